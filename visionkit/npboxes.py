@@ -1,0 +1,100 @@
+"""Box maths in numpy, and every conversion between foreign box formats and ours.
+
+Ours is x1, y1, x2, y2 in absolute pixels, continuous: width = x2 - x1. This file is also the oracle that the tests
+hold `visionkit.ops.boxes` against. Every function takes float arrays `[..., 4]` and returns float32 `[..., 4]`.
+"""
+
+import numpy as np
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """Areas in square pixels: `[..., 4]` -> `[...]`."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union of every box of `a` `[N, 4]` with every box of `b` `[M, 4]` -> `[N, M]` in 0..1."""
+    low = np.maximum(a[:, None, :2], b[None, :, :2])  # [N, M, 2]
+    high = np.minimum(a[:, None, 2:], b[None, :, 2:])  # [N, M, 2]
+    intersection = np.clip(high - low, 0, None).prod(axis=-1)  # [N, M]
+    union = area(a)[:, None] + area(b)[None, :] - intersection
+    return intersection / np.maximum(union, 1e-9)
+
+
+def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
+    """Greedy non-maximum suppression of one class: indices `[K]` of the kept boxes, by falling score.
+
+    Of equal scores the earlier box wins; a box is dropped where its IoU with a kept one is ABOVE the threshold.
+    """
+    order, keep = list(np.argsort(-scores, kind="stable")), []
+    overlap = iou(boxes, boxes)
+    while order:
+        best = order.pop(0)
+        keep.append(best)
+        order = [i for i in order if overlap[best, i] <= iou_threshold]
+    return np.array(keep, dtype=np.int64)
+
+
+def clip(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Boxes cut to the image of (height, width)."""
+    h, w = image_size
+    return np.clip(boxes, 0, [w, h, w, h]).astype(np.float32)
+
+
+def from_xywh(boxes: np.ndarray) -> np.ndarray:
+    """COCO: x, y of the top left corner, width, height, in pixels."""
+    x, y, w, h = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
+    return np.stack([x, y, x + w, y + h], axis=-1).astype(np.float32)
+
+
+def to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """The inverse of `from_xywh`."""
+    x1, y1, x2, y2 = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
+    return np.stack([x1, y1, x2 - x1, y2 - y1], axis=-1).astype(np.float32)
+
+
+def from_voc(boxes: np.ndarray) -> np.ndarray:
+    """Pascal VOC: xmin, ymin, xmax, ymax as 1-based indices of the first and last pixel inside the box."""
+    return (np.asarray(boxes, np.float64) - [1, 1, 0, 0]).astype(np.float32)
+
+
+def to_voc(boxes: np.ndarray) -> np.ndarray:
+    """The inverse of `from_voc`."""
+    return (np.asarray(boxes, np.float64) + [1, 1, 0, 0]).astype(np.float32)
+
+
+def from_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """YOLO: centre x, centre y, width, height as fractions of the image of (height, width)."""
+    h, w = image_size
+    cx, cy, bw, bh = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
+    unit = np.stack([cx - bw / 2, cy - bh / 2, cx + bw / 2, cy + bh / 2], axis=-1)
+    return (unit * [w, h, w, h]).astype(np.float32)
+
+
+def to_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """The inverse of `from_yolo`."""
+    h, w = image_size
+    x1, y1, x2, y2 = np.moveaxis(np.asarray(boxes, np.float64) / [w, h, w, h], -1, 0)
+    return np.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], axis=-1).astype(np.float32)
+
+
+def from_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """TensorFlow: ymin, xmin, ymax, xmax as fractions of the image of (height, width)."""
+    h, w = image_size
+    return (np.asarray(boxes, np.float64)[..., [1, 0, 3, 2]] * [w, h, w, h]).astype(np.float32)
+
+
+def to_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """The inverse of `from_tf`."""
+    h, w = image_size
+    return (np.asarray(boxes, np.float64) / [w, h, w, h])[..., [1, 0, 3, 2]].astype(np.float32)
+
+
+def of_masks(masks: np.ndarray) -> np.ndarray:
+    """The tightest boxes `[N, 4]` around masks `[N, H, W]` of 0 and 1; an empty mask gives a box of zeros."""
+    boxes = np.zeros((len(masks), 4), np.float32)
+    for box, mask in zip(boxes, masks, strict=True):
+        rows, columns = mask.any(axis=1).nonzero()[0], mask.any(axis=0).nonzero()[0]
+        if len(rows):
+            box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    return boxes
