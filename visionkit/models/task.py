@@ -1,0 +1,72 @@
+"""What every task model has in common: conventions that travel with it, and a config that writes itself."""
+
+import functools
+import inspect
+
+import keras
+
+
+class Task(keras.Model):
+    """A functional Keras model that owns its loss and its decoding.
+
+    A subclass builds its graph in `__init__` and calls `super().__init__(inputs, outputs, ...)`, overrides
+    `compute_loss(x, y, y_pred, sample_weight, training)` where `y` is a dict of padded tensors, and `serving()`.
+    `compile(optimizer=...)` gets no loss. The arguments of the subclass's `__init__` are its config: they are
+    recorded when a model is made, so nothing is written twice and `keras.saving.load_model` works.
+
+    Args:
+        image_size: (height, width) in pixels of the images the network takes.
+        class_names: names of the class ids 0..K-1; by default "0", "1", ...
+        num_classes: K, without background.
+        resize: how an image becomes one of `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom
+            or right, "stretch" does not.
+    """
+
+    def __init__(self, inputs, outputs, *, image_size, num_classes, class_names=(), resize="letterbox", **kwargs):
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)
+        self.image_size = tuple(image_size)
+        self.num_classes = num_classes
+        self.class_names = list(class_names) or [str(i) for i in range(num_classes)]
+        self.resize = resize
+        if len(self.class_names) != num_classes:
+            raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
+        if resize not in ("letterbox", "stretch"):
+            raise ValueError(f"resize must be 'letterbox' or 'stretch', not {resize!r}")
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # Keras makes helper subclasses of its own when it turns `cls` into a functional model: only ours are wrapped.
+        if "__init__" in vars(cls):
+            cls.__init__ = _recording(cls.__init__)
+            keras.saving.register_keras_serializable("visionkit")(cls)
+
+    def serving(self) -> keras.Model:
+        """Returns the functional model that predict runs, metrics score and exporters freeze.
+
+        It takes float32 `[B, H, W, 3]` RGB 0..255 and gives a dict of tensors of fixed size; see the subclass.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is served")
+
+    def get_config(self):
+        return {key: keras.saving.serialize_keras_object(value) for key, value in self._arguments.items()}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**{k: keras.saving.deserialize_keras_object(v, custom_objects) for k, v in config.items()})
+
+
+def _recording(init):
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def wrapper(self, *args, **kwargs):
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
+        arguments |= bound.arguments.get("kwargs", {})
+        init(self, *args, **kwargs)
+        if "_arguments" not in vars(self):  # the outermost class's arguments are the ones that rebuild the model
+            arguments["name"] = self.name
+            object.__setattr__(self, "_arguments", arguments)  # past Keras' tracking: these are not layers of ours
+
+    return wrapper

@@ -1,0 +1,67 @@
+"""Box maths on tensors. Boxes are x1, y1, x2, y2 in pixels, continuous: width = x2 - x1."""
+
+import math
+
+from keras import ops
+
+# A decoded side is at most this many times its anchor's, so that an untrained head cannot overflow exp
+# (Detectron's value; torchvision and detectron2 use it too).
+MAX_LOG_RATIO = math.log(1000.0 / 16)
+
+
+def area(boxes):
+    """Areas in square pixels: `[..., 4]` -> `[...]`."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def intersection(a, b):
+    """Shared areas of every box of `a` `[..., N, 4]` with every box of `b` `[..., M, 4]` -> `[..., N, M]`."""
+    low = ops.maximum(a[..., :, None, :2], b[..., None, :, :2])  # [..., N, M, 2]
+    high = ops.minimum(a[..., :, None, 2:], b[..., None, :, 2:])  # [..., N, M, 2]
+    sides = ops.maximum(high - low, 0.0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def iou(a, b):
+    """Intersection over union, 0..1, of `a` `[..., N, 4]` with `b` `[..., M, 4]` -> `[..., N, M]`."""
+    shared = intersection(a, b)
+    union = area(a)[..., :, None] + area(b)[..., None, :] - shared
+    return shared / ops.maximum(union, 1e-9)
+
+
+def centre_size(boxes):
+    """x1, y1, x2, y2 -> centre x, centre y, width, height: `[..., 4]` -> `[..., 4]`."""
+    size = boxes[..., 2:] - boxes[..., :2]
+    return ops.concatenate([boxes[..., :2] + size / 2, size], axis=-1)
+
+
+def encode(boxes, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
+    """The regression targets that turn `anchors` into `boxes` (Faster R-CNN, arXiv 1506.01497, eq. 2).
+
+    Args:
+        boxes: `[..., 4]`; a side under a thousandth of a pixel counts as that, so that the logarithm is finite.
+        anchors: `[..., 4]`, of the same shape or broadcastable.
+        variances: the targets are divided by these: SSD's 0.1, 0.1, 0.2, 0.2 are Faster R-CNN's weights 10, 10, 5, 5.
+
+    Returns:
+        Offsets of the centre in anchor sizes and logarithms of the size ratios, `[..., 4]`.
+    """
+    box, anchor = centre_size(boxes), centre_size(anchors)
+    offset = (box[..., :2] - anchor[..., :2]) / anchor[..., 2:]
+    ratio = ops.log(ops.maximum(box[..., 2:], 1e-3) / anchor[..., 2:])
+    return ops.concatenate([offset, ratio], axis=-1) / ops.convert_to_tensor(variances, dtype=offset.dtype)
+
+
+def decode(deltas, anchors, variances=(0.1, 0.1, 0.2, 0.2)):
+    """The inverse of `encode`: deltas `[..., 4]` and anchors `[..., 4]` -> boxes `[..., 4]`."""
+    deltas = deltas * ops.convert_to_tensor(variances, dtype=deltas.dtype)
+    anchor = centre_size(anchors)
+    centre = anchor[..., :2] + deltas[..., :2] * anchor[..., 2:]
+    half = anchor[..., 2:] * ops.exp(ops.minimum(deltas[..., 2:], MAX_LOG_RATIO)) / 2
+    return ops.concatenate([centre - half, centre + half], axis=-1)
+
+
+def clip(boxes, image_size):
+    """Boxes `[..., 4]` cut to an image of (height, width)."""
+    h, w = image_size
+    return ops.clip(boxes, 0.0, ops.convert_to_tensor([w, h, w, h], dtype=boxes.dtype))
