@@ -1,0 +1,61 @@
+"""Feature pyramid network (arXiv 1612.03144, section 3)."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+
+@keras.saving.register_keras_serializable("visionkit")
+class NearestLike(layers.Layer):
+    """Resizes `[B, h, w, C]` to the height and width of a second map `[B, H, W, D]` by nearest neighbour.
+
+    Cell i of the result takes cell floor(i * h / H), as torch's `interpolate(size=...)` does, so levels of odd sizes
+    line up with torchvision's.
+    """
+
+    def call(self, inputs):
+        x, like = inputs
+        (h, w), (target_h, target_w) = x.shape[1:3], like.shape[1:3]
+        if (target_h, target_w) == (2 * h, 2 * w):
+            return ops.repeat(ops.repeat(x, 2, axis=1), 2, axis=2)
+        x = ops.take(x, np.arange(target_h) * h // target_h, axis=1)
+        return ops.take(x, np.arange(target_w) * w // target_w, axis=2)
+
+    def compute_output_shape(self, input_shapes):
+        x, like = input_shapes
+        return (x[0], like[1], like[2], x[3])
+
+
+def convolution(x, filters, kernel_size, *, strides=1, normalize=False, name):
+    """A padded convolution; with `normalize` it has batch norm and ReLU behind it and no bias."""
+    x = layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=not normalize, name=name)(x)
+    if normalize:
+        # Fine-tuning takes hundreds of steps, not the tens of thousands that momentum 0.99 is meant for.
+        x = layers.BatchNormalization(momentum=0.95, epsilon=1e-3, name=f"{name}_bn")(x)
+        x = layers.ReLU(name=f"{name}_relu")(x)
+    return x
+
+
+def feature_pyramid(features, channels=256, normalize=False):
+    """Merges a backbone's levels from the top down.
+
+    Args:
+        features: {"C3": `[B, H/8, W/8, ...]`, ...}, fine levels first.
+        channels: channels of every output level.
+        normalize: batch norm and ReLU behind each 3x3 convolution; the paper has neither.
+
+    Returns:
+        {"P3": `[B, H/8, W/8, channels]`, ...} for the same strides.
+    """
+    merged, outputs = None, {}
+    for level, feature in reversed(features.items()):
+        number = level[1:]
+        lateral = layers.Conv2D(channels, 1, name=f"lateral{number}")(feature)
+        if merged is None:
+            merged = lateral
+        else:
+            merged = layers.Add(name=f"merge{number}")(
+                [lateral, NearestLike(name=f"upsample{number}")([merged, lateral])]
+            )
+        outputs[f"P{number}"] = convolution(merged, channels, 3, normalize=normalize, name=f"pyramid{number}")
+    return dict(reversed(outputs.items()))

@@ -1,0 +1,144 @@
+"""SSD: single shot multibox detector (Liu et al. 2016, arXiv 1512.02325) over any backbone's levels."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from visionkit.layers.decode import DecodeDetections
+from visionkit.layers.fpn import convolution, feature_pyramid
+from visionkit.models.task import Task
+from visionkit.ops import anchors as anchor_ops
+from visionkit.ops import boxes as box_ops
+from visionkit.ops.losses import hardest, smooth_l1, softmax_cross_entropy
+from visionkit.ops.matching import match
+
+NEGATIVES_PER_POSITIVE = 3  # section 2.2, "Hard negative mining"
+
+
+class SSD(Task):
+    """A single shot detector: convolutional heads on several levels of a backbone, one anchor grid a level.
+
+    Outputs of the graph: `logits` float32 `[B, A, K + 1]` with background LAST, so that a class id is its own index,
+    and `deltas` float32 `[B, A, 4]`. Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1,
+    "ignore" bool `[B, M]`}.
+
+    Args:
+        backbone: a model images -> {"Cn": features}.
+        num_classes, class_names, image_size, resize: see `Task`.
+        levels: the backbone's levels that carry heads.
+        extra_levels: levels added on top by stride-2 convolutions, as in the paper.
+        pyramid_channels: a feature pyramid of so many channels merges the levels before the heads, which is what
+            makes fine levels of small backbones useful; 0 puts the heads on the levels themselves, as the paper does.
+        anchor_scale: s_k of a level of stride 2**n is this many strides.
+        aspect_ratios: width / height of the anchors of every level.
+        variances: see `ops.boxes.encode`.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        class_names=(),
+        image_size=(320, 320),
+        resize="letterbox",
+        levels=("C3", "C4", "C5"),
+        extra_levels=1,
+        pyramid_channels=128,
+        anchor_scale=3.0,
+        aspect_ratios=(1.0, 2.0, 0.5, 3.0, 1 / 3),
+        variances=(0.1, 0.1, 0.2, 0.2),
+        **kwargs,
+    ):
+        images = keras.Input((*image_size, 3), name="images")
+        outputs = backbone(images)
+        missing = set(levels) - set(outputs)
+        if missing:
+            raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
+        features = {level: outputs[level] for level in sorted(levels)}
+        if pyramid_channels:
+            features = feature_pyramid(features, pyramid_channels, normalize=True)
+        top = int(max(features)[1:])
+        for number in range(top + 1, top + 1 + extra_levels):
+            below = list(features.values())[-1]
+            filters = pyramid_channels or 256
+            features[f"P{number}"] = convolution(below, filters, 3, strides=2, normalize=True, name=f"extra{number}")
+
+        grids, logits, deltas = [], [], []
+        for level, feature in features.items():  # feature: [B, h, w, C]
+            stride = 2 ** int(level[1:])
+            size = anchor_scale * stride
+            shapes = anchor_ops.shapes_of_scales((size, 2 * size), aspect_ratios)  # [a, 2]
+            grids.append(anchor_ops.grid(feature.shape[1:3], stride, shapes))  # [h*w*a, 4]
+            for values, width, head in ((logits, num_classes + 1, "class"), (deltas, 4, "box")):
+                x = layers.Conv2D(len(shapes) * width, 3, padding="same", name=f"{head}_head{level[1:]}")(feature)
+                values.append(layers.Reshape((-1, width), name=f"{head}_rows{level[1:]}")(x))  # [B, h*w*a, width]
+        raw = {
+            "logits": layers.Concatenate(axis=1, dtype="float32", name="logits")(logits),  # [B, A, K + 1]
+            "deltas": layers.Concatenate(axis=1, dtype="float32", name="deltas")(deltas),  # [B, A, 4]
+        }
+        super().__init__(
+            images,
+            raw,
+            image_size=image_size,
+            num_classes=num_classes,
+            class_names=class_names,
+            resize=resize,
+            **kwargs,
+        )
+        self.backbone = backbone
+        self.anchors = np.concatenate(grids)  # [A, 4]
+        self.variances = tuple(variances)
+        self.class_loss = keras.metrics.Mean(name="class_loss")
+        self.box_loss = keras.metrics.Mean(name="box_loss")
+
+    def targets(self, y):
+        """What each anchor should say.
+
+        Returns:
+            labels int32 `[B, A]` with `num_classes` for background, deltas float32 `[B, A, 4]`, positive bool
+            `[B, A]` and negative bool `[B, A]`; an anchor that is neither teaches nothing.
+        """
+        anchors = ops.convert_to_tensor(self.anchors)
+        boxes, labels = ops.cast(y["boxes"], "float32"), ops.cast(y["labels"], "int32")  # [B, M, 4], [B, M]
+        ignore = ops.cast(y["ignore"], "bool")
+        overlap = box_ops.iou(anchors[None], boxes)  # [B, A, M]
+        real = ops.logical_and(labels >= 0, ops.logical_not(ignore))
+        index, positive, negative = match(overlap, real)
+        # An anchor that lies half inside a crowd may well hold an object: it is not background.
+        inside = box_ops.intersection(anchors[None], boxes) / box_ops.area(anchors)[None, :, None]  # [B, A, M]
+        crowded = ops.any(ops.logical_and(inside > 0.5, ignore[:, None, :]), axis=2)
+        negative = ops.logical_and(negative, ops.logical_not(crowded))
+        matched = ops.take_along_axis(boxes, index[..., None], axis=1)  # [B, A, 4]
+        matched = ops.where(positive[..., None], matched, anchors[None])  # keeps the logarithms of padding finite
+        labels = ops.where(positive, ops.take_along_axis(labels, index, axis=1), self.num_classes)
+        return labels, box_ops.encode(matched, anchors[None], self.variances), positive, negative
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """MultiBox loss (section 2.2, eq. 1): softmax cross-entropy with the hardest negatives, and smooth L1.
+
+        Both are summed over the batch and divided by its number of positives. An image without objects counts as if
+        it had one: it teaches background, and cannot divide by zero.
+        """
+        labels, deltas, positive, negative = self.targets(y)
+        class_loss = softmax_cross_entropy(y_pred["logits"], labels)  # [B, A]
+        found = ops.maximum(ops.sum(ops.cast(positive, "int32"), axis=1), 1)  # [B]
+        mined = hardest(ops.stop_gradient(class_loss), negative, NEGATIVES_PER_POSITIVE * found)
+        taught = ops.cast(ops.logical_or(positive, mined), "float32")
+        count = ops.cast(ops.sum(found), "float32")
+        class_loss = ops.sum(class_loss * taught) / count
+        box_loss = ops.sum(smooth_l1(y_pred["deltas"] - deltas), axis=-1) * ops.cast(positive, "float32")
+        box_loss = ops.sum(box_loss) / count
+        self.class_loss.update_state(class_loss)
+        self.box_loss.update_state(box_loss)
+        return class_loss + box_loss + sum(self.losses)
+
+    def serving(self, score_threshold=0.01, iou_threshold=0.45, top_k=200, keep=200) -> keras.Model:
+        """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
+
+        The defaults are section 3.1's test settings; `top_k` is a class's candidates, 400 there.
+        """
+        raw = self(self.input)
+        decode = DecodeDetections(
+            self.anchors, self.image_size, self.variances, score_threshold, iou_threshold, top_k, keep, name="decode"
+        )
+        return keras.Model(self.input, decode(raw["logits"], raw["deltas"]), name=f"{self.name}_serving")
