@@ -1,0 +1,72 @@
+"""What several backbones share: torch-style convolution and pooling, normalisation, and freezing by level."""
+
+import keras
+from keras import layers
+
+IMAGENET_MEAN = (123.675, 116.28, 103.53)  # of RGB 0..255: torchvision's 0.485, 0.456, 0.406
+IMAGENET_STD = (58.395, 57.12, 57.375)  # 0.229, 0.224, 0.225
+
+
+def images(input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+    """Returns the input `[B, H, W, C]` (0..255) and the normalised images (x - mean) / std.
+
+    The layer is called `normalize`, and the loader of weights sets it to what the weights were trained with. With
+    other than `len(mean)` channels, every channel gets the average of `mean` and of `std`.
+    """
+    inputs = keras.Input(input_shape, name="images")
+    if len(mean) != input_shape[-1]:
+        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
+    scale = [1 / s for s in std]
+    offset = [-m / s for m, s in zip(mean, std, strict=True)]
+    # float32 whatever the precision of the rest: 0..255 does not fit half precision without loss.
+    return inputs, layers.Rescaling(scale, offset, dtype="float32", name="normalize")(inputs)
+
+
+def convolution(x, filters, kernel_size, strides=1, *, name, use_bias=False, padding=None, initializer="he_normal"):
+    """A convolution padded as torch does: the same number of zeros on both sides, also at stride 2.
+
+    Args:
+        padding: zeros on each side; by default `kernel_size // 2`.
+    """
+    padding = kernel_size // 2 if padding is None else padding
+    same = strides == 1 and 2 * padding == kernel_size - 1
+    if padding and not same:
+        x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        padding="same" if same else "valid",
+        use_bias=use_bias,
+        kernel_initializer=initializer,
+        name=name,
+    )(x)
+
+
+def max_pool(x, size, strides, *, name, padding=0, ceil=False):
+    """Max pooling as torch does. `x` must not be negative (pool behind the ReLU): the padding is zeros.
+
+    Args:
+        padding: zeros on each side.
+        ceil: torch's `ceil_mode`: a last window that hangs over the edge counts too (for `strides == 2`).
+    """
+    if padding or ceil:
+        sides = (padding, padding + ceil)
+        x = layers.ZeroPadding2D((sides, sides), name=f"{name}_pad")(x)
+    return layers.MaxPooling2D(size, strides, name=name)(x)
+
+
+def freeze(backbone: keras.Model, up_to: str | None) -> None:
+    """Freezes every layer that level `up_to` ("C3") is computed from, and unfreezes the others.
+
+    Frozen batch normalisation also stops updating its statistics and uses them in training. None freezes nothing.
+
+    Raises:
+        ValueError: the backbone has no such level.
+    """
+    if up_to is not None and up_to not in backbone.output:
+        raise ValueError(f"backbone {backbone.name!r} has no level {up_to!r}; it has {sorted(backbone.output)}")
+    backbone.trainable = True
+    if up_to is not None:
+        for layer in keras.Model(backbone.input, backbone.output[up_to]).layers:
+            layer.trainable = False
