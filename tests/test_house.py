@@ -75,6 +75,8 @@ def test_files_are_short(file):
 
 
 def test_importing_visionkit_is_silent_and_loads_no_framework():
-    code = "import sys, visionkit, visionkit.cli; print(sorted({'tensorflow', 'keras', 'jax', 'cv2'} & set(sys.modules)))"
+    code = (
+        "import sys, visionkit, visionkit.cli; print(sorted({'tensorflow', 'keras', 'jax', 'cv2'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert (done.stdout, done.stderr) == ("[]\n", "")

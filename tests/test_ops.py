@@ -48,7 +48,7 @@ def test_two_objects_claiming_one_anchor_leave_it_to_the_closer():
 
 
 def test_nothing_to_match_makes_everything_negative():
-    index, positive, negative = map(numpy, match(np.zeros((1, 3, 2), np.float32), np.zeros((1, 2), bool)))
+    _, positive, negative = map(numpy, match(np.zeros((1, 3, 2), np.float32), np.zeros((1, 2), bool)))
     assert not positive.any()
     assert negative.all()
 

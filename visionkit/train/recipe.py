@@ -1,4 +1,4 @@
-"""A recipe says which model is trained on what, and how. It is a Python function whose keyword arguments are its knobs."""
+"""A recipe says which model is trained on what, and how: a Python function whose keyword arguments are its knobs."""
 
 import importlib.util
 from collections.abc import Callable

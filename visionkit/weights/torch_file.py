@@ -162,7 +162,9 @@ def _cut(name, tensor, storages):
     for size, stride in zip(tensor.size, tensor.stride, strict=True):
         last, count = last + (size - 1) * stride, count * size
     if last >= len(storage) or count > len(storage):  # the second refuses a stride of 0, which repeats elements
-        raise DataError(f"{name}: size {tensor.size}, stride {tensor.stride} from {tensor.offset} exceeds {len(storage)}")
+        raise DataError(
+            f"{name}: size {tensor.size}, stride {tensor.stride} from {tensor.offset} exceeds {len(storage)}"
+        )
     strides = [stride * storage.itemsize for stride in tensor.stride]
     return np.lib.stride_tricks.as_strided(storage[tensor.offset :], tensor.size, strides, writeable=False)
 
