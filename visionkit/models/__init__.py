@@ -1,5 +1,6 @@
 """The task models, by name."""
 
+from visionkit.models.classifier import Classifier
 from visionkit.models.ssd import SSD
 
-MODELS = {"ssd": SSD}
+MODELS = {"classifier": Classifier, "ssd": SSD}

