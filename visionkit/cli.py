@@ -78,7 +78,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
 
     options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])
     options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
-    options.__doc__ = sys.modules[function.__module__].__doc__
+    options.__doc__ = function.__globals__["__doc__"]
     parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
     if {"--help", "-h"} & set(knobs):
         return parser.help_print([])

@@ -60,7 +60,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
             lambda: evaluate_detector(predictor, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file
         )
         callbacks.insert(0, score)  # its numbers go into the other callbacks' logs
-    plan.model.fit(feed, epochs=plan.epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=0)
+    plan.model.fit(feed, epochs=plan.epochs, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
 
     scores = {"epoch": plan.epochs}
     if score is not None:
@@ -89,7 +89,7 @@ def save_model(model, file: Path):
 
 
 def _picture_of_first_batch(feed, plan: Recipe, file: Path):
-    images, targets = feed[0]
+    images, targets = next(iter(feed))
     if "boxes" in targets:
         write_image(file, draw_samples_grid(np.asarray(images), targets, plan.train.class_names))
 
