@@ -27,7 +27,7 @@ ALLOWED = {
     "style": {"ops", "backbones"},
     "predict": {"types", "npboxes", "images", "models"},
     "export": {"types", "npboxes", "images", "models", "predict"},
-    "train": {"types", "npboxes", "images", "models", "data", "metrics", "predict"},
+    "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.
 RECIPES = {"train/finetune.py"}

@@ -1,8 +1,9 @@
 """`visionkit VERB ...`: one function a verb. Heavy imports stand inside the verbs, so that --help answers at once."""
 
-import logging
+import inspect
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,12 +14,12 @@ from visionkit.types import DataError
 
 app = cyclopts.App(
     name="visionkit",
-    help="Fine-tune, evaluate, run and export computer vision models. Every verb has --help; --debug shows tracebacks.",
+    help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback.",
     version=__version__,
     result_action="return_value",
 )
-
-Task = Literal["detect", "classify", "segment"]
+PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
+_AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 
 
 @app.command
@@ -26,63 +27,66 @@ def finetune(
     data: Path,
     /,
     *,
-    out: Path | None = None,
-    task: Task = "detect",
+    task: Literal["detect"] = "detect",
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int = 320,
     batch_size: int = 16,
     lr: float = 1e-3,
     seed: int = 0,
+    out: Path | None = None,
 ):
-    """Fine-tune a pretrained backbone on your data; the annotation format is recognised.
+    """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
     Args:
-        data: folder with images and annotations: Pascal VOC, COCO, YOLO, class folders or masks.
-        out: the run folder, new or empty. [default: runs/finetune/TIME]
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO or instance masks.
         task: what to learn.
-        backbone: pretrained network underneath.
-        epochs: passes over the training images. [default: about 600 steps, 10 to 60 epochs]
+        backbone: the pretrained network underneath.
+        epochs: passes over the training images; by default enough for about 600 steps, 10 to 60.
         image_size: long side in pixels of what the network sees.
         batch_size: images a step.
         lr: peak learning rate.
         seed: of everything that is drawn.
+        out: the run folder, new or empty; by default runs/finetune/TIME.
     """
     from visionkit.train import finetune as recipes
-    from visionkit.train.run import run
 
-    out = out or _new_run("finetune")
     knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "seed": seed}
-    results = run(getattr(recipes, task), knobs, out)
-    _report(results)
-    print(f"run folder: {out}")
+    return _run(getattr(recipes, task), knobs, out or _new_run("finetune"))
 
 
-@app.command
-def train(recipe: Path, /, *knobs: Annotated[str, cyclopts.Parameter(show=False, allow_leading_hyphen=True)]):
-    """Train a recipe of configs/, with its knobs as options: visionkit train configs/X.py --lr 3e-4.
+@app.command(help_flags=[])
+def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
+    """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
-    `visionkit train RECIPE.py --help` lists the recipe's knobs; --out DIR names the run folder.
+    `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
 
     Args:
-        recipe: a Python file with a function recipe(...) -> Recipe.
+        recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
     """
+    if str(recipe) in ("--help", "-h"):
+        return app.help_print(["train"])
     from visionkit.train.recipe import load_recipe
-    from visionkit.train.run import run
 
     function = load_recipe(recipe)
-    options = cyclopts.App(name=f"visionkit train {recipe}", result_action="return_value")
-    options.default(function)
-    out, rest = _take_out(list(knobs))
-    if {"--help", "-h"} & set(rest):
-        options.help_print(rest)
-        return
-    _, bound, _ = options.parse_args(rest, exit_on_error=False, print_error=False)
+    signature = inspect.signature(function, eval_str=True)
+    extra = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None)
+
+    def options(**given):
+        return given
+
+    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])
+    options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
+    options.__doc__ = sys.modules[function.__module__].__doc__
+    parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
+    if {"--help", "-h"} & set(knobs):
+        return parser.help_print([])
+    _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
     bound.apply_defaults()
-    out = out or _new_run(recipe.stem)
-    _report(run(function, dict(bound.arguments), out, recipe_file=recipe))
-    print(f"run folder: {out}")
+    chosen = dict(bound.arguments)
+    out = chosen.pop("out") or _new_run(recipe.stem)
+    return _run(function, chosen, out, recipe)
 
 
 @app.command
@@ -91,91 +95,107 @@ def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path
 
     Args:
         model: a run folder, a .keras file or an exported SavedModel.
-        data: labelled data in any recognised layout.
-        split: the part to score, such as test or train+val. [default: all of it]
+        data: labelled data in any layout that finetune takes.
+        split: the part to score, such as test or train+val; by default all of it.
         json: also write the numbers to this file, as one flat object.
     """
     from visionkit.data.recognise import open_dataset
-    from visionkit.predict.load import load_model
-    from visionkit.train.evaluate import evaluate as score
-    from visionkit.train.run import write_json
+    from visionkit.open_model import open_predictor
+    from visionkit.train.evaluate import evaluate_detector
+    from visionkit.train.run import numbers, write_json
 
-    loaded = load_model(model)
-    scores = score(loaded, open_dataset(data, split, loaded.task))
-    _report(scores)
+    dataset = open_dataset(data, split, "detect")
+    scores = evaluate_detector(open_predictor(model), dataset)
+    _print_scores(scores)
     if json:
-        write_json(json, {key: value for key, value in scores.items() if isinstance(value, int | float)})
+        write_json(json, numbers(scores))
 
 
 @app.command
 def detect(
-    model: Path,
-    images: Annotated[list[Path], cyclopts.Parameter(negative=())],
-    /,
-    *,
-    out: Path,
-    score: float = 0.3,
+    model: Path, images: Annotated[list[str], cyclopts.Parameter(negative=())], /, *, out: Path, score: float = 0.3
 ):
-    """Run a detector on images; writes pictures, detections.json and detections.csv.
+    """Detect objects; writes a picture for each image, detections.json (COCO results) and detections.csv.
 
-    A file that cannot be read is named at the end and makes the exit code 3; all others are done.
+    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
 
     Args:
         model: a run folder, a .keras file or an exported SavedModel.
         images: files, folders or globs.
-        out: folder for the results.
-        score: detections below this are left out.
+        out: the folder for the results.
+        score: detections below this are left out, 0 to 1.
     """
-    from visionkit.predict.detect import detect_images
-    from visionkit.predict.load import load_model
+    from visionkit.open_model import open_predictor
+    from visionkit.predict.write import detect_folder
 
-    report = detect_images(load_model(model), images, out, score)
-    for file, reason in report.failed:
-        print(f"not read: {file}: {reason}", file=sys.stderr)
-    print(f"{report.done} images, {report.found} detections in {out}")
-    return 3 if report.failed else 0
+    report = detect_folder(open_predictor(model), images, out, score)
+    for failure in report.failed:
+        print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
+    print(f"{len(report.done)} images done, {len(report.failed)} not read; results in {out}")
+    return PARTLY_DONE if report.failed else 0
 
 
 @app.command
-def export(model: Path, /, *, to: str = "saved_model", out: Path, check: Path | None = None, images: int = 20):
-    """Freeze a model for deployment and prove, in a fresh process, that it gives the same results.
+def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | None = None, images: int = 20):
+    """Freeze a model for deployment, and prove in a fresh process that it gives the same detections.
 
     Args:
         model: a run folder or a .keras file.
-        to: the format, one of visionkit.export.EXPORTERS.
-        out: folder for the export; must be new or empty.
-        check: images to compare on; without them the export is not checked, which is said.
+        out: the folder for the export, new or empty.
+        to: the format.
+        check: images to compare on; without them nothing is compared, and that is said.
         images: how many of them.
     """
     from visionkit.export import export_model
+    from visionkit.open_model import keras_file
 
-    report = export_model(model, to, out, check, images)
-    print(report)
+    print(export_model(keras_file(model), to, out, check, images))
 
 
 @app.command
 def env():
     """Versions, devices, and why no GPU is seen."""
-    from visionkit.env import describe
+    from visionkit.environment import describe
 
     print(describe())
 
 
 def main(tokens: list[str] | None = None) -> int:
-    """Runs one verb and returns its exit code; errors are one line unless --debug is given."""
+    """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in tokens
-    tokens = [token for token in tokens if token != "--debug"]
-    _quieten()
+    # TensorFlow greets with pages of notes about its build; they hide what matters. Set it to 0 to see them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        return app(tokens, exit_on_error=False, print_error=False) or 0
+        return app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False) or 0
     except KeyboardInterrupt:
         print("visionkit: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
         if debug:
             raise
-        kind = "" if isinstance(error, DataError | cyclopts.CycloptsError | OSError) else f"{type(error).__name__}: "
-        line = next((line for line in str(error).splitlines() if line.strip()), "(no message)")
-        print(f"visionkit: error: {kind}{line}", file=sys.stderr)
+        known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
+        line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
+        print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+
+
+def _run(recipe, knobs, out, recipe_file=None):
+    from visionkit.train.run import run
+
+    _print_scores(run(recipe, knobs, out, recipe_file))
+    print(f"run folder: {out}")
+
+
+def _new_run(name: str) -> Path:
+    return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
+
+
+def _print_scores(scores: dict):
+    wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
+    wanted += ("top1", "top5", "mIoU", "pixel_accuracy", "images", "seconds")
+    print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
+    for name, row in scores.get("per_class", {}).items():
+        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    for reason in scores.get("why", ()):
+        print(f"mAP50 is about 0: {reason}")

@@ -1,30 +1,40 @@
 """Scores a model on a labelled data set through the path that predicts: what is evaluated is what runs."""
 
 import time
+from dataclasses import replace
+
+import numpy as np
 
 from visionkit.data.dataset import Dataset
 from visionkit.metrics.detection import DetectionMetric
-from visionkit.predict.predictor import Predictor
+from visionkit.predict.predictor import Failure
 from visionkit.types import DataError
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
+SCORE = 0.01  # detections below it do not change AP, and there are many
 
 
-def evaluate(model, dataset: Dataset, batch_size: int = 8) -> dict:
-    """mAP and its relatives of a detector, with `images` and `seconds`.
+def evaluate_detector(predictor, dataset: Dataset) -> dict:
+    """The numbers of `DetectionMetric.result`, with `seconds`; when mAP50 is about 0 also `why`, the likely reasons.
 
     Args:
-        model: a Task, or anything callable like a Predictor (an exported SavedModel) with `class_names`.
-        dataset: its class names must be the model's, in any order; ids are matched by name.
+        predictor: a `Predictor`, or an exported model with its `class_names` and call.
+        dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
 
     Raises:
-        DataError: the names differ, or a picture cannot be read.
+        DataError: the data has a class that the model lacks, or an image cannot be read.
     """
     start = time.monotonic()
-    predictor = Predictor(model, batch_size=batch_size) if hasattr(model, "serving") else model
-    unknown = sorted(set(dataset.class_names) - set(predictor.class_names))
+    unknown = [name for name in dataset.class_names if name not in predictor.class_names]
     if unknown:
-        raise DataError(
-            f"the data has classes {unknown} that the model does not know; it knows {predictor.class_names}"
-        )
-    return {}
+        raise DataError(f"the data has classes {unknown} that the model lacks; it knows {predictor.class_names}")
+    ids = np.array([predictor.class_names.index(name) for name in dataset.class_names], np.int32)
+    metric = DetectionMetric(predictor.class_names)
+    for record, found in zip(dataset.records, predictor(dataset, score=SCORE), strict=True):
+        if isinstance(found, Failure):
+            raise DataError(f"{found.file or found.id}: {found.error}")
+        metric.update(replace(record, labels=ids[record.labels]), found)
+    scores = metric.result()
+    if scores["mAP50"] < 0.01:
+        scores["why"] = metric.why_zero()
+    return scores | {"seconds": round(time.monotonic() - start, 2)}

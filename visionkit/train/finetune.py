@@ -3,7 +3,6 @@
 Like a file in configs/, and unlike the rest of train/, this joins a backbone, a model and data.
 """
 
-import logging
 import math
 from pathlib import Path
 
@@ -11,15 +10,14 @@ import keras
 import numpy as np
 
 from visionkit.backbones import BACKBONES
+from visionkit.backbones.blocks import freeze as freeze_levels
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
 from visionkit.data.transforms import detection_train
 from visionkit.models import MODELS
 from visionkit.train.recipe import Recipe, schedule
 from visionkit.types import DataError
-from visionkit.weights import load_pretrained
-
-log = logging.getLogger("visionkit")
+from visionkit.weights import load_weights
 
 STEPS = 600  # of fine-tuning when --epochs is not given; what small data sets need to stop improving
 
@@ -31,7 +29,7 @@ def detect(
     image_size: int = 320,
     batch_size: int = 16,
     lr: float = 1e-3,
-    freeze: str = "C1",
+    freeze: str | None = "C1",
     seed: int = 0,
 ) -> Recipe:
     """An SSD with a feature pyramid on a pretrained backbone.
@@ -39,7 +37,7 @@ def detect(
     Args:
         data: a folder in any layout that `open_dataset` recognises.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
-        freeze: the backbone's levels up to this one keep their pretrained weights; "" trains all.
+        freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
         epochs: by default enough for about 600 steps, 10 to 60.
     """
     train, val = training_data(data, "detect", seed)
@@ -96,10 +94,11 @@ def network_size(dataset: Dataset, long_side: int, multiple: int = 32) -> tuple[
     return (fit(long_side), fit(long_side / aspect)) if aspect > 1 else (fit(long_side * aspect), fit(long_side))
 
 
-def pretrained(name: str, freeze: str = "") -> keras.Model:
+def pretrained(name: str, freeze: str | None = None) -> keras.Model:
     """The backbone `name` with its ImageNet weights and its levels up to `freeze` frozen."""
     if name not in BACKBONES:
         raise DataError(f"there is no backbone {name!r}; there are {', '.join(BACKBONES)}")
     trunk = BACKBONES[name]()
-    load_pretrained(trunk)
+    load_weights(trunk, f"{name}_imagenet", verbose=False)
+    freeze_levels(trunk, freeze)
     return trunk

@@ -1,26 +1,23 @@
 """Runs a recipe and leaves everything about the run in one folder."""
 
 import json
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.environment import environment
 from visionkit.images import write_image
 from visionkit.predict.draw import draw_samples_grid
+from visionkit.predict.predictor import Predictor
 from visionkit.train.callbacks import History, Progress, Score
-from visionkit.train.evaluate import MONITOR, evaluate
+from visionkit.train.evaluate import MONITOR, evaluate_detector
 from visionkit.train.recipe import Recipe
 from visionkit.types import DataError
-
-VERSIONED = ("visionkit", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "albumentations", "grain")
 
 
 def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path | None = None) -> dict:
@@ -44,7 +41,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     if recipe_file:
         shutil.copy(recipe_file, out / "recipe.py")
-    _write_json(out / "knobs.json", knobs)
+    write_json(out / "knobs.json", knobs)
     keras.utils.set_random_seed(knobs.get("seed", 0))
     plan = recipe(**knobs)
 
@@ -58,7 +55,10 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
     callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
     score = None
     if plan.val is not None:
-        score = Score(lambda: evaluate(plan.model, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file)
+        predictor = Predictor(plan.model)
+        score = Score(
+            lambda: evaluate_detector(predictor, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file
+        )
         callbacks.insert(0, score)  # its numbers go into the other callbacks' logs
     plan.model.fit(feed, epochs=plan.epochs, steps_per_epoch=steps, callbacks=callbacks, verbose=0)
 
@@ -67,8 +67,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
         plan.model.load_weights(best_file)
         scores = score.best
     save_model(plan.model, out / "model.keras")
-    results = {key: value for key, value in scores.items() if isinstance(value, int | float)}
-    results |= {
+    results = numbers(scores) | {
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
@@ -76,7 +75,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
         "class_names": plan.model.class_names,
         "environment": environment(),
     }
-    _write_json(out / "results.json", results)
+    write_json(out / "results.json", results)
     return results
 
 
@@ -89,32 +88,19 @@ def save_model(model, file: Path):
     partial.replace(file)
 
 
-def environment() -> dict:
-    """Versions, machine and git commit: what it takes to understand a number later."""
-    versions = {}
-    for name in VERSIONED:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    here = Path(__file__).parent
-    commit = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "versions": versions,
-        "backend": keras.backend.backend(),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "commit": commit.stdout.strip() or None,
-    }
-
-
 def _picture_of_first_batch(feed, plan: Recipe, file: Path):
     images, targets = feed[0]
     if "boxes" in targets:
         write_image(file, draw_samples_grid(np.asarray(images), targets, plan.train.class_names))
 
 
-def _write_json(file: Path, value):
+def numbers(scores: dict) -> dict:
+    """The part of `scores` that is one number each, -1 (nothing to measure by) left out."""
+    return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}
+
+
+def write_json(file: Path, value):
+    """Writes JSON for people to read, complete or not at all."""
     partial = file.with_name(f"{file.name}.partial")
     partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
     partial.replace(file)
