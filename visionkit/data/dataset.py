@@ -1,8 +1,9 @@
 """A data set is a sequence of Samples whose pixels are read when a sample is asked for."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from visionkit.types import Sample
+from visionkit.types import DataError, Sample
 
 
 class Dataset(Sequence[Sample]):
@@ -32,3 +33,21 @@ class Dataset(Sequence[Sample]):
     def subset(self, indices: Sequence[int]) -> "Dataset":
         """The samples at `indices`, in that order, as a data set of its own."""
         return Dataset([self.records[i] for i in indices], self.class_names, self.load, self.source)
+
+
+def join(datasets: Sequence[Dataset]) -> Dataset:
+    """One data set after the other, e.g. train and val; class names must be equal and ids unique, else `DataError`."""
+    loads, names = {}, datasets[0].class_names
+    for dataset in datasets:
+        if dataset.class_names != names:
+            raise DataError(f"{dataset.source}: its classes {dataset.class_names[:9]} are not {names[:9]}: cannot join")
+        for record in dataset.records:
+            if record.id in loads:
+                raise DataError(f"{dataset.source}: sample {record.id!r} is in two of the data sets to be joined")
+            loads[record.id] = dataset.load
+    records = [record for dataset in datasets for record in dataset.records]
+    return Dataset(records, names, partial(_load_joined, loads), " + ".join(d.source for d in datasets))
+
+
+def _load_joined(loads: dict, record: Sample) -> Sample:
+    return loads[record.id](record)

@@ -1,0 +1,113 @@
+"""The command line: quick help, errors of one line, and knobs that come from a recipe's signature."""
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from visionkit.cli import main
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("verb", ["", "train", "finetune", "evaluate", "detect", "export"])
+def test_help_answers_within_a_second(verb):
+    before = _cpu_seconds()  # not the clock's: the tests' machine may be busy
+    done = subprocess.run([sys.executable, "-m", "visionkit", *verb.split(), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert f"visionkit {verb}".strip() in done.stdout
+    assert done.stderr == ""
+    assert _cpu_seconds() - before < 1.0
+
+
+def _cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS.glob("*.py")), ids=lambda f: f.stem)
+def test_every_tool_is_its_verb(tool):
+    if tool.stem in ("demo", "make_goldens"):
+        pytest.skip("not a verb")
+    done = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True, check=True)
+    assert f"visionkit {tool.stem}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["finetun", "x"], 'Did you mean "finetune"'),
+        (["finetune", "x", "--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
+        (["finetune", "x", "--epochs", "many"], 'unable to convert "many" into int'),
+        (["detect", "model", "images"], "--out"),
+        (["evaluate", "nowhere", "nothing"], "nothing"),
+        (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file or"),
+        (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
+        (["finetune", ".", "--backbone", "resnet999"], "resnet999"),
+    ],
+)
+def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *words)
+    assert code in (1, 2)
+    assert message in err
+    assert err.startswith("visionkit: error: ")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err + out
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="nowhere"):
+        main(["detect", "nowhere", "x.jpg", "--out", "o", "--debug"])
+
+
+RECIPE = '''"""A recipe of the tests. Reached: nothing."""
+from pathlib import Path
+
+def recipe(data_dir: Path, lr: float = 1e-3, epochs: int = 2, name: str = "a"):
+    raise RuntimeError(f"{data_dir!r} {lr!r} {epochs!r} {name!r}")
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(RECIPE)
+    return "recipe.py"
+
+
+def test_a_recipes_arguments_are_its_options(capsys, recipe):
+    code, _, err = run(capsys, "train", recipe, "--data-dir", "d", "--lr", "3", "--out", "runs/x")
+    assert code == 1
+    assert f"RuntimeError: {Path('d')!r} 3.0 2 'a'" in err
+
+
+def test_a_recipes_help_lists_its_knobs(capsys, recipe):
+    code, out, _ = run(capsys, "train", recipe, "--help")
+    assert code == 0
+    assert "A recipe of the tests" in out
+    assert "--lr" in out
+    assert "--out" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--learning", "1"], "Unknown option: --learning"),
+        (["--lrr", "1"], "Did you mean --lr?"),
+        (["--lr", "x"], "float"),
+    ],
+)
+def test_unknown_or_ill_typed_knobs_are_refused(capsys, recipe, words, message):
+    code, _, err = run(capsys, "train", recipe, "--data-dir", "d", *words)
+    assert code == 2
+    assert message in err

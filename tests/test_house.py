@@ -1,0 +1,82 @@
+"""The rules of the house that a machine can check: who imports whom, where TensorFlow stands, how long files are."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "visionkit"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Each part may import these parts of visionkit besides itself. cli.py and configs/ may import anything.
+ALLOWED = {
+    "__init__": set(),
+    "types": set(),
+    "npboxes": set(),
+    "images": {"types"},
+    "ops": set(),
+    "layers": {"ops"},
+    "backbones": {"layers"},
+    "models": {"ops", "layers"},
+    "weights": {"types", "backbones", "models"},
+    "data": {"types", "npboxes", "images"},
+    "metrics": {"types", "npboxes", "images"},
+    "style": {"ops", "backbones"},
+    "predict": {"types", "npboxes", "images", "models"},
+    "export": {"types", "npboxes", "images", "models", "predict"},
+    "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
+}
+# The built-in recipes join a backbone, a model and data, as files in configs/ do.
+RECIPES = {"train/finetune.py"}
+
+
+def imports(file: Path):
+    """Dotted names that `file` imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_a_part_imports_only_what_stands_below_it(file):
+    name = str(file.relative_to(PACKAGE))
+    part = name.split("/")[0].removesuffix(".py")
+    if part not in ALLOWED or name in RECIPES:
+        return
+    used = {parts[1] for parts in (name.split(".") for name in imports(file)) if parts[0] == "visionkit" and parts[1:]}
+    assert used - {part, "__version__"} <= ALLOWED[part], f"{name} may not import these"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_tensorflow_and_torch_stay_outside(file):
+    name = str(file.relative_to(PACKAGE))
+    roots = {found.split(".")[0] for found in imports(file)}
+    assert "torch" not in roots
+    if not name.startswith("export/"):
+        assert "tensorflow" not in roots
+
+
+@pytest.mark.parametrize("part", ["ops", "layers", "backbones", "models"])
+def test_graph_code_knows_keras_and_numpy_only(part):
+    allowed = {"keras", "numpy", "visionkit", *sys.stdlib_module_names}
+    for file in (PACKAGE / part).rglob("*.py"):
+        assert {found.split(".")[0] for found in imports(file)} <= allowed, file
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_files_are_short(file):
+    assert len(file.read_text().splitlines()) <= 400
+
+
+def test_importing_visionkit_is_silent_and_loads_no_framework():
+    code = (
+        "import sys, visionkit, visionkit.cli; print(sorted({'tensorflow', 'keras', 'jax', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

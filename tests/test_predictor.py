@@ -1,0 +1,187 @@
+"""The predictor with a detector small enough to check by hand: it finds the one bright rectangle of an image."""
+
+import threading
+from itertools import count
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from PIL import Image
+
+from visionkit import images
+from visionkit.predict.masks import paste_masks
+from visionkit.predict.predictor import Failure, Predictor
+from visionkit.types import Detections, Sample, check_detections
+
+SIZE = (64, 96)  # (height, width) of the network, not square
+
+
+class FindBright(keras.layers.Layer):
+    """The box around all pixels above 128, then a worse one, a padded row and one of low score."""
+
+    def call(self, pixels):
+        bright = ops.cast(ops.mean(pixels, axis=-1) > 128, "float32")  # [B, h, w]
+        rows, columns = ops.max(bright, axis=2), ops.max(bright, axis=1)  # [B, h], [B, w]
+        found = ops.max(columns, axis=1)  # [B]
+        x1, y1 = ops.cast(ops.argmax(columns, axis=1), "float32"), ops.cast(ops.argmax(rows, axis=1), "float32")
+        x2 = ops.cast(ops.shape(columns)[1] - ops.argmax(ops.flip(columns, 1), axis=1), "float32")
+        y2 = ops.cast(ops.shape(rows)[1] - ops.argmax(ops.flip(rows, 1), axis=1), "float32")
+        box = ops.stack([x1, y1, x2, y2], axis=-1)  # [B, 4]
+        beyond = box + ops.convert_to_tensor([-500.0, -500.0, 500.0, 500.0])
+        boxes = ops.stack([box, beyond, ops.zeros_like(box), box], axis=1)  # [B, 4, 4]
+        scores = found[:, None] * ops.convert_to_tensor([[0.9, 0.6, 0.0, 0.2]])
+        labels = ops.cast(found[:, None] * 0 + ops.convert_to_tensor([[1.0, 0.0, -1.0, 1.0]]), "int32")
+        return {"boxes": boxes, "scores": scores, "labels": labels}
+
+
+class FakeTask:
+    image_size, class_names = SIZE, ("background-like", "bright")
+
+    def __init__(self, resize):
+        self.resize = resize
+        self.shapes = []
+
+    def serving(self):
+        pixels = keras.Input((*SIZE, 3), dtype="float32", name="images")
+        model = keras.Model(pixels, FindBright()(pixels))
+        run = model.predict_on_batch
+
+        def spy(batch):
+            self.shapes.append((batch.shape, batch.dtype))
+            return run(batch)
+
+        model.predict_on_batch = spy
+        return model
+
+
+def picture(size, box):
+    """A dark image of (height, width) with one bright rectangle."""
+    image = np.full((*size, 3), 20, np.uint8)
+    x1, y1, x2, y2 = box
+    image[y1:y2, x1:x2] = 250
+    return image
+
+
+@pytest.fixture(scope="module", params=["letterbox", "stretch"])
+def predictor(request):
+    return Predictor(FakeTask(request.param), batch_size=3, score=0.3)
+
+
+@pytest.mark.parametrize(
+    ("size", "box"), [((256, 192), (32, 64, 96, 128)), ((128, 480), (100, 20, 300, 90)), ((32, 48), (10, 4, 30, 28))]
+)
+def test_boxes_are_in_original_pixels(predictor, size, box):
+    (found,) = predictor(picture(size, box))
+    check_detections(found, num_classes=2)
+    assert found.image_size == size
+    # One network pixel is 4 (tall), 5 (wide) or 0.5 original ones; the edge is found to within one of them.
+    pixel = max(size[0] / SIZE[0], size[1] / SIZE[1])
+    np.testing.assert_allclose(found.boxes[0], box, atol=1.01 * pixel)
+    np.testing.assert_allclose(found.boxes[1], [0, 0, size[1], size[0]])  # the one that reached beyond is clipped
+    # Rows with label -1 and with a score below 0.3 are gone.
+    np.testing.assert_allclose(found.scores, [0.9, 0.6], atol=1e-6)
+    assert found.labels.tolist() == [1, 0]
+
+
+def test_exif_orientation(predictor, tmp_path):
+    """A camera held upright stores the picture on its side and says so: the boxes are those of the upright one."""
+    upright = picture((240, 160), (40, 120, 100, 200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees clockwise to view"
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "phone.png", exif=exif)
+    (found,) = predictor(tmp_path / "phone.png")
+    assert found.image_size == (240, 160) and found.file == tmp_path / "phone.png"
+    np.testing.assert_allclose(found.boxes[0], [40, 120, 100, 200], atol=4)
+
+
+def test_order_padding_and_one_shape(tmp_path):
+    task = FakeTask("stretch")
+    predictor = Predictor(task, batch_size=3)
+    boxes = [(8 * i, 0, 8 * i + 16, 32) for i in range(7)]
+    results = list(predictor(picture(SIZE, box) for box in boxes))
+    assert [r.id for r in results] == [str(i) for i in range(7)]
+    np.testing.assert_allclose([r.boxes[0] for r in results], boxes)
+    assert task.shapes == [((3, *SIZE, 3), np.uint8)] * 3  # 3 + 3 + 1 and two black ones
+    assert list(predictor([])) == []
+
+
+def test_broken_images_are_named_and_the_rest_is_done(predictor, tmp_path):
+    good = []
+    for i in range(5):
+        good.append(tmp_path / f"good{i}.png")
+        images.write_image(good[-1], picture((64, 96), (8 * i, 8, 8 * i + 16, 32)))
+    (tmp_path / "text.jpg").write_text("not an image")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good[0].read_bytes()[:60])
+    files = [tmp_path / "text.jpg", good[0], cut, good[1], good[2], tmp_path / "gone.png", good[3], good[4]]
+    results = list(predictor(files))
+    assert [r.file for r in results] == files
+    assert [isinstance(r, Failure) for r in results] == [True, False, True, False, False, True, False, False]
+    for failure, name in zip(
+        [r for r in results if isinstance(r, Failure)], ["text.jpg", "cut.png", "gone.png"], strict=True
+    ):
+        assert name in failure.error and "\n" not in failure.error
+    x1 = [r.boxes[0, 0] for r in results if isinstance(r, Detections)]
+    np.testing.assert_allclose(x1, [0, 8, 16, 24, 32])
+
+
+def test_samples_and_datasets(predictor, tmp_path):
+    image = picture((64, 96), (8, 8, 24, 32))
+    images.write_image(tmp_path / "a.png", image)
+    read = Sample(id="read", image_size=(64, 96), image=image)
+    record = Sample(id="record", image_size=(64, 96), file=tmp_path / "a.png")
+    first, second = predictor([read, record])
+    assert (first.id, second.id, second.file) == ("read", "record", tmp_path / "a.png")
+    np.testing.assert_array_equal(first.boxes, second.boxes)
+    (alone,) = predictor(read)
+    np.testing.assert_array_equal(alone.boxes, first.boxes)
+
+
+def test_score_for_one_call(predictor):
+    image = picture((64, 96), (8, 8, 24, 32))
+    assert len(next(predictor([image], score=0.0)).scores) == 3  # still not the padded row
+    assert len(next(predictor([image], score=0.7)).scores) == 1
+    assert len(next(predictor([np.zeros((64, 96, 3), np.uint8)])).scores) == 0
+
+
+def test_reads_only_a_little_ahead(predictor):
+    """However many images there are: at most 2 batches wait decoded, one is collected, one handed out."""
+    before = threading.active_count()
+    taken = count()
+
+    def endless():
+        while True:
+            next(taken)
+            yield picture((32, 48), (4, 4, 20, 20))
+
+    results = predictor(endless())
+    for _ in range(10):
+        next(results)
+    results.close()  # an early end leaves no thread behind
+    assert next(taken) <= 10 + 4 * 3
+    assert threading.active_count() == before
+
+
+def test_wrong_arrays_and_models_are_refused(predictor):
+    with pytest.raises(ValueError, match=r"image 0: expected uint8 \[H, W, 3\], found float32 \[8, 8, 3\]"):
+        list(predictor([np.zeros((8, 8, 3), np.float32)]))
+    with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W, 3\], found uint8 \[8, 8\]"):
+        list(predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)]))
+    with pytest.raises(ValueError, match="'letterbox' or 'stretch', found 'crop'"):
+        Predictor(FakeTask("crop"))
+
+
+def test_masks_are_pasted_over_their_boxes():
+    # Left half of the box on, right half off: cells are 10 pixels wide, the mean of 1 and 0 lies at x = 30.
+    masks = np.array([[[1.0, 0.0], [1.0, 0.0]]])
+    (pasted,) = paste_masks(masks, np.float32([[20, 10, 40, 30]]), (50, 60))
+    expected = np.zeros((50, 60), np.uint8)
+    expected[10:30, 20:30] = 1
+    # In the corner cells two factors fade at once (at the very corner 0.5 * 0.5), so corners are rounded off.
+    assert (pasted <= expected).all() and pasted.sum() >= 0.8 * expected.sum()
+    assert pasted[20, 20:40].tolist() == [1] * 10 + [0] * 10  # the middle row is exact
+    (beyond,) = paste_masks(np.ones((1, 28, 28)), np.float32([[-10, -10, 30, 20]]), (50, 60))
+    assert beyond[:19, :29].min() == 1  # to the edge, but for the rounded corner
+    assert beyond[20:].sum() == 0 and beyond[:, 30:].sum() == 0
+    assert paste_masks(np.ones((1, 2, 2)), np.float32([[70, 60, 80, 90]]), (50, 60)).sum() == 0  # outside altogether

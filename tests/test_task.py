@@ -1,0 +1,55 @@
+"""Contracts that every model in MODELS keeps."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from tiny import SIZE, random_batch, tiny_backbone
+
+from visionkit.models import MODELS
+
+BUILD = {"ssd": lambda: MODELS["ssd"](tiny_backbone(), 3, class_names=["cat", "dog", "cow"], image_size=SIZE)}
+DETECTORS = ["ssd"]
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_every_argument_is_in_the_config(name):
+    model = BUILD[name]()
+    arguments = set(inspect.signature(type(model).__init__).parameters) - {"self", "kwargs"}
+    assert arguments <= set(model.get_config())
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_saved_and_loaded_it_gives_the_same(name, tmp_path):
+    model = BUILD[name]()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert (loaded.class_names, loaded.image_size, loaded.resize) == (model.class_names, model.image_size, "letterbox")
+    images, _ = random_batch(batch=2)
+    expected, got = (keras.tree.flatten(m.predict_on_batch(images)) for m in (model, loaded))
+    for a, b in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_serving_keeps_the_conventions(name, batch):
+    model = BUILD[name]()
+    images, _ = random_batch(batch=batch)
+    found = model.serving(score_threshold=0.1).predict_on_batch(images)
+    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int32)
+    assert len(boxes) == batch
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert ((labels >= 0) == (scores > 0)).all()
+    assert (labels < 3).all()
+    h, w = SIZE
+    assert (boxes >= 0).all()
+    assert (boxes <= [w, h, w, h]).all()
+
+
+def test_class_names_must_fit_and_have_a_default():
+    assert MODELS["ssd"](tiny_backbone(), 2, image_size=SIZE).class_names == ["0", "1"]
+    with pytest.raises(ValueError, match="3 classes but 1 class names"):
+        MODELS["ssd"](tiny_backbone(), 3, class_names=["cat"], image_size=SIZE)

@@ -1,0 +1,31 @@
+"""A backbone small enough for tests, and batches that go with it."""
+
+import keras
+import numpy as np
+from keras import layers
+
+SIZE = (64, 96)
+
+
+def tiny_backbone(width=8, levels=("C3", "C4", "C5")):
+    """images [B, H, W, 3] -> {"C3": ..., "C4": ..., "C5": ...}; some 20,000 weights."""
+    inputs = keras.Input((None, None, 3), name="images")
+    x, outputs = layers.Rescaling(1 / 127.5, -1.0)(inputs), {}
+    for n in range(1, 6):
+        x = layers.Conv2D(width * n, 3, strides=2, padding="same", activation="relu", name=f"c{n}")(x)
+        outputs[f"C{n}"] = x
+    return keras.Model(inputs, {level: outputs[level] for level in levels}, name="tiny")
+
+
+def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
+    """images uint8 [B, H, W, 3] and targets with `objects` boxes of at least 12 px in `room` rows."""
+    rng = np.random.default_rng(seed)
+    h, w = size
+    low = rng.uniform(0, [w - 24, h - 24], (batch, objects, 2))
+    high = low + rng.uniform(12, 24, (batch, objects, 2))
+    boxes = np.zeros((batch, room, 4), np.float32)
+    boxes[:, :objects] = np.concatenate([low, high], axis=-1)
+    labels = np.full((batch, room), -1, np.int32)
+    labels[:, :objects] = rng.integers(0, num_classes, (batch, objects))
+    images = rng.integers(0, 255, (batch, h, w, 3)).astype(np.uint8)
+    return images, {"boxes": boxes, "labels": labels, "ignore": np.zeros((batch, room), bool)}

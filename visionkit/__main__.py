@@ -1,0 +1,7 @@
+"""`python -m visionkit VERB ...` is `visionkit VERB ...`."""
+
+import sys
+
+from visionkit.cli import main
+
+sys.exit(main())

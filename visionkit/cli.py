@@ -1,0 +1,201 @@
+"""`visionkit VERB ...`: one function a verb. Heavy imports stand inside the verbs, so that --help answers at once."""
+
+import inspect
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+
+from visionkit import __version__
+from visionkit.types import DataError
+
+app = cyclopts.App(
+    name="visionkit",
+    help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback.",
+    version=__version__,
+    result_action="return_value",
+)
+PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
+_AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+
+
+@app.command
+def finetune(
+    data: Path,
+    /,
+    *,
+    task: Literal["detect"] = "detect",
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 320,
+    batch_size: int = 16,
+    lr: float = 1e-3,
+    seed: int = 0,
+    out: Path | None = None,
+):
+    """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
+
+    Args:
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO or instance masks.
+        task: what to learn.
+        backbone: the pretrained network underneath.
+        epochs: passes over the training images; by default enough for about 600 steps, 10 to 60.
+        image_size: long side in pixels of what the network sees.
+        batch_size: images a step.
+        lr: peak learning rate.
+        seed: of everything that is drawn.
+        out: the run folder, new or empty; by default runs/finetune/TIME.
+    """
+    from visionkit.train import finetune as recipes
+
+    knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
+    knobs |= {"batch_size": batch_size, "lr": lr, "seed": seed}
+    return _run(getattr(recipes, task), knobs, out or _new_run("finetune"))
+
+
+@app.command(help_flags=[])
+def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
+    """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
+
+    `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
+
+    Args:
+        recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
+    """
+    if str(recipe) in ("--help", "-h"):
+        return app.help_print(["train"])
+    from visionkit.train.recipe import load_recipe
+
+    function = load_recipe(recipe)
+    signature = inspect.signature(function, eval_str=True)
+    extra = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None)
+
+    def options(**given):
+        return given
+
+    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])
+    options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
+    options.__doc__ = function.__globals__["__doc__"]
+    parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
+    if {"--help", "-h"} & set(knobs):
+        return parser.help_print([])
+    _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    chosen = dict(bound.arguments)
+    out = chosen.pop("out") or _new_run(recipe.stem)
+    return _run(function, chosen, out, recipe)
+
+
+@app.command
+def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path | None = None):
+    """Score a model on labelled data.
+
+    Args:
+        model: a run folder, a .keras file or an exported SavedModel.
+        data: labelled data in any layout that finetune takes.
+        split: the part to score, such as test or train+val; by default all of it.
+        json: also write the numbers to this file, as one flat object.
+    """
+    from visionkit.data.recognise import open_dataset
+    from visionkit.open_model import open_predictor
+    from visionkit.train.evaluate import evaluate_detector
+    from visionkit.train.run import numbers, write_json
+
+    dataset = open_dataset(data, split, "detect")
+    scores = evaluate_detector(open_predictor(model), dataset)
+    _print_scores(scores)
+    if json:
+        write_json(json, numbers(scores))
+
+
+@app.command
+def detect(
+    model: Path, images: Annotated[list[str], cyclopts.Parameter(negative=())], /, *, out: Path, score: float = 0.3
+):
+    """Detect objects; writes a picture for each image, detections.json (COCO results) and detections.csv.
+
+    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
+
+    Args:
+        model: a run folder, a .keras file or an exported SavedModel.
+        images: files, folders or globs.
+        out: the folder for the results.
+        score: detections below this are left out, 0 to 1.
+    """
+    from visionkit.open_model import open_predictor
+    from visionkit.predict.write import detect_folder
+
+    report = detect_folder(open_predictor(model), images, out, score)
+    for failure in report.failed:
+        print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
+    print(f"{len(report.done)} images done, {len(report.failed)} not read; results in {out}")
+    return PARTLY_DONE if report.failed else 0
+
+
+@app.command
+def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | None = None, images: int = 20):
+    """Freeze a model for deployment, and prove in a fresh process that it gives the same detections.
+
+    Args:
+        model: a run folder or a .keras file.
+        out: the folder for the export, new or empty.
+        to: the format.
+        check: images to compare on; without them nothing is compared, and that is said.
+        images: how many of them.
+    """
+    from visionkit.export import export_model
+    from visionkit.open_model import keras_file
+
+    print(export_model(keras_file(model), to, out, check, images))
+
+
+@app.command
+def env():
+    """Versions, devices, and why no GPU is seen."""
+    from visionkit.environment import describe
+
+    print(describe())
+
+
+def main(tokens: list[str] | None = None) -> int:
+    """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
+    tokens = list(sys.argv[1:] if tokens is None else tokens)
+    debug = "--debug" in tokens
+    # TensorFlow greets with pages of notes about its build; they hide what matters. Set it to 0 to see them.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        return app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False) or 0
+    except KeyboardInterrupt:
+        print("visionkit: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
+        line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
+        print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
+        return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+
+
+def _run(recipe, knobs, out, recipe_file=None):
+    from visionkit.train.run import run
+
+    _print_scores(run(recipe, knobs, out, recipe_file))
+    print(f"run folder: {out}")
+
+
+def _new_run(name: str) -> Path:
+    return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
+
+
+def _print_scores(scores: dict):
+    wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
+    wanted += ("top1", "top5", "mIoU", "pixel_accuracy", "images", "seconds")
+    print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
+    for name, row in scores.get("per_class", {}).items():
+        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    for reason in scores.get("why", ()):
+        print(f"mAP50 is about 0: {reason}")

@@ -1,0 +1,124 @@
+"""What the readers share about files: bounded reading, names that stay inside the root, finding images."""
+
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from visionkit.images import IMAGE_SUFFIXES, read_image
+from visionkit.types import DataError, Sample, check_sample
+
+TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
+SPLITS = ("train", "val", "test")
+_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+
+
+def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
+    """The content of `file`; a `DataError` names it when it is above `limit` bytes."""
+    with file.open("rb") as stream:
+        data = stream.read(limit + 1)
+    if len(data) > limit:
+        raise DataError(f"{file}: above the limit of {limit // 2**20} MB for such a file")
+    return data
+
+
+def read_text(file: Path, limit: int = TEXT_LIMIT) -> str:
+    """The UTF-8 text of `file`, else a `DataError` that names it."""
+    try:
+        return read_bytes(file, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+
+
+def read_lines(file: Path) -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, stripped, each with its number counted from 1."""
+    lines = ((i, line.strip()) for i, line in enumerate(read_text(file).split("\n"), start=1))
+    return [(i, line) for i, line in lines if line]
+
+
+def number(value, where: str) -> float:
+    """`value` (text or a number) as a finite float; else a `DataError` that begins with `where`."""
+    try:
+        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not abs(found) <= 1e9:  # also refuses nan; larger ones overflow float32 arithmetic
+        raise DataError(f"{where}: expected a number, found {str(value)[:40]!r}")
+    return found
+
+
+def inside(folder: Path, name: str, where: str) -> Path:
+    """`folder / name`, where `name` was written by a stranger: one that leads out of `folder` is refused."""
+    folder = Path(os.path.normpath(folder))
+    path = Path(os.path.normpath(folder / name.replace("\\", "/"))) if isinstance(name, str) else folder
+    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    if not parts or "\0" in str(path) or max(len(part.encode(errors="replace")) for part in parts) > 255:
+        raise DataError(f"{where}: {str(name)[:80]!r} is not the name of a file inside {folder}")
+    return path
+
+
+def list_images(folder: Path, recursive: bool = True) -> list[Path]:
+    """The image files of `folder`, sorted; hidden files (`._x.jpg` of macOS archives) are left out."""
+    files = folder.rglob("*") if recursive else folder.iterdir()
+    return sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+
+
+def sample_ids(files: Sequence[Path]) -> list[str]:
+    """Unique ids of files given relative to their folder: without suffix, unless two differ in nothing else."""
+    short = [f.with_suffix("").as_posix() for f in files]
+    count = Counter(short)
+    return [s if count[s] == 1 else f.as_posix() for s, f in zip(short, files, strict=True)]
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in `folder`, sorted, without hidden ones and `__MACOSX`."""
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+
+
+def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) -> dict[str, tuple[Path, Path]]:
+    """Split -> two parallel folders, e.g. of images and labels; the split is "" where the data is not split.
+
+    Looks for `images/train` beside `labels/train`, then `train/images` beside `train/labels`, then `images` beside
+    `labels`, with the names of `firsts` for images and of `seconds` for labels.
+    """
+    if not root.is_dir():
+        return {}
+    both = [(root / a, root / b) for a in firsts for b in seconds if (root / a).is_dir() and (root / b).is_dir()]
+    for first, second in both:
+        if inner := {f.name: (f, second / f.name) for f in subfolders(first) if (second / f.name).is_dir()}:
+            return inner
+    if both:
+        return {"": both[0]}
+    return {
+        part.name: (part / a, part / b)
+        for part in subfolders(root)
+        for a in firsts
+        for b in seconds
+        if split_name(part.name) in SPLITS and (part / a).is_dir() and (part / b).is_dir()
+    }
+
+
+def split_name(name: str) -> str:
+    """The common name of a split: "valid", "validation" and "val2017" are all "val"."""
+    match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())
+    name = match[1] if match else name
+    return _ALIASES.get(name.lower(), name)
+
+
+def choose_split(available: Iterable[str], split: str, root: Path) -> str:
+    """Which of the `available` names (of files or folders) `split` means; a `DataError` lists them."""
+    available = [name for name in available if name]
+    if split in available:
+        return split
+    matches = [name for name in available if split_name(name) == split_name(split)]
+    if len(matches) != 1:
+        raise DataError(f"{root}: no split {split!r}; there are: {', '.join(sorted(available)) or 'none'}")
+    return matches[0]
+
+
+def load_image(record: Sample) -> Sample:
+    """The `load` of readers whose records lack nothing but the pixels."""
+    return check_sample(replace(record, image=read_image(record.file)))

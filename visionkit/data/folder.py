@@ -1,0 +1,44 @@
+"""Image classification from class folders: ROOT/CLASS/*.jpg or ROOT/train/CLASS/*.jpg."""
+
+from pathlib import Path
+
+from visionkit.data.dataset import Dataset
+from visionkit.data.files import SPLITS, choose_split, list_images, load_image, sample_ids, split_name, subfolders
+from visionkit.images import image_size
+from visionkit.types import DataError, Sample
+
+
+def splits(root: Path) -> dict[str, Path]:
+    """Split -> its folder of class folders; {"": root} where the data is not split, {} where there are no classes."""
+    parts = {f.name: f for f in subfolders(root) if split_name(f.name) in SPLITS and classes(f)}
+    return parts or ({"": root} if classes(root) else {})
+
+
+def classes(folder: Path) -> list[str]:
+    """The names of the folders in `folder` that hold images directly."""
+    return [f.name for f in subfolders(folder) if next(iter(list_images(f, recursive=False)), None)]
+
+
+def folder(root: Path, split: str | None = None) -> Dataset:
+    """Reads class folders; class names are the folders of ALL splits, sorted.
+
+    Args:
+        root: the folder that holds the class folders, or train, val (valid, validation) and test with them inside.
+        split: one of those; None for all of them.
+
+    Raises:
+        DataError: no class folders, no such split, or an image that cannot be read; names it.
+    """
+    root = Path(root)
+    parts = splits(root) if root.is_dir() else {}
+    if not parts:
+        raise DataError(f"{root}: expected folders of images, one a class, or train/, val/, test/ with such folders")
+    names = sorted({name for part in parts.values() for name in classes(part)})
+    chosen = parts.values() if split is None else [parts[choose_split(parts, split, root)]]
+    files = [(name, f) for part in chosen for name in classes(part) for f in list_images(part / name)]
+    ids = sample_ids([f.relative_to(root) for _, f in files])
+    records = [
+        Sample(id=id, file=f, image_size=image_size(f), label=names.index(name))
+        for id, (name, f) in zip(ids, files, strict=True)
+    ]
+    return Dataset(records, names, load_image, f"class folders, split {split or 'all'}")

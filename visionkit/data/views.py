@@ -1,0 +1,156 @@
+"""Which part of an image to look at: the geometry of augmentation, drawn on numbers before any pixel is touched.
+
+A step is `(view, sample, rng) -> View`; it sees the sample's size and boxes in source pixels. A view must overlap the
+image. Views hold whole pixels, so what they cut out is not resampled.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from visionkit import npboxes
+from visionkit.types import Sample
+
+
+class View(NamedTuple):
+    """A rectangle of the source image, in pixels, which may reach beyond its edges, and whether it is mirrored."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.y2 - self.y1, self.x2 - self.x1
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Mirrors left to right with probability `x` and top to bottom with probability `y`."""
+
+    x: float = 0.5
+    y: float = 0.0
+
+    def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
+        x, y = rng.random(2) < (self.x, self.y)
+        return view._replace(mirror_x=view.mirror_x ^ bool(x), mirror_y=view.mirror_y ^ bool(y))
+
+
+@dataclass(frozen=True)
+class Expand:
+    """With probability `p` steps back: a view up to `most` times as wide and high, the old one anywhere in it.
+
+    The "zoom out" of SSD (arXiv 1512.02325 sec. 3.6), which makes small objects; there `most` is 4.
+    """
+
+    most: float = 4.0
+    p: float = 0.5
+
+    def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
+        chance, ratio, right, down = rng.random(4)
+        if chance >= self.p:
+            return view
+        h, w = view.size
+        ratio = 1 + ratio * (self.most - 1)
+        x1, y1 = view.x1 - int(right * w * (ratio - 1)), view.y1 - int(down * h * (ratio - 1))
+        return view._replace(x1=x1, y1=y1, x2=x1 + int(w * ratio), y2=y1 + int(h * ratio))
+
+
+@dataclass(frozen=True)
+class IoUCrop:
+    """A crop that still shows some object well (SSD, arXiv 1512.02325 sec. 2.2).
+
+    One of these, equally likely: the view as it is; a random crop; or a crop whose IoU with at least one box is no less
+    than one of `min_ious`. Crops have sides of 0.3 to 1 times the view's (the paper says 0.1; its code 0.3, as here),
+    proportions within 1/2..2 of the view's, and the centre of a box inside. If none of `trials` draws will do, or the
+    image has no boxes, the view stays.
+    """
+
+    min_ious: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    trials: int = 50
+
+    def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
+        option, draws = rng.integers(len(self.min_ious) + 2), rng.random((4, self.trials))
+        boxes = sample.boxes if sample.ignore is None else sample.boxes[~sample.ignore]
+        if option == 0 or not len(boxes):
+            return view
+        min_iou = (0, *self.min_ious)[option - 1]
+        (h, w), scale = view.size, 0.3 + 0.7 * draws[0]
+        low, high = np.maximum(0.5, scale**2), np.minimum(2, scale**-2)  # within these the crop fits the view
+        ratio = low + (high - low) * draws[1]
+        sides = np.maximum(np.stack([w * scale * np.sqrt(ratio), h * scale / np.sqrt(ratio)], axis=1).astype(int), 1)
+        corners = [view.x1, view.y1] + (draws[2:].T * ([w, h] - sides + 1)).astype(int)
+        crops = np.concatenate([corners, corners + sides], axis=1)  # [trials, 4]
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = ((centres > crops[:, None, :2]) & (centres < crops[:, None, 2:])).all(axis=2)  # [trials, N]
+        good = inside.any(axis=1) & (npboxes.iou(crops.astype(np.float64), boxes) >= min_iou).any(axis=1)
+        return View(*crops[good.argmax()].tolist(), *view[4:]) if good.any() else view
+
+
+@dataclass(frozen=True)
+class ScaleJitter:
+    """Looks closer or from further away: a scale of `low`..`high`, drawn evenly on a log scale, at a random place.
+
+    Args:
+        low, high: scale 1 shows the whole image, 2 half its width and height, 0.5 twice.
+        size: (height, width) whose proportions the view gets (scale 1 then just holds the image); None: the image's.
+    """
+
+    low: float
+    high: float
+    size: tuple[int, int] | None = None
+
+    def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
+        h, w = sample.image_size
+        scale = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
+        to_h, to_w = self.size or (h, w)
+        scale *= min(to_h / h, to_w / w)
+        vh, vw = max(1, round(to_h / scale)), max(1, round(to_w / scale))
+        # A view larger than the image holds all of it, somewhere; a smaller one lies inside it.
+        x1 = int(rng.integers(min(0, w - vw), max(0, w - vw) + 1))
+        y1 = int(rng.integers(min(0, h - vh), max(0, h - vh) + 1))
+        return view._replace(x1=x1, y1=y1, x2=x1 + vw, y2=y1 + vh)
+
+
+@dataclass(frozen=True)
+class CentreCrop:
+    """The middle of the image: `share` of the largest rectangle that has the proportions of `size`."""
+
+    size: tuple[int, int]
+    share: float = 0.875
+
+    def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
+        (h, w), (to_h, to_w) = sample.image_size, self.size
+        scale = self.share * min(h / to_h, w / to_w)
+        vh, vw = max(1, round(to_h * scale)), max(1, round(to_w * scale))
+        x1, y1 = (w - vw) // 2, (h - vh) // 2
+        return view._replace(x1=x1, y1=y1, x2=x1 + vw, y2=y1 + vh)
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """GoogLeNet's crop (arXiv 1409.4842 sec. 6): `min_area`..1 of the image's area.
+
+    The proportions are within 3/4..4/3 of those of `size`. If 10 draws do not fit the image it is the centre crop.
+    """
+
+    size: tuple[int, int]
+    min_area: float = 0.08
+
+    def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
+        h, w = sample.image_size
+        area, ratio, right, down = rng.random((4, 10))
+        area = (self.min_area + (1 - self.min_area) * area) * h * w
+        ratio = np.exp((2 * ratio - 1) * np.log(4 / 3)) * self.size[1] / self.size[0]
+        vw, vh = np.maximum(1, np.sqrt([area * ratio, area / ratio]).round().astype(int))
+        fits = (vw <= w) & (vh <= h)
+        if not fits.any():
+            return CentreCrop(self.size, 1.0)(view, sample, rng)
+        i = fits.argmax()
+        x1, y1 = int(right[i] * (w - vw[i] + 1)), int(down[i] * (h - vh[i] + 1))
+        return view._replace(x1=x1, y1=y1, x2=x1 + int(vw[i]), y2=y1 + int(vh[i]))

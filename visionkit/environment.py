@@ -1,0 +1,71 @@
+"""Versions, devices and the git commit: what it takes to understand a number, or a missing GPU, later."""
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = (
+    *("visionkit", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "opencv-python-headless", "pillow"),
+    *("albumentations", "grain", "pycocotools", "faster-coco-eval"),
+)
+
+
+def environment() -> dict:
+    """Versions of what computes, the backend, the machine and visionkit's git commit (None outside a checkout)."""
+    import keras
+
+    return {
+        "versions": {name: version for name in PACKAGES if (version := _version(name))},
+        "python": platform.python_version(),
+        "backend": keras.backend.backend(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "commit": _commit(),
+    }
+
+
+def describe() -> str:
+    """The same for people, with the devices that the backend sees and, if there is no GPU among them, why."""
+    found = environment()
+    lines = [f"{name:24}{version}" for name, version in found.pop("versions").items()]
+    lines += [f"{name:24}{value}" for name, value in found.items()]
+    devices = _devices()
+    lines.append(f"{'devices':24}{', '.join(devices)}")
+    if not any("gpu" in device.lower() or "cuda" in device.lower() for device in devices):
+        lines.append(f"{'no GPU because':24}{_why_no_gpu()}")
+    return "\n".join(lines)
+
+
+def _version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit():
+    folder = Path(__file__).parent
+    if not (folder.parent / ".git").exists() or not shutil.which("git"):
+        return None
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def _devices():
+    from keras.distribution import list_devices
+
+    return list_devices() or ["cpu:0"]
+
+
+def _why_no_gpu():
+    if _version("tensorflow-cpu"):
+        return 'tensorflow-cpu is installed, which has no GPU code: pip install "visionkit[gpu]" in a new environment'
+    if not (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
+        return "this machine shows no NVIDIA driver (no nvidia-smi, no /dev/nvidia0)"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}, which hides every GPU"
+    return (
+        "a driver is there but the backend does not use it: its CUDA packages may be missing or too new for the driver"
+    )

@@ -1,0 +1,42 @@
+"""The model as one `.keras` file in a folder: for machines that have visionkit, with no optimizer state inside."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from visionkit.types import DataError, Detections
+
+NAME = "model.keras"  # as in a run folder, so that an export can be used like one
+
+
+def save(model, folder: Path | str) -> None:
+    """Writes `folder/model.keras`."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / NAME, include_optimizer=False)
+
+
+def load(folder: Path | str):
+    """The Task in `folder/model.keras`, or in a .keras file, on whatever backend Keras runs: for a Predictor.
+
+    Raises:
+        DataError: no such file, or one that Keras cannot read.
+    """
+    import keras
+
+    # Keras finds a class in a file only if its module was imported before.
+    from visionkit import layers, models  # noqa: F401
+
+    file = Path(folder) / NAME if Path(folder).is_dir() else Path(folder)
+    if not file.is_file():
+        raise DataError(f"{file}: no such file; expected a .keras file or a folder that holds {NAME}")
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(f"{file}: cannot be loaded: {error}") from error
+
+
+def detect_alone(folder: Path | str, files: Sequence[Path]) -> list[Detections | str]:
+    """What the written file finds in image files: Detections, or what was wrong with the image."""
+    from visionkit.predict.predictor import Predictor
+
+    return [r if isinstance(r, Detections) else r.error for r in Predictor(load(folder))(list(files))]

@@ -1,0 +1,257 @@
+"""The one image decoder, the one encoder and the one resize rule of visionkit.
+
+Every picture, whatever its file held, becomes RGB uint8 `[H, W, 3]`, upright:
+
+| the file holds | becomes |
+|---|---|
+| an EXIF orientation | applied; an invalid or broken one is taken as upright |
+| an alpha channel or a transparent colour | composited on `BACKGROUND` (white) |
+| grey, 1-bit, palette, CMYK, YCbCr | converted to RGB |
+| 16-bit grey | its full range: value / 257, rounded (0..65535 -> 0..255); 12-bit data in 16 bits stays dark |
+| 16-bit colour | the high byte of each channel (at most one level from value / 257) |
+| 32-bit integers or floats | 0..65535 (integers) and 0..1 or 0..255 (floats) kept; beyond, the image's own min..max |
+| an animation | its first frame |
+| truncated or broken data, or no image at all | `DataError` that names the file |
+"""
+
+import glob
+import io
+import math
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from visionkit.types import DataError
+
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
+BACKGROUND = (255, 255, 255)  # what shows through a transparent image
+
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
+_SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_TURNS = {  # EXIF orientation -> what makes the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(file: Path | str | bytes) -> np.ndarray:
+    """Decodes an image by the rules above.
+
+    Args:
+        file: a path, or the encoded bytes themselves.
+
+    Returns:
+        uint8 `[H, W, 3]`, RGB, upright.
+
+    Raises:
+        DataError: not an image, truncated, broken, or above `MAX_PIXELS`; names the file and the reason.
+        OSError: the file cannot be opened.
+    """
+    return _decode(file, lambda image: np.asarray(_rgb(_upright(image))))
+
+
+def read_mask(file: Path | str | bytes) -> np.ndarray:
+    """Decodes a mask to the numbers stored in it.
+
+    A palette image gives its INDICES, a grey one its values (also 1, 2, 4 and 16 bits), a colour image whose three
+    channels are equal gives that channel.
+
+    Returns:
+        int32 `[H, W]`, upright.
+
+    Raises:
+        DataError: as `read_image`; also for a JPEG (lossy: its values are not those drawn) and for colours.
+        OSError: the file cannot be opened.
+    """
+    return _decode(file, _values)
+
+
+def image_size(file: Path | str | bytes) -> tuple[int, int]:
+    """(height, width) of the upright image, from the header: pixels are not decoded, so broken ones go unnoticed.
+
+    Raises: as `read_image`.
+    """
+
+    def size(image):
+        # Pillow decodes a whole PNG to look for EXIF behind the pixels; worth it only where there is any.
+        if image.format == "PNG" and "exif" not in image.info:
+            image.fp.seek(0)
+            data = image.fp.read()
+            if not any(key in data for key in (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")):
+                return image.height, image.width
+        turned = image.format != "TIFF" and _orientation(image) >= 5  # Pillow's TIFF reader turns by itself
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+    return _decode(file, size)
+
+
+def write_image(file: Path | str, image: np.ndarray) -> None:
+    """Writes uint8 `[H, W, 3]` RGB or `[H, W]` grey as PNG, or as JPEG (quality 95) for .jpg and .jpeg.
+
+    The file appears whole or not at all: it is written under another name in the same folder, then renamed.
+    """
+    file, image = Path(file), np.asarray(image)
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise ValueError(f"{file}: expected an image uint8 [H, W, 3] or [H, W], found {image.dtype} {image.shape}")
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        Image.fromarray(image).save(part, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Antialiased bilinear resize of uint8 `[H, W, 3]` to (height, width).
+
+    TensorFlow's `resize(..., antialias=True)` differs by 0.3 grey levels on average: an exported graph does the same.
+    """
+    h, w = size
+    return np.asarray(Image.fromarray(image).resize((w, h), Image.Resampling.BILINEAR))
+
+
+def letterbox_factors(image_size: tuple[int, int], size: tuple[int, int]):
+    """How an image of `image_size` is fitted into `size`, both (height, width), keeping its shape.
+
+    Returns:
+        ((new_h, new_w), (fy, fx)): the size it is resized to, and what y and x of boxes are multiplied by. The two
+        factors differ a little, since sizes are whole numbers: this arithmetic is the only one; every graph repeats it.
+    """
+    (h, w), (to_h, to_w) = image_size, size
+    scale = min(to_h / h, to_w / w)
+    new_h, new_w = max(1, math.floor(h * scale + 0.5)), max(1, math.floor(w * scale + 0.5))
+    return (new_h, new_w), (new_h / h, new_w / w)
+
+
+def letterbox(image: np.ndarray, size: tuple[int, int], fill=(114, 114, 114)) -> tuple[np.ndarray, float]:
+    """Resizes uint8 `[H, W, 3]` into `size` = (height, width): the image at the top left, `fill` right and below.
+
+    Returns:
+        (uint8 `[height, width, 3]`, the scale before rounding; boxes take `letterbox_factors`).
+    """
+    h, w = image.shape[:2]
+    (new_h, new_w), _ = letterbox_factors((h, w), size)
+    canvas = np.empty((*size, 3), np.uint8)
+    canvas[:] = fill
+    canvas[:new_h, :new_w] = resize(image, (new_h, new_w))
+    return canvas, min(size[0] / h, size[1] / w)
+
+
+def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
+    """The image files that `paths` name, sorted and each once.
+
+    Args:
+        paths: files, folders (searched to the bottom for `IMAGE_SUFFIXES`), globs, or .txt lists of paths, one a line,
+            relative to the list.
+
+    Raises:
+        DataError: a path that does not exist, a glob or folder without images.
+    """
+    found = set()
+    for path in [paths] if isinstance(paths, Path | str) else paths:
+        path = Path(path)
+        if path.is_dir():
+            files = [f for f in path.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
+        elif path.suffix.lower() == ".txt" and path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            files = [path.parent / line.strip() for line in lines if line.strip()]
+            if missing := [f for f in files if not f.is_file()]:
+                raise DataError(f"{path}: no such file: {missing[0]}")
+        elif path.is_file():
+            files = [path]
+        elif glob.has_magic(str(path)):
+            names = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)
+            files = [f for f in map(Path, names) if f.suffix.lower() in IMAGE_SUFFIXES and f.is_file()]
+        else:
+            raise DataError(f"{path}: no such file or folder")
+        if not files:
+            raise DataError(f"{path}: holds no images ({' '.join(IMAGE_SUFFIXES)})")
+        found.update(files)
+    return sorted(found)
+
+
+def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object]):
+    """Opens `file`, checks its size and returns `work(image)`; every failure of the decoder becomes a DataError."""
+    name = f"{len(file)} bytes" if isinstance(file, bytes) else str(file)
+    with io.BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as stream:
+        try:
+            with Image.open(stream, formats=_FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {MAX_PIXELS} pixels")
+                return work(image)
+        except DataError as error:
+            raise error if str(error).startswith(name) else DataError(f"{name}: {error}") from None
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise DataError(f"{name}: above the limit of {MAX_PIXELS} pixels") from None
+        except UnidentifiedImageError:
+            empty = "is empty" if not stream.seek(0, io.SEEK_END) else "is not an image that can be read"
+            raise DataError(f"{name}: {empty}") from None
+        except Exception as error:  # Pillow meets broken files with a dozen exception types, SyntaxError among them
+            raise DataError(f"{name}: broken image: {error or type(error).__name__}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return orientation if orientation in _TURNS else 1
+    except Exception:  # EXIF is often broken by tools that copy it; the pixels are none the worse
+        return 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    image.load()  # first: it is what finds a truncated file
+    orientation = _orientation(image)
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _SIXTEEN_BIT or image.mode in ("I", "F"):
+        return _rgb_of_wide(np.asarray(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _rgb_of_wide(values: np.ndarray) -> Image.Image:
+    """Grey of 16 or more bits, by the table above."""
+    if not np.isfinite(values).all():
+        raise DataError("holds values that are not finite")
+    integers, values = values.dtype.kind in "iu", values.astype(np.float64)
+    low, high = values.min(), values.max()
+    if integers and low >= 0 and high <= 65535:
+        low, high = 0, 65535
+    elif not integers and low >= 0 and high <= 255:
+        low, high = 0, 1 if high <= 1 else 255
+    values = np.floor((values - low) * (255 / max(high - low, 1e-12)) + 0.5)
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    if image.format in ("JPEG", "MPO"):
+        raise DataError("a mask cannot be a JPEG, whose values change in compression; save it as PNG")
+    raw = image.tile[0].args if image.format == "PNG" and image.tile else None
+    image = _upright(image)
+    values = np.asarray(image)
+    if image.mode in ("P", "L", "1", "I", *_SIXTEEN_BIT):
+        return values.astype(np.int32) // {"L;2": 85, "L;4": 17}.get(raw, 1)  # Pillow stretches 2, 4 bits to 0..255
+    colours = {"RGB": 3, "RGBA": 3, "LA": 1}.get(image.mode)
+    if colours is None or (values[..., :colours] != values[..., :1]).any():
+        raise DataError(
+            f"a mask of mode {image.mode} has colours where class or instance numbers are expected; "
+            "save it as a grey or palette PNG whose values are the numbers"
+        )
+    return values[..., 0].astype(np.int32)

@@ -1,0 +1,172 @@
+"""A trained detector applied to any number of images, with the boxes in the pixels of each original."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from visionkit import images
+from visionkit.predict.masks import paste_masks
+from visionkit.types import PADDING, DataError, Detections, Sample
+
+Image = Path | str | np.ndarray | Sample
+DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and numpy let go of the interpreter while they work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An image that could not be read.
+
+    Args:
+        id: the sample's id or the file's path.
+        file: the image file, or None.
+        error: one line that says what is wrong with it.
+    """
+
+    id: str
+    file: Path | None
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Loaded:
+    id: str
+    file: Path | None
+    image_size: tuple[int, int]  # of the original
+    factors: tuple[float, float]  # y and x of the original times these are network pixels
+    pixels: np.ndarray  # uint8 [h, w, 3], network size
+
+
+class Predictor:
+    """Runs a detector over images: decoding in threads ahead of the model, in batches of one fixed size.
+
+    Args:
+        model: a detection Task: `image_size` (height, width) of the network's input, `resize` ("letterbox" or
+            "stretch"), `class_names`, and `serving()`, a keras Model from `[B, h, w, 3]` to `boxes` `[B, M, 4]` in
+            network pixels, `scores` and `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`).
+        batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
+        score: detections below this are left out, 0..1.
+    """
+
+    def __init__(self, model, batch_size: int = 8, score: float = 0.05):
+        import keras  # here, where a model exists and Keras with it: importing this module stays cheap
+
+        if model.resize not in ("letterbox", "stretch"):
+            raise ValueError(f"expected a model with resize 'letterbox' or 'stretch', found {model.resize!r}")
+        self.image_size, self.resize = tuple(model.image_size), model.resize
+        self.class_names = list(model.class_names)
+        self.batch_size, self.score = batch_size, score
+        self._serving = model.serving()
+        if keras.backend.backend() == "tensorflow":
+            self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
+
+    def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Detections | Failure]:
+        """Detects objects, lazily and in the order of `items`.
+
+        Args:
+            items: file paths, arrays uint8 `[H, W, 3]` RGB, or Samples (their `image`, or else their `file`); one, a
+                sequence or an iterator. A sequence such as a `Dataset` is indexed inside the decoding threads.
+            score: takes the place of the predictor's own threshold.
+
+        Yields:
+            For each item its `Detections`, boxes in original pixels and clipped to the image, or a `Failure` that
+            names an image which cannot be read; the others go on. Two or three batches of network-sized images are
+            held at a time, however many items there are.
+
+        Raises:
+            ValueError: an array that is not uint8 `[H, W, 3]`.
+        """
+        score = self.score if score is None else score
+        jobs = enumerate(_getters(items))
+        waiting, ready = [], 0  # in order; failures wait for the images before them
+        for item in _ahead(jobs, lambda job: self._load(*job), depth=2 * self.batch_size):
+            waiting.append(item)
+            ready += isinstance(item, _Loaded)
+            if ready in (0, self.batch_size):
+                yield from self._detect(waiting, score)
+                waiting, ready = [], 0
+        yield from self._detect(waiting, score)
+
+    def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
+        name, file = str(number), None
+        try:
+            item = get()
+            if isinstance(item, Sample):
+                name, file, image = item.id, item.file, item.image
+            elif isinstance(item, np.ndarray):
+                image = item
+            else:
+                name, file, image = str(item), Path(item), None
+            if image is None:
+                image = images.read_image(file)
+        except (DataError, OSError) as error:
+            return Failure(id=name, file=file, error=str(error))
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
+        (h, w), (to_h, to_w) = image.shape[:2], self.image_size
+        if self.resize == "letterbox":
+            pixels, _ = images.letterbox(image, self.image_size)
+            _, factors = images.letterbox_factors((h, w), self.image_size)
+        else:
+            pixels, factors = images.resize(image, self.image_size), (to_h / h, to_w / w)
+        return _Loaded(id=name, file=file, image_size=(h, w), factors=factors, pixels=pixels)
+
+    def _detect(self, items: list[_Loaded | Failure], score: float) -> Iterator[Detections | Failure]:
+        loaded = [item for item in items if isinstance(item, _Loaded)]
+        rows = iter(())
+        if loaded:
+            batch = np.zeros((self.batch_size, *self.image_size, 3), np.uint8)
+            batch[: len(loaded)] = [item.pixels for item in loaded]
+            outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+            rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
+        for item in items:
+            yield item if isinstance(item, Failure) else _original(item, next(rows), score)
+
+
+def _original(item: _Loaded, row: dict, score: float) -> Detections:
+    """One row of the model's output in original pixels: no padding, no empty box, scores falling."""
+    (h, w), (fy, fx) = item.image_size, item.factors
+    whole = (row["boxes"].astype(np.float64) / [fx, fy, fx, fy]).astype(np.float32)  # [M, 4]
+    boxes = np.clip(whole, 0, np.float32([w, h, w, h]))
+    scores = row["scores"].astype(np.float32)
+    keep = (row["labels"] != PADDING) & (scores >= score) & (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
+    order = np.flatnonzero(keep)
+    order = order[np.argsort(-scores[order], kind="stable")]
+    masks = row.get("masks")
+    return Detections(
+        id=item.id,
+        file=item.file,
+        image_size=item.image_size,
+        boxes=boxes[order],
+        scores=scores[order],
+        labels=row["labels"][order].astype(np.int32),
+        # A mask is spread over the box as the model gave it, not over what the clip left of it.
+        masks=None if masks is None else paste_masks(masks[order], whole[order], item.image_size),
+    )
+
+
+def _getters(items) -> Iterator[Callable[[], Image]]:
+    """Functions that fetch one item each: a sequence is indexed by whoever calls, an iterator only here."""
+    if isinstance(items, str | Path | Sample) or (isinstance(items, np.ndarray) and items.ndim == 3):
+        items = [items]
+    if isinstance(items, Sequence):
+        return ((lambda i=i: items[i]) for i in range(len(items)))
+    return ((lambda item=item: item) for item in items)
+
+
+def _ahead(jobs: Iterator, work: Callable, depth: int) -> Iterator:
+    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer."""
+    pool, pending = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode"), deque()
+    try:
+        for job in jobs:
+            pending.append(pool.submit(work, job))
+            if len(pending) >= depth:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:  # also when the consumer stops early
+        pool.shutdown(cancel_futures=True)

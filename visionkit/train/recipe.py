@@ -1,0 +1,64 @@
+"""A recipe says which model is trained on what, and how: a Python function whose keyword arguments are its knobs."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+
+from visionkit.data.dataset import Dataset
+from visionkit.models.task import Task
+from visionkit.types import DataError
+
+
+@dataclass(kw_only=True)
+class Recipe:
+    """What a run needs.
+
+    Args:
+        model: the model to train, with its pretrained weights in place.
+        train: what it learns from.
+        val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
+        transform: `(sample, seed) -> sample` of the network's size, for training.
+        optimizer: a Keras optimizer; its learning rate may be a schedule.
+        epochs: passes over `train`.
+        batch_size: images a step.
+        evaluate_every: epochs between two scorings of `val`; the last epoch is always scored.
+        task: what a batch holds: "detect", "classify", "segment" or "instance".
+        seed: of the order, the augmentation and whatever the model draws.
+    """
+
+    model: Task
+    train: Dataset
+    transform: Callable
+    optimizer: keras.optimizers.Optimizer
+    epochs: int
+    batch_size: int
+    val: Dataset | None = None
+    evaluate_every: int = 5
+    task: str = "detect"
+    seed: int = 0
+
+
+def load_recipe(file: Path) -> Callable[..., Recipe]:
+    """The function `recipe` of the Python file `file`. The file is executed: run only recipes that you trust."""
+    if not file.is_file():
+        raise DataError(f"{file}: there is no such recipe file; a recipe is a Python file with a function recipe(...)")
+    spec = importlib.util.spec_from_file_location(f"visionkit_recipe_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "recipe"):
+        raise DataError(f"{file}: expected a function recipe(...) -> Recipe, found none")
+    return module.recipe
+
+
+def schedule(steps: int, lr: float, warmup: float = 0.05) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up over the share `warmup` of `steps`, then half a cosine down to zero (arXiv 1608.03983)."""
+    warmup_steps = int(warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=lr / 100,
+        decay_steps=max(1, steps - warmup_steps),
+        warmup_target=lr,
+        warmup_steps=warmup_steps,
+    )

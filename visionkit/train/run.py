@@ -1,0 +1,106 @@
+"""Runs a recipe and leaves everything about the run in one folder."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.environment import environment
+from visionkit.images import write_image
+from visionkit.predict.draw import draw_samples_grid
+from visionkit.predict.predictor import Predictor
+from visionkit.train.callbacks import History, Progress, Score
+from visionkit.train.evaluate import MONITOR, evaluate_detector
+from visionkit.train.recipe import Recipe
+from visionkit.types import DataError
+
+
+def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path | None = None) -> dict:
+    """Trains what `recipe(**knobs)` describes.
+
+    Writes into `out`: knobs.json, a copy of the recipe's file, first_batch.jpg (the first training batch WITH its
+    boxes: look at it), history.csv, TensorBoard events, checkpoints/, model.keras and results.json.
+
+    Args:
+        recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
+        out: the run folder; it must be new or empty.
+
+    Returns:
+        What results.json holds.
+
+    Raises:
+        DataError: `out` is in use, or the loss stopped being a number.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
+    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if recipe_file:
+        shutil.copy(recipe_file, out / "recipe.py")
+    write_json(out / "knobs.json", knobs)
+    keras.utils.set_random_seed(knobs.get("seed", 0))
+    plan = recipe(**knobs)
+
+    start = time.monotonic()
+    steps = steps_per_epoch(plan.train, plan.batch_size)
+    feed = batches(plan.train, plan.transform, plan.batch_size, task=plan.task, seed=plan.seed, epochs=plan.epochs)
+    _picture_of_first_batch(feed, plan, out / "first_batch.jpg")
+    plan.model.compile(optimizer=plan.optimizer, jit_compile=keras.backend.backend() == "jax")
+    monitor = MONITOR[plan.task]
+    best_file = out / "checkpoints" / "best.weights.h5"
+    callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
+    score = None
+    if plan.val is not None:
+        predictor = Predictor(plan.model)
+        score = Score(
+            lambda: evaluate_detector(predictor, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file
+        )
+        callbacks.insert(0, score)  # its numbers go into the other callbacks' logs
+    plan.model.fit(feed, epochs=plan.epochs, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+
+    scores = {"epoch": plan.epochs}
+    if score is not None:
+        plan.model.load_weights(best_file)
+        scores = score.best
+    save_model(plan.model, out / "model.keras")
+    results = numbers(scores) | {
+        "train_images": len(plan.train),
+        "val_images": len(plan.val or ()),
+        "seconds": round(time.monotonic() - start, 1),
+        "knobs": knobs,
+        "class_names": plan.model.class_names,
+        "environment": environment(),
+    }
+    write_json(out / "results.json", results)
+    return results
+
+
+def save_model(model, file: Path):
+    """Writes the model without its optimizer, complete or not at all."""
+    bare = type(model).from_config(model.get_config())
+    bare.set_weights(model.get_weights())
+    partial = file.with_name("partial.keras")
+    bare.save(partial)
+    partial.replace(file)
+
+
+def _picture_of_first_batch(feed, plan: Recipe, file: Path):
+    images, targets = next(iter(feed))
+    if "boxes" in targets:
+        write_image(file, draw_samples_grid(np.asarray(images), targets, plan.train.class_names))
+
+
+def numbers(scores: dict) -> dict:
+    """The part of `scores` that is one number each, -1 (nothing to measure by) left out."""
+    return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}
+
+
+def write_json(file: Path, value):
+    """Writes JSON for people to read, complete or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
+    partial.replace(file)
