@@ -147,9 +147,9 @@ def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | 
         images: how many of them.
     """
     from visionkit.export import export_model
-    from visionkit.open_model import keras_file
+    from visionkit.open_model import keras_path
 
-    print(export_model(keras_file(model), to, out, check, images))
+    print(export_model(keras_path(model), to, out, check, images))
 
 
 @app.command
