@@ -39,7 +39,10 @@ def batches(
     workers: int = 0,
     start_step: int = 0,
 ) -> grain.IterDataset:
-    """The data set as `epochs` epochs of batches, one after the other: fit with `steps_per_epoch(...)`.
+    """The data set as `epochs` epochs of batches, one after the other.
+
+    `model.fit(batches(..., epochs=n), epochs=n, steps_per_epoch=steps_per_epoch(...), shuffle=False)`; Keras warns of
+    a shuffle that it does not do without the last.
 
     The order of an epoch follows from (seed, epoch), the transform's seed of a sample from (seed, epoch, its index). So
     batches are bit-equal for any `workers`, and those from `start_step` on are the ones an uninterrupted run would see.
