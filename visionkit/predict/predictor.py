@@ -83,7 +83,7 @@ class Predictor:
         score = self.score if score is None else score
         jobs = enumerate(_getters(items))
         waiting, ready = [], 0  # in order; failures wait for the images before them
-        for item in _ahead(jobs, lambda job: self._load(*job), depth=2 * self.batch_size):
+        for item in ahead(jobs, lambda job: self._load(*job), depth=2 * self.batch_size):
             waiting.append(item)
             ready += isinstance(item, _Loaded)
             if ready in (0, self.batch_size):
@@ -158,7 +158,7 @@ def _getters(items) -> Iterator[Callable[[], Image]]:
     return ((lambda item=item: item) for item in items)
 
 
-def _ahead(jobs: Iterator, work: Callable, depth: int) -> Iterator:
+def ahead(jobs: Iterator, work: Callable, depth: int) -> Iterator:
     """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer."""
     pool, pending = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode"), deque()
     try:
