@@ -7,9 +7,54 @@ Images are float32 `[B, H, W, C]` RGB 0..255; the first layer normalises them. `
 `visionkit.weights.load_weights` fills them.
 """
 
+from visionkit.backbones.alexnet import alexnet
+from visionkit.backbones.densenet import densenet121, densenet161, densenet169, densenet201
 from visionkit.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
+from visionkit.backbones.googlenet import googlenet
+from visionkit.backbones.lenet import lenet
+from visionkit.backbones.mlp import mlp, softmax_regression
+from visionkit.backbones.nin import nin
+from visionkit.backbones.resnet import (
+    resnet18,
+    resnet20_cifar,
+    resnet32_cifar,
+    resnet34,
+    resnet44_cifar,
+    resnet50,
+    resnet56_cifar,
+    resnet101,
+    resnet152,
+)
+from visionkit.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
 BACKBONES = {
+    "softmax_regression": softmax_regression,
+    "mlp": mlp,
+    "lenet": lenet,
+    "alexnet": alexnet,
+    "vgg11": vgg11,
+    "vgg11_bn": vgg11_bn,
+    "vgg13": vgg13,
+    "vgg13_bn": vgg13_bn,
+    "vgg16": vgg16,
+    "vgg16_bn": vgg16_bn,
+    "vgg19": vgg19,
+    "vgg19_bn": vgg19_bn,
+    "nin": nin,
+    "googlenet": googlenet,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnet152": resnet152,
+    "resnet20_cifar": resnet20_cifar,
+    "resnet32_cifar": resnet32_cifar,
+    "resnet44_cifar": resnet44_cifar,
+    "resnet56_cifar": resnet56_cifar,
+    "densenet121": densenet121,
+    "densenet161": densenet161,
+    "densenet169": densenet169,
+    "densenet201": densenet201,
     "efficientnet_lite0": efficientnet_lite0,
     "efficientnet_lite1": efficientnet_lite1,
     "efficientnet_lite2": efficientnet_lite2,

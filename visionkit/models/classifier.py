@@ -3,8 +3,10 @@
 import keras
 from keras import ops
 
-from visionkit.models.heads import HEADS, pool_head
+from visionkit.models.heads import HEADS, auxiliary_head, pool_head
 from visionkit.models.task import Task
+
+AUXILIARY_WEIGHT = 0.3  # of an auxiliary classifier's loss (Szegedy et al. 2015, section 5)
 
 
 class Classifier(Task):
@@ -14,7 +16,8 @@ class Classifier(Task):
     `[B, K]` class probabilities (mixup, CutMix)}; `sample_weight` `[B]` weighs the images.
 
     Args:
-        backbone: a model images -> {"Cn": features}; the head sits on its last output.
+        backbone: a model images -> {"Cn": features}; the head sits on the highest level, or on "features" if there
+            is such an output. Outputs "aux1", "aux2" (GoogLeNet) get auxiliary classifiers, which only training uses.
         num_classes, class_names, image_size, resize: see `Task`.
         head: "paper" is the head the backbone was published with (for VGG and AlexNet two dense layers of 4096),
             "pool" is global average pooling and one dense layer, which suits fine-tuning on few images.
@@ -41,10 +44,14 @@ class Classifier(Task):
         features = backbone(images)
         make = HEADS.get(backbone.name, pool_head) if head == "paper" else pool_head
         options = {} if dropout is None else {"dropout": dropout}
-        logits = make(features[max(features)], num_classes, **options)
+        top = "features" if "features" in features else max(level for level in features if level[0] == "C")
+        outputs = {"logits": make(features[top], num_classes, **options)}
+        for name in features:
+            if name.startswith("aux"):
+                outputs[name] = auxiliary_head(features[name], num_classes, name)
         super().__init__(
             images,
-            {"logits": logits},
+            outputs,
             image_size=image_size,
             num_classes=num_classes,
             class_names=class_names,
@@ -65,6 +72,10 @@ class Classifier(Task):
         self.accuracy.update_state(ops.cast(hits, "float32"), sample_weight)
         target = target * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
         loss = ops.categorical_crossentropy(target, logits, from_logits=True)  # [B]
+        for name in y_pred:
+            if name != "logits" and training:
+                auxiliary = ops.categorical_crossentropy(target, y_pred[name], from_logits=True)
+                loss = loss + AUXILIARY_WEIGHT * auxiliary
         if sample_weight is not None:
             loss = loss * ops.cast(sample_weight, "float32")
         return ops.mean(loss) + sum(self.losses)

@@ -4,7 +4,12 @@ A head is a function (features, num_classes, dropout) -> logits `[B, K]`. `HEADS
 with which; everything else ends with `pool_head`. The layers that know the classes are called `logits...`.
 """
 
+import functools
+
+import keras
 from keras import layers
+
+NORMAL = keras.initializers.RandomNormal(stddev=0.01)  # of the dense layers in the papers of AlexNet and VGG
 
 
 def pool_head(x, num_classes, dropout=0.0):
@@ -23,8 +28,47 @@ def efficientnet_lite_head(x, num_classes, dropout=0.2):
     return pool_head(layers.ReLU(6, name="head_relu")(x), num_classes, dropout)
 
 
+def dense_head(x, num_classes, dropout=0.5, size=7):
+    """AlexNet and VGG: two dense layers of 4096, with dropout. Maps of other sizes are averaged to `size` x `size`."""
+    x = layers.AdaptiveAveragePooling2D((size, size), name="pool")(x)  # [B, size, size, C]
+    x = layers.Flatten(name="flatten")(x)
+    for name in ("fc6", "fc7"):
+        x = layers.Dense(4096, activation="relu", kernel_initializer=NORMAL, name=name)(x)  # [B, 4096]
+        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return layers.Dense(num_classes, kernel_initializer=NORMAL, dtype="float32", name="logits")(x)
+
+
+def nin_head(x, num_classes, dropout=0.5):
+    """A last mlpconv block with a channel a class; the average of a channel is the class's logit (section 3.2)."""
+    x = layers.Dropout(dropout, name="dropout")(x)
+    for i, kernel in enumerate((3, 1, 1), 1):
+        x = layers.Conv2D(
+            num_classes,
+            kernel,
+            padding="same",
+            activation="relu",
+            kernel_initializer="he_normal",
+            name=f"logits_conv{i}",
+        )(x)
+    return layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
+
+
+def auxiliary_head(x, num_classes, name, dropout=0.7):
+    """GoogLeNet's classifiers on lower layers (section 5): average pooling, 1x1 to 128, dense 1024, dropout."""
+    x = layers.AdaptiveAveragePooling2D((4, 4), name=f"{name}_pool")(x)
+    x = layers.Conv2D(128, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
+    x = layers.Flatten(name=f"{name}_flatten")(layers.ReLU(name=f"{name}_relu")(x))  # [B, 2048]
+    x = layers.Dense(1024, activation="relu", name=f"{name}_fc1")(x)
+    x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    return layers.Dense(num_classes, dtype="float32", name=f"logits_{name}")(x)
+
+
 HEADS = {
-    "efficientnet_lite0": efficientnet_lite_head,
-    "efficientnet_lite1": efficientnet_lite_head,
-    "efficientnet_lite2": efficientnet_lite_head,
+    "alexnet": functools.partial(dense_head, size=6),
+    **dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"), dense_head),
+    "nin": nin_head,
+    "googlenet": functools.partial(pool_head, dropout=0.2),
+    **dict.fromkeys(("efficientnet_lite0", "efficientnet_lite1"), efficientnet_lite_head),
+    "efficientnet_lite2": functools.partial(efficientnet_lite_head, dropout=0.3),
 }

@@ -5,11 +5,42 @@ then the array takes our layout. The layer says how: what a kernel is to a Dense
 """
 
 import re
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 
 RULES = {
+    "alexnet": (),  # numbered: see `our_names`
+    "vgg": (),
+    "googlenet": (
+        (r"\.branch1\.", "_1x1."),
+        (r"\.branch2\.0\.", "_3x3_reduce."),
+        (r"\.branch2\.1\.", "_3x3."),
+        (r"\.branch3\.0\.", "_5x5_reduce."),
+        (r"\.branch3\.1\.", "_5x5."),
+        (r"\.branch4\.1\.", "_pool_proj."),
+        (r"^(aux\d)\.conv\.", r"\1_conv."),
+        (r"^(aux\d)\.fc1\.", r"\1_fc1."),
+        (r"^(aux\d)\.fc2\.", r"logits_\1."),
+        (r"^(aux\d)_conv\.bn\.", r"\1_bn."),
+        (r"\.conv\.", "."),
+        (r"\.bn\.", "_bn."),
+        (r"^fc\.", "logits."),
+    ),
+    "resnet": (
+        (r"^layer(\d)\.(\d+)\.", lambda m: f"stage{m[1]}_block{int(m[2]) + 1}_"),
+        (r"_downsample\.0\.", "_shortcut."),
+        (r"_downsample\.1\.", "_shortcut_bn."),
+        (r"^(fc|linear)\.", "logits."),
+    ),
+    "densenet": (
+        (r"^features\.", ""),
+        (r"\.(norm|conv)\.(\d)\.", r".\1\2."),  # the names in checkpoints from before 2018
+        (r"^denseblock(\d)\.denselayer(\d+)\.", r"block\1_layer\2_"),
+        (r"^(transition\d)\.", r"\1_"),
+        (r"^classifier\.", "logits."),
+    ),
     "efficientnet_lite": (
         (r"^_conv_stem\.", "stem_conv."),
         (r"^_bn0\.", "stem_bn."),
@@ -26,6 +57,57 @@ RULES = {
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
+@dataclass(frozen=True)
+class Report:
+    """What `load_weights` did, as names: `loaded` and `missing` are ours (layer.weight), `skipped` the file's.
+
+    `new` are weights that depend on the classes, where the file has other classes than the model.
+    """
+
+    loaded: tuple[str, ...]
+    skipped: tuple[str, ...]
+    missing: tuple[str, ...]
+    new: tuple[str, ...]
+
+    def __str__(self):
+        rows = (
+            ("loaded", self.loaded, ""),
+            ("skipped", self.skipped, "in the file, not in the model: "),
+            ("missing", self.missing, "in the model, not in the file: "),
+            ("new", self.new, "other classes than the file's: "),
+        )
+        return "\n".join(
+            f"  {what:8}{len(names):6}  {note + few(names) if note and names else ''}".rstrip()
+            for what, names, note in rows
+        )
+
+
+def assign(model: keras.Model, tensors: dict[str, np.ndarray], architecture: str) -> Report:
+    """Puts what fits of a checkpoint of `architecture` into the layers of `model`, and says what did not."""
+    layers = our_layers(model)
+    weights = {f"{name}.{w.name}": w for name, layer in layers.items() for w in layer.weights}
+    loaded, skipped, new = [], [], []
+    names = our_names(tensors, architecture, layers)
+    for name, array in tensors.items():
+        layer_name, _, parameter = names[name].rpartition(".")
+        if parameter == "num_batches_tracked":  # a counter that only torch keeps
+            continue
+        if layer_name not in layers:
+            skipped.append(name)
+            continue
+        parameter, array = fit(array, parameter, layers[layer_name])
+        ours = f"{layer_name}.{parameter}"
+        if ours in weights and weights[ours].shape == array.shape:
+            weights[ours].assign(array)
+            loaded.append(ours)
+        elif ours in weights and layer_name.startswith("logits"):
+            new.append(ours)
+        else:
+            skipped.append(f"{name} {list(array.shape)}")
+    missing = [name for name in weights if name not in {*loaded, *new}]
+    return Report(tuple(loaded), tuple(skipped), tuple(missing), tuple(new))
+
+
 def family(architecture: str) -> str:
     """The key of `RULES` that `architecture` ("efficientnet_lite0") begins with.
 
@@ -38,11 +120,39 @@ def family(architecture: str) -> str:
     raise ValueError(f"no rule converts torch weights of {architecture!r}; there are rules for {', '.join(RULES)}")
 
 
-def our_name(name: str, architecture: str) -> str:
-    """Our `layer.parameter` for a tensor's name in a checkpoint of `architecture`."""
-    for pattern, replacement in RULES[family(architecture)]:
-        name = re.sub(pattern, replacement, name)
-    return name
+def our_names(tensors: dict[str, np.ndarray], architecture: str, layers: dict) -> dict[str, str]:
+    """Our `layer.parameter` for each tensor's name in a checkpoint of `architecture`.
+
+    AlexNet and VGG only number their modules: their k-th convolution is the k-th of `layers`, a norm follows its
+    convolution, and there are three dense layers.
+    """
+    rules = RULES[family(architecture)]
+    if not rules:
+        rules = _numbered(tensors, layers)
+    names = {}
+    for name in tensors:
+        names[name] = name
+        for pattern, replacement in rules:
+            names[name] = re.sub(pattern, replacement, names[name])
+    return names
+
+
+def _numbered(tensors, layers):
+    """Rules for modules that are only numbered: "features.5." is the second convolution, "features.6." its norm."""
+    convolutions = iter([name for name, layer in layers.items() if isinstance(layer, keras.layers.Conv2D)])
+    dense = iter(("fc6", "fc7", "logits"))
+    rules, layer = [], ""
+    for name, array in tensors.items():
+        module, _, parameter = name.rpartition(".")
+        if parameter == "weight":
+            if array.ndim == 4:
+                layer = next(convolutions, "")
+            elif array.ndim == 2:
+                layer = next(dense, "")
+            else:
+                layer += "_bn"
+            rules.append((f"^{re.escape(module)}\\.", f"{layer}."))
+    return rules
 
 
 def our_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
@@ -72,3 +182,8 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
         if array.shape[1] == height * width * channels:
             array = array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
     return "kernel", array.T
+
+
+def few(names) -> str:
+    """The first names of a list, for a message."""
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,31 @@
+"""Network in Network (Lin et al. 2014, arXiv 1312.4400), the ImageNet variant."""
+
+import keras
+from keras import layers
+
+from visionkit.backbones.blocks import convolution, images, max_pool
+
+
+def nin(input_shape=(None, None, 3), name="nin"):
+    """Three mlpconv blocks. The head is a fourth, with a channel a class, and global average pooling: nothing dense.
+
+    Args:
+        input_shape: (H, W, C), at least 67 pixels; H and W may be None.
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C2": 96 channels, "C3": 256, "C4": 384, "C5": 384}, Cn of stride 2**n.
+    """
+    inputs, x = images(input_shape)
+    c2 = _mlpconv(x, 96, 11, "block1", strides=4, padding=0)  # [B, 54, 54, 96] for an image of 224
+    c3 = _mlpconv(max_pool(c2, 3, 2, name="pool1"), 256, 5, "block2")  # [B, 26, 26, 256]
+    c4 = _mlpconv(max_pool(c3, 3, 2, name="pool2"), 384, 3, "block3")  # [B, 12, 12, 384]
+    c5 = max_pool(c4, 3, 2, name="pool3")  # [B, 5, 5, 384]
+    return keras.Model(inputs, {"C2": c2, "C3": c3, "C4": c4, "C5": c5}, name=name)
+
+
+def _mlpconv(x, filters, kernel, name, **options):
+    """A convolution and two 1x1 convolutions: a little perceptron that slides over the image (section 3.1)."""
+    for i, size in enumerate((kernel, 1, 1), 1):
+        x = convolution(x, filters, size, use_bias=True, name=f"{name}_conv{i}", **(options if i == 1 else {}))
+        x = layers.ReLU(name=f"{name}_relu{i}")(x)
+    return x

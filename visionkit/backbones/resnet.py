@@ -1,0 +1,138 @@
+"""Residual networks (He et al. 2016, arXiv 1512.03385), for ImageNet and for CIFAR."""
+
+import keras
+from keras import layers
+
+from visionkit.backbones.blocks import convolution, images, max_pool
+
+INITIALIZER = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def resnet(repeats, bottleneck, input_shape=(None, None, 3), name="resnet"):
+    """The ImageNet networks of Table 1.
+
+    The bottleneck strides in its 3x3 convolution, as torchvision does ("v1.5"); in the paper in the first 1x1.
+
+    Args:
+        repeats: blocks in each of the four stages.
+        bottleneck: three convolutions a block (50 layers and more) instead of two.
+        input_shape: (H, W, C); H and W may be None.
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C1": 64 channels, "C2" .. "C5"}, Cn of stride 2**n; C2 .. C5 have 64, 128,
+        256, 512 channels, with bottlenecks four times as many.
+    """
+    inputs, x = images(input_shape)
+    x = _conv_bn(x, 64, 7, 2, "conv1", "bn1")  # [B, H/2, W/2, 64]
+    levels = {"C1": layers.ReLU(name="relu1")(x)}
+    x = max_pool(levels["C1"], 3, 2, padding=1, name="pool1")  # [B, H/4, W/4, 64]
+    block = _bottleneck if bottleneck else _basic
+    for stage, (count, filters) in enumerate(zip(repeats, (64, 128, 256, 512), strict=True), 1):
+        for i in range(1, count + 1):
+            stride = 2 if i == 1 and stage > 1 else 1
+            x = block(x, filters, stride, _projection, f"stage{stage}_block{i}")
+        levels[f"C{stage + 1}"] = x
+    return keras.Model(inputs, levels, name=name)
+
+
+def resnet_cifar(repeats, input_shape=(None, None, 3), name="resnet_cifar"):
+    """The CIFAR networks of section 4.2: 6 * `repeats` + 2 layers, shortcuts without parameters (option A).
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C0": 16 channels, "C1": 32, "C2": 64}, Cn of stride 2**n.
+    """
+    inputs, x = images(input_shape)
+    x = layers.ReLU(name="relu1")(_conv_bn(x, 16, 3, 1, "conv1", "bn1"))  # [B, H, W, 16]
+    levels = {}
+    for stage, filters in enumerate((16, 32, 64), 1):
+        for i in range(1, repeats + 1):
+            stride = 2 if i == 1 and stage > 1 else 1
+            x = _basic(x, filters, stride, _subsample, f"stage{stage}_block{i}")
+        levels[f"C{stage - 1}"] = x
+    return keras.Model(inputs, levels, name=name)
+
+
+def resnet18(input_shape=(None, None, 3), name="resnet18"):
+    """18 layers. See `resnet`."""
+    return resnet((2, 2, 2, 2), False, input_shape, name)
+
+
+def resnet34(input_shape=(None, None, 3), name="resnet34"):
+    """34 layers. See `resnet`."""
+    return resnet((3, 4, 6, 3), False, input_shape, name)
+
+
+def resnet50(input_shape=(None, None, 3), name="resnet50"):
+    """50 layers. See `resnet`."""
+    return resnet((3, 4, 6, 3), True, input_shape, name)
+
+
+def resnet101(input_shape=(None, None, 3), name="resnet101"):
+    """101 layers. See `resnet`."""
+    return resnet((3, 4, 23, 3), True, input_shape, name)
+
+
+def resnet152(input_shape=(None, None, 3), name="resnet152"):
+    """152 layers. See `resnet`."""
+    return resnet((3, 8, 36, 3), True, input_shape, name)
+
+
+def resnet20_cifar(input_shape=(None, None, 3), name="resnet20_cifar"):
+    """20 layers. See `resnet_cifar`."""
+    return resnet_cifar(3, input_shape, name)
+
+
+def resnet32_cifar(input_shape=(None, None, 3), name="resnet32_cifar"):
+    """32 layers. See `resnet_cifar`."""
+    return resnet_cifar(5, input_shape, name)
+
+
+def resnet44_cifar(input_shape=(None, None, 3), name="resnet44_cifar"):
+    """44 layers. See `resnet_cifar`."""
+    return resnet_cifar(7, input_shape, name)
+
+
+def resnet56_cifar(input_shape=(None, None, 3), name="resnet56_cifar"):
+    """56 layers. See `resnet_cifar`."""
+    return resnet_cifar(9, input_shape, name)
+
+
+def _basic(x, filters, stride, shorten, name):
+    """Figure 5, left: two 3x3 convolutions."""
+    shortcut = x
+    x = _conv_bn(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1")
+    x = _conv_bn(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    return _add(shortcut, x, stride, shorten, name)
+
+
+def _bottleneck(x, filters, stride, shorten, name):
+    """Figure 5, right: 1x1 to fewer channels, 3x3, 1x1 to four times as many."""
+    shortcut = x
+    x = _conv_bn(x, filters, 1, 1, f"{name}_conv1", f"{name}_bn1")
+    x = _conv_bn(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, stride, f"{name}_conv2", f"{name}_bn2")
+    x = _conv_bn(layers.ReLU(name=f"{name}_relu2")(x), 4 * filters, 1, 1, f"{name}_conv3", f"{name}_bn3")
+    return _add(shortcut, x, stride, shorten, name)
+
+
+def _add(shortcut, x, stride, shorten, name):
+    if stride > 1 or shortcut.shape[-1] != x.shape[-1]:
+        shortcut = shorten(shortcut, x.shape[-1], stride, f"{name}_shortcut")
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([shortcut, x]))
+
+
+def _projection(x, channels, stride, name):
+    """Option B of section 3.3: a 1x1 convolution."""
+    return _conv_bn(x, channels, 1, stride, name, f"{name}_bn")
+
+
+def _subsample(x, channels, stride, name):
+    """Option A of section 3.3: every second pixel, and zeros for the new channels (half on each side)."""
+    x = layers.AveragePooling2D(1, stride, name=name)(x)
+    zeros = (channels - x.shape[-1]) // 2
+    # "channels_first" makes the layer pad the last two axes, here W by nothing and C by `zeros`.
+    return layers.ZeroPadding2D(((0, 0), (zeros, zeros)), data_format="channels_first", name=f"{name}_pad")(x)
+
+
+def _conv_bn(x, filters, kernel, stride, conv, norm):
+    x = convolution(x, filters, kernel, stride, initializer=INITIALIZER, name=conv)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(x)
