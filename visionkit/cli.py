@@ -131,7 +131,7 @@ def detect(
     report = detect_folder(open_predictor(model), images, out, score)
     for failure in report.failed:
         print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
-    print(f"{len(report.done)} images done, {len(report.failed)} not read; results in {out}")
+    print(f"{report.done} images done with {report.detections} detections, {len(report.failed)} not read: {out}")
     return PARTLY_DONE if report.failed else 0
 
 

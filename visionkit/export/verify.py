@@ -50,7 +50,9 @@ def verify(expected: Sequence[Detections], found: Sequence[Detections | str]) ->
             for i in np.flatnonzero(a.scores >= SCORE):
                 iou = npboxes.iou(a.boxes[i : i + 1], b.boxes)[0]
                 score = np.abs(b.scores - a.scores[i])
-                partners = np.flatnonzero((b.labels == a.labels[i]) & (iou > IOU_TOLERANCE) & (score <= SCORE_TOLERANCE))
+                partners = np.flatnonzero(
+                    (b.labels == a.labels[i]) & (iou > IOU_TOLERANCE) & (score <= SCORE_TOLERANCE)
+                )
                 if not len(partners):
                     box = np.round(a.boxes[i], 1).tolist()
                     problems.append(f"only {side} finds class {a.labels[i]} at {box} with score {a.scores[i]:.3f}")

@@ -7,11 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from visionkit.data.batches import batches, steps_per_epoch
 from visionkit.environment import environment
-from visionkit.images import write_image
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
 from visionkit.train.callbacks import History, Progress, Score
@@ -91,7 +89,7 @@ def save_model(model, file: Path):
 def _picture_of_first_batch(feed, plan: Recipe, file: Path):
     images, targets = next(iter(feed))
     if "boxes" in targets:
-        write_image(file, draw_samples_grid(np.asarray(images), targets, plan.train.class_names))
+        draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
 
 
 def numbers(scores: dict) -> dict:
