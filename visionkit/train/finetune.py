@@ -65,9 +65,9 @@ def training_data(data: Path, task: str, seed: int) -> tuple[Dataset, Dataset | 
     With a test split there is an honest number to come, so train and val are both learned from and nothing is chosen;
     with train and val each does what its name says; without splits every fifth image, drawn by `seed`, is held back.
     """
-    names = splits(data)
-    if "test" in names:
-        used = "+".join(name for name in ("train", "val") if name in names)
+    names = splits(data, task)
+    used = "+".join(name for name in ("train", "val") if name in names)
+    if used and "test" in names:
         train, val = open_dataset(data, used, task), None
         print(f"{train.source}: training on {used}; score with: visionkit evaluate RUN {data.name} --split test")
     elif "train" in names and "val" in names:
@@ -76,11 +76,11 @@ def training_data(data: Path, task: str, seed: int) -> tuple[Dataset, Dataset | 
     else:
         whole = open_dataset(data, "train" if "train" in names else None, task)
         order = np.random.default_rng(seed).permutation(len(whole))
+        if len(whole) < 2:
+            raise DataError(f"{data}: holds one image; training needs at least one more to be scored on")
         held = max(1, len(whole) // 5)
         val, train = whole.subset(sorted(order[:held])), whole.subset(sorted(order[held:]))
         print(f"{whole.source}: no val split, so {held} of {len(whole)} images are held back to choose the best epoch")
-    if not len(train):
-        raise DataError(f"{data}: no image left to train on")
     return train, val
 
 
