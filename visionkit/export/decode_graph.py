@@ -1,4 +1,4 @@
-"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to encoded bytes.
+"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to bytes.
 
 TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 bits. `decode_image` does none of that:
 
@@ -67,7 +67,7 @@ def fit(images, size, resize):
         resize: "letterbox" (keeps the shape; the image at the top left, grey right and below) or "stretch".
 
     Returns:
-        (float32 `[B, height, width, 3]`, in whole numbers wherever it was resized; int32 `[2]`, the (height, width) that
+        (float32 `[B, height, width, 3]`, in whole numbers where it was resized; int32 `[2]`, the (height, width) that
         the image itself has in it).
     """
     height_width = tf.shape(images)[1:3]
@@ -148,7 +148,9 @@ def _orientation(raw, exif):
     length = tf.minimum(12 * _uint(raw, directory, 2, little), tf.size(raw, tf.int64) - directory - 2) // 12 * 12
     entries = raw[directory + 2 : directory + 2 + tf.maximum(length, 0)]
     entries = tf.cast(tf.reshape(entries, [-1, 12]), tf.int64)  # tag 2 bytes, type 2, count 4, value 4
-    numbers = tf.where(little, entries[:, 0:10:2] + 256 * entries[:, 1:10:2], 256 * entries[:, 0:10:2] + entries[:, 1:10:2])
+    numbers = tf.where(
+        little, entries[:, 0:10:2] + 256 * entries[:, 1:10:2], 256 * entries[:, 0:10:2] + entries[:, 1:10:2]
+    )
     is_orientation = (numbers[:, 0] == 0x0112) & (numbers[:, 1] == 3)  # of type SHORT
     value = tf.reduce_max(tf.where(is_orientation, numbers[:, 4], 0))
     known = (exif > 0) & (_uint(raw, exif + 2, 2, little) == 42) & (value >= 1) & (value <= 8)
@@ -183,7 +185,12 @@ def _decode_bmp(data, raw):
     header = _uint(raw, 14, 4, little=True)
     known = (header >= 40) & (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
     tf.debugging.Assert(
-        known, ["image_bytes: a BMP must be uncompressed with 8, 24 or 32 bits a pixel; compression, bits:", compression, bits]
+        known,
+        [
+            "image_bytes: a BMP must be uncompressed with 8, 24 or 32 bits a pixel; compression, bits:",
+            compression,
+            bits,
+        ],
     )
     pixels = tf.io.decode_bmp(data, channels=0)
     if bits == 8:  # the pixels are rows of a palette: blue, green, red, 0
