@@ -1,4 +1,4 @@
-"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to encoded bytes.
+"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to bytes.
 
 TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 bits. `decode_image` does none of that:
 
@@ -67,7 +67,7 @@ def fit(images, size, resize):
         resize: "letterbox" (keeps the shape; the image at the top left, grey right and below) or "stretch".
 
     Returns:
-        (float32 `[B, height, width, 3]`, in whole numbers wherever it was resized; int32 `[2]`, the (height, width) that
+        (float32 `[B, height, width, 3]`, in whole numbers where it was resized; int32 `[2]`, the (height, width) that
         the image itself has in it).
     """
     height_width = tf.shape(images)[1:3]
