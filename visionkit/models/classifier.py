@@ -31,7 +31,7 @@ class Classifier(Task):
         num_classes,
         class_names=(),
         image_size=(224, 224),
-        resize="letterbox",
+        resize="crop",
         head="paper",
         dropout=None,
         label_smoothing=0.0,
