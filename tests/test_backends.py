@@ -1,0 +1,43 @@
+"""One training code, two backends: three steps from the same weights on the same batches lose the same."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_task import BUILD
+
+SCRIPT = """
+import json, sys
+import keras, numpy as np
+sys.path.insert(0, {tests!r})
+from tiny import random_batch
+import visionkit.models
+model = keras.saving.load_model({file!r}, compile=False)
+model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=False)
+losses = []
+for step in range(3):
+    images, y = random_batch(batch=2, seed=step)
+    losses.append(float(model.train_on_batch(images, y, return_dict=True)["loss"]))
+    model.reset_metrics()
+print(json.dumps([keras.backend.backend(), losses]))
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in BUILD if name != "classifier"])
+def test_three_steps_on_tensorflow_and_jax_lose_the_same(name, tmp_path):
+    file = tmp_path / "model.keras"
+    BUILD[name]().save(file)
+    losses = {}
+    for backend in ("tensorflow", "jax"):
+        code = SCRIPT.format(tests=str(Path(__file__).parent), file=str(file))
+        environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        ran_on, losses[backend] = json.loads(done.stdout.splitlines()[-1])
+        assert ran_on == backend
+    assert losses["tensorflow"][2] != pytest.approx(losses["tensorflow"][0], rel=0.01)  # it did train
+    np.testing.assert_allclose(losses["jax"], losses["tensorflow"], atol=1e-3)

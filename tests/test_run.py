@@ -1,0 +1,98 @@
+"""A run: what it leaves behind, and that what it scored is what it saved."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+from tiny import tiny_backbone
+
+from visionkit.data.shapes import shapes
+from visionkit.data.transforms import detection_train
+from visionkit.images import read_image
+from visionkit.models import MODELS
+from visionkit.open_model import open_predictor
+from visionkit.train.evaluate import evaluate
+from visionkit.train.recipe import Phase, Recipe, schedule
+from visionkit.train.run import run
+from visionkit.types import DataError
+
+SIZE = (64, 96)
+
+
+def recipe(lr: float = 3e-3, epochs: int = 3, seed: int = 0, poison: bool = False) -> Recipe:
+    train, val = shapes(16, SIZE, seed=seed), shapes(6, SIZE, seed=seed, split="val")
+    optimizer = keras.optimizers.SGD(float("inf")) if poison else keras.optimizers.Adam(schedule(epochs * 4, lr))
+    model = MODELS["ssd"](
+        tiny_backbone(), len(train.class_names), class_names=train.class_names, image_size=SIZE, pyramid_channels=16
+    )
+    return Recipe(
+        model=model,
+        train=train,
+        val=val,
+        transform=detection_train(SIZE, strength="light"),
+        phases=[Phase(epochs=1, optimizer=optimizer), Phase(epochs=epochs - 1, optimizer=keras.optimizers.Adam(lr))],
+        batch_size=4,
+        evaluate_every=2,
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    return out, run(recipe, {"lr": 3e-3, "epochs": 3, "seed": 1}, out)
+
+
+def test_the_run_folder_holds_everything(done):
+    out, results = done
+    assert json.loads((out / "knobs.json").read_text()) == {"lr": 3e-3, "epochs": 3, "seed": 1}
+    assert json.loads((out / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert results["train_images"] == 16
+    assert results["environment"]["versions"]["keras"] == keras.__version__
+    assert list((out / "events").glob("events.out.tfevents.*"))
+    assert not list(out.glob("*partial*"))
+
+
+def test_history_has_a_row_an_epoch_and_scores_where_there_were_any(done):
+    out, _ = done
+    with (out / "history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(np.isfinite(float(row["loss"])) for row in rows)
+    assert [bool(row["val_mAP50"]) for row in rows] == [False, True, True]  # every second epoch, and the last
+
+
+def test_the_first_batch_is_drawn_with_its_boxes(done):
+    out, _ = done
+    picture = read_image(out / "first_batch.jpg").astype(int)
+    assert picture.shape[0] >= SIZE[0]
+    assert picture.shape[1] >= 2 * SIZE[1]
+
+
+def test_the_saved_model_scores_what_the_run_said(done):
+    out, results = done
+    predictor = open_predictor(out)
+    val = shapes(6, SIZE, seed=1, split="val")
+    assert predictor.class_names == val.class_names
+    assert evaluate(predictor, val)["mAP50"] == pytest.approx(results["mAP50"], abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_weights(done, tmp_path):
+    out, _ = done
+    run(recipe, {"lr": 3e-3, "epochs": 3, "seed": 1}, tmp_path / "again")
+    first, second = (keras.saving.load_model(folder / "model.keras") for folder in (out, tmp_path / "again"))
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_used_folder_is_refused(done):
+    with pytest.raises(DataError, match="must be new or empty"):
+        run(recipe, {}, done[0])
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_a_reason(tmp_path):
+    with pytest.raises(DataError, match=r"the loss became (nan|inf) at epoch 1, step \d+; lower the learning rate"):
+        run(recipe, {"poison": True}, tmp_path / "nan")
+    assert not (tmp_path / "nan" / "model.keras").exists()

@@ -1,0 +1,212 @@
+"""Pictures for people: detections on an image, a segmentation over it, a grid of training samples."""
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from visionkit import images
+from visionkit.predict.palette import INK, PAPER, colour_of, text_colour
+from visionkit.types import IGNORE, PADDING, Detections, Sample
+
+GREY = (150, 150, 150)  # of objects that are neither target nor mistake
+CELL = 400  # pixels, width of one sample in a grid
+
+
+def draw_detections(
+    image: np.ndarray, detections: Detections, class_names: Sequence[str], min_score: float = 0.3
+) -> np.ndarray:
+    """Boxes with class name and score, and masks where there are some.
+
+    Args:
+        image: uint8 `[H, W, 3]`, the image that the detections are of.
+        detections: in its pixels.
+        class_names: names of the class ids 0..K-1.
+        min_score: detections below it are not drawn.
+
+    Returns:
+        uint8 `[H, W, 3]`, a new array.
+    """
+    keep = np.flatnonzero(detections.scores >= min_score)
+    labels = detections.labels[keep].tolist()
+    texts = [f"{class_names[k]} {score:.2f}" for k, score in zip(labels, detections.scores[keep], strict=True)]
+    masks = None if detections.masks is None else detections.masks[keep]
+    return _draw(image, detections.boxes[keep], texts, [colour_of(k) for k in labels], masks)
+
+
+def draw_segmentation(image: np.ndarray, segmentation: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
+    """The classes as translucent colours, with a legend of those that occur, largest first, below the image.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        segmentation: int `[H, W]`, class ids 0..K-1; 255 (ignored) stays uncoloured.
+        class_names: K names.
+
+    Returns:
+        uint8 `[H + legend, W, 3]`.
+    """
+    present, counts = np.unique(segmentation[segmentation != IGNORE], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    entries = []
+    for label, share in zip(present[order].tolist(), counts[order] / max(counts.sum(), 1), strict=True):
+        entries.append((colour_of(label), f"{class_names[label]} " + (f"{share:.0%}" if share >= 0.01 else "<1%")))
+    return np.concatenate([_tint(image, segmentation), _legend(entries, *image.shape[:2])])
+
+
+def draw_samples_grid(
+    samples: Sequence[Sample] | tuple[np.ndarray, np.ndarray, np.ndarray],
+    class_names: Sequence[str],
+    file: Path,
+    limit: int = 16,
+) -> None:
+    """Writes the picture by which people find label bugs: samples with what is said to be in them.
+
+    Args:
+        samples: with `image` and any of `boxes` (ignored ones are grey), `masks`, `segmentation`, `label`; or a batch:
+            images `[B, H, W, 3]` 0..255, boxes `[B, M, 4]` in their pixels, labels `[B, M]` with -1 for padding.
+        class_names: names of the class ids 0..K-1.
+        file: .png or .jpg.
+        limit: no more samples than this.
+    """
+    if isinstance(samples, tuple) and isinstance(samples[0], np.ndarray):
+        samples = [_of_batch(i, *rows) for i, rows in enumerate(zip(*(part[:limit] for part in samples), strict=True))]
+    samples = [samples[i] for i in range(min(limit, len(samples)))]
+    if not samples:
+        raise ValueError("expected at least one sample to draw, found none")
+    columns = math.ceil(math.sqrt(len(samples)))
+    tallest = max(sample.image_size[0] / sample.image_size[1] for sample in samples)
+    size = round(CELL * min(max(tallest, 0.5), 1.4)), CELL
+    cells = [_cell(sample, class_names, size) for sample in samples]
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+    images.write_image(file, np.concatenate(rows))
+
+
+def _draw(image, boxes, texts, colours, masks=None) -> np.ndarray:
+    """Boxes with their texts on plates; the first is the most important and lies on top."""
+    h, w = image.shape[:2]
+    side = math.sqrt(h * w)
+    line, font = max(1, round(0.0055 * side)), _font(max(9, round(0.02 * side + 4)))
+    if masks is not None:
+        image = _draw_masks(image, masks, colours, line)
+    canvas = Image.fromarray(image)
+    pen = ImageDraw.Draw(canvas, "RGBA")  # "RGBA": colours with a fourth number are blended
+    corners = [[round(float(v)) for v in box] for box in boxes]
+    for (x1, y1, x2, y2), colour in reversed(list(zip(corners, colours, strict=True))):
+        x2, y2 = max(x1, x2 - 1), max(y1, y2 - 1)  # Pillow includes the last pixel
+        halo = [x1 - 1, y1 - 1, x2 + 1, y2 + 1]
+        pen.rectangle(halo, outline=(*INK, 110), width=line + 2)  # a thin dark rim, for light backgrounds
+        pen.rectangle([x1, y1, x2, y2], outline=colour, width=line)
+    plates = []
+    for box, text, colour in zip(corners, texts, colours, strict=True):
+        plates.append((_plate(pen, text, font, box, (h, w), [plate for plate, *_ in plates], corners), text, colour))
+    for (x1, y1, x2, y2), text, colour in reversed(plates):
+        pen.rectangle([x1, y1, x2 - 1, y2 - 1], fill=(*colour, 235))
+        pen.text(((x1 + x2) / 2, (y1 + y2) / 2), text, font=font, fill=text_colour(colour), anchor="mm")
+    return np.asarray(canvas).copy()
+
+
+def _plate(pen, text, font, box, image_size, plates, boxes) -> tuple[int, int, int, int]:
+    """Where the text of a box goes: above it, or the first place that is inside the image and hides the least."""
+    (h, w), (x1, y1, x2, y2) = image_size, box
+    width = math.ceil(pen.textlength(text, font=font)) + round(0.6 * font.size)
+    height = round(1.45 * font.size)
+    small = [b for b in boxes if (b[2] - b[0]) * (b[3] - b[1]) < 2 * width * height]  # those it could hide
+    best, least = None, math.inf
+    for x, y in [(x1, y1 - height), (x2 - width, y1 - height), (x1, y1), (x1, y2), (x2 - width, y2), (x1, y2 - height)]:
+        x = max(0, min(x, w - width))
+        plate = (x, y, x + width, y + height)
+        hidden = sum(2 * _overlap(plate, other) for other in plates) + sum(_overlap(plate, other) for other in small)
+        hidden += 10 * (width * height - _overlap(plate, (0, 0, w, h)))  # beyond the edge nothing can be read
+        if hidden < least:
+            best, least = plate, hidden
+    return best
+
+
+def _overlap(a, b) -> int:
+    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+
+
+def _draw_masks(image, masks, colours, line) -> np.ndarray:
+    image = image.copy()
+    for mask, colour in reversed(list(zip(masks, colours, strict=True))):
+        inside = mask.astype(bool)
+        image[inside] = (0.55 * image[inside] + 0.45 * np.array(colour)).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(image, outlines, -1, colour, max(1, line // 2), cv2.LINE_AA)
+    return image
+
+
+def _tint(image, segmentation) -> np.ndarray:
+    table = np.array([colour_of(k) for k in range(IGNORE)] + [(0, 0, 0)], np.float32)  # [256, 3]
+    known = (segmentation != IGNORE)[..., None]
+    tinted = np.where(known, 0.45 * image + 0.55 * table[segmentation], image)
+    edge = np.zeros(segmentation.shape, bool)  # a light line where two classes meet
+    edge[:, 1:] |= segmentation[:, 1:] != segmentation[:, :-1]
+    edge[1:] |= segmentation[1:] != segmentation[:-1]
+    return np.where(edge[..., None], 0.4 * tinted + 0.6 * 255, tinted).astype(np.uint8)
+
+
+def _legend(entries, height, width) -> np.ndarray:
+    size = max(11, round(0.02 * math.sqrt(height * width) + 5))
+    font, pad, row = _font(size), size // 2, round(1.6 * size)
+    places, x, y = [], pad, pad
+    for _, text in entries:
+        wide = round(1.5 * size + font.getlength(text) + 1.2 * size)
+        if x + wide > width and x > pad:
+            x, y = pad, y + row
+        places.append((x, y))
+        x += wide
+    canvas = Image.new("RGB", (width, y + row + pad if entries else 0), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    for (colour, text), (x, y) in zip(entries, places, strict=True):
+        pen.rounded_rectangle([x, y + size * 0.15, x + size, y + size * 1.15], radius=size * 0.2, fill=colour)
+        pen.text((x + 1.5 * size, y + size * 0.65), text, font=font, fill=INK, anchor="lm")
+    return np.asarray(canvas).reshape(-1, width, 3)
+
+
+def _cell(sample: Sample, class_names, size) -> np.ndarray:
+    """One sample, scaled to the cell BEFORE it is drawn on, so that lines and letters are of one size in all."""
+    (new_h, new_w), (fy, fx) = images.letterbox_factors(sample.image_size, size)
+    image = images.resize(sample.image, (new_h, new_w))
+    if sample.segmentation is not None:
+        small = cv2.resize(sample.segmentation.astype(np.uint8), (new_w, new_h), interpolation=cv2.INTER_NEAREST)
+        image = _tint(image, small)
+    if sample.boxes is not None:
+        ignore = np.zeros(len(sample.boxes), bool) if sample.ignore is None else sample.ignore
+        colours = [GREY if ignored else colour_of(k) for k, ignored in zip(sample.labels.tolist(), ignore, strict=True)]
+        masks = sample.masks
+        if masks is not None:
+            masks = [cv2.resize(mask, (new_w, new_h), interpolation=cv2.INTER_NEAREST) for mask in masks]
+        boxes = sample.boxes * np.array([fx, fy, fx, fy])
+        image = _draw(image, boxes, [class_names[k] for k in sample.labels], colours, masks)
+    canvas = np.full((size[0] + 34, size[1] + 8, 3), 255, np.uint8)
+    top, left = 4 + (size[0] - new_h) // 2, 4 + (size[1] - new_w) // 2
+    canvas[top : top + new_h, left : left + new_w] = image
+    caption = sample.id if sample.label is None else f"{class_names[sample.label]} · {sample.id}"
+    canvas = Image.fromarray(canvas)
+    place = (canvas.width / 2, top + new_h + 14)
+    ImageDraw.Draw(canvas).text(place, _shortened(caption, 48), font=_font(14), fill=INK, anchor="mm")
+    return np.asarray(canvas)
+
+
+def _of_batch(number, image, boxes, labels) -> Sample:
+    real = labels != PADDING
+    pixels = np.clip(np.rint(image), 0, 255).astype(np.uint8)
+    fields = {"boxes": boxes[real], "labels": labels[real]}
+    return Sample(id=str(number), image_size=pixels.shape[:2], image=pixels, **fields)
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else "…" + text[1 - length :]
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib  # its DejaVu Sans knows Latin, Greek, Cyrillic, Arabic and more; Pillow's own font only Latin
+
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
