@@ -74,6 +74,15 @@ def test_the_text_stays_inside_the_image_and_off_other_texts():
         assert widest[cv2.CC_STAT_AREA] > 60
 
 
+def test_a_text_wider_than_the_image_shows_its_beginning():
+    def rows_above(x1):  # the plate lies above the box, from the image's left edge on wherever the box begins
+        one = detections([[x1, 60, x1 + 20, 90]], [0.9], [2], (100, 60))
+        return draw_detections(grey((100, 60)), one, NAMES)[49:57]
+
+    assert (rows_above(2) != 128).any()
+    np.testing.assert_array_equal(rows_above(2), rows_above(30))
+
+
 def test_line_width_follows_the_image():
     def left_side(size):
         h, w = size

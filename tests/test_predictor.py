@@ -18,7 +18,10 @@ SIZE = (64, 96)  # (height, width) of the network, not square
 
 
 class FindBright(keras.layers.Layer):
-    """The box around all pixels above 128, then a worse one, a padded row and one of low score."""
+    """The box around all pixels above 128 among others: larger than the image, of label -1, without area, badly scored.
+
+    They come unsorted, and it is the label alone that marks padding.
+    """
 
     def call(self, pixels):
         bright = ops.cast(ops.mean(pixels, axis=-1) > 128, "float32")  # [B, h, w]
@@ -29,9 +32,10 @@ class FindBright(keras.layers.Layer):
         y2 = ops.cast(ops.shape(rows)[1] - ops.argmax(ops.flip(rows, 1), axis=1), "float32")
         box = ops.stack([x1, y1, x2, y2], axis=-1)  # [B, 4]
         beyond = box + ops.convert_to_tensor([-500.0, -500.0, 500.0, 500.0])
-        boxes = ops.stack([box, beyond, ops.zeros_like(box), box], axis=1)  # [B, 4, 4]
-        scores = found[:, None] * ops.convert_to_tensor([[0.9, 0.6, 0.0, 0.2]])
-        labels = ops.cast(found[:, None] * 0 + ops.convert_to_tensor([[1.0, 0.0, -1.0, 1.0]]), "int32")
+        right_of = box + 500.0  # nothing is left of it when it is clipped
+        boxes = ops.stack([beyond, box, box, right_of, box], axis=1)  # [B, 5, 4]
+        scores = found[:, None] * ops.convert_to_tensor([[0.6, 0.9, 0.95, 0.8, 0.2]])
+        labels = ops.cast(found[:, None] * 0 + ops.convert_to_tensor([[0.0, 1.0, -1.0, 1.0, 1.0]]), "int32")
         return {"boxes": boxes, "scores": scores, "labels": labels}
 
 
@@ -79,7 +83,7 @@ def test_boxes_are_in_original_pixels(predictor, size, box):
     pixel = max(size[0] / SIZE[0], size[1] / SIZE[1])
     np.testing.assert_allclose(found.boxes[0], box, atol=1.01 * pixel)
     np.testing.assert_allclose(found.boxes[1], [0, 0, size[1], size[0]])  # the one that reached beyond is clipped
-    # Rows with label -1 and with a score below 0.3 are gone.
+    # Rows with label -1, without area and with a score below 0.3 are gone.
     np.testing.assert_allclose(found.scores, [0.9, 0.6], atol=1e-6)
     assert found.labels.tolist() == [1, 0]
 
@@ -140,7 +144,7 @@ def test_samples_and_datasets(predictor, tmp_path):
 
 def test_score_for_one_call(predictor):
     image = picture((64, 96), (8, 8, 24, 32))
-    assert len(next(predictor([image], score=0.0)).scores) == 3  # still not the padded row
+    assert len(next(predictor([image], score=0.0)).scores) == 3  # still neither the padded row nor the empty one
     assert len(next(predictor([image], score=0.7)).scores) == 1
     assert len(next(predictor([np.zeros((64, 96, 3), np.uint8)])).scores) == 0
 
@@ -168,8 +172,25 @@ def test_wrong_arrays_and_models_are_refused(predictor):
         list(predictor([np.zeros((8, 8, 3), np.float32)]))
     with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W, 3\], found uint8 \[8, 8\]"):
         list(predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)]))
-    with pytest.raises(ValueError, match="'letterbox' or 'stretch', found 'crop'"):
-        Predictor(FakeTask("crop"))
+    with pytest.raises(ValueError, match=r"a model with resize of .*, found 'squash'"):
+        Predictor(FakeTask("squash"))
+
+
+def test_a_classifier_sees_the_middle_and_gives_scores():
+    class Brightness:  # class 0 dark, class 1 bright, by the mean of what it is shown
+        image_size, resize, class_names = (8, 8), "crop", ["dark", "bright"]
+
+        def serving(self):
+            inputs = keras.Input((8, 8, 3))
+            bright = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))[:, :1]
+            return keras.Model(inputs, {"scores": keras.layers.Concatenate()([1 - bright, bright])})
+
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[3:37, 23:57] = 255  # the crop takes 35 x 35 pixels from (2, 22): all of it but one line on two sides
+    (found,) = Predictor(Brightness(), batch_size=2)(image)
+    assert found.image_size == (40, 80)
+    assert found.scores.dtype == np.float32
+    assert found.scores[1] == pytest.approx(34 * 34 / 35**2, abs=0.02)
 
 
 def test_masks_are_pasted_over_their_boxes():

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionkit import images, npboxes
-from visionkit.data import transforms
+from visionkit.data import render, transforms
+from visionkit.data.render import Transform
 from visionkit.data.shapes import shapes
-from visionkit.data.transforms import Photometric, Transform
+from visionkit.data.transforms import Photometric
 from visionkit.data.views import CentreCrop, Expand, Flip, IoUCrop, RandomResizedCrop, ScaleJitter, View
 from visionkit.types import IGNORE, Sample, check_sample
 
@@ -193,13 +194,30 @@ def test_boxes_below_one_pixel_are_dropped():
     assert transforms.detection_eval((10, 10))(sample, 0).labels.tolist() == [1]  # 0.8 and 4 pixels wide
 
 
+def test_an_object_whose_mask_is_lost_is_dropped():
+    mask = np.zeros((1, 16, 16), np.uint8)
+    mask[0, [0, 8], [0, 8]] = 1  # two dots, both between the pixels 2, 6, 10 and 14 that a quarter of the size keeps
+    sample = replace(rectangles([(0, 0, 9, 9)], (16, 16)), masks=mask)
+    assert len(transforms.detection_eval((4, 4))(sample, 0).boxes) == 0
+    assert len(transforms.detection_eval((4, 4))(replace(sample, masks=None), 0).boxes) == 1
+
+
+def test_a_mirrored_view_is_the_mirror_image_fill_included():
+    for view in (View(-37, -11, 140, 95), View(20, 10, 77, 140)):
+        for mirror, step in ((Flip(1, 0), np.s_[:, ::-1]), (Flip(0, 1), np.s_[::-1])):
+            plain = Transform(SIZE, "stretch", views=(lambda *_, view=view: view,))(DRAWN[2], 0)
+            mirrored = Transform(SIZE, "stretch", views=(lambda *_, view=view: view, mirror))(DRAWN[2], 0)
+            np.testing.assert_array_equal(mirrored.image, plain.image[step])
+            np.testing.assert_array_equal(mirrored.segmentation, plain.segmentation[step])
+
+
 def test_expansion_makes_the_image_smaller_on_the_mean_colour():
     sample, ratios = rectangles([(0, 0, 100, 80)], (80, 100)), []
     for seed in range(60):
         result = Transform((80, 100), views=(Expand(4.0, p=1.0),))(sample, seed)
         ratios.append(100 / (result.boxes[0][2] - result.boxes[0][0]))
         fill = np.delete(result.image.reshape(-1, 3), pixels_inside(result.boxes[0], (80, 100)), axis=0)
-        assert not len(fill) or (fill == transforms.MEAN_COLOUR).mean() > 0.97
+        assert not len(fill) or (fill == render.MEAN_COLOUR).mean() > 0.97
     assert 0.99 <= min(ratios) < 1.3 and 3.5 < max(ratios) < 4.3
     assert equal(Transform((80, 100), views=(Expand(4.0, p=0.0),))(sample, 0), Transform((80, 100))(sample, 0))
 
@@ -245,8 +263,10 @@ def test_scale_jitter_looks_inside_or_at_everything(size):
             assert (low >= 0 and high <= side) or (low <= 0 and high >= side)
         height, width = view.size
         assert width / height == pytest.approx(120 / 90 if size is None else 1, rel=0.03)
-        seen.append(width)
-    assert min(seen) < 75 and max(seen) > 200  # 60 and 240 are the ends
+        seen.append((width, view.x1 > 0, view.x1 < 0, view.y1 > 0, view.y1 < 0))
+    widths, *places = zip(*seen, strict=True)
+    assert min(widths) < 75 and max(widths) > 200  # 60 and 240 are the ends
+    assert all(sum(place) > 10 for place in places)
 
 
 def test_the_centre_crop_is_the_centre():
@@ -286,7 +306,7 @@ def test_photometric_changes_are_those_that_it_states():
 
 def test_fills_keep_their_colour_under_photometric_changes():
     result = transforms.detection_train((100, 60), strength="light")(replace(DRAWN[0], masks=None), 3)
-    assert (result.image[-30:] == transforms.LETTERBOX_FILL).all()
+    assert (result.image[-30:] == render.LETTERBOX_FILL).all()
 
 
 def test_albumentations_by_thread_and_only_on_pixels():
@@ -294,9 +314,10 @@ def test_albumentations_by_thread_and_only_on_pixels():
 
     noise = A.OneOf([A.GaussNoise(p=1.0), A.Blur(p=1.0)], p=1.0)
     transform = transforms.detection_train(SIZE, strength="none", extra=[Albumentations([noise])])
-    alone = [transform(DRAWN[0], seed) for seed in range(16)]
+    transform = replace(transform, size=(240, 320))  # large enough for threads to get into each other's way
+    alone = [transform(DRAWN[0], seed) for seed in range(48)]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda seed: transform(DRAWN[0], seed), range(16)))
+        together = list(pool.map(lambda seed: transform(DRAWN[0], seed), range(48)))
     assert all(equal(a, b) for a, b in zip(alone, together, strict=True))
     assert not equal(alone[0], alone[1]) and equal(pickle.loads(pickle.dumps(transform))(DRAWN[0], 3), alone[3])
     with pytest.raises(TypeError, match="HorizontalFlip"):

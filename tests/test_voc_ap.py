@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionkit import npboxes
-from visionkit.metrics.voc_ap import average_precision, voc_ap, voc_map
+from visionkit.metrics.voc_ap import average_precision, voc_ap
 from visionkit.types import Detections, Sample
 
 REFERENCE = Path(__file__).parents[2] / "shared/data/detection/metric_refs/voc_ap_sample2"
@@ -29,15 +29,20 @@ def image(boxes, found, scores, labels=None, found_labels=None, ignore=None, nam
     return sample, Detections(id=name, image_size=SIZE, boxes=found, scores=np.float32(scores), labels=labels)
 
 
+def ap(pairs, **options):
+    """Average precision of class 0."""
+    return voc_ap(pairs, num_classes=1, **options)[0]
+
+
 A, B, FAR = [0, 0, 10, 10], [20, 0, 30, 10], [60, 60, 70, 70]
 
 
 def test_worked_case():
     # Ranking: hit, mistake, hit of 2 objects. Precision 1, 1/2, 2/3 at recall 1/2, 1/2, 1; enveloped 1, 2/3, 2/3.
     pairs = [image([A, B], [A, FAR, B], [0.9, 0.8, 0.7])]
-    assert voc_ap(pairs, 0) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert ap(pairs) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
     # Recall 0, .1 ... .5 (6 points) sees precision 1, recall .6 ... 1 (5 points) sees 2/3.
-    assert voc_ap(pairs, 0, eleven_point=True) == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
+    assert ap(pairs, eleven_point=True) == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
 
 
 def test_recall_reached_exactly_counts():
@@ -48,7 +53,7 @@ def test_recall_reached_exactly_counts():
 
 def test_second_detection_of_an_object_is_a_mistake():
     # Its best object is taken: a mistake between the two hits, so 1/2 * 1 + 1/2 * 2/3, as in the worked case.
-    assert voc_ap([image([A, B], [A, A, B], [0.9, 0.8, 0.7])], 0) == pytest.approx(5 / 6)
+    assert ap([image([A, B], [A, A, B], [0.9, 0.8, 0.7])]) == pytest.approx(5 / 6)
 
 
 def test_taken_object_does_not_free_the_next_best():
@@ -57,30 +62,37 @@ def test_taken_object_does_not_free_the_next_best():
     near = [[0, 0, 10, 10], [4, 0, 14, 10]]
     found = [[2, 0, 10, 10], [1, 0, 11, 10]]
     assert npboxes.iou(np.float32(found), np.float32(near)).argmax(axis=1).tolist() == [0, 0]
-    assert voc_ap([image(near, found, [0.9, 0.8])], 0, iou_threshold=0.4) == pytest.approx(0.5)
+    assert ap([image(near, found, [0.9, 0.8])], iou_threshold=0.4) == pytest.approx(0.5)
 
 
 def test_difficult_is_neither_missed_nor_a_mistake():
     # B is difficult: 1 object to find. Its detection, the best scored, vanishes and A is a hit at precision 1.
     pairs = [image([A, B], [B, A], [0.9, 0.8], ignore=[False, True])]
-    assert voc_ap(pairs, 0) == 1.0
-    assert voc_ap([image([A, B], [B, A], [0.9, 0.8])], 0) == 1.0
-    assert voc_ap([image([A, B], [A], [0.9])], 0) == 0.5  # without `difficult` B is missed
+    assert ap(pairs) == 1.0
+    assert ap([image([A, B], [B, A], [0.9, 0.8])]) == 1.0
+    assert ap([image([A, B], [A], [0.9])]) == 0.5  # without `difficult` B is missed
 
 
 def test_nothing_there_nothing_found():
-    assert voc_ap([image([], [A], [0.9])], 0) == -1.0  # no object of the class: undefined
-    assert voc_ap([image([A], [], [])], 0) == 0.0
-    assert voc_ap([image([A], [], [])], 0, eleven_point=True) == 0.0
-    assert voc_map([image([A], [A], [0.9])], num_classes=3) == 1.0  # the two classes that never occur do not count
-    assert voc_map([], num_classes=3) == -1.0
+    assert ap([image([], [A], [0.9])]) == -1.0  # no object of the class: undefined
+    assert ap([image([A], [], [])]) == 0.0
+    assert ap([image([A], [], [])], eleven_point=True) == 0.0
+    assert ap([]) == -1.0
+
+
+def test_classes_are_apart():
+    # Class 1 is found where class 0 is, so both are wrong; class 2 is right; class 3 does not occur.
+    pairs = [image([A, B, FAR], [A, B, FAR, A], [0.9, 0.8, 0.7, 0.6], [0, 0, 2], [1, 1, 2, 3])]
+    pairs.append(image([A], [A], [0.5], [1], [1], name="b"))
+    # Class 1: two mistakes, then a hit of one object: precision 1/3 at recall 1.
+    assert voc_ap(pairs, 4).tolist() == pytest.approx([0, 1 / 3, 1, -1])
 
 
 def test_inclusive_pixels_change_the_overlap():
     # [0, 0, 1, 1] and [0, 0, 1, 3] overlap 1/3; with +1 they are 2x2 and 2x4 pixels: 4/8.
     pairs = [image([[0, 0, 1, 3]], [[0, 0, 1, 1]], [0.9])]
-    assert voc_ap(pairs, 0) == 0.0
-    assert voc_ap(pairs, 0, inclusive_pixels=True) == 1.0
+    assert ap(pairs) == 0.0
+    assert ap(pairs, inclusive_pixels=True) == 1.0
 
 
 boxes = st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(4, 9)] * 2), max_size=5)
@@ -113,12 +125,12 @@ def test_equals_plain_python(images, random):
             misses += 1
         curve.append((hits, hits / (hits + misses)))
     if total == 0:
-        assert voc_ap(pairs, 0) == -1.0
+        assert ap(pairs) == -1.0
         return
     area = sum(max([p for h, p in curve if h >= step], default=0.0) for step in range(1, total + 1)) / total
     eleven = sum(max([p for h, p in curve if 10 * h >= r * total], default=0.0) for r in range(11)) / 11
-    assert voc_ap(pairs, 0) == pytest.approx(area)
-    assert voc_ap(pairs, 0, eleven_point=True) == pytest.approx(eleven)
+    assert ap(pairs) == pytest.approx(area)
+    assert ap(pairs, eleven_point=True) == pytest.approx(eleven)
 
 
 @pytest.mark.skipif(not REFERENCE.is_dir(), reason="../shared/data/detection/metric_refs is not here")
@@ -135,5 +147,5 @@ def test_published_example():
         pairs.append(image(*xyxy, found[:, 0], name=file.stem))
     assert len(pairs) == 7
     options = {"iou_threshold": 0.3, "inclusive_pixels": True}
-    assert voc_ap(pairs, 0, eleven_point=True, **options) == pytest.approx(0.268398, abs=1e-6)
-    assert voc_ap(pairs, 0, **options) == pytest.approx(0.245687, abs=1e-6)
+    assert ap(pairs, eleven_point=True, **options) == pytest.approx(0.268398, abs=1e-6)
+    assert ap(pairs, **options) == pytest.approx(0.245687, abs=1e-6)

@@ -27,11 +27,11 @@ def finetune(
     data: Path,
     /,
     *,
-    task: Literal["detect"] = "detect",
+    task: Literal["detect", "classify"] | None = None,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
-    image_size: int = 320,
-    batch_size: int = 16,
+    image_size: int | None = None,
+    batch_size: int | None = None,
     lr: float = 1e-3,
     seed: int = 0,
     out: Path | None = None,
@@ -39,21 +39,28 @@ def finetune(
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
     Args:
-        data: folder with images and annotations: Pascal VOC, COCO, YOLO or instance masks.
-        task: what to learn.
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks or class folders.
+        task: what to learn; by default what the data is for.
         backbone: the pretrained network underneath.
-        epochs: passes over the training images; by default enough for about 600 steps, 10 to 60.
-        image_size: long side in pixels of what the network sees.
-        batch_size: images a step.
+        epochs: passes over the training images; by default enough for about 600 steps (classify: 300).
+        image_size: long side in pixels of what the network sees; by default 320 (classify: 224).
+        batch_size: images a step; by default 16 (classify: 32).
         lr: peak learning rate.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
     """
+    from visionkit.data.recognise import task_of
     from visionkit.train import finetune as recipes
 
     knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "seed": seed}
-    return _run(getattr(recipes, task), knobs, out or _new_run("finetune"))
+    task = task or task_of(data)
+    if task == "segment":
+        raise DataError(
+            f"{data}: holds class maps for segmentation, which finetune does not learn; --task detect reads "
+            "masks as instances"
+        )
+    return _run(getattr(recipes, task), {k: v for k, v in knobs.items() if v is not None}, out or _new_run("finetune"))
 
 
 @app.command(help_flags=[])
@@ -101,11 +108,12 @@ def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path
     """
     from visionkit.data.recognise import open_dataset
     from visionkit.open_model import open_predictor
-    from visionkit.train.evaluate import evaluate_detector
+    from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
 
-    dataset = open_dataset(data, split, "detect")
-    scores = evaluate_detector(open_predictor(model), dataset)
+    predictor = open_predictor(model)
+    dataset = open_dataset(data, split, predictor.task)
+    scores = score(predictor, dataset)
     _print_scores(scores)
     if json:
         write_json(json, numbers(scores))
@@ -131,7 +139,7 @@ def detect(
     report = detect_folder(open_predictor(model), images, out, score)
     for failure in report.failed:
         print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
-    print(f"{len(report.done)} images done, {len(report.failed)} not read; results in {out}")
+    print(f"{report.done} images done with {report.detections} detections, {len(report.failed)} not read: {out}")
     return PARTLY_DONE if report.failed else 0
 
 

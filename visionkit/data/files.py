@@ -39,6 +39,18 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
     return [(i, line) for i, line in lines if line]
 
 
+def read_names(file: Path) -> list[str]:
+    """Class names, one a line, each only once."""
+    return check_names([line for _, line in read_lines(file)], file)
+
+
+def check_names(names: list[str], file: Path) -> list[str]:
+    """`names`, or a `DataError` if one occurs twice."""
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(f"{file}: the class {twice[0]!r} is named twice")
+    return names
+
+
 def number(value, where: str) -> float:
     """`value` (text or a number) as a finite float; else a `DataError` that begins with `where`."""
     try:
@@ -51,13 +63,16 @@ def number(value, where: str) -> float:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """`folder / name`, where `name` was written by a stranger: one that leads out of `folder` is refused."""
-    folder = Path(os.path.normpath(folder))
-    path = Path(os.path.normpath(folder / name.replace("\\", "/"))) if isinstance(name, str) else folder
-    parts = path.relative_to(folder).parts if path.is_relative_to(folder) else ()
+    """`folder / name`, where `name` was written by a stranger: one that leads out of `folder` is refused.
+
+    Judged by the names alone, so that folders of a data set may be links.
+    """
+    base = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links)
+    path = Path(os.path.abspath(base / name.replace("\\", "/"))) if isinstance(name, str) else base  # noqa: PTH100
+    parts = path.relative_to(base).parts if path.is_relative_to(base) else ()
     if not parts or "\0" in str(path) or max(len(part.encode(errors="replace")) for part in parts) > 255:
         raise DataError(f"{where}: {str(name)[:80]!r} is not the name of a file inside {folder}")
-    return path
+    return folder.joinpath(*parts)
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:

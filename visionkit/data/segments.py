@@ -44,9 +44,10 @@ def parse_segment(segmentation, image_size: tuple[int, int], where: str):
 def rasterise(segment, image_size: tuple[int, int]) -> np.ndarray:
     """Draws what `parse_segment` returned: uint8 `[H, W]` of 0 and 1."""
     h, w = image_size
-    if isinstance(segment, np.ndarray):
-        return np.repeat(np.arange(len(segment), dtype=np.uint8) % 2, segment).reshape(w, h).T
-    return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects([p.ravel().tolist() for p in segment], h, w)))
+    if not isinstance(segment, np.ndarray):
+        runs = mask_utils.merge(mask_utils.frPyObjects([p.ravel().tolist() for p in segment], h, w))
+        segment = _uncompress(runs["counts"].decode())  # pycocotools' own decode warns on every call under NumPy 2
+    return np.ascontiguousarray(np.repeat(np.arange(len(segment)) % 2, segment).astype(np.uint8).reshape(w, h).T)
 
 
 def _uncompress(text: str) -> list[int] | None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from visionkit.metrics.coco_ap import AREAS, CAPS, coco_tables, encode_masks, mean_defined
-from visionkit.metrics.voc_ap import voc_map
+from visionkit.metrics.voc_ap import voc_ap
 from visionkit.metrics.why_zero import why_zero
 from visionkit.types import DataError, Detections, Sample
 
@@ -74,8 +74,8 @@ class DetectionMetric:
         if self._has_masks():
             of_masks = _average_precision(coco_tables(self.pairs, num_classes, self._rles, of_masks=True)[0])
             numbers |= {"mask_mAP": of_masks["mAP"], "mask_mAP50": of_masks["mAP50"]}
-        numbers["voc07_mAP50"] = voc_map(self.pairs, num_classes, eleven_point=True)
-        numbers["voc12_mAP50"] = voc_map(self.pairs, num_classes)
+        numbers["voc07_mAP50"] = mean_defined(voc_ap(self.pairs, num_classes, eleven_point=True))
+        numbers["voc12_mAP50"] = mean_defined(voc_ap(self.pairs, num_classes))
         numbers["images"] = len(self.pairs)
         objects, found = (self._count(side) for side in (0, 1))
         numbers["per_class"] = {}

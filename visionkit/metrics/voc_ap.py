@@ -12,41 +12,47 @@ import numpy as np
 from visionkit import npboxes
 from visionkit.types import Detections, Sample
 
-UNDEFINED = -1.0  # as in COCO: there is nothing in the set to measure this by
-
 
 def voc_ap(
     pairs: Sequence[tuple[Sample, Detections]],
-    label: int,
+    num_classes: int,
     iou_threshold: float = 0.5,
     eleven_point: bool = False,
     inclusive_pixels: bool = False,
-) -> float:
-    """Average precision of one class.
+) -> np.ndarray:
+    """Average precision of each class.
 
     Args:
         pairs: what is in each image and what was found in it. Objects with `Sample.ignore` are VOC's `difficult`:
             neither missed nor, when detected, a mistake.
-        label: the class id.
-        iou_threshold: a detection hits at an IoU of this or more, 0..1.
+        num_classes: K.
+        iou_threshold: a detection hits at an IoU of this or more, above 0.
         eleven_point: mean of the interpolated precision at recall 0, 0.1, ... 1 (VOC2007) instead of the area under
             the interpolated curve (VOC2010 and later).
         inclusive_pixels: measure boxes as the development kit does, width = x2 - x1 + 1.
 
     Returns:
-        0..1; 0 when nothing was detected; -1 when the set holds no object of the class.
+        float64 `[K]` in 0..1; 0 when nothing was detected, -1 (as in COCO) when the set holds no object of the class.
     """
-    hits, num_objects = _hits(pairs, label, iou_threshold, inclusive_pixels)
-    if num_objects == 0:
-        return UNDEFINED
-    return average_precision(hits, num_objects, eleven_point)
-
-
-def voc_map(pairs: Sequence[tuple[Sample, Detections]], num_classes: int, **options) -> float:
-    """Mean of `voc_ap` over the classes that occur, -1 when none does; `options` are those of `voc_ap`."""
-    each = [voc_ap(pairs, label, **options) for label in range(num_classes)]
-    each = [ap for ap in each if ap != UNDEFINED]
-    return float(np.mean(each)) if each else UNDEFINED
+    labels, scores, hits, num_objects = [], [], [], np.zeros(num_classes, int)
+    for sample, found in pairs:
+        ignore = np.zeros(len(sample.boxes), bool) if sample.ignore is None else sample.ignore
+        num_objects += np.bincount(sample.labels[~ignore], minlength=num_classes)
+        # Within an image the order of scores is that of the whole ranking, so each image is matched on its own.
+        order = np.argsort(-found.scores, kind="stable")
+        hit, counts = _match(sample, found, order, ignore, iou_threshold, 1.0 if inclusive_pixels else 0.0)
+        labels.append(found.labels[order][counts])
+        scores.append(found.scores[order][counts])
+        hits.append(hit[counts])
+    aps = np.full(num_classes, -1.0)
+    if not pairs:
+        return aps
+    labels, scores, hits = (np.concatenate(part) for part in (labels, scores, hits))
+    for k in np.flatnonzero(num_objects):
+        mine = np.flatnonzero(labels == k)
+        mine = mine[np.argsort(-scores[mine], kind="stable")]
+        aps[k] = average_precision(hits[mine], num_objects[k], eleven_point)
+    return aps
 
 
 def average_precision(hits: np.ndarray, num_objects: int, eleven_point: bool = False) -> float:
@@ -56,6 +62,9 @@ def average_precision(hits: np.ndarray, num_objects: int, eleven_point: bool = F
         hits: bool `[N]`, best score first: True for a hit, False for a mistake.
         num_objects: how many there were to find, at least 1.
         eleven_point: see `voc_ap`.
+
+    Returns:
+        0..1.
     """
     found = np.cumsum(hits)  # [N] objects found in the first n detections
     precision = found / np.arange(1, len(found) + 1)
@@ -67,27 +76,17 @@ def average_precision(hits: np.ndarray, num_objects: int, eleven_point: bool = F
     return float(envelope[np.asarray(hits, bool)].sum() / num_objects)  # each hit adds a step of 1 / num_objects
 
 
-def _hits(pairs, label, iou_threshold, inclusive_pixels) -> tuple[np.ndarray, int]:
-    grow = np.array([0, 0, 1, 1], np.float64) if inclusive_pixels else 0.0
-    scores, hits, num_objects = [], [], 0
-    for sample, found in pairs:
-        mine = sample.labels == label
-        objects = sample.boxes[mine] + grow
-        ignore = np.zeros(len(objects), bool) if sample.ignore is None else sample.ignore[mine]
-        num_objects += int((~ignore).sum())
-        mine = np.flatnonzero(found.labels == label)
-        mine = mine[np.argsort(-found.scores[mine], kind="stable")]
-        # Within an image the order of scores is the order of the whole ranking, so each image is matched on its own.
-        overlap = npboxes.iou(found.boxes[mine] + grow, objects)  # [detections, objects]
-        taken = np.zeros(len(objects), bool)
-        for score, row in zip(found.scores[mine], overlap, strict=True):
-            best = int(row.argmax()) if len(row) else 0
-            hit = len(row) > 0 and row[best] >= iou_threshold
-            if hit and ignore[best]:
-                continue
-            scores.append(score)
-            hits.append(hit and not taken[best])
-            if hit:
-                taken[best] = True
-    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
-    return np.asarray(hits, bool)[order], num_objects
+def _match(sample, found, order, ignore, iou_threshold, grow) -> tuple[np.ndarray, np.ndarray]:
+    """For the detections of one image, best first: whether each is a hit, and whether it counts at all."""
+    n = len(order)
+    if not n or not len(sample.boxes):
+        return np.zeros(n, bool), np.ones(n, bool)
+    grow = np.array([0, 0, grow, grow])
+    overlap = npboxes.iou(found.boxes[order] + grow, sample.boxes + grow)  # [detections, objects]
+    overlap[found.labels[order][:, None] != sample.labels] = -1.0
+    best = overlap.argmax(axis=1)
+    near = np.flatnonzero(overlap[np.arange(n), best] >= iou_threshold)
+    hit, counts = np.zeros(n, bool), np.ones(n, bool)
+    hit[near[np.unique(best[near], return_index=True)[1]]] = True  # the first to come takes the object
+    counts[near] = ~ignore[best[near]]
+    return hit, counts

@@ -1,0 +1,17 @@
+"""SSD with a feature pyramid on EfficientNet-Lite0, on blood cells (BCCD: 292 train and val, 72 test images).
+
+Run:      visionkit train configs/ssd_bccd.py --data-dir PATH
+Reached:  to be measured
+"""
+
+from pathlib import Path
+
+from visionkit.train.finetune import detect
+from visionkit.train.recipe import Recipe
+
+
+def recipe(
+    data_dir: Path, lr: float = 1e-3, epochs: int = 30, image_size: int = 320, batch_size: int = 16, seed: int = 0
+) -> Recipe:
+    """What `visionkit finetune PATH` does."""
+    return detect(data_dir, lr=lr, epochs=epochs, image_size=image_size, batch_size=batch_size, seed=seed)

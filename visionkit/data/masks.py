@@ -1,0 +1,212 @@
+"""Images with masks of the same name: class maps (semantic) or numbered objects (instances).
+
+Layouts: images/ beside masks/ (also image/ label/, JPEGImages/ SegmentationClass/, PNGImages/ PedMasks/), whole, with
+split folders inside or outside, or with lists of names (train.txt, also in ImageSets/Segmentation/); or, as CamVid,
+train/ beside trainannot/. A mask may be called as its image or that plus `_mask`. Numbers are what `read_mask` gives.
+"""
+
+import logging
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from visionkit import npboxes
+from visionkit.data.dataset import Dataset
+from visionkit.data.files import (
+    SPLITS,
+    choose_split,
+    list_images,
+    load_image,
+    paired_folders,
+    read_lines,
+    read_names,
+    sample_ids,
+)
+from visionkit.images import image_size, read_mask
+from visionkit.types import IGNORE, DataError, Sample, check_sample
+
+MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask
+_IMAGES = ("images", "image", "JPEGImages", "PNGImages")
+_MASKS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "PedMasks")
+_VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
+
+
+def folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Split -> its folders of images and of masks; "" where the data is not split, {} where there are no masks."""
+    if not root.is_dir():
+        return {}
+    beside = {s: (root / s, root / f"{s}annot") for s in (*SPLITS, "validation") if (root / f"{s}annot").is_dir()}
+    parts = beside or paired_folders(root, _IMAGES, _MASKS)
+    return parts if any(list_images(masks) for _, masks in parts.values()) else {}
+
+
+def splits(root: Path) -> list[str]:
+    """The names of split folders or of lists."""
+    parts = folders(root)
+    return [file.stem for file in _lists(root)] if "" in parts else list(parts)
+
+
+def semantic_masks(root: Path, split: str | None = None, void: int | None = None) -> Dataset:
+    """Reads images with class maps: Samples with `segmentation`.
+
+    Every mask of ALL splits is read once to find the values in use; they become class ids 0..K-1 in rising order, and
+    their names are the values. 255 is ignored, except where 0 and 255 are all there is: then 255 is class 1. A
+    classes.txt in `root` names the values 0, 1, ... line by line instead; the name "void" (ignore, unlabelled) makes
+    its value ignored.
+
+    Args:
+        root: see the layouts above.
+        split: a split folder or list; None for all.
+        void: one more value that is neither trained on nor scored, e.g. 11 in CamVid.
+
+    Raises:
+        DataError: a mask that is broken, has no image, or another size; a value without a name; names the file.
+    """
+    root = Path(root)
+    everything, chosen = _choose(root, split)
+    values = _values(everything)
+    table, names = _classes(root, values, void)
+    records, ids = _records(root, chosen)
+    masks = dict(zip(ids, (mask for _, mask in chosen), strict=True))
+    return Dataset(records, names, partial(_load_map, masks, table), f"images and class maps, split {split or 'all'}")
+
+
+def instance_masks(root: Path, split: str | None = None) -> Dataset:
+    """Reads images with numbered objects (0 = background): Samples with boxes, masks and the one class 0.
+
+    Its name is the line of `root`/classes.txt, or "object". Arguments and errors as `semantic_masks`.
+    """
+    root = Path(root)
+    _, chosen = _choose(root, split)
+    file = root / "classes.txt"
+    names = read_names(file) if file.is_file() else ["object"]
+    if len(names) != 1:
+        raise DataError(f"{file}: expected one class, since the masks number objects, found {len(names)}")
+    records, ids = _records(root, chosen)
+    masks = dict(zip(ids, (mask for _, mask in chosen), strict=True))
+    for i, record in enumerate(records):
+        boxes = npboxes.of_masks(_instances(masks[record.id], record.image_size))
+        records[i] = replace(record, boxes=boxes, labels=np.zeros(len(boxes), np.int32))
+    source = f"images and instance masks, split {split or 'all'}"
+    return Dataset(records, names, partial(_load_instances, masks), source)
+
+
+def _choose(root: Path, split: str | None):
+    """(all pairs of image and mask, those of `split`)."""
+    parts = folders(root)
+    if not parts:
+        raise DataError(f"{root}: expected images/ beside masks/, or train/ beside trainannot/")
+    name = None if split is None else choose_split(splits(root), split, root)
+    pairs = {part: _pairs(*both) for part, both in parts.items()}
+    everything = [pair for part in pairs.values() for pair in part]
+    if name is None:
+        return everything, everything
+    if name in pairs:
+        return everything, pairs[name]
+    file = next(file for file in _lists(root) if file.stem == name)
+    return everything, _listed(file, pairs[""], parts[""])
+
+
+def _stem(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+    by_stem = {_stem(f, images): f for f in list_images(images)}
+    found = {}
+    for mask in list_images(masks):
+        stem = _stem(mask, masks)
+        stem = stem if stem in by_stem else stem.removesuffix("_mask")
+        if stem not in by_stem:
+            raise DataError(f"{mask}: its image {images / stem}.jpg (or .png, ...) does not exist")
+        if stem in found:
+            raise DataError(f"{mask}: {found[stem][1]} is a mask of the same image")
+        found[stem] = by_stem[stem], mask
+    if len(found) < len(by_stem):
+        example = min(set(by_stem) - set(found))
+        left = len(by_stem) - len(found)
+        line = "masks: %d image%s of %s left out without a mask (%s%s)"
+        logging.getLogger("visionkit").warning(line, left, "s" * (left > 1), images, example, ", ..." * (left > 1))
+    return [found[stem] for stem in sorted(found)]
+
+
+def _lists(root: Path) -> list[Path]:
+    names = (*SPLITS, "trainval", "validation")
+    files = [folder / f"{name}.txt" for folder in (root, root / "ImageSets" / "Segmentation") for name in names]
+    return [file for file in files if file.is_file()]
+
+
+def _listed(file: Path, pairs: list[tuple[Path, Path]], folders: tuple[Path, Path]) -> list[tuple[Path, Path]]:
+    """The pairs a list names: by stem alone, since such lists carry the folders of another machine."""
+    by_stem = {Path(_stem(image, folders[0])).name: (image, mask) for image, mask in pairs}
+    found = {}
+    for n, line in read_lines(file):
+        word = line.split()[0].replace("\\", "/").rsplit("/", 1)[-1]
+        stem = next((s for s in (word, word.rsplit(".", 1)[0]) if s in by_stem), None)
+        if stem is None:
+            raise DataError(f"{file}:{n}: {word!r} has no image in {folders[0]} with a mask in {folders[1]}")
+        if stem in found:
+            raise DataError(f"{file}:{n}: {word!r} is listed twice")
+        found[stem] = by_stem[stem]
+    return list(found.values())
+
+
+def _records(root: Path, pairs) -> tuple[list[Sample], list[str]]:
+    ids = sample_ids([image.relative_to(root) for image, _ in pairs])
+    return [Sample(id=id, file=f, image_size=image_size(f)) for id, (f, _) in zip(ids, pairs, strict=True)], ids
+
+
+def _values(pairs) -> dict[int, Path]:
+    """Value -> a mask that holds it; also checks that every mask can be read and is as large as its image."""
+    found = {}
+    for image, mask in pairs:
+        for value in np.unique(_check_size(read_mask(mask), mask, image_size(image))).tolist():
+            found.setdefault(value, mask)
+    return found
+
+
+def _classes(root: Path, values: dict[int, Path], void: int | None) -> tuple[np.ndarray, list[str]]:
+    """(int32 table from mask value to class id or 255, class names)."""
+    file = root / "classes.txt"
+    if file.is_file():
+        named = dict(enumerate(read_names(file)))
+        for value, mask in values.items():
+            if value not in named and value not in (IGNORE, void):
+                raise DataError(f"{mask}: holds the value {value}, but {file} names 0..{len(named) - 1}")
+    else:
+        ignored = () if set(values) <= {0, 255} else (IGNORE,)
+        named = {value: str(value) for value in sorted(values) if value not in ignored}
+    named = {value: name for value, name in named.items() if value != void and name.lower() not in _VOID}
+    if len(named) > IGNORE or min(values) < 0 or max(values) > 65535:
+        where = values[max(values)]
+        raise DataError(f"{where}: expected a class map of at most {IGNORE} values, found {len(named)}: photographs?")
+    table = np.full(max(*values, 0) + 1, IGNORE, np.int32)
+    for i, value in enumerate(named):
+        if value < len(table):
+            table[value] = i
+    return table, list(named.values())
+
+
+def _check_size(mask: np.ndarray, file: Path, image_size: tuple[int, int]) -> np.ndarray:
+    if mask.shape != image_size:
+        raise DataError(f"{file}: height, width {mask.shape}, but its image has {image_size}")
+    return mask
+
+
+def _load_map(masks: dict, table: np.ndarray, record: Sample) -> Sample:
+    values = _check_size(read_mask(masks[record.id]), masks[record.id], record.image_size)
+    return check_sample(replace(load_image(record), segmentation=table[values]))
+
+
+def _instances(file: Path, image_size: tuple[int, int]) -> np.ndarray:
+    mask = _check_size(read_mask(file), file, image_size)
+    ids = np.unique(mask[mask > 0])
+    if len(ids) > MAX_INSTANCES:
+        raise DataError(f"{file}: {len(ids)} values are above the limit of {MAX_INSTANCES} objects: a photograph?")
+    return (mask == ids[:, None, None]).astype(np.uint8)
+
+
+def _load_instances(masks: dict, record: Sample) -> Sample:
+    return check_sample(replace(load_image(record), masks=_instances(masks[record.id], record.image_size)))

@@ -1,0 +1,115 @@
+"""Finds out by looking what kind of data set a folder holds, and reads it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from visionkit.data import coco, folder, masks, voc, yolo
+from visionkit.data.dataset import Dataset, join
+from visionkit.data.files import SPLITS, split_name, subfolders
+from visionkit.types import DataError
+
+
+class Format(NamedTuple):
+    """A kind of data set: what it is for, how it is told, which splits it has, and its reader."""
+
+    name: str
+    task: str  # detect, classify or segment
+    looks_for: str
+    found: Callable  # root -> truth
+    splits: Callable  # root -> names
+    read: Callable  # root, split -> Dataset
+
+
+def _many_classes(root: Path) -> bool:  # one folder of images is a folder of images, not a class
+    return len({name for part in folder.splits(root).values() for name in folder.classes(part)}) > 1
+
+
+FORMATS = (  # the first that fits is taken, so class folders, which nearly anything is, come last
+    Format("Pascal VOC XML", "detect", "Annotations/*.xml beside JPEGImages/", voc.folders, voc.splits, voc.voc),
+    Format("COCO JSON", "detect", "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
+    Format("YOLO txt", "detect", "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
+    Format(
+        "images and class maps",
+        "segment",
+        "images/ beside masks/, or train/ beside trainannot/",
+        masks.folders,
+        masks.splits,
+        masks.semantic_masks,
+    ),
+    Format(
+        "images and instance masks",
+        "detect",
+        "images/ beside masks/",
+        masks.folders,
+        masks.splits,
+        masks.instance_masks,
+    ),
+    Format(
+        "class folders", "classify", "CLASS/*.jpg or train/CLASS/*.jpg", _many_classes, folder.splits, folder.folder
+    ),
+)
+
+
+def open_dataset(root: Path | str, split: str | None = None, task: str | None = None) -> Dataset:
+    """Reads the data set in `root`, whatever its format.
+
+    Args:
+        root: its folder, or a folder that holds nothing but that folder.
+        split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
+        task: "detect", "classify" or "segment"; needed only where a folder serves two, as images with masks do
+            (without it: segment).
+
+    Raises:
+        DataError: nothing is recognised (says what was looked for), no such split, or what the reader finds wrong.
+    """
+    root, found = _recognise(root, task)
+    parts = [found.read(root, name) for name in ([None] if split is None else split.split("+"))]
+    dataset = parts[0] if len(parts) == 1 else join(parts)
+    if not len(dataset):
+        raise DataError(f"{root}: {dataset.source}: holds no images")
+    return dataset
+
+
+def splits(root: Path | str, task: str | None = None) -> list[str]:
+    """The names `open_dataset` takes as `split`, train, val and test first; [] where the data is not split."""
+    root, found = _recognise(root, task)
+    names = [name for name in found.splits(root) if name]
+    common = [split_name(name) for name in names]
+    if len(set(common)) == len(common):
+        names = common
+    if len(names) == 1 and names[0] not in SPLITS:  # a lone annotations.json is not a split
+        return []
+    return sorted(names, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
+
+
+def task_of(root: Path | str) -> str:
+    """What the data in `root` is for: "detect", "classify" or "segment"."""
+    return _recognise(root, None)[1].task
+
+
+def describe(root: Path | str, task: str | None = None) -> str:
+    """One line for people, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
+    where, found = _recognise(root, task)
+    return f"{found.name} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
+
+
+def _recognise(root: Path | str, task: str | None) -> tuple[Path, Format]:
+    root = where = Path(root)
+    if task not in (None, "detect", "classify", "segment"):
+        raise DataError(f"task: expected detect, classify or segment, found {task!r}")
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder")
+    for _ in range(3):  # archives often unpack to a folder in a folder
+        fitting = [form for form in FORMATS if form.found(where)]
+        for form in fitting:
+            if task in (None, form.task):
+                return where, form
+        if fitting:
+            raise DataError(f"{where}: found {fitting[0].name}, which is for {fitting[0].task}, not {task}")
+        inner = subfolders(where)
+        if len(inner) != 1:
+            break
+        where = inner[0]
+    wanted = "; ".join(f"{form.looks_for} ({form.name})" for form in FORMATS if task in (None, form.task))
+    raise DataError(f"{root}: no data set recognised; looked for {wanted}")
