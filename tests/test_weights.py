@@ -14,9 +14,9 @@ from visionkit.backbones import BACKBONES
 from visionkit.images import read_image
 from visionkit.models import MODELS
 from visionkit.types import DataError
-from visionkit.weights import CARDS, load_weights
-from visionkit.weights.cards import imagenet_classes
+from visionkit.weights.cards import CARDS, imagenet_classes
 from visionkit.weights.convert import assign, our_names
+from visionkit.weights.load import load_weights
 from visionkit.weights.store import find
 
 SHARED = Path(__file__).parents[2] / "shared"

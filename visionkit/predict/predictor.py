@@ -60,6 +60,7 @@ class Predictor:
             raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
+        self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
         self.batch_size, self.score = batch_size, score
         self._serving = model.serving()
         if keras.backend.backend() == "tensorflow":

@@ -55,12 +55,12 @@ def _classifier(predictor, dataset):
 
 def _class_ids(predictor, dataset):
     """The model's id for each class id of the data."""
-    unknown = [name for name in dataset.class_names if name not in predictor.class_names]
+    known = predictor.synonyms | {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
+    unknown = [name for name in dataset.class_names if name not in known]
     if unknown:
-        few = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        known = ", ".join(predictor.class_names[:5]) + (", ..." if len(predictor.class_names) > 5 else "")
-        raise DataError(f"the data has classes that the model lacks: {few}; it knows {known}")
-    return [predictor.class_names.index(name) for name in dataset.class_names]
+        few, some = (", ".join(names[:5]) + (", ..." if len(names) > 5 else "") for names in (unknown, list(known)))
+        raise DataError(f"the data has classes that the model lacks: {few}; it knows {some}")
+    return [known[name] for name in dataset.class_names]
 
 
 def _predictions(predictor, dataset):

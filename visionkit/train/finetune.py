@@ -18,7 +18,8 @@ from visionkit.data.transforms import classification_train, detection_train
 from visionkit.models import MODELS
 from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.types import DataError
-from visionkit.weights import CARDS, load_weights
+from visionkit.weights.cards import CARDS
+from visionkit.weights.load import load_weights
 
 # Of fine-tuning when --epochs is not given: what small data sets need to stop improving.
 DETECT_STEPS, CLASSIFY_STEPS = 600, 300

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from visionkit.types import DataError
-from visionkit.weights.cards import Card
+from visionkit.weights.cards import CARDS, Card
 
 TIMEOUT = 30  # seconds without a byte
 
@@ -18,6 +18,13 @@ TIMEOUT = 30  # seconds without a byte
 def cache_folder() -> Path:
     """Where downloads are kept: `$XDG_CACHE_HOME/visionkit/weights`, by default under `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionkit" / "weights"
+
+
+def get_card(name: str) -> Card:
+    """The card of that name, or a `DataError` that lists them all."""
+    if name not in CARDS:
+        raise DataError(f"there are no weights {name!r}; there are {', '.join(CARDS)}")
+    return CARDS[name]
 
 
 def find(card: Card, *, offline: bool = False) -> Path:
