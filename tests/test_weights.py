@@ -8,10 +8,9 @@ import keras
 import numpy as np
 import pytest
 from drawn import drawn_image, drawn_tensor
-from PIL import Image
 
 from visionkit.backbones import BACKBONES
-from visionkit.images import read_image
+from visionkit.images import fit, read_image
 from visionkit.models import MODELS
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, imagenet_classes
@@ -163,15 +162,5 @@ def test_efficientnet_lite_on_imagenet_photos(number, at_least):
     with (folder / "labels.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert all(imagenet_classes()[int(row["class_index"])][0] == row["wnid"] for row in rows)
-    images = np.stack([central_crop(read_image(folder / "images" / row["file"]), card) for row in rows])
-    assert top1(card, images, [int(row["class_index"]) for row in rows]) >= at_least
-
-
-def central_crop(image, card):
-    """float32: the shorter side resized to `card.resize`, then the middle of `card.image_size`."""
-    (height, width), (h, w) = image.shape[:2], card.image_size
-    scale = card.resize / min(height, width)
-    size = (round(width * scale), round(height * scale))
-    image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    top, left = (image.shape[0] - h) // 2, (image.shape[1] - w) // 2
-    return image[top : top + h, left : left + w].astype(np.float32)
+    images = np.stack([fit(read_image(folder / "images" / row["file"]), card.image_size, "crop")[0] for row in rows])
+    assert top1(card, images.astype(np.float32), [int(row["class_index"]) for row in rows]) >= at_least

@@ -18,7 +18,8 @@ class Classifier(Task):
     Args:
         backbone: a model images -> {"Cn": features}; the head sits on the highest level, or on "features" if there
             is such an output. Outputs "aux1", "aux2" (GoogLeNet) get auxiliary classifiers, which only training uses.
-        num_classes, class_names, image_size, resize: see `Task`.
+        num_classes, class_names, image_size, resize: see `Task`. The default "crop" shows the middle of an image, as
+            ImageNet's classifiers are evaluated; a grey border (letterbox) costs them some 10 points.
         head: "paper" is the head the backbone was published with (for VGG and AlexNet two dense layers of 4096),
             "pool" is global average pooling and one dense layer, which suits fine-tuning on few images.
         dropout: probability; None takes the paper's.
