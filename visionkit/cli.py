@@ -43,7 +43,7 @@ def finetune(
         task: what to learn; by default what the data is for.
         backbone: the pretrained network underneath.
         epochs: passes over the training images; by default enough for about 600 steps (classify: 300).
-        image_size: long side in pixels of what the network sees; by default 320 (classify: 224).
+        image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
         batch_size: images a step; by default 16 (classify: 32).
         lr: peak learning rate.
         seed: of everything that is drawn.

@@ -29,7 +29,7 @@ def detect(
     data: Path,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
-    image_size: int = 320,
+    image_size: int = 384,
     batch_size: int = 16,
     lr: float = 1e-3,
     freeze: str | None = "C1",
