@@ -48,9 +48,8 @@ def main():
     print(
         f"\nmAP50 {scores['mAP50']:.3f} on {scores['images']} held-back images, {time.monotonic() - start:.0f} s in all"
     )
-    print(
-        f"pictures: {DEMO / 'detections'}, some in {DEMO / 'demo.jpg'}   SavedModel and export_report.json: {DEMO / 'export'}"
-    )
+    print(f"pictures: {DEMO / 'detections'}, some of them in {DEMO / 'demo.jpg'}")
+    print(f"SavedModel with its export_report.json: {DEMO / 'export'}")
     sys.exit(0 if scores["mAP50"] >= 0.9 else 1)
 
 
