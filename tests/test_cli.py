@@ -48,10 +48,10 @@ def test_every_tool_is_its_verb(tool):
         (["finetune", "x", "--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
         (["finetune", "x", "--epochs", "many"], 'unable to convert "many" into int'),
         (["detect", "model", "images"], "--out"),
-        (["evaluate", "nowhere", "nothing"], "nothing"),
+        (["evaluate", "nowhere", "nothing"], "nowhere: expected a run folder"),
         (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file or"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
-        (["finetune", ".", "--backbone", "resnet999"], "resnet999"),
+        (["finetune", "."], ".: no data set recognised; looked for Annotations/*.xml"),
     ],
 )
 def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, message):

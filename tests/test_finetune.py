@@ -110,6 +110,11 @@ def test_phases_free_first_the_last_layer_and_then_the_upper_levels(trained):
     assert any(name.startswith("block5") for name in free)
 
 
+def test_a_backbone_without_weights_lists_those_that_have_some(trained):
+    with pytest.raises(DataError, match=r"no pretrained backbone 'resnet999'; there are .*efficientnet_lite0"):
+        classify(trained[0] / "data", backbone="resnet999")
+
+
 def test_data_with_other_classes_is_refused_by_name(trained):
     root, _ = trained
     other = Dataset([], ["red", "green"], lambda record: record)

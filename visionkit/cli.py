@@ -212,26 +212,20 @@ def path(name: str, /):
     pull(name, offline=True)
 
 
-@app.command
-def convert_weights(file: Path, /, *, arch: str, out: Path, num_classes: int = 1000):
+@app.command(name="convert_weights")
+def convert_weights(file: Path, /, *, arch: str, out: Path):
     """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running anything in it.
 
     Args:
         file: .pth, .pt or .th with a state dict in torchvision's naming.
-        arch: the network, one of BACKBONES.
+        arch: the network, such as resnet50.
         out: the .keras file to write.
-        num_classes: of the checkpoint's last layer.
     """
-    from visionkit.backbones import BACKBONES
-    from visionkit.models import MODELS
     from visionkit.train.run import save_model
-    from visionkit.weights.load import load_weights
+    from visionkit.weights.classifiers import classifier_of_file
 
-    if arch not in BACKBONES:
-        raise DataError(f"there is no network {arch!r}; there are {', '.join(BACKBONES)}")
-    model = MODELS["classifier"](BACKBONES[arch](), num_classes)
-    load_weights(model, file)
-    save_model(model, out)
+    save_model(classifier_of_file(file, arch), out)
+    print(f"written: {out}")
 
 
 @app.command

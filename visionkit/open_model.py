@@ -37,20 +37,11 @@ def _card(name: str):
 
 
 def _published(card, batch_size):
-    from visionkit.backbones import BACKBONES
-    from visionkit.models import MODELS
     from visionkit.predict.predictor import Predictor
     from visionkit.weights.cards import imagenet_classes
-    from visionkit.weights.load import load_weights
+    from visionkit.weights.classifiers import published_classifier
 
-    if not card.class_names:
-        raise DataError(f"{card.name}: weights of a backbone without a classifier; fine-tune it first")
-    names = card.class_names
-    model = MODELS["classifier"](
-        BACKBONES[card.architecture](), len(names), class_names=names, image_size=card.image_size
-    )
-    load_weights(model, card.name, verbose=False)
-    predictor = Predictor(model, batch_size=batch_size)
+    predictor = Predictor(published_classifier(card), batch_size=batch_size)
     if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
     return predictor

@@ -53,11 +53,12 @@ def load_weights(
             f"expected at least {min_loaded:.0%}; missing {few(report.missing)}"
         )
     if card:
-        _normalise_like(model, card)
+        normalise_like(model, card)
     return report
 
 
-def _normalise_like(model, card: Card):
+def normalise_like(model: keras.Model, card: Card) -> None:
+    """Sets the model's first layer to the normalisation that the card's weights were trained with."""
     backbone = getattr(model, "backbone", model)
     layer = next((layer for layer in backbone.layers if layer.name == "normalize"), None)
     if layer is None:

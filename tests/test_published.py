@@ -1,0 +1,87 @@
+"""Published weights by name on the command line, and checkpoints turned into .keras files."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+
+from visionkit.cli import main
+from visionkit.export import keras_file
+from visionkit.open_model import open_predictor
+from visionkit.types import DataError
+
+CAT = Path(skimage.__file__).parent / "data" / "chelsea.png"  # a tabby cat, photographed from the front
+CIFAR = Path(__file__).resolve().parents[2] / "shared" / "weights" / "cifar-resnets" / "resnet20-12fca82f.th"
+NAME = "efficientnet_lite0_imagenet"
+
+
+def test_the_list_names_what_classify_takes(capsys):
+    assert main(["weights", "list"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert any(row.startswith(f"{NAME} ") and "Apache-2.0" in row for row in rows)
+    assert any(row.startswith("resnet50_imagenet ") for row in rows)
+
+
+def test_path_tells_where_a_file_is_and_pull_agrees(capsys):
+    assert main(["weights", "path", NAME]) == 0
+    path = capsys.readouterr().out.strip()
+    assert Path(path).is_file()
+    assert main(["weights", "pull", NAME, "--offline"]) == 0
+    assert capsys.readouterr().out.strip() == path
+
+
+def test_offline_a_missing_file_is_an_error_that_says_what_to_do(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["weights", "path", "resnet50_imagenet"]) == 1
+    error = capsys.readouterr().err
+    assert "resnet50-0676ba61.pth" in error
+    assert "https://" in error
+    assert str(tmp_path) in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_name_nobody_published_lists_those_there_are(capsys):
+    assert main(["weights", "path", "resnet9000_imagenet"]) == 1
+    assert "there are no weights 'resnet9000_imagenet'; there are alexnet_imagenet" in capsys.readouterr().err
+
+
+def test_classify_says_that_the_cat_is_a_cat(tmp_path):
+    assert main(["classify", NAME, str(CAT), "--out", str(tmp_path)]) == 0
+    with (tmp_path / "classes.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert {"tabby", "tiger cat", "Egyptian cat"} == {row["class1"], row["class2"], row["class3"]}
+    assert float(row["score1"]) > float(row["score2"]) > 0.1
+    assert (tmp_path / "chelsea.png").is_file()
+
+
+def test_evaluate_takes_folders_named_by_wordnet_id(tmp_path):
+    for wordnet_id in ("n02123159", "n01440764"):  # tiger cat, which is right, and tench, which is wrong
+        (tmp_path / "data" / wordnet_id).mkdir(parents=True)
+        shutil.copy(CAT, tmp_path / "data" / wordnet_id)
+    assert main(["evaluate", NAME, str(tmp_path / "data"), "--json", str(tmp_path / "scores.json")]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert (scores["top1"], scores["top5"], scores["images"]) == (0.5, 0.5, 2)
+
+
+def test_a_classifier_does_not_detect(tmp_path, capsys):
+    assert main(["detect", NAME, str(CAT), "--out", str(tmp_path)]) == 1
+    assert "the model is for the task classify: use visionkit classify" in capsys.readouterr().err
+
+
+def test_weights_without_a_classifier_are_refused():
+    with pytest.raises(DataError, match="weights of a backbone without a classifier"):
+        open_predictor(Path("vgg16_hed_bsds500"))
+
+
+@pytest.mark.skipif(not CIFAR.is_file(), reason="shared/weights/cifar-resnets is not beside the checkout")
+def test_a_torch_checkpoint_becomes_a_keras_file(tmp_path):
+    out = tmp_path / "resnet20.keras"
+    assert main(["convert_weights", str(CIFAR), "--arch", "resnet20_cifar", "--out", str(out)]) == 0
+    model = keras_file.load(out)
+    assert model.class_names[3] == "cat"
+    images = np.random.default_rng(0).integers(0, 255, (2, *model.image_size, 3)).astype(np.uint8)
+    assert model.predict_on_batch(images)["logits"].shape == (2, 10)

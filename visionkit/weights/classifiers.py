@@ -1,0 +1,56 @@
+"""Whole classifiers from published weights: the network of a paper with its head, class names and normalisation."""
+
+from pathlib import Path
+
+import keras
+
+from visionkit.backbones import BACKBONES
+from visionkit.models import MODELS
+from visionkit.types import DataError
+from visionkit.weights.cards import CARDS, Card
+from visionkit.weights.load import load_weights, normalise_like
+from visionkit.weights.torch_file import read_torch_file
+
+
+def published_classifier(card: Card) -> keras.Model:
+    """The Classifier that a card describes.
+
+    Raises:
+        DataError: the card is of a backbone alone, or its file cannot be had.
+    """
+    if not card.class_names:
+        raise DataError(f"{card.name}: weights of a backbone without a classifier; fine-tune it first")
+    model = _build(card.architecture, len(card.class_names), card)
+    load_weights(model, card.name, verbose=False)
+    return model
+
+
+def classifier_of_file(file: Path, architecture: str) -> keras.Model:
+    """The Classifier in a torch checkpoint, with as many classes as its last bias is long.
+
+    Normalisation, size and (where their number agrees) class names are those of the architecture's published weights.
+
+    Args:
+        file: .pth, .pt or .th with a state dict in torchvision's naming.
+        architecture: a name in BACKBONES.
+
+    Raises:
+        DataError: no such architecture, or the file is not one of it.
+    """
+    if architecture not in BACKBONES:
+        raise DataError(f"there is no network {architecture!r}; there are {', '.join(BACKBONES)}")
+    biases = [tensor for name, tensor in read_torch_file(file).items() if name.endswith("bias") and tensor.ndim == 1]
+    if not biases:
+        raise DataError(f"{file}: holds no bias, so no classifier of {architecture}")
+    card = next((card for card in CARDS.values() if card.architecture == architecture), None)
+    model = _build(architecture, len(biases[-1]), card)
+    load_weights(model, file)
+    if card:
+        normalise_like(model, card)
+    return model
+
+
+def _build(architecture, num_classes, card):
+    names = card.class_names if card and len(card.class_names) == num_classes else ()
+    sizes = {"image_size": card.image_size} if card else {}
+    return MODELS["classifier"](BACKBONES[architecture](), num_classes, class_names=names, **sizes)
