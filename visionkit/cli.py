@@ -42,7 +42,7 @@ def finetune(
         data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks or class folders.
         task: what to learn; by default what the data is for.
         backbone: the pretrained network underneath.
-        epochs: passes over the training images; by default enough for about 600 steps (classify: 300).
+        epochs: passes over the training images; by default enough for about 600 steps (classify: 200).
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
         batch_size: images a step; by default 16 (classify: 32).
         lr: peak learning rate.

@@ -22,7 +22,7 @@ from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
 # Of fine-tuning when --epochs is not given: what small data sets need to stop improving.
-DETECT_STEPS, CLASSIFY_STEPS = 600, 300
+DETECT_STEPS, CLASSIFY_STEPS = 600, 200
 
 
 def detect(
@@ -84,7 +84,7 @@ def classify(
 
     Args:
         data: class folders.
-        epochs: by default enough for about 300 steps, 10 to 40.
+        epochs: by default enough for about 200 steps, 10 to 40.
         head_share: of the epochs in which only the last layer learns.
         unfreeze: levels up to this one stay frozen to the end; None frees all.
         class_weights: weigh the loss of a class by the inverse of how often it occurs.
@@ -111,29 +111,23 @@ def classify(
     print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
 
     def only_the_last_layer():
-        model.trainable = True
         for layer in model.layers:
             layer.trainable = layer.name.startswith("logits")
 
     def upper_levels():
-        model.trainable = True
+        for layer in model.layers:  # one by one: Keras passes over `model.trainable = True` where it is True already
+            layer.trainable = True
         freeze_levels(trunk, unfreeze)
+
+    def phase(count, peak, prepare):
+        return Phase(count, keras.optimizers.AdamW(schedule(count * steps, peak), weight_decay=1e-4), prepare)
 
     return Recipe(
         model=model,
         train=train,
         val=val,
         transform=classification_train(size),
-        phases=[
-            Phase(
-                first, keras.optimizers.AdamW(schedule(first * steps, 5 * lr), weight_decay=1e-4), only_the_last_layer
-            ),
-            Phase(
-                epochs - first,
-                keras.optimizers.AdamW(schedule((epochs - first) * steps, lr / 5), weight_decay=1e-4),
-                upper_levels,
-            ),
-        ],
+        phases=[phase(first, 5 * lr, only_the_last_layer), phase(epochs - first, lr / 5, upper_levels)],
         batch_size=batch_size,
         evaluate_every=2,
         mix=Mixup(mixup) if mixup else CutMix(cutmix) if cutmix else None,
