@@ -45,7 +45,7 @@ class NotesClassifier(MODELS["classifier"]):
         return super().fit(*args, callbacks=[*callbacks, Clock()], **options)
 
     def train_step(self, data):
-        images, y = data
+        images, y, _ = keras.utils.unpack_x_y_sample_weight(data)
         x = ops.reshape(ops.cast(images, "float32") / 255, (-1, self.mini_batch, 784))  # [S, 10, 784]
         target = ops.reshape(ops.one_hot(y["label"], 10), (-1, self.mini_batch, 10))  # [S, 10, 10]
         weights, cost = descend([ops.convert_to_tensor(w) for w in self.trainable_variables], x, target, self.rate)
