@@ -28,7 +28,7 @@ BLOCK = 10_000  # images a compiled call gets
 class NotesClassifier(MODELS["classifier"]):
     """A classifier that learns the quadratic cost of sigmoid(logits). It is saved as the plain one, which ranks alike.
 
-    `batch_size` of `fit` is that of a block; `mini_batch` and `rate` are those of the steps in it.
+    What `fit` takes for a batch is a block of mini-batches. On TensorFlow only: JAX hands `train_step` its state.
     """
 
     mini_batch = 10
