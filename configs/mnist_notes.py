@@ -5,7 +5,8 @@ N(0, 1). Every mini-batch of 10 is a step of its own, but one call of a compiled
 takes some 70 microseconds, and starting one from Python would cost a thousand.
 
 Run:      visionkit train configs/mnist_notes.py --data-dir PATH
-Reached:  to be measured
+Reached:  top-1 95.23 % (seed 0); 0.46 and 0.51 s an epoch in two runs on 2 CPU cores that also did other work, beside
+          8.89 s in the notes
 """
 
 import statistics
