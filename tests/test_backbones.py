@@ -119,24 +119,26 @@ def test_any_number_of_channels(name, channels):
 
 # Weights that are trained, with the paper's head. torchvision's nineteen are in test_goldens.py. Sources: akamaster's
 # README (0.27, 0.46, 0.66, 0.85 M; exact numbers by counting its checkpoints), the EfficientNet-Lite README (4.7, 5.4,
-# 6.1 M), arithmetic for the small ones: LeNet 156 + 2416 + 48120 + 10164 + 850.
-@pytest.mark.parametrize(
-    "name, classes, parameters",
-    [
-        ("softmax_regression", 10, 7_850),
-        ("mlp", 10, 784 * 256 + 256 + 2570),
-        ("lenet", 10, 61_706),
-        ("resnet20_cifar", 10, 269_722),
-        ("resnet32_cifar", 10, 464_154),
-        ("resnet44_cifar", 10, 658_586),
-        ("resnet56_cifar", 10, 853_018),
-        ("efficientnet_lite0", 1000, 4_652_008),
-        ("efficientnet_lite1", 1000, 5_416_680),
-        ("efficientnet_lite2", 1000, 6_092_072),
-    ],
-)
-def test_parameters_with_the_papers_head(name, classes, parameters):
-    backbone = built(name)
+# 6.1 M), arithmetic for the small ones: LeNet 156 + 2416 + 48120 + 10164 + 850; NiN, by blocks of kernel**2 in * out
+# + out: 53,568 + 746,240 + 1,180,800 + 5,459,000.
+PARAMETERS = {
+    "softmax_regression": (10, 7_850),
+    "mlp": (10, 784 * 256 + 256 + 2570),
+    "lenet": (10, 61_706),
+    "nin": (1000, 7_439_608),
+    "resnet20_cifar": (10, 269_722),
+    "resnet32_cifar": (10, 464_154),
+    "resnet44_cifar": (10, 658_586),
+    "resnet56_cifar": (10, 853_018),
+    "efficientnet_lite0": (1000, 4_652_008),
+    "efficientnet_lite1": (1000, 5_416_680),
+    "efficientnet_lite2": (1000, 6_092_072),
+}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_with_the_papers_head(name):
+    backbone, (classes, parameters) = built(name), PARAMETERS[name]
     model = MODELS["classifier"](backbone, classes, image_size=images(backbone).shape[1:3])
     assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == parameters
 

@@ -20,6 +20,8 @@ def write(kind, root):
         tiny_data.coco(root, COCO)
     elif kind == "YOLO txt":
         tiny_data.yolo(root, {"a": "0 0.5 0.5 0.5 0.5"})
+    elif kind == "MNIST":
+        tiny_data.mnist(root)
     elif kind == "class folders":
         tiny_data.picture(root / "ant" / "a.png"), tiny_data.picture(root / "bee" / "a.png")
     else:
@@ -32,6 +34,7 @@ KINDS = {
     "COCO JSON": "detect",
     "YOLO txt": "detect",
     "class folders": "classify",
+    "MNIST": "classify",
     "images and class maps": "segment",
     "images and instance masks": "detect",
 }
@@ -40,12 +43,13 @@ KINDS = {
 @pytest.mark.parametrize("kind,task", KINDS.items())
 def test_every_format_is_recognised(tmp_path, kind, task):
     root = write(kind, tmp_path / "data")
-    assert describe(root, task) == f"{kind} in {root}, splits: none"
-    assert describe(tmp_path, task) == f"{kind} in {root}, splits: none"  # a folder in a folder
+    names = ["train", "test"] if kind == "MNIST" else []
+    assert describe(root, task) == f"{kind} in {root}, splits: {', '.join(names) or 'none'}"
+    assert describe(tmp_path, task) == describe(root, task)  # a folder in a folder
     sample = open_dataset(root, task=task)[0]
     present = {"detect": sample.boxes, "classify": sample.label, "segment": sample.segmentation}
     assert present[task] is not None
-    assert splits(root, task) == []
+    assert splits(root, task) == names
     if kind != "images and instance masks":
         assert describe(root).startswith(kind)
     if "masks" not in kind and "maps" not in kind:

@@ -13,7 +13,8 @@ from statistics import median
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
-METRICS = ("mAP50", "mAP", "mask_mAP50", "top1", "mIoU")  # those that a table shows, where they occur
+# Those that the table shows, where they occur, and their decimals: 10,000 digits give one more.
+METRICS = {"mAP50": 3, "mAP": 3, "mask_mAP50": 3, "top1": 4, "mIoU": 3}
 
 
 def add(recipe: str, run: Path, scores: Path) -> Path:
@@ -38,10 +39,10 @@ def table() -> str:
     lines = ["| recipe | reached | images scored | training | machine |", "|---|---|---|---|---|"]
     for recipe, entries in sorted(runs.items()):
         reached = [_spread(key, [e["scores"][key] for e in entries]) for key in METRICS if key in entries[0]["scores"]]
-        minutes = median(e["training_seconds"] for e in entries) / 60
+        time = _duration(median(e["training_seconds"] for e in entries))
         images, machine = entries[0]["scores"]["images"], entries[0]["environment"]["machine"]
         link = f"[{recipe}](configs/{recipe}.py)"
-        lines.append(f"| {link} | {', '.join(reached)} | {images} | {minutes:.0f} min | {machine} |")
+        lines.append(f"| {link} | {', '.join(reached)} | {images} | {time} | {machine} |")
     return "\n".join(lines)
 
 
@@ -52,8 +53,14 @@ def readme(text: str) -> str:
 
 def _spread(key, values):
     if len(values) == 1:
-        return f"{key} {values[0]:.3f}"
-    return f"{key} {median(values):.3f} ({min(values):.3f}..{max(values):.3f}, {len(values)} seeds)"
+        return f"{key} {values[0]:.{METRICS[key]}f}"
+    middle, low, high = (f"{value:.{METRICS[key]}f}" for value in (median(values), min(values), max(values)))
+    return f"{key} {middle} ({low}..{high}, {len(values)} seeds)"
+
+
+def _duration(seconds):
+    minutes = seconds / 60
+    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
 
 
 if __name__ == "__main__":

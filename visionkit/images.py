@@ -182,6 +182,24 @@ def fit(image: np.ndarray, size: tuple[int, int], rule: str) -> tuple[np.ndarray
     return resize(np.ascontiguousarray(image[y1:y2, x1:x2]), size), (size[0] / (y2 - y1), size[1] / (x2 - x1))
 
 
+def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
+    """uint8 `[..., 1]` grey or `[..., 3]` RGB as what a network of `channels` input channels takes.
+
+    Grey is repeated; RGB becomes its luma (Rec. 601, as Pillow's "L"), which keeps three equal channels to the bit.
+
+    Raises:
+        DataError: `channels` is neither 1 nor 3.
+    """
+    if image.shape[-1] == channels:
+        return image
+    if channels not in (1, 3):
+        raise DataError(f"a network of {channels} input channels takes neither grey (1) nor RGB (3) images")
+    if channels == 3:
+        return np.repeat(image, 3, axis=-1)
+    luma = image.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)  # .299 .587 .114 of 2**16
+    return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
+
+
 def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     """The image files that `paths` name, sorted and each once.
 

@@ -6,6 +6,7 @@
 |---|---|
 | image in a Sample | RGB uint8 `[H, W, 3]`, upright (EXIF applied) |
 | image into a model | RGB 0..255 `[B, H, W, 3]`; the model normalises in its first layer |
+| image into a model for grey | luma 0..255 `[B, H, W, 1]`, made of the RGB by `batches` and the Predictor |
 | boxes | float32 `[N, 4]` x1, y1, x2, y2 in absolute pixels, continuous (width = x2 - x1), inside the image |
 | class ids | int32 0..K-1; background is never a class id; -1 is padding |
 | instance masks | uint8 `[N, H, W]` of 0 and 1 |

@@ -12,7 +12,9 @@ import grain
 import numpy as np
 from absl import flags
 
+from visionkit.data.arrays import ArrayDataset
 from visionkit.data.dataset import Dataset
+from visionkit.images import to_channels
 from visionkit.types import PADDING, DataError, Sample, check_sample
 
 # What each task feeds on; the rest of a sample is dropped before the transform, so that it costs nothing.
@@ -27,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 def batches(
     dataset: Dataset,
-    transform: Callable[[Sample, int], Sample],
+    transform: Callable[[Sample, int], Sample] | None,
     batch_size: int,
     *,
     task: str = "detect",
@@ -38,6 +40,7 @@ def batches(
     drop_remainder: bool = True,
     workers: int = 0,
     mix: Callable | None = None,
+    channels: int = 3,
     start_step: int = 0,
 ) -> grain.IterDataset:
     """The data set as `epochs` epochs of batches, one after the other.
@@ -51,7 +54,8 @@ def batches(
     Args:
         dataset: must not be empty. If it has fewer samples than a batch and `drop_remainder`, a batch holds some twice,
             with different seeds.
-        transform: see `data.transforms`; must give every sample the same size.
+        transform: see `data.transforms`; must give every sample the same size. None takes the images as they are, and
+            whole batches at once out of a data set of `arrays`.
         batch_size: samples in a batch.
         task: "detect", "instance", "classify" or "segment".
         epochs: how many times each sample comes.
@@ -63,10 +67,11 @@ def batches(
         workers: 0 reads with threads of this process; n > 0 with n processes, for which `dataset` and `transform` must
             be picklable and the script's main part be under `if __name__ == "__main__":`.
         mix: for "classify": blends a batch, see `data.mix`; `label` is then float32 `[B, K]`, a share a class.
+        channels: C below, that of the network: 3 for RGB, 1 for grey.
         start_step: how many batches, counted over all epochs, to skip without reading them.
 
     Returns:
-        grain.IterDataset of `(images, y)`: images uint8 `[B, H, W, 3]` and, by task,
+        grain.IterDataset of `(images, y)`: images uint8 `[B, H, W, C]` and, by task,
         detect: `boxes` float32 `[B, M, 4]` in pixels of the images, `labels` int32 `[B, M]`, -1 where there is no
         object, `ignore` bool `[B, M]`; instance: `masks` uint8 `[B, M, H, W]` besides; classify: `label` int32 `[B]`;
         segment: `segmentation` int32 `[B, H, W]`.
@@ -86,7 +91,7 @@ def batches(
         raise ValueError(f"start_step: expected 0..{plan.steps * epochs} ({epochs} epochs), found {start_step}")
     if "boxes" in TASKS[task]:
         max_objects = _max_objects(dataset, max_objects)
-    source = _Batches(dataset, transform, plan, epochs, task, max_objects, mix)
+    source = _Batches(dataset, transform, plan, epochs, task, max_objects, mix, channels)
     threads = 1 if workers else min(8, os.cpu_count() or 1)
     feed = grain.MapDataset.source(source)[start_step:]
     feed = feed.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1))
@@ -165,9 +170,9 @@ def _order(count, seed, epoch):
 class _Batches:
     """grain's random access source whose items are whole batches, so that no reader's order can mix them."""
 
-    def __init__(self, dataset, transform, plan, epochs, task, max_objects, mix):
+    def __init__(self, dataset, transform, plan, epochs, task, max_objects, mix, channels):
         self.dataset, self.transform, self.plan, self.epochs = dataset, transform, plan, epochs
-        self.task, self.max_objects, self.mix = task, max_objects, mix
+        self.task, self.max_objects, self.mix, self.channels = task, max_objects, mix, channels
 
     def __len__(self):
         return self.plan.steps * self.epochs
@@ -177,23 +182,29 @@ class _Batches:
 
     def __getitem__(self, position):
         epoch, step = divmod(int(position), self.plan.steps)
+        indices = self.plan.indices(epoch, step)
+        if self.task == "classify" and self.transform is None and isinstance(self.dataset, ArrayDataset):
+            images, labels = self.dataset.images[indices], self.dataset.labels[indices]
+            return self._labelled(to_channels(images, self.channels), labels, epoch, step)
         samples, seen = [], {}
-        for index in self.plan.indices(epoch, step):
+        for index in indices:
             lap = seen[index] = seen.get(index, -1) + 1  # above 0 only where a small data set wraps around
             samples.append(self._sample(index, [self.plan.seed, epoch, index, lap]))
         sizes = {sample.image_size: sample.id for sample in samples}
         if len(sizes) > 1:
             raise DataError(f"a transform must give every image the same size, found {sizes} (size: sample)")
-        images = np.stack([sample.image for sample in samples])
+        images = to_channels(np.stack([sample.image for sample in samples]), self.channels)
         if self.task == "classify":
-            labels = np.array([sample.label for sample in samples], np.int32)
-            if self.mix:
-                rng = np.random.default_rng([self.plan.seed, epoch, step])
-                images, labels = self.mix(images, np.eye(len(self.dataset.class_names), dtype=np.float32)[labels], rng)
-            return images, {"label": labels}
+            return self._labelled(images, np.array([sample.label for sample in samples], np.int32), epoch, step)
         if self.task == "segment":
             return images, {"segmentation": np.stack([sample.segmentation for sample in samples])}
         return images, self._padded(samples)
+
+    def _labelled(self, images, labels, epoch, step):
+        if self.mix:
+            rng = np.random.default_rng([self.plan.seed, epoch, step])
+            images, labels = self.mix(images, np.eye(len(self.dataset.class_names), dtype=np.float32)[labels], rng)
+        return images, {"label": labels}
 
     def _sample(self, index, entropy):
         fields = TASKS[self.task]
@@ -206,6 +217,8 @@ class _Batches:
             for field in {"image", *fields} - {"ignore"}:
                 if getattr(sample, field) is None:
                     raise DataError(f"sample {sample.id!r}: task {self.task!r} needs {field}, found None")
+            if self.transform is None:
+                return sample
             return self.transform(sample, int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         except Exception as error:
             error.add_note(f"while preparing sample {self.dataset.records[index].id!r} (index {index})")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from visionkit.data import coco, folder, masks, voc, yolo
+from visionkit.data import arrays, coco, folder, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLITS, split_name, subfolders
 from visionkit.types import DataError
@@ -45,6 +45,7 @@ FORMATS = (  # the first that fits is taken, so class folders, which nearly anyt
         masks.splits,
         masks.instance_masks,
     ),
+    Format("MNIST", "classify", arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
     Format(
         "class folders", "classify", "CLASS/*.jpg or train/CLASS/*.jpg", _many_classes, folder.splits, folder.folder
     ),

@@ -42,10 +42,16 @@ class Task(keras.Model):
             cls.__init__ = _recording(cls.__init__)
             keras.saving.register_keras_serializable("visionkit")(cls)
 
+    @property
+    def channels(self) -> int:
+        """Of the images the network takes: 3, or 1 for grey."""
+        return self.input.shape[-1]
+
     def serving(self) -> keras.Model:
         """Returns the functional model that predict runs, metrics score and exporters freeze.
 
-        It takes float32 `[B, H, W, 3]` RGB 0..255 and gives a dict of tensors of fixed size; see the subclass.
+        It takes float32 `[B, H, W, C]`, RGB (C = 3) or grey (C = 1) 0..255, and gives a dict of tensors of fixed size;
+        see the subclass.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it is served")
 

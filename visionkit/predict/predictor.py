@@ -39,7 +39,7 @@ class _Loaded:
     file: Path | None
     image_size: tuple[int, int]  # of the original
     factors: tuple[float, float]  # y and x of the original times these are network pixels
-    pixels: np.ndarray  # uint8 [h, w, 3], network size
+    pixels: np.ndarray  # uint8 [h, w, C], network size
 
 
 class Predictor:
@@ -47,8 +47,9 @@ class Predictor:
 
     Args:
         model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
-            and `serving()`, a keras Model from `[B, h, w, 3]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
+            and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
             `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone.
+            C is its `channels`: 3 without that attribute, 1 for a network for grey images.
         batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; a classifier's scores are all given.
     """
@@ -59,6 +60,7 @@ class Predictor:
         if model.resize not in images.RULES:
             raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
+        self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
         self.batch_size, self.score = batch_size, score
@@ -110,13 +112,14 @@ class Predictor:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
         pixels, factors = images.fit(image, self.image_size, self.resize)
+        pixels = images.to_channels(pixels, self.channels)
         return _Loaded(id=name, file=file, image_size=image.shape[:2], factors=factors, pixels=pixels)
 
     def _run(self, items: list[_Loaded | Failure], score: float) -> Iterator[Prediction | Failure]:
         loaded = [item for item in items if isinstance(item, _Loaded)]
         rows = iter(())
         if loaded:
-            batch = np.zeros((self.batch_size, *self.image_size, 3), np.uint8)
+            batch = np.zeros((self.batch_size, *self.image_size, self.channels), np.uint8)
             batch[: len(loaded)] = [item.pixels for item in loaded]
             outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
             rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))

@@ -34,7 +34,7 @@ class Recipe:
     Args:
         model: the model to train, with its pretrained weights in place.
         train: what it learns from.
-        transform: `(sample, seed) -> sample` of the network's size, for training.
+        transform: `(sample, seed) -> sample` of the network's size, for training; None where the images have it.
         phases: most recipes have one; fine-tuning a classifier trains the head first.
         batch_size: images a step.
         val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
@@ -45,9 +45,9 @@ class Recipe:
 
     model: Task
     train: Dataset
-    transform: Callable
     phases: Sequence[Phase]
     batch_size: int
+    transform: Callable | None = None
     val: Dataset | None = None
     evaluate_every: int = 5
     mix: Callable | None = None

@@ -10,6 +10,7 @@ import keras
 
 from visionkit.data.batches import batches, steps_per_epoch
 from visionkit.environment import environment
+from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
 from visionkit.train.callbacks import History, Progress, Score
@@ -57,6 +58,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
             seed=plan.seed,
             epochs=plan.epochs,
             mix=plan.mix,
+            channels=plan.model.channels,
             start_step=epoch * steps,
         )
 
@@ -108,7 +110,7 @@ def _picture_of_first_batch(feed, plan: Recipe, file: Path):
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
     elif targets["label"].ndim == 1:
         sizes = {"image_size": images.shape[1:3]}
-        rows = zip(images, targets["label"].tolist(), strict=True)
+        rows = zip(to_channels(images, 3), targets["label"].tolist(), strict=True)
         samples = [Sample(id=str(i), image=image, label=label, **sizes) for i, (image, label) in enumerate(rows)]
         draw_samples_grid(samples, plan.train.class_names, file)
 

@@ -1,0 +1,33 @@
+"""A multilayer perceptron on MNIST: 784-256-10 with ReLU, 203,530 weights.
+
+Run:      visionkit train configs/mnist_mlp.py --data-dir PATH
+Reached:  top-1 98.22 % (seed 0), 45 s on 2 CPU cores that also did other work
+"""
+
+from pathlib import Path
+
+import keras
+
+from visionkit.backbones import BACKBONES
+from visionkit.data.batches import steps_per_epoch
+from visionkit.data.recognise import open_dataset
+from visionkit.models import MODELS
+from visionkit.train.recipe import Phase, Recipe, schedule
+
+
+def recipe(
+    data_dir: Path,
+    width: int = 256,
+    dropout: float = 0.2,
+    lr: float = 2e-3,
+    epochs: int = 15,
+    batch_size: int = 250,
+    seed: int = 0,
+) -> Recipe:
+    """Learns from all 60,000 and keeps the last epoch; `visionkit evaluate RUN PATH --split test` scores it."""
+    train = open_dataset(data_dir, "train", "classify")
+    backbone = BACKBONES["mlp"](widths=(width,), dropout=dropout)
+    model = MODELS["classifier"](backbone, 10, class_names=train.class_names, image_size=(28, 28), resize="stretch")
+    steps = epochs * steps_per_epoch(train, batch_size)
+    phases = [Phase(epochs, keras.optimizers.Adam(schedule(steps, lr)))]
+    return Recipe(model=model, train=train, phases=phases, batch_size=batch_size, seed=seed)

@@ -1,0 +1,26 @@
+"""Softmax regression on MNIST: one dense layer of 7,850 weights from the pixels to the classes.
+
+Run:      visionkit train configs/mnist_softmax.py --data-dir PATH
+Reached:  top-1 92.28 % (seed 0), 11 s on 2 CPU cores that also did other work
+"""
+
+from pathlib import Path
+
+import keras
+
+from visionkit.backbones import BACKBONES
+from visionkit.data.batches import steps_per_epoch
+from visionkit.data.recognise import open_dataset
+from visionkit.models import MODELS
+from visionkit.train.recipe import Phase, Recipe, schedule
+
+
+def recipe(data_dir: Path, lr: float = 0.5, epochs: int = 15, batch_size: int = 250, seed: int = 0) -> Recipe:
+    """Learns from all 60,000 and keeps the last epoch; `visionkit evaluate RUN PATH --split test` scores it."""
+    train = open_dataset(data_dir, "train", "classify")
+    model = MODELS["classifier"](
+        BACKBONES["softmax_regression"](), 10, class_names=train.class_names, image_size=(28, 28), resize="stretch"
+    )
+    steps = epochs * steps_per_epoch(train, batch_size)
+    phases = [Phase(epochs, keras.optimizers.SGD(schedule(steps, lr)))]
+    return Recipe(model=model, train=train, phases=phases, batch_size=batch_size, seed=seed)

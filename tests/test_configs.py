@@ -1,0 +1,73 @@
+"""Recipes: each says how it is run and what it reached; those for classification run on a few images."""
+
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tiny_data
+
+from visionkit.models import MODELS
+from visionkit.open_model import open_predictor
+from visionkit.train.recipe import load_recipe
+from visionkit.train.run import run
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
+def recipe(name):
+    return load_recipe(CONFIGS / f"{name}.py")
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.py")), ids=lambda f: f.stem)
+def test_a_recipe_says_how_it_is_run_and_what_it_reached(file):
+    doc = load_recipe(file).__globals__["__doc__"]
+    assert f"\nRun:      visionkit train configs/{file.name} --data-dir PATH" in doc
+    assert re.search(r"^Reached:  \S", doc, re.M)
+
+
+@pytest.mark.parametrize("name", ["mnist_softmax", "mnist_mlp", "mnist_lenet", "mnist_notes", "cifar_resnet20"])
+def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
+    if name.startswith("mnist"):
+        tiny_data.mnist(tmp_path / "data")
+    else:
+        for i in range(10):
+            tiny_data.picture(tmp_path / "data" / "train" / str(i) / "a.png", (32, 32))
+    knobs = {"data_dir": tmp_path / "data", "epochs": 1}
+    results = run(recipe(name), knobs, tmp_path / "run")
+    assert results["train_images"] == (6 if name.startswith("mnist") else 10)
+    assert ("the notes: 8.89 s" in capsys.readouterr().out) == (name == "mnist_notes")
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert type(model) is MODELS["classifier"]
+    prediction = next(open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8)))
+    assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
+
+
+def test_the_notes_network_is_network_py(tmp_path):
+    """Its steps in one call are as many steps of Keras, by automatic differentiation; it starts from N(0, 1)."""
+    tiny_data.mnist(tmp_path)
+    make = recipe("mnist_notes")
+    plan = make(tmp_path)
+    model, weights = plan.model, plan.model.get_weights()
+    assert [w.shape for w in weights] == [(784, 30), (30,), (30, 10), (10,)]
+    assert (weights[0].mean(), weights[0].std()) == pytest.approx((0, 1), abs=0.02)
+
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (70, 28, 28, 1)).astype(np.uint8), rng.integers(0, 10, 70)
+    model.compile(optimizer=plan.phases[0].optimizer)
+    cost = model.train_on_batch(images, {"label": labels}, return_dict=True)["loss"]
+
+    layers = [keras.layers.Dense(n, activation="sigmoid") for n in (30, 10)]
+    plain = keras.Sequential([keras.Input((784,)), *layers])
+    plain.set_weights(weights)
+
+    def quadratic(y, out):  # mean over the mini-batch of |y - out|**2 / 2
+        return keras.ops.sum((out - y) ** 2, axis=-1) / 2
+
+    plain.compile(optimizer=keras.optimizers.SGD(3.0), loss=quadratic)
+    x, y = images.reshape(70, 784).astype(np.float32) / 255, np.eye(10)[labels]
+    costs = [float(plain.train_on_batch(x[i : i + 10], y[i : i + 10])) for i in range(0, 70, 10)]
+    assert float(cost) == pytest.approx(np.mean(costs), abs=1e-4)
+    for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

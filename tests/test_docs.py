@@ -1,0 +1,66 @@
+"""The pages of docs/ do what they say: their Python is run, and what they show it printing is what it prints."""
+
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from test_backbones import PARAMETERS
+
+from visionkit.backbones import BACKBONES
+from visionkit.weights.cards import CARDS
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
+# A block of Python, and the output that is shown right below it, if any.
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
+ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([^|]*) \|", re.M)  # | `name` | parameters | top-1 |
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
+
+
+def named(pages):
+    return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT / "docs")))
+
+
+@named(PAGES)
+def test_the_page_runs(page, tmp_path, monkeypatch, capsys):
+    text, names = page.read_text(), {"__name__": "page"}
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    for block in BLOCK.finditer(text):
+        first = text.count("\n", 0, block.start(1))
+        exec(compile("\n" * first + block[1], page, "exec"), names)  # tracebacks name the page and its line
+        printed = capsys.readouterr().out
+        if block[2] is not None:
+            assert printed == block[2], f"{page}:{first}"
+
+
+@named(PAGES)
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(BLOCK.sub("", page.read_text())):
+        assert (page.parent / link).exists(), link
+
+
+def test_every_architecture_has_its_numbers_on_a_page():
+    """Parameters as test_goldens.py and test_backbones.py count them, published top-1 as the cards have it."""
+    rows = [row for page in ARCHITECTURES for row in ROW.findall(page.read_text())]
+    assert sorted(name for name, *_ in rows) == sorted(BACKBONES)
+    for name, parameters, top1 in rows:
+        golden = ROOT / "tests" / "golden" / f"{name}.npz"
+        counted = np.load(golden)["parameters"] if golden.exists() else PARAMETERS[name][1]
+        assert int(parameters.replace(",", "")) == counted, name
+        cards = [card for card in CARDS.values() if card.architecture == name and card.top1]
+        shown = [float(number) for number in re.findall(r"\d+\.\d+", top1)]
+        assert shown == [card.top1 for card in cards], name
+
+
+def test_measured_numbers_are_those_that_are_filed():
+    """`Reached:` in a recipe and the results in docs/results say the same."""
+    for file in sorted((ROOT / "docs" / "results").glob("*.json")):
+        entry = json.loads(file.read_text())
+        if "top1" in entry["scores"] and entry["seed"] == 0:
+            recipe = (ROOT / "configs" / f"{entry['recipe']}.py").read_text()
+            assert f"top-1 {100 * entry['scores']['top1']:.2f} %" in recipe, file.name
