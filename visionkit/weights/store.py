@@ -48,10 +48,10 @@ def _in_package(card):
     if not card.package:
         return None
     try:
-        found = distribution(card.package)
+        inside = distribution(card.package).files or ()
     except PackageNotFoundError:
         return None
-    return Path(str(found.locate_file(f"{card.package.replace('-', '_')}/models/{card.file}")))
+    return next((Path(str(file.locate())) for file in inside if file.name == card.file), None)
 
 
 def _download(card, target):
