@@ -10,7 +10,7 @@ from visionkit.models.task import Task
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import hardest, smooth_l1, softmax_cross_entropy
-from visionkit.ops.matching import match
+from visionkit.ops.matching import assign
 
 NEGATIVES_PER_POSITIVE = 3  # section 2.2, "Hard negative mining"
 
@@ -100,14 +100,7 @@ class SSD(Task):
         """
         anchors = ops.convert_to_tensor(self.anchors)
         boxes, labels = ops.cast(y["boxes"], "float32"), ops.cast(y["labels"], "int32")  # [B, M, 4], [B, M]
-        ignore = ops.cast(y["ignore"], "bool")
-        overlap = box_ops.iou(anchors[None], boxes)  # [B, A, M]
-        real = ops.logical_and(labels >= 0, ops.logical_not(ignore))
-        index, positive, negative = match(overlap, real)
-        # An anchor that lies half inside a crowd may well hold an object: it is not background.
-        inside = box_ops.intersection(anchors[None], boxes) / box_ops.area(anchors)[None, :, None]  # [B, A, M]
-        crowded = ops.any(ops.logical_and(inside > 0.5, ignore[:, None, :]), axis=2)
-        negative = ops.logical_and(negative, ops.logical_not(crowded))
+        index, positive, negative = assign(anchors, y)
         matched = ops.take_along_axis(boxes, index[..., None], axis=1)  # [B, A, 4]
         matched = ops.where(positive[..., None], matched, anchors[None])  # keeps the logarithms of padding finite
         labels = ops.where(positive, ops.take_along_axis(labels, index, axis=1), self.num_classes)
