@@ -11,7 +11,7 @@ from visionkit.train.recipe import Recipe
 
 
 def recipe(
-    data_dir: Path, lr: float = 1e-3, epochs: int = 30, image_size: int = 320, batch_size: int = 16, seed: int = 0
+    data_dir: Path, lr: float = 1e-3, epochs: int = 33, image_size: int = 384, batch_size: int = 16, seed: int = 0
 ) -> Recipe:
     """What `visionkit finetune PATH` does."""
     return detect(data_dir, lr=lr, epochs=epochs, image_size=image_size, batch_size=batch_size, seed=seed)

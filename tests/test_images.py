@@ -252,6 +252,14 @@ def test_write_then_read(tmp_path, name):
     assert [f.name for f in (tmp_path / name).parent.iterdir() if f.is_file()] == [name.split("/")[-1]]
 
 
+def test_a_reader_of_the_old_file_never_sees_half_of_the_new(tmp_path):
+    images.write_image(tmp_path / "a.png", GREY)
+    before = (tmp_path / "a.png").read_bytes()
+    with (tmp_path / "a.png").open("rb") as old:
+        images.write_image(tmp_path / "a.png", SMOOTH)
+        assert old.read() == before
+
+
 def test_write_refuses_what_it_cannot_write(tmp_path):
     with pytest.raises(ValueError, match="float64"):
         images.write_image(tmp_path / "a.png", SMOOTH / 255)
@@ -272,6 +280,8 @@ def test_letterbox_exact():
     assert images.letterbox_factors((480, 640), (300, 300)) == ((225, 300), (0.46875, 0.46875))
     # min(10/3, 10/7) = 10/7: 3 * 10/7 + 0.5 = 4.79 -> 4, 7 -> 10
     assert images.letterbox_factors((3, 7), (10, 10)) == ((4, 10), (4 / 3, 10 / 7))
+    # halves go up, never to even: 5 * 0.5 = 2.5 -> 3
+    assert images.letterbox_factors((5, 10), (5, 5)) == ((3, 5), (0.6, 0.5))
     assert images.letterbox_factors((1, 1000), (10, 10)) == ((1, 10), (1.0, 0.01))
     image = np.full((3, 7, 3), 9, np.uint8)
     found, scale = images.letterbox(image, (10, 10), fill=(1, 2, 3))

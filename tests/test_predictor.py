@@ -172,8 +172,25 @@ def test_wrong_arrays_and_models_are_refused(predictor):
         list(predictor([np.zeros((8, 8, 3), np.float32)]))
     with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W, 3\], found uint8 \[8, 8\]"):
         list(predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)]))
-    with pytest.raises(ValueError, match="'letterbox' or 'stretch', found 'crop'"):
-        Predictor(FakeTask("crop"))
+    with pytest.raises(ValueError, match=r"a model with resize of .*, found 'squash'"):
+        Predictor(FakeTask("squash"))
+
+
+def test_a_classifier_sees_the_middle_and_gives_scores():
+    class Brightness:  # class 0 dark, class 1 bright, by the mean of what it is shown
+        image_size, resize, class_names = (8, 8), "crop", ["dark", "bright"]
+
+        def serving(self):
+            inputs = keras.Input((8, 8, 3))
+            bright = keras.layers.GlobalAveragePooling2D()(keras.layers.Rescaling(1 / 255)(inputs))[:, :1]
+            return keras.Model(inputs, {"scores": keras.layers.Concatenate()([1 - bright, bright])})
+
+    image = np.zeros((40, 80, 3), np.uint8)
+    image[3:37, 23:57] = 255  # the crop takes 35 x 35 pixels from (2, 22): all of it but one line on two sides
+    (found,) = Predictor(Brightness(), batch_size=2)(image)
+    assert found.image_size == (40, 80)
+    assert found.scores.dtype == np.float32
+    assert found.scores[1] == pytest.approx(34 * 34 / 35**2, abs=0.02)
 
 
 def test_masks_are_pasted_over_their_boxes():

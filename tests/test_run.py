@@ -13,8 +13,8 @@ from visionkit.data.transforms import detection_train
 from visionkit.images import read_image
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
-from visionkit.train.evaluate import evaluate_detector
-from visionkit.train.recipe import Recipe, schedule
+from visionkit.train.evaluate import evaluate
+from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.train.run import run
 from visionkit.types import DataError
 
@@ -23,6 +23,7 @@ SIZE = (64, 96)
 
 def recipe(lr: float = 3e-3, epochs: int = 3, seed: int = 0, poison: bool = False) -> Recipe:
     train, val = shapes(16, SIZE, seed=seed), shapes(6, SIZE, seed=seed, split="val")
+    optimizer = keras.optimizers.SGD(float("inf")) if poison else keras.optimizers.Adam(schedule(epochs * 4, lr))
     model = MODELS["ssd"](
         tiny_backbone(), len(train.class_names), class_names=train.class_names, image_size=SIZE, pyramid_channels=16
     )
@@ -31,8 +32,7 @@ def recipe(lr: float = 3e-3, epochs: int = 3, seed: int = 0, poison: bool = Fals
         train=train,
         val=val,
         transform=detection_train(SIZE, strength="light"),
-        optimizer=keras.optimizers.SGD(float("inf")) if poison else keras.optimizers.Adam(schedule(epochs * 4, lr)),
-        epochs=epochs,
+        phases=[Phase(epochs=1, optimizer=optimizer), Phase(epochs=epochs - 1, optimizer=keras.optimizers.Adam(lr))],
         batch_size=4,
         evaluate_every=2,
         seed=seed,
@@ -76,7 +76,7 @@ def test_the_saved_model_scores_what_the_run_said(done):
     predictor = open_predictor(out)
     val = shapes(6, SIZE, seed=1, split="val")
     assert predictor.class_names == val.class_names
-    assert evaluate_detector(predictor, val)["mAP50"] == pytest.approx(results["mAP50"], abs=1e-6)
+    assert evaluate(predictor, val)["mAP50"] == pytest.approx(results["mAP50"], abs=1e-6)
 
 
 def test_the_same_seed_gives_the_same_weights(done, tmp_path):

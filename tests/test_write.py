@@ -49,7 +49,7 @@ def test_everything_is_written(folder, tmp_path, capfd):
     capfd.readouterr()  # what TensorFlow says when it starts
     report = detect_folder(predictor, folder, out, score=0.5, progress=False)
     assert capfd.readouterr() == ("", "")
-    assert (report.done, report.detections) == (3, 3)
+    assert (report.done, report.found) == (3, 3)
     assert [failure.file for failure in report.failed] == [folder / "b" / "broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
     assert files == ["a/x.jpg", "b/x.jpg", "detections.csv", "detections.json", "odd.webp.jpg"]
@@ -70,7 +70,7 @@ def test_everything_is_written(folder, tmp_path, capfd):
 
 def test_one_folder_gives_bare_names(folder, tmp_path):
     report = detect_folder(FakePredictor(), [folder / "a" / "x.jpg"], tmp_path / "out", progress=False)
-    assert report == Report(done=1, detections=1, failed=[])
+    assert report == Report(done=1, found=1, failed=[])
     assert (tmp_path / "out" / "x.jpg").is_file()
     (result,) = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert result["file_name"] == "x.jpg"
@@ -78,7 +78,7 @@ def test_one_folder_gives_bare_names(folder, tmp_path):
 
 def test_score_reaches_files_and_nothing_found_is_an_empty_list(folder, tmp_path):
     report = detect_folder(FakePredictor(), folder / "a", tmp_path / "low", score=0.2, progress=False)
-    assert report.detections == 2
+    assert report.found == 2
     detect_folder(FakePredictor(), folder / "a", tmp_path / "high", score=0.8, progress=False, pictures=False)
     assert json.loads((tmp_path / "high" / "detections.json").read_text()) == []
     assert sorted(f.name for f in (tmp_path / "high").iterdir()) == ["detections.csv", "detections.json"]

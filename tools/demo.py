@@ -9,9 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from visionkit.cli import main as visionkit
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
+from visionkit.images import read_image, write_image
 
 DEMO = Path("demo")
 
@@ -21,6 +24,13 @@ def step(*words):
     print(f"\n$ visionkit {' '.join(map(str, words))}", flush=True)
     if code := visionkit([str(word) for word in words]):
         sys.exit(code)
+
+
+def contact_sheet(folder, file, rows=2, columns=4):
+    """The first pictures of a folder, all of one size, in one."""
+    pictures = [read_image(name) for name in sorted(folder.glob("*.jpg"))[: rows * columns]]
+    lines = [np.concatenate(pictures[i * columns : (i + 1) * columns], axis=1) for i in range(rows)]
+    write_image(file, np.concatenate(lines))
 
 
 def main():
@@ -33,11 +43,14 @@ def main():
     step("evaluate", DEMO / "run", DEMO / "data", "--split", "test", "--json", DEMO / "scores.json")
     step("detect", DEMO / "run", DEMO / "data" / "test", "--out", DEMO / "detections")
     step("export", DEMO / "run", "--to", "saved_model", "--out", DEMO / "export", "--check", DEMO / "data" / "test")
+    contact_sheet(DEMO / "detections", DEMO / "demo.jpg")
     scores = json.loads((DEMO / "scores.json").read_text())
     print(
         f"\nmAP50 {scores['mAP50']:.3f} on {scores['images']} held-back images, {time.monotonic() - start:.0f} s in all"
     )
-    print(f"pictures: {DEMO / 'detections'}   SavedModel and export_report.json: {DEMO / 'export'}")
+    print(
+        f"pictures: {DEMO / 'detections'}, some in {DEMO / 'demo.jpg'}   SavedModel and export_report.json: {DEMO / 'export'}"
+    )
     sys.exit(0 if scores["mAP50"] >= 0.9 else 1)
 
 

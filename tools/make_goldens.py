@@ -77,6 +77,24 @@ def make(name):
     print(f"{file.name}: {file.stat().st_size >> 10} KB, logits {logits.min():.4g} .. {logits.max():.4g}")
 
 
+def make_torch_files():
+    """Small checkpoints in both of torch's formats, for the reader's tests."""
+    base = torch.arange(24.0)
+    state = {
+        "a.weight": base.reshape(2, 3, 4),
+        "a.transposed": base.reshape(2, 3, 4).permute(2, 0, 1),
+        "a.slice": base[5:9],
+        "a.half": torch.tensor([0.5, -2], dtype=torch.float16),
+        "a.parameter": torch.nn.Parameter(torch.tensor([1.0, 2.0])),
+        "a.count": torch.tensor(7),
+        "a.empty": torch.zeros(0, 3),
+    }
+    for kind in ("zip", "legacy"):
+        file = ROOT / "tests" / "golden" / f"torch_{kind}.pth"
+        torch.save({"epoch": 3, "state_dict": state}, file, _use_new_zipfile_serialization=kind == "zip")
+
+
 if __name__ == "__main__":
+    make_torch_files()
     for architecture in sys.argv[1:] or NAMES:
         make(architecture)

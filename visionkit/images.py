@@ -28,6 +28,8 @@ from visionkit.types import DataError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
+RULES = ("letterbox", "stretch", "crop")  # how an image becomes one of the network's size; see `fit`
+CROP_SHARE = 0.875  # of the middle that "crop" shows: 224 of 256 pixels
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
@@ -148,6 +150,36 @@ def letterbox(image: np.ndarray, size: tuple[int, int], fill=(114, 114, 114)) ->
     canvas[:] = fill
     canvas[:new_h, :new_w] = resize(image, (new_h, new_w))
     return canvas, min(size[0] / h, size[1] / w)
+
+
+def crop_window(image_size: tuple[int, int], size: tuple[int, int], share: float = CROP_SHARE):
+    """(x1, y1, x2, y2) of the middle of an image: `share` of the largest rectangle with the proportions of `size`."""
+    (h, w), (to_h, to_w) = image_size, size
+    scale = share * min(h / to_h, w / to_w)
+    new_h, new_w = max(1, round(to_h * scale)), max(1, round(to_w * scale))
+    x1, y1 = (w - new_w) // 2, (h - new_h) // 2
+    return x1, y1, x1 + new_w, y1 + new_h
+
+
+def fit(image: np.ndarray, size: tuple[int, int], rule: str) -> tuple[np.ndarray, tuple[float, float]]:
+    """Brings uint8 `[H, W, 3]` to what a network takes; the only place that prediction asks.
+
+    Args:
+        size: (height, width) of the network's input.
+        rule: one of `RULES`: "letterbox" keeps the proportions and fills right and below, "stretch" does not keep
+            them, "crop" keeps them and shows the middle only, as ImageNet classifiers are evaluated.
+
+    Returns:
+        (uint8 `[height, width, 3]`, (fy, fx): y and x of the original times these are network pixels; for "crop" the
+        scale alone, without the crop's corner).
+    """
+    h, w = image.shape[:2]
+    if rule == "letterbox":
+        return letterbox(image, size)[0], letterbox_factors((h, w), size)[1]
+    if rule == "stretch":
+        return resize(image, size), (size[0] / h, size[1] / w)
+    x1, y1, x2, y2 = crop_window((h, w), size)
+    return resize(np.ascontiguousarray(image[y1:y2, x1:x2]), size), (size[0] / (y2 - y1), size[1] / (x2 - x1))
 
 
 def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:

@@ -12,11 +12,15 @@ def keras_path(model: Path) -> Path:
         return file
     if model.is_dir():
         raise DataError(f"{model}: holds neither model.keras nor a SavedModel; a run has one when its training is over")
-    raise DataError(f"{model}: expected a run folder, a .keras file or an exported SavedModel; there is no such file")
+    raise DataError(
+        f"{model}: expected a run folder, a .keras file or an exported SavedModel, or a name of visionkit weights list"
+    )
 
 
 def open_predictor(model: Path, batch_size: int = 8):
-    """A Predictor of a run folder, a .keras file or a SavedModel. Nothing in the files is executed as Python."""
+    """A Predictor of a run folder, a .keras file, a SavedModel or a card's name. No Python in the files is executed."""
+    if not model.exists() and not model.suffix and (card := _card(str(model))):
+        return _published(card, batch_size)
     exported = (model / "saved_model.pb").is_file()
     file = model if exported else keras_path(model)  # a wrong path is found before TensorFlow is loaded
 
@@ -24,3 +28,29 @@ def open_predictor(model: Path, batch_size: int = 8):
     from visionkit.predict.predictor import Predictor
 
     return Predictor(saved_model.load(file) if exported else keras_file.load(file), batch_size=batch_size)
+
+
+def _card(name: str):
+    from visionkit.weights.cards import CARDS
+
+    return CARDS.get(name)
+
+
+def _published(card, batch_size):
+    from visionkit.backbones import BACKBONES
+    from visionkit.models import MODELS
+    from visionkit.predict.predictor import Predictor
+    from visionkit.weights.cards import imagenet_classes
+    from visionkit.weights.load import load_weights
+
+    if not card.class_names:
+        raise DataError(f"{card.name}: weights of a backbone without a classifier; fine-tune it first")
+    names = card.class_names
+    model = MODELS["classifier"](
+        BACKBONES[card.architecture](), len(names), class_names=names, image_size=card.image_size
+    )
+    load_weights(model, card.name, verbose=False)
+    predictor = Predictor(model, batch_size=batch_size)
+    if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
+        predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
+    return predictor

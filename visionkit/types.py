@@ -80,6 +80,23 @@ class Detections:
     file: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Classification:
+    """What a classifier says of one image.
+
+    Args:
+        id: the sample's id or the file's name.
+        image_size: (height, width) of the image.
+        scores: float32 `[K]`, probabilities in the order of the class ids.
+        file: the image file, or None.
+    """
+
+    id: str
+    image_size: tuple[int, int]
+    scores: np.ndarray
+    file: Path | None = None
+
+
 def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
     """Returns `sample` if it keeps the conventions above, else raises `DataError` naming it and the bad value."""
 

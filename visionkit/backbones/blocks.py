@@ -66,7 +66,7 @@ def freeze(backbone: keras.Model, up_to: str | None) -> None:
     """
     if up_to is not None and up_to not in backbone.output:
         raise ValueError(f"backbone {backbone.name!r} has no level {up_to!r}; it has {sorted(backbone.output)}")
-    backbone.trainable = True
-    if up_to is not None:
-        for layer in keras.Model(backbone.input, backbone.output[up_to]).layers:
-            layer.trainable = False
+    below = keras.Model(backbone.input, backbone.output[up_to]).layers if up_to is not None else []
+    frozen = {layer.name for layer in below}
+    for layer in backbone.layers:  # one by one: `backbone.trainable = True` does nothing where it was True already
+        layer.trainable = layer.name not in frozen

@@ -37,6 +37,7 @@ def batches(
     max_objects: int | None = None,
     drop_remainder: bool = True,
     workers: int = 0,
+    mix: Callable | None = None,
     start_step: int = 0,
 ) -> grain.IterDataset:
     """The data set as `epochs` epochs of batches, one after the other.
@@ -61,6 +62,7 @@ def batches(
             smaller batch.
         workers: 0 reads with threads of this process; n > 0 with n processes, for which `dataset` and `transform` must
             be picklable and the script's main part be under `if __name__ == "__main__":`.
+        mix: for "classify": blends a batch, see `data.mix`; `label` is then float32 `[B, K]`, a share a class.
         start_step: how many batches, counted over all epochs, to skip without reading them.
 
     Returns:
@@ -84,7 +86,7 @@ def batches(
         raise ValueError(f"start_step: expected 0..{plan.steps * epochs} ({epochs} epochs), found {start_step}")
     if "boxes" in TASKS[task]:
         max_objects = _max_objects(dataset, max_objects)
-    source = _Batches(dataset, transform, plan, epochs, task, max_objects)
+    source = _Batches(dataset, transform, plan, epochs, task, max_objects, mix)
     threads = 1 if workers else min(8, os.cpu_count() or 1)
     feed = grain.MapDataset.source(source)[start_step:]
     feed = feed.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1))
@@ -163,9 +165,9 @@ def _order(count, seed, epoch):
 class _Batches:
     """grain's random access source whose items are whole batches, so that no reader's order can mix them."""
 
-    def __init__(self, dataset, transform, plan, epochs, task, max_objects):
+    def __init__(self, dataset, transform, plan, epochs, task, max_objects, mix):
         self.dataset, self.transform, self.plan, self.epochs = dataset, transform, plan, epochs
-        self.task, self.max_objects = task, max_objects
+        self.task, self.max_objects, self.mix = task, max_objects, mix
 
     def __len__(self):
         return self.plan.steps * self.epochs
@@ -184,7 +186,11 @@ class _Batches:
             raise DataError(f"a transform must give every image the same size, found {sizes} (size: sample)")
         images = np.stack([sample.image for sample in samples])
         if self.task == "classify":
-            return images, {"label": np.array([sample.label for sample in samples], np.int32)}
+            labels = np.array([sample.label for sample in samples], np.int32)
+            if self.mix:
+                rng = np.random.default_rng([self.plan.seed, epoch, step])
+                images, labels = self.mix(images, np.eye(len(self.dataset.class_names), dtype=np.float32)[labels], rng)
+            return images, {"label": labels}
         if self.task == "segment":
             return images, {"segmentation": np.stack([sample.segmentation for sample in samples])}
         return images, self._padded(samples)

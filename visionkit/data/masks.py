@@ -66,7 +66,7 @@ def semantic_masks(root: Path, split: str | None = None, void: int | None = None
     """
     root = Path(root)
     everything, chosen = _choose(root, split)
-    values = _values(mask for _, mask in everything)
+    values = _values(everything)
     table, names = _classes(root, values, void)
     records, ids = _records(root, chosen)
     masks = dict(zip(ids, (mask for _, mask in chosen), strict=True))
@@ -127,8 +127,8 @@ def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     if len(found) < len(by_stem):
         example = min(set(by_stem) - set(found))
         left = len(by_stem) - len(found)
-        line = "masks: %d images of %s without a mask left out (%s, ...)"
-        logging.getLogger("visionkit").warning(line, left, images, example)
+        line = "masks: %d image%s of %s left out without a mask (%s%s)"
+        logging.getLogger("visionkit").warning(line, left, "s" * (left > 1), images, example, ", ..." * (left > 1))
     return [found[stem] for stem in sorted(found)]
 
 
@@ -158,12 +158,12 @@ def _records(root: Path, pairs) -> tuple[list[Sample], list[str]]:
     return [Sample(id=id, file=f, image_size=image_size(f)) for id, (f, _) in zip(ids, pairs, strict=True)], ids
 
 
-def _values(masks) -> dict[int, Path]:
-    """Value -> a mask that holds it; also checks that every mask can be read."""
+def _values(pairs) -> dict[int, Path]:
+    """Value -> a mask that holds it; also checks that every mask can be read and is as large as its image."""
     found = {}
-    for file in masks:
-        for value in np.unique(read_mask(file)).tolist():
-            found.setdefault(value, file)
+    for image, mask in pairs:
+        for value in np.unique(_check_size(read_mask(mask), mask, image_size(image))).tolist():
+            found.setdefault(value, mask)
     return found
 
 

@@ -83,6 +83,11 @@ def splits(root: Path | str, task: str | None = None) -> list[str]:
     return sorted(names, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
 
 
+def task_of(root: Path | str) -> str:
+    """What the data in `root` is for: "detect", "classify" or "segment"."""
+    return _recognise(root, None)[1].task
+
+
 def describe(root: Path | str, task: str | None = None) -> str:
     """One line for people, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
     where, found = _recognise(root, task)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visionkit import npboxes
+from visionkit import images, npboxes
 from visionkit.types import Sample
 
 
@@ -122,14 +122,11 @@ class CentreCrop:
     """The middle of the image: `share` of the largest rectangle that has the proportions of `size`."""
 
     size: tuple[int, int]
-    share: float = 0.875
+    share: float = images.CROP_SHARE
 
     def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
-        (h, w), (to_h, to_w) = sample.image_size, self.size
-        scale = self.share * min(h / to_h, w / to_w)
-        vh, vw = max(1, round(to_h * scale)), max(1, round(to_w * scale))
-        x1, y1 = (w - vw) // 2, (h - vh) // 2
-        return view._replace(x1=x1, y1=y1, x2=x1 + vw, y2=y1 + vh)
+        x1, y1, x2, y2 = images.crop_window(sample.image_size, self.size, self.share)
+        return view._replace(x1=x1, y1=y1, x2=x2, y2=y2)
 
 
 @dataclass(frozen=True)

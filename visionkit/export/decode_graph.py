@@ -1,4 +1,4 @@
-"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to encoded bytes.
+"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to bytes.
 
 TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 bits. `decode_image` does none of that:
 
@@ -21,6 +21,7 @@ from visionkit.images import BACKGROUND, MAX_PIXELS
 
 PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
 _ZEROS = 8  # appended to the bytes, so that whatever a broken file points to beyond its end reads as 0
+_SEGMENTS = 2**16  # looked through for EXIF: above any honest file, below what stalls a server
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
@@ -39,18 +40,18 @@ def decode_image(data):
     raw = tf.concat([tf.io.decode_raw(data, tf.uint8), tf.zeros([_ZEROS], tf.uint8)], axis=0)
     if _begins(raw, b"\xff\xd8\xff"):
         shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
-        _check_size(shape[0], shape[1])
+        data = _if_small(data, shape[0], shape[1])
         image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")  # libjpeg's default, as Pillow's
         image = _turn(image, _orientation(raw, _jpeg_exif(raw)))
     elif _begins(raw, b"\x89PNG\r\n\x1a\n"):
-        _check_size(_uint(raw, 20, 4), _uint(raw, 16, 4))
+        data = _if_small(data, _uint(raw, 20, 4), _uint(raw, 16, 4))
         image = _turn(_decode_png(data, raw), _orientation(raw, _png_chunk(raw, b"eXIf")))
     elif _begins(raw, b"GIF8"):
-        _check_size(_uint(raw, 8, 2, little=True), _uint(raw, 6, 2, little=True))
+        data = _if_small(data, _uint(raw, 8, 2, little=True), _uint(raw, 6, 2, little=True))
         image = tf.io.decode_image(data, channels=3, expand_animations=False)
     elif _begins(raw, b"BM"):
         height = _uint(raw, 22, 4, little=True)  # negative = stored from the top down
-        _check_size(tf.minimum(height, 2**32 - height), _uint(raw, 18, 4, little=True))
+        data = _if_small(data, tf.minimum(height, 2**32 - height), _uint(raw, 18, 4, little=True))
         image = _decode_bmp(data, raw)
     else:
         image = tf.zeros([1, 1, 3], tf.uint8)
@@ -67,7 +68,7 @@ def fit(images, size, resize):
         resize: "letterbox" (keeps the shape; the image at the top left, grey right and below) or "stretch".
 
     Returns:
-        (float32 `[B, height, width, 3]`, in whole numbers wherever it was resized; int32 `[2]`, the (height, width) that
+        (float32 `[B, height, width, 3]`, in whole numbers where it was resized; int32 `[2]`, the (height, width) that
         the image itself has in it).
     """
     height_width = tf.shape(images)[1:3]
@@ -79,7 +80,8 @@ def fit(images, size, resize):
         new = tf.maximum(1, tf.cast(tf.floor(exact * scale + 0.5), tf.int32))
     else:
         raise ValueError(f"expected resize 'letterbox' or 'stretch', found {resize!r}")
-    # Columns, then rows, rounding after each: so does Pillow. In one go 1 value in 6 would differ by a grey level.
+    # Columns, then rows, rounding after each, as Pillow does to most sizes: 1 value in 1000 differs by a grey level. In
+    # one go, or where Pillow 13 takes the rows first (some stretched or very long images), 1 in 6 does.
     images = _resize(images, tf.stack([height_width[0], new[1]]))
     images = _resize(images, new)
     below, right = size[0] - new[0], size[1] - new[1]
@@ -100,11 +102,15 @@ def _begins(raw, magic):
     return tf.reduce_all(raw[: len(magic)] == tf.constant(list(magic), tf.uint8))
 
 
-def _check_size(height, width):
-    tf.debugging.Assert(
-        height * width <= MAX_PIXELS,
-        [f"image_bytes: above the limit of {MAX_PIXELS} pixels; height and width:", height, width],
-    )
+def _checked(data, condition, message):
+    # A decoder has no side effects: without the dependency TensorFlow may run it before the assertion stops it.
+    with tf.control_dependencies([tf.debugging.Assert(condition, message)]):
+        return tf.identity(data)
+
+
+def _if_small(data, height, width):
+    message = f"image_bytes: above the limit of {MAX_PIXELS} pixels; height and width:"
+    return _checked(data, height * width <= MAX_PIXELS, [message, height, width])
 
 
 def _uint(raw, at, count, little=False):
@@ -119,6 +125,7 @@ def _jpeg_exif(raw):
     """Where the Exif data of a JPEG begin; 0 without any."""
     at, found, end = tf.constant(2, tf.int64), tf.constant(0, tf.int64), tf.size(raw, tf.int64) - _ZEROS
     while at < end and found == 0:
+        tf.autograph.experimental.set_loop_options(maximum_iterations=_SEGMENTS)
         marker = _uint(raw, at, 2)
         if marker == 0xFFE1 and _uint(raw, at + 4, 4) == 0x45786966:  # APP1 that begins with "Exif"
             found = at + 10
@@ -135,6 +142,7 @@ def _png_chunk(raw, name):
     """Where the data of a PNG's chunk begin; 0 if it has no such chunk."""
     at, found, end = tf.constant(8, tf.int64), tf.constant(0, tf.int64), tf.size(raw, tf.int64) - _ZEROS
     while at < end and found == 0:
+        tf.autograph.experimental.set_loop_options(maximum_iterations=_SEGMENTS)
         if _uint(raw, at + 4, 4) == int.from_bytes(name, "big"):
             found = at + 8
         at += 12 + _uint(raw, at, 4)  # length, name, data, checksum
@@ -147,12 +155,12 @@ def _orientation(raw, exif):
     directory = exif + _uint(raw, exif + 4, 4, little)
     length = tf.minimum(12 * _uint(raw, directory, 2, little), tf.size(raw, tf.int64) - directory - 2) // 12 * 12
     entries = raw[directory + 2 : directory + 2 + tf.maximum(length, 0)]
-    entries = tf.cast(tf.reshape(entries, [-1, 12]), tf.int64)  # tag 2 bytes, type 2, count 4, value 4
-    numbers = tf.where(
-        little, entries[:, 0:10:2] + 256 * entries[:, 1:10:2], 256 * entries[:, 0:10:2] + entries[:, 1:10:2]
-    )
-    is_orientation = (numbers[:, 0] == 0x0112) & (numbers[:, 1] == 3)  # of type SHORT
-    value = tf.reduce_max(tf.where(is_orientation, numbers[:, 4], 0))
+    entries = tf.cast(tf.reshape(entries, [-1, 6, 2]), tf.int64)  # tag, type, count (2), value (2): 16 bits each
+    first, second = entries[..., 0], entries[..., 1]
+    numbers = tf.where(little, first + 256 * second, 256 * first + second)  # [n, 6]
+    is_orientation = (numbers[:, 0] == 0x0112) & ((numbers[:, 1] == 3) | (numbers[:, 1] == 4))  # SHORT or LONG
+    second_half = (numbers[:, 1] == 4) & ~little  # where a LONG from the big end holds its small numbers
+    value = tf.reduce_max(tf.where(is_orientation, tf.where(second_half, numbers[:, 5], numbers[:, 4]), 0))
     known = (exif > 0) & (_uint(raw, exif + 2, 2, little) == 42) & (value >= 1) & (value <= 8)
     return tf.where(known, value, 1)
 
@@ -184,14 +192,8 @@ def _decode_bmp(data, raw):
     bits, compression = _uint(raw, 28, 2, little=True), _uint(raw, 30, 4, little=True)
     header = _uint(raw, 14, 4, little=True)
     known = (header >= 40) & (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
-    tf.debugging.Assert(
-        known,
-        [
-            "image_bytes: a BMP must be uncompressed with 8, 24 or 32 bits a pixel; compression, bits:",
-            compression,
-            bits,
-        ],
-    )
+    message = "image_bytes: a BMP must be uncompressed with 8, 24 or 32 bits a pixel; compression, bits:"
+    data = _checked(data, known, [message, compression, bits])
     pixels = tf.io.decode_bmp(data, channels=0)
     if bits == 8:  # the pixels are rows of a palette: blue, green, red, 0
         palette = tf.reshape(raw[14 + header : 14 + header + 1024], [256, 4])

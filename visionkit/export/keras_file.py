@@ -23,8 +23,8 @@ def load(folder: Path | str):
     """
     import keras
 
-    # Keras finds a class in a file only if its module was imported before.
-    from visionkit import layers, models  # noqa: F401
+    # Keras knows the classes named in a file only once their modules are imported.
+    from visionkit.models import MODELS  # noqa: F401
 
     file = Path(folder) / NAME if Path(folder).is_dir() else Path(folder)
     if not file.is_file():

@@ -30,4 +30,5 @@ def main():
     np.savez(output, **arrays)
 
 
-main()
+if __name__ == "__main__":
+    main()

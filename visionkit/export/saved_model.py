@@ -15,8 +15,8 @@ Names come per detection, not as one list of K, since TensorFlow Serving's row f
 output and a client wants to read `{"class_names": ["cat", ...], "boxes": [[...], ...]}` without a second table. The
 list of all K names stands in `assets.extra/visionkit.json` beside the image size, the preprocessing and the licence.
 
-`serving_default` takes `image_bytes`, string `[B]`: files as `export.decode_graph` decodes them, of any mix of sizes. With
-TensorFlow Serving: `{"instances": [{"image_bytes": {"b64": "..."}}]}`.
+`serving_default` takes `image_bytes`, string `[B]`: files of any mix of sizes, decoded by `export.decode_graph`. To
+TensorFlow Serving they are sent as `{"instances": [{"image_bytes": {"b64": "..."}}]}`.
 `serving_images` takes `images`, float32 `[B, H, W, 3]`, RGB 0..255, upright, of any one size.
 """
 
@@ -45,6 +45,7 @@ def save(model, folder: Path | str) -> None:
         folder: where to; existing files of an earlier SavedModel are overwritten.
 
     Raises:
+        DataError: the model is no detector.
         RuntimeError: Keras runs on another backend; `export.export_model` starts a process on the right one.
     """
     import keras
@@ -56,6 +57,8 @@ def save(model, folder: Path | str) -> None:
         raise RuntimeError(f"a SavedModel is written on the TensorFlow backend, not on {keras.backend.backend()}")
     size, resize = tuple(model.image_size), model.resize
     serving = model.serving()
+    if not isinstance(serving.output, dict) or not {"boxes", "scores", "labels"} <= set(serving.output):
+        raise DataError(f"a {type(model).__name__} is no detector; this exporter writes detectors only")
     names = tf.constant(["", *model.class_names])
 
     def finish(fitted, original, new):

@@ -22,15 +22,17 @@ class ExportError(RuntimeError):
     """The export failed, or what it wrote does not do what the model does; one line."""
 
 
-def verify(expected: Sequence[Detections], found: Sequence[Detections | str]) -> dict:
+def verify(expected: Sequence[Detections], found: Sequence[Detections | str], room: int) -> dict:
     """Compares detections of the same images, those of the model and those of its export.
 
-    Every detection with a score of at least `SCORE`, on either side, needs a partner on the other: the same class, an IoU
-    above `IOU_TOLERANCE` and a score within `SCORE_TOLERANCE`.
+    Every detection with a score of at least `SCORE`, on either side, needs a partner on the other: the same class, an
+    IoU above `IOU_TOLERANCE` and a score within `SCORE_TOLERANCE`. Only where the other list is full may one be missing
+    whose score is about that of the list's last entry: it was cut off there.
 
     Args:
         expected, found: one entry an image, with detections down to `SCORE - SCORE_TOLERANCE` at least; a string in
             `found` is the error that the export gave instead.
+        room: the most detections an image can have.
 
     Returns:
         JSON-ready: verdict "passed", "failed" or "nothing to compare" (no detection that high in any image); images,
@@ -47,6 +49,7 @@ def verify(expected: Sequence[Detections], found: Sequence[Detections | str]) ->
             problems.append(f"the image is {one.image_size} (height, width), but {other.image_size} to the export")
             continue
         for side, a, b in (("the model", one, other), ("the export", other, one)):
+            low = b.scores.min() + SCORE_TOLERANCE if len(b.scores) >= room else 0.0
             for i in np.flatnonzero(a.scores >= SCORE):
                 iou = npboxes.iou(a.boxes[i : i + 1], b.boxes)[0]
                 score = np.abs(b.scores - a.scores[i])
@@ -54,7 +57,9 @@ def verify(expected: Sequence[Detections], found: Sequence[Detections | str]) ->
                     (b.labels == a.labels[i]) & (iou > IOU_TOLERANCE) & (score <= SCORE_TOLERANCE)
                 )
                 if not len(partners):
-                    box = np.round(a.boxes[i], 1).tolist()
+                    if a.scores[i] <= low:
+                        continue
+                    box = [round(float(v), 1) for v in a.boxes[i]]
                     problems.append(f"only {side} finds class {a.labels[i]} at {box} with score {a.scores[i]:.3f}")
                     continue
                 best = partners[iou[partners].argmax()]
@@ -74,17 +79,18 @@ def verify(expected: Sequence[Detections], found: Sequence[Detections | str]) ->
     }
 
 
-def check_export(exporter, predictor, folder: Path, files: Sequence[Path], about: dict | None = None) -> dict:
-    """Runs an export alone on image files, compares it with `predictor` and writes `folder/export_report.json`.
+def check_export(exporter, predictor, folder: Path, files: Sequence[Path], room: int, check: str) -> dict:
+    """Runs an export on image files, compares it with `predictor` and writes `folder/export_report.json`.
 
     Args:
         exporter: a module of `EXPORTERS`.
         predictor: a Predictor of the model that was exported.
         files: images; one that the predictor cannot read is left out and named under "unreadable".
-        about: further entries of the report.
+        room: the most detections the model gives for an image.
+        check: where the images come from, for the report.
 
     Returns:
-        The report: what `verify` returns, seconds, versions and `about`.
+        The report: what `verify` returns, exporter, check, seconds and versions.
 
     Raises:
         ExportError: they differ; the report is written all the same.
@@ -93,21 +99,35 @@ def check_export(exporter, predictor, folder: Path, files: Sequence[Path], about
     results = list(predictor(list(files), score=SCORE - 2 * SCORE_TOLERANCE))
     readable = [i for i, result in enumerate(results) if isinstance(result, Detections)]
     found = exporter.detect_alone(folder, [files[i] for i in readable])
-    report = verify([results[i] for i in readable], found)
+    report = verify([results[i] for i in readable], found, room)
     packages = ("visionkit", "keras", "tensorflow", "tensorflow-cpu", "numpy")
     report |= {
+        "exporter": exporter.__name__.rpartition(".")[2],
+        "check": check,
         "unreadable": [result.error for result in results if not isinstance(result, Detections)],
         "seconds": round(time.monotonic() - start, 1),
         "versions": {"python": sys.version.split()[0]} | {name: v for name in packages if (v := _version(name))},
     }
-    report |= about or {}
     file = Path(folder) / REPORT
     file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if report["verdict"] == "failed":
         name, problems = next(iter(report["failures"].items()))
         many = f"{len(report['failures'])} of {report['images']} images"
-        raise ExportError(f"the export differs from the model on {many}; {name}: {problems[0]} (all in {file})")
+        raise ExportError(f"the export differs from the model on {many}; {name}: {problems[0]} (all in {REPORT})")
     return report
+
+
+def summary(report: dict) -> str:
+    """One line about a report of `check_export` that did not fail."""
+    where = f"{report['images']} images ({report['check']})"
+    if not report["detections"]:
+        return (
+            f"runs on {where}, but NOTHING WAS COMPARED: no score reaches {SCORE}; check with images that hold objects"
+        )
+    return (
+        f"{report['detections']} detections on {where} agree: IoU at least {report['iou_minimum']:.4f}, boxes within "
+        f"{report['box_difference_maximum']:.2f} px, scores within {report['score_difference_maximum']:.4f}"
+    )
 
 
 def _version(package: str) -> str | None:

@@ -18,12 +18,16 @@ class Classifier(Task):
     Args:
         backbone: a model images -> {"Cn": features}; the head sits on the highest level, or on "features" if there
             is such an output. Outputs "aux1", "aux2" (GoogLeNet) get auxiliary classifiers, which only training uses.
-        num_classes, class_names, image_size, resize: see `Task`.
+        num_classes, class_names, image_size, resize: see `Task`. The default "crop" shows the middle of an image, as
+            ImageNet's classifiers are evaluated; a grey border (letterbox) costs them some 10 points.
         head: "paper" is the head the backbone was published with (for VGG and AlexNet two dense layers of 4096),
             "pool" is global average pooling and one dense layer, which suits fine-tuning on few images.
         dropout: probability; None takes the paper's.
         label_smoothing: share of the target that is spread evenly over the classes (Szegedy et al. 2016, section 7).
+        class_weights: K factors of the loss by the true class, so that rare classes count; None weighs all alike.
     """
+
+    task = "classify"
 
     def __init__(
         self,
@@ -31,10 +35,11 @@ class Classifier(Task):
         num_classes,
         class_names=(),
         image_size=(224, 224),
-        resize="letterbox",
+        resize="crop",
         head="paper",
         dropout=None,
         label_smoothing=0.0,
+        class_weights=None,
         **kwargs,
     ):
         if head not in ("paper", "pool"):
@@ -60,6 +65,7 @@ class Classifier(Task):
         )
         self.backbone = backbone
         self.label_smoothing = label_smoothing
+        self.class_weights = class_weights
         self.accuracy = keras.metrics.Mean(name="accuracy")
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -70,8 +76,10 @@ class Classifier(Task):
         target = ops.cast(target, "float32")  # [B, K]
         hits = ops.equal(ops.argmax(logits, axis=-1), ops.argmax(target, axis=-1))
         self.accuracy.update_state(ops.cast(hits, "float32"), sample_weight)
+        weights = [1.0] * self.num_classes if self.class_weights is None else list(self.class_weights)
+        weights = ops.sum(target * ops.convert_to_tensor(weights, dtype="float32"), axis=-1)  # [B]
         target = target * (1 - self.label_smoothing) + self.label_smoothing / self.num_classes
-        loss = ops.categorical_crossentropy(target, logits, from_logits=True)  # [B]
+        loss = weights * ops.categorical_crossentropy(target, logits, from_logits=True)  # [B]
         for name in y_pred:
             if name != "logits" and training:
                 auxiliary = ops.categorical_crossentropy(target, y_pred[name], from_logits=True)

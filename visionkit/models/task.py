@@ -19,8 +19,10 @@ class Task(keras.Model):
         class_names: names of the class ids 0..K-1; by default "0", "1", ...
         num_classes: K, without background.
         resize: how an image becomes one of `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom
-            or right, "stretch" does not.
+            or right, "stretch" does not, "crop" keeps it and takes the middle; see `images.fit`.
     """
+
+    task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify" or "segment"
 
     def __init__(self, inputs, outputs, *, image_size, num_classes, class_names=(), resize="letterbox", **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -30,8 +32,8 @@ class Task(keras.Model):
         self.resize = resize
         if len(self.class_names) != num_classes:
             raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
-        if resize not in ("letterbox", "stretch"):
-            raise ValueError(f"resize must be 'letterbox' or 'stretch', not {resize!r}")
+        if resize not in ("letterbox", "stretch", "crop"):
+            raise ValueError(f"resize must be 'letterbox', 'stretch' or 'crop', not {resize!r}")
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

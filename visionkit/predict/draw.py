@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from visionkit import images
 from visionkit.predict.palette import INK, PAPER, colour_of, text_colour
-from visionkit.types import IGNORE, PADDING, Detections, Sample
+from visionkit.types import IGNORE, PADDING, Classification, Detections, Sample
 
 GREY = (150, 150, 150)  # of objects that are neither target nor mistake
 CELL = 400  # pixels, width of one sample in a grid
@@ -55,6 +55,24 @@ def draw_segmentation(image: np.ndarray, segmentation: np.ndarray, class_names: 
     for label, share in zip(present[order].tolist(), counts[order] / max(counts.sum(), 1), strict=True):
         entries.append((colour_of(label), f"{class_names[label]} " + (f"{share:.0%}" if share >= 0.01 else "<1%")))
     return np.concatenate([_tint(image, segmentation), _legend(entries, *image.shape[:2])])
+
+
+def draw_classification(
+    image: np.ndarray, found: Classification, class_names: Sequence[str], top: int = 3
+) -> np.ndarray:
+    """The `top` classes with their scores below the image.
+
+    Args:
+        image: uint8 `[H, W, 3]`.
+        found: what a classifier says of it.
+        class_names: K names.
+
+    Returns:
+        uint8 `[H + legend, W, 3]`.
+    """
+    best = found.scores.argsort(kind="stable")[::-1][:top].tolist()
+    entries = [(colour_of(k), f"{class_names[k]} {found.scores[k]:.0%}") for k in best]
+    return np.concatenate([image, _legend(entries, *image.shape[:2])])
 
 
 def draw_samples_grid(

@@ -1,4 +1,4 @@
-"""A trained detector applied to any number of images, with the boxes in the pixels of each original."""
+"""A trained model applied to any number of images; boxes come back in the pixels of each original."""
 
 import os
 from collections import deque
@@ -11,9 +11,10 @@ import numpy as np
 
 from visionkit import images
 from visionkit.predict.masks import paste_masks
-from visionkit.types import PADDING, DataError, Detections, Sample
+from visionkit.types import PADDING, Classification, DataError, Detections, Sample
 
 Image = Path | str | np.ndarray | Sample
+Prediction = Detections | Classification
 DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and numpy let go of the interpreter while they work
 
 
@@ -42,30 +43,31 @@ class _Loaded:
 
 
 class Predictor:
-    """Runs a detector over images: decoding in threads ahead of the model, in batches of one fixed size.
+    """Runs a detector or classifier over images: decoding in threads ahead of the model, in batches of fixed size.
 
     Args:
-        model: a detection Task: `image_size` (height, width) of the network's input, `resize` ("letterbox" or
-            "stretch"), `class_names`, and `serving()`, a keras Model from `[B, h, w, 3]` to `boxes` `[B, M, 4]` in
-            network pixels, `scores` and `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`).
+        model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
+            and `serving()`, a keras Model from `[B, h, w, 3]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
+            `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone.
         batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
-        score: detections below this are left out, 0..1.
+        score: detections below this are left out, 0..1; a classifier's scores are all given.
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05):
         import keras  # here, where a model exists and Keras with it: importing this module stays cheap
 
-        if model.resize not in ("letterbox", "stretch"):
-            raise ValueError(f"expected a model with resize 'letterbox' or 'stretch', found {model.resize!r}")
+        if model.resize not in images.RULES:
+            raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
-        self.class_names = list(model.class_names)
+        self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
+        self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
         self.batch_size, self.score = batch_size, score
         self._serving = model.serving()
         if keras.backend.backend() == "tensorflow":
             self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
 
-    def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Detections | Failure]:
-        """Detects objects, lazily and in the order of `items`.
+    def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
+        """Runs the model, lazily and in the order of `items`.
 
         Args:
             items: file paths, arrays uint8 `[H, W, 3]` RGB, or Samples (their `image`, or else their `file`); one, a
@@ -73,9 +75,9 @@ class Predictor:
             score: takes the place of the predictor's own threshold.
 
         Yields:
-            For each item its `Detections`, boxes in original pixels and clipped to the image, or a `Failure` that
-            names an image which cannot be read; the others go on. Two or three batches of network-sized images are
-            held at a time, however many items there are.
+            For each item its `Detections`, boxes in original pixels and clipped to the image, or its `Classification`;
+            or a `Failure` that names an image which cannot be read, and the others go on. Two or three batches of
+            network-sized images are held at a time, however many items there are.
 
         Raises:
             ValueError: an array that is not uint8 `[H, W, 3]`.
@@ -87,9 +89,9 @@ class Predictor:
             waiting.append(item)
             ready += isinstance(item, _Loaded)
             if ready in (0, self.batch_size):
-                yield from self._detect(waiting, score)
+                yield from self._run(waiting, score)
                 waiting, ready = [], 0
-        yield from self._detect(waiting, score)
+        yield from self._run(waiting, score)
 
     def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
         name, file = str(number), None
@@ -107,15 +109,10 @@ class Predictor:
             return Failure(id=name, file=file, error=str(error))
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        (h, w), (to_h, to_w) = image.shape[:2], self.image_size
-        if self.resize == "letterbox":
-            pixels, _ = images.letterbox(image, self.image_size)
-            _, factors = images.letterbox_factors((h, w), self.image_size)
-        else:
-            pixels, factors = images.resize(image, self.image_size), (to_h / h, to_w / w)
-        return _Loaded(id=name, file=file, image_size=(h, w), factors=factors, pixels=pixels)
+        pixels, factors = images.fit(image, self.image_size, self.resize)
+        return _Loaded(id=name, file=file, image_size=image.shape[:2], factors=factors, pixels=pixels)
 
-    def _detect(self, items: list[_Loaded | Failure], score: float) -> Iterator[Detections | Failure]:
+    def _run(self, items: list[_Loaded | Failure], score: float) -> Iterator[Prediction | Failure]:
         loaded = [item for item in items if isinstance(item, _Loaded)]
         rows = iter(())
         if loaded:
@@ -124,10 +121,15 @@ class Predictor:
             outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
             rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
         for item in items:
-            yield item if isinstance(item, Failure) else _original(item, next(rows), score)
+            if isinstance(item, Failure):
+                yield item
+            elif "boxes" in (row := next(rows)):
+                yield _in_original_pixels(item, row, score)
+            else:
+                yield Classification(id=item.id, file=item.file, image_size=item.image_size, scores=row["scores"])
 
 
-def _original(item: _Loaded, row: dict, score: float) -> Detections:
+def _in_original_pixels(item: _Loaded, row: dict, score: float) -> Detections:
     """One row of the model's output in original pixels: no padding, no empty box, scores falling."""
     (h, w), (fy, fx) = item.image_size, item.factors
     whole = (row["boxes"].astype(np.float64) / [fx, fy, fx, fy]).astype(np.float32)  # [M, 4]

@@ -1,4 +1,4 @@
-"""Detections of a whole folder as files: detections.json, detections.csv and one annotated picture per image."""
+"""Results of a whole folder as files: tables, and one annotated picture per image."""
 
 import csv
 import json
@@ -13,19 +13,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visionkit import images
-from visionkit.predict.draw import draw_detections
+from visionkit.predict.draw import draw_classification, draw_detections
 from visionkit.predict.predictor import Failure, Predictor, ahead
-from visionkit.types import DataError, Detections
+from visionkit.types import Classification, DataError, Detections
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .jpg behind their name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of a folder: images done, detections written, and the images that could not be read."""
+    """What became of a folder: images done, rows written for them, and the images that could not be read."""
 
     done: int
-    detections: int
+    found: int
     failed: list[Failure]
 
 
@@ -52,8 +52,8 @@ class DetectionFiles:
         self._rows.writerow(["file", "class", "score", "x1", "y1", "x2", "y2"])
         return self
 
-    def add(self, image_id: int, file_name: str, detections: Detections) -> None:
-        """Writes the detections of one image; it may have none."""
+    def add(self, image_id: int, file_name: str, detections: Detections) -> int:
+        """Writes the detections of one image, which may have none, and returns how many."""
         for i, (label, score) in enumerate(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)):
             x1, y1, x2, y2 = (round(float(v), 2) for v in detections.boxes[i])
             name, score = self.class_names[label], round(score, 5)
@@ -66,6 +66,7 @@ class DetectionFiles:
                 record["segmentation"] = {"size": code["size"], "counts": code["counts"].decode("ascii")}
             self._json.write(self._separator + json.dumps(record, ensure_ascii=False))
             self._separator = ",\n"
+        return len(detections.scores)
 
     def __exit__(self, kind, error, trace):
         self._json.write("\n]\n" if self._separator == ",\n" else "[]\n")
@@ -75,6 +76,40 @@ class DetectionFiles:
             if kind is None:
                 part.replace(final)
             part.unlink(missing_ok=True)
+
+
+class ClassificationFile:
+    """Writes classes.csv, a row an image: file, then class and score of the `top` best; it appears whole or not at all.
+
+    Args:
+        out: an existing folder.
+        class_names: names of the class ids 0..K-1.
+    """
+
+    def __init__(self, out: Path, class_names: Sequence[str], top: int = 5):
+        self.class_names, self.top = class_names, min(top, len(class_names))
+        self._final = Path(out) / "classes.csv"
+        self._part = self._final.with_name(f".{self._final.name}.{os.getpid()}.part")
+
+    def __enter__(self):
+        self._file = self._part.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        columns = [[f"class{i}", f"score{i}"] for i in range(1, self.top + 1)]
+        self._rows.writerow(["file", *(name for pair in columns for name in pair)])
+        return self
+
+    def add(self, image_id: int, file_name: str, found: Classification) -> int:
+        """Writes the row of one image and returns 1."""
+        best = found.scores.argsort(kind="stable")[::-1][: self.top]
+        pairs = [[self.class_names[k], round(float(found.scores[k]), 5)] for k in best]
+        self._rows.writerow([file_name, *(value for pair in pairs for value in pair)])
+        return 1
+
+    def __exit__(self, kind, error, trace):
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._final)
+        self._part.unlink(missing_ok=True)
 
 
 def detect_folder(
@@ -100,41 +135,70 @@ def detect_folder(
         The report; broken images are in `failed` and the others are done all the same.
 
     Raises:
-        DataError: no images, or a picture would overwrite its source.
+        DataError: no images, a picture would overwrite its source, or the model is no detector.
     """
-    out = Path(out)
+    _expect(predictor, "detect")
+    names = predictor.class_names
+
+    def draw(image, found):
+        return draw_detections(image, found, names, min_score=score)
+
+    return _each_image(predictor, paths, Path(out), DetectionFiles, draw if pictures else None, score, progress)
+
+
+def classify_folder(
+    predictor: Predictor,
+    paths: Path | str | Iterable[Path | str],
+    out: Path | str,
+    progress: bool = True,
+    pictures: bool = True,
+) -> Report:
+    """Classifies all images that `paths` name; as `detect_folder`, with classes.csv for the detections."""
+    _expect(predictor, "classify")
+    names = predictor.class_names
+
+    def draw(image, found):
+        return draw_classification(image, found, names)
+
+    return _each_image(predictor, paths, Path(out), ClassificationFile, draw if pictures else None, None, progress)
+
+
+def _expect(predictor, task):
+    if predictor.task != task:
+        raise DataError(f"the model is for the task {predictor.task}: use visionkit {predictor.task}")
+
+
+def _each_image(predictor, paths, out, writer, draw, score, progress) -> Report:
     files = images.find_images(paths)
     files = [file for file in files if not file.absolute().is_relative_to(out.absolute())] or files
     names = relative_names(files)
     pictured = _picture_names(names)
     sources = {file.resolve() for file in files}
-    for name in pictured if pictures else []:
+    for name in pictured if draw else []:
         if (out / name).resolve() in sources:
             raise DataError(f"{out / name}: the picture would overwrite its source; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
 
-    def draw(item):  # in threads, while the model runs; the image is read again rather than kept
+    def picture(item):  # in threads, while the model runs; the image is read again rather than kept
         number, result = item
-        if pictures and isinstance(result, Detections):
-            picture = draw_detections(images.read_image(result.file), result, predictor.class_names, min_score=score)
-            images.write_image(out / pictured[number], picture)
+        if draw and not isinstance(result, Failure):
+            images.write_image(out / pictured[number], draw(images.read_image(result.file), result))
         return item
 
     failed, found = [], 0
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with (
         Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
-        DetectionFiles(out, predictor.class_names) as written,
+        writer(out, predictor.class_names) as written,
     ):
-        task = bar.add_task("detect", total=len(files))
-        for number, result in ahead(enumerate(predictor(files, score=score)), draw, depth=4):
+        task = bar.add_task(predictor.task, total=len(files))
+        for number, result in ahead(enumerate(predictor(files, score=score)), picture, depth=4):
             if isinstance(result, Failure):
                 failed.append(result)
             else:
-                written.add(number, names[number], result)
-                found += len(result.scores)
+                found += written.add(number, names[number], result)
             bar.advance(task)
-    return Report(done=len(files) - len(failed), detections=found, failed=failed)
+    return Report(done=len(files) - len(failed), found=found, failed=failed)
 
 
 def relative_names(files: Sequence[Path]) -> list[str]:

@@ -21,8 +21,6 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.live = sys.stderr.isatty()
-
-    def on_train_begin(self, logs=None):
         self.start, self.seen, self.width = time.monotonic(), 0, 0
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -44,7 +42,7 @@ class Progress(keras.callbacks.Callback):
         self._write(self._line(logs), end="\n")
 
     def _line(self, logs):
-        losses = " ".join(f"{k} {v:.4g}" for k, v in logs.items() if "loss" in k and not k.startswith("val_"))
+        losses = " ".join(f"{k} {v:.4g}" for k, v in logs.items() if not k.startswith("val_"))
         scores = " ".join(f"{k} {v:.3f}" for k, v in logs.items() if k.startswith("val_"))
         rate = self.epoch_seen * self.batch_size / max(time.monotonic() - self.epoch_start, 1e-9)
         left = (self.epochs * self.steps - self.seen) * (time.monotonic() - self.start) / max(self.seen, 1)
@@ -68,23 +66,22 @@ class History(keras.callbacks.Callback):
 
     def __init__(self, out: Path):
         super().__init__()
-        self.file, self.folder = out / "history.csv", out / "events"
+        self.file, self.folder, self.rows = out / "history.csv", out / "events", []
 
     def on_train_begin(self, logs=None):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self.events, self.columns = EventFileWriter(str(self.folder)), None
+        self.events = EventFileWriter(str(self.folder))
 
     def on_epoch_end(self, epoch, logs=None):
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         row = {"epoch": epoch + 1, "time": round(time.time(), 1)} | {k: float(v) for k, v in logs.items()}
-        self.rows = [] if self.columns is None else self.rows
         self.rows.append(row)
-        self.columns = list(dict.fromkeys(key for row in self.rows for key in row))  # scores come every few epochs only
+        columns = list(dict.fromkeys(key for row in self.rows for key in row))  # scores come every few epochs only
         with self.file.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self.columns)
+            writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
         values = [Summary.Value(tag=k, simple_value=v) for k, v in row.items() if k not in ("epoch", "time")]

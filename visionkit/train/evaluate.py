@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from visionkit.data.dataset import Dataset
+from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.predict.predictor import Failure
 from visionkit.types import DataError
@@ -14,27 +15,56 @@ MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment"
 SCORE = 0.01  # detections below it do not change AP, and there are many
 
 
-def evaluate_detector(predictor, dataset: Dataset) -> dict:
-    """The numbers of `DetectionMetric.result`, with `seconds`; when mAP50 is about 0 also `why`, the likely reasons.
+def evaluate(predictor, dataset: Dataset) -> dict:
+    """Scores a detector or classifier: the numbers of its metric's `result`, with `seconds`.
+
+    Where a detector's mAP50 is about 0, `why` holds the likely reasons.
 
     Args:
-        predictor: a `Predictor`, or an exported model with its `class_names` and call.
+        predictor: a `Predictor`, of a Task or of an exported model.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
 
     Raises:
-        DataError: the data has a class that the model lacks, or an image cannot be read.
+        DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
-    unknown = [name for name in dataset.class_names if name not in predictor.class_names]
-    if unknown:
-        raise DataError(f"the data has classes {unknown} that the model lacks; it knows {predictor.class_names}")
-    ids = np.array([predictor.class_names.index(name) for name in dataset.class_names], np.int32)
+    scores = (_classifier if predictor.task == "classify" else _detector)(predictor, dataset)
+    return scores | {"seconds": round(time.monotonic() - start, 2)}
+
+
+def _detector(predictor, dataset):
+    ids = np.array(_class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
+    for record, found in _predictions(predictor, dataset):
+        metric.update(replace(record, labels=ids[record.labels]), found)
+    scores = metric.result()
+    return scores | {"why": metric.why_zero()} if scores["mAP50"] < 0.01 else scores
+
+
+def _classifier(predictor, dataset):
+    ids = _class_ids(predictor, dataset)
+    metric = ClassificationMetric(predictor.class_names)
+    for record, found in _predictions(predictor, dataset):
+        if record.label is None:
+            raise DataError(
+                f"{dataset.source}: sample {record.id!r} has no class; a classifier is scored on class folders"
+            )
+        metric.update(np.array([ids[record.label]]), found.scores[None])
+    return metric.result()
+
+
+def _class_ids(predictor, dataset):
+    """The model's id for each class id of the data."""
+    known = predictor.synonyms | {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
+    unknown = [name for name in dataset.class_names if name not in known]
+    if unknown:
+        few, some = (", ".join(names[:5]) + (", ..." if len(names) > 5 else "") for names in (unknown, list(known)))
+        raise DataError(f"the data has classes that the model lacks: {few}; it knows {some}")
+    return [known[name] for name in dataset.class_names]
+
+
+def _predictions(predictor, dataset):
     for record, found in zip(dataset.records, predictor(dataset, score=SCORE), strict=True):
         if isinstance(found, Failure):
             raise DataError(f"{found.file or found.id}: {found.error}")
-        metric.update(replace(record, labels=ids[record.labels]), found)
-    scores = metric.result()
-    if scores["mAP50"] < 0.01:
-        scores["why"] = metric.why_zero()
-    return scores | {"seconds": round(time.monotonic() - start, 2)}
+        yield record, found

@@ -3,7 +3,6 @@
 Like a file in configs/, and unlike the rest of train/, this joins a backbone, a model and data.
 """
 
-import math
 from pathlib import Path
 
 import keras
@@ -11,22 +10,26 @@ import numpy as np
 
 from visionkit.backbones import BACKBONES
 from visionkit.backbones.blocks import freeze as freeze_levels
+from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
+from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.recognise import open_dataset, splits
-from visionkit.data.transforms import detection_train
+from visionkit.data.transforms import classification_train, detection_train
 from visionkit.models import MODELS
-from visionkit.train.recipe import Recipe, schedule
+from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.types import DataError
-from visionkit.weights import load_weights
+from visionkit.weights.cards import CARDS
+from visionkit.weights.load import load_weights
 
-STEPS = 600  # of fine-tuning when --epochs is not given; what small data sets need to stop improving
+# Of fine-tuning when --epochs is not given: what small data sets need to stop improving.
+DETECT_STEPS, CLASSIFY_STEPS = 600, 300
 
 
 def detect(
     data: Path,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
-    image_size: int = 320,
+    image_size: int = 384,
     batch_size: int = 16,
     lr: float = 1e-3,
     freeze: str | None = "C1",
@@ -42,19 +45,98 @@ def detect(
     """
     train, val = training_data(data, "detect", seed)
     size = network_size(train, image_size)
-    trunk = pretrained(backbone, freeze)
+    trunk = backbone_of(backbone)
+    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    freeze_levels(trunk, freeze)
     model = MODELS["ssd"](trunk, len(train.class_names), class_names=train.class_names, image_size=size)
-    steps = math.ceil(len(train) / batch_size)
-    epochs = epochs or min(60, max(10, round(STEPS / steps)))
+    steps = steps_per_epoch(train, batch_size)
+    epochs = epochs or min(60, max(10, round(DETECT_STEPS / steps)))
     print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
+    optimizer = keras.optimizers.AdamW(schedule(epochs * steps, lr), weight_decay=1e-4, global_clipnorm=10.0)
     return Recipe(
         model=model,
         train=train,
         val=val,
-        transform=detection_train(size),
-        optimizer=keras.optimizers.AdamW(schedule(epochs * steps, lr), weight_decay=1e-4, global_clipnorm=10.0),
-        epochs=epochs,
+        transform=detection_train(size, max_expand=2.0),
+        phases=[Phase(epochs=epochs, optimizer=optimizer)],
         batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def classify(
+    data: Path,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 224,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    seed: int = 0,
+    head_share: float = 0.4,
+    unfreeze: str = "C3",
+    class_weights: bool = False,
+    label_smoothing: float = 0.1,
+    dropout: float = 0.2,
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
+) -> Recipe:
+    """The backbone with its paper's head: first the new last layer alone, then the upper levels at a fifth of the rate.
+
+    Args:
+        data: class folders.
+        epochs: by default enough for about 300 steps, 10 to 40.
+        head_share: of the epochs in which only the last layer learns.
+        unfreeze: levels up to this one stay frozen to the end; None frees all.
+        class_weights: weigh the loss of a class by the inverse of how often it occurs.
+        mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
+    """
+    train, val = training_data(data, "classify", seed)
+    size, names = (image_size, image_size), train.class_names
+    trunk = backbone_of(backbone)
+    counts = np.bincount([record.label for record in train.records], minlength=len(names))
+    weights = (len(train) / (len(names) * np.maximum(counts, 1))).tolist() if class_weights else None
+    model = MODELS["classifier"](
+        trunk,
+        len(names),
+        class_names=names,
+        image_size=size,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        class_weights=weights,
+    )
+    load_weights(model, f"{backbone}_imagenet", verbose=False)
+    steps = steps_per_epoch(train, batch_size)
+    epochs = epochs or min(40, max(10, round(CLASSIFY_STEPS / steps)))
+    first = min(epochs - 1, max(1, round(head_share * epochs)))
+    print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
+
+    def only_the_last_layer():
+        model.trainable = True
+        for layer in model.layers:
+            layer.trainable = layer.name.startswith("logits")
+
+    def upper_levels():
+        model.trainable = True
+        freeze_levels(trunk, unfreeze)
+
+    return Recipe(
+        model=model,
+        train=train,
+        val=val,
+        transform=classification_train(size),
+        phases=[
+            Phase(
+                first, keras.optimizers.AdamW(schedule(first * steps, 5 * lr), weight_decay=1e-4), only_the_last_layer
+            ),
+            Phase(
+                epochs - first,
+                keras.optimizers.AdamW(schedule((epochs - first) * steps, lr / 5), weight_decay=1e-4),
+                upper_levels,
+            ),
+        ],
+        batch_size=batch_size,
+        evaluate_every=2,
+        mix=Mixup(mixup) if mixup else CutMix(cutmix) if cutmix else None,
         seed=seed,
     )
 
@@ -94,11 +176,9 @@ def network_size(dataset: Dataset, long_side: int, multiple: int = 32) -> tuple[
     return (fit(long_side), fit(long_side / aspect)) if aspect > 1 else (fit(long_side * aspect), fit(long_side))
 
 
-def pretrained(name: str, freeze: str | None = None) -> keras.Model:
-    """The backbone `name` with its ImageNet weights and its levels up to `freeze` frozen."""
-    if name not in BACKBONES:
-        raise DataError(f"there is no backbone {name!r}; there are {', '.join(BACKBONES)}")
-    trunk = BACKBONES[name]()
-    load_weights(trunk, f"{name}_imagenet", verbose=False)
-    freeze_levels(trunk, freeze)
-    return trunk
+def backbone_of(name: str) -> keras.Model:
+    """The backbone `name`, or an error that lists those with published weights."""
+    if name not in BACKBONES or f"{name}_imagenet" not in CARDS:
+        known = [backbone for backbone in BACKBONES if f"{backbone}_imagenet" in CARDS]
+        raise DataError(f"no pretrained backbone {name!r}; there are {', '.join(known)}")
+    return BACKBONES[name]()

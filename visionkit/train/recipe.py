@@ -1,7 +1,7 @@
 """A recipe says which model is trained on what, and how: a Python function whose keyword arguments are its knobs."""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,21 @@ from visionkit.models.task import Task
 from visionkit.types import DataError
 
 
+@dataclass
+class Phase:
+    """A stretch of training with one optimizer and one set of trainable layers.
+
+    Args:
+        epochs: passes over the training data.
+        optimizer: a Keras optimizer; its learning rate may be a schedule.
+        prepare: called before the phase, to freeze and unfreeze layers.
+    """
+
+    epochs: int
+    optimizer: keras.optimizers.Optimizer
+    prepare: Callable[[], None] = lambda: None
+
+
 @dataclass(kw_only=True)
 class Recipe:
     """What a run needs.
@@ -19,26 +34,29 @@ class Recipe:
     Args:
         model: the model to train, with its pretrained weights in place.
         train: what it learns from.
-        val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
         transform: `(sample, seed) -> sample` of the network's size, for training.
-        optimizer: a Keras optimizer; its learning rate may be a schedule.
-        epochs: passes over `train`.
+        phases: most recipes have one; fine-tuning a classifier trains the head first.
         batch_size: images a step.
+        val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
         evaluate_every: epochs between two scorings of `val`; the last epoch is always scored.
-        task: what a batch holds: "detect", "classify", "segment" or "instance".
+        mix: blends the images and labels of a classification batch, see `data.mix`.
         seed: of the order, the augmentation and whatever the model draws.
     """
 
     model: Task
     train: Dataset
     transform: Callable
-    optimizer: keras.optimizers.Optimizer
-    epochs: int
+    phases: Sequence[Phase]
     batch_size: int
     val: Dataset | None = None
     evaluate_every: int = 5
-    task: str = "detect"
+    mix: Callable | None = None
     seed: int = 0
+
+    @property
+    def epochs(self) -> int:
+        """Passes over the training data in all phases."""
+        return sum(phase.epochs for phase in self.phases)
 
 
 def load_recipe(file: Path) -> Callable[..., Recipe]:

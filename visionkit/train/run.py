@@ -13,16 +13,16 @@ from visionkit.environment import environment
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
 from visionkit.train.callbacks import History, Progress, Score
-from visionkit.train.evaluate import MONITOR, evaluate_detector
+from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.recipe import Recipe
-from visionkit.types import DataError
+from visionkit.types import DataError, Sample
 
 
 def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path | None = None) -> dict:
     """Trains what `recipe(**knobs)` describes.
 
     Writes into `out`: knobs.json, a copy of the recipe's file, first_batch.jpg (the first training batch WITH its
-    boxes: look at it), history.csv, TensorBoard events, checkpoints/, model.keras and results.json.
+    boxes or labels: look at it), history.csv, TensorBoard events, checkpoints/, model.keras and results.json.
 
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
@@ -45,20 +45,36 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
 
     start = time.monotonic()
     steps = steps_per_epoch(plan.train, plan.batch_size)
-    feed = batches(plan.train, plan.transform, plan.batch_size, task=plan.task, seed=plan.seed, epochs=plan.epochs)
-    _picture_of_first_batch(feed, plan, out / "first_batch.jpg")
-    plan.model.compile(optimizer=plan.optimizer, jit_compile=keras.backend.backend() == "jax")
-    monitor = MONITOR[plan.task]
+    task, monitor = plan.model.task, MONITOR[plan.model.task]
+
+    def feed(epoch: int):
+        """The batches from `epoch` on, counted from 0."""
+        return batches(
+            plan.train,
+            plan.transform,
+            plan.batch_size,
+            task=task,
+            seed=plan.seed,
+            epochs=plan.epochs,
+            mix=plan.mix,
+            start_step=epoch * steps,
+        )
+
+    _picture_of_first_batch(feed(0), plan, out / "first_batch.jpg")
     best_file = out / "checkpoints" / "best.weights.h5"
     callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
     score = None
     if plan.val is not None:
         predictor = Predictor(plan.model)
-        score = Score(
-            lambda: evaluate_detector(predictor, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file
-        )
+        score = Score(lambda: evaluate(predictor, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file)
         callbacks.insert(0, score)  # its numbers go into the other callbacks' logs
-    plan.model.fit(feed, epochs=plan.epochs, steps_per_epoch=steps, callbacks=callbacks, shuffle=False, verbose=0)
+    done = 0
+    for phase in plan.phases:
+        phase.prepare()
+        plan.model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
+        fitting = {"initial_epoch": done, "epochs": done + phase.epochs, "steps_per_epoch": steps}
+        plan.model.fit(feed(done), **fitting, callbacks=callbacks, shuffle=False, verbose=0)
+        done += phase.epochs
 
     scores = {"epoch": plan.epochs}
     if score is not None:
@@ -90,6 +106,11 @@ def _picture_of_first_batch(feed, plan: Recipe, file: Path):
     images, targets = next(iter(feed))
     if "boxes" in targets:
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
+    elif targets["label"].ndim == 1:
+        sizes = {"image_size": images.shape[1:3]}
+        rows = zip(images, targets["label"].tolist(), strict=True)
+        samples = [Sample(id=str(i), image=image, label=label, **sizes) for i, (image, label) in enumerate(rows)]
+        draw_samples_grid(samples, plan.train.class_names, file)
 
 
 def numbers(scores: dict) -> dict:

@@ -1,6 +1,6 @@
 """What is known of published weights: where they are, whose they are, and how they want their images.
 
->>> from visionkit.weights import CARDS
+>>> from visionkit.weights.cards import CARDS
 >>> CARDS["efficientnet_lite0_imagenet"].licence
 'Apache-2.0'
 """

@@ -174,6 +174,8 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
     if parameter != "weight":
         return parameter, array
     if array.ndim == 4:
+        if array.shape[1] == 3 and layer.kernel.shape[2] == 1 and not isinstance(layer, keras.layers.DepthwiseConv2D):
+            array = array.sum(axis=1, keepdims=True)  # a grey image is one with three equal channels
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         return "kernel", array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     before = layer.input._keras_history.operation

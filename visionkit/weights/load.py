@@ -24,7 +24,7 @@ def load_weights(
     """Loads a published checkpoint into a backbone, or into a task model that holds one.
 
     The model's normalisation is set to the one the weights were trained with. The head's last layer keeps its
-    initial values where the file has other classes.
+    initial values where the file has other classes. A model for grey images gets RGB kernels summed.
 
     Args:
         model: its layers are found by name, also inside nested models.
@@ -60,6 +60,10 @@ def load_weights(
 def _normalise_like(model, card: Card):
     backbone = getattr(model, "backbone", model)
     layer = next((layer for layer in backbone.layers if layer.name == "normalize"), None)
-    if layer is not None and len(layer.scale) == len(card.std):
-        layer.scale = [1 / s for s in card.std]
-        layer.offset = [-m / s for m, s in zip(card.mean, card.std, strict=True)]
+    if layer is None:
+        return
+    mean, std = card.mean, card.std
+    if len(layer.scale) == 1:  # grey: the kernels are summed over RGB, see `convert.fit`
+        mean, std = [sum(mean) / len(mean)], [sum(std) / len(std)]
+    layer.scale = [1 / s for s in std]
+    layer.offset = [-m / s for m, s in zip(mean, std, strict=True)]

@@ -1,16 +1,16 @@
 """Finds a card's file on this machine, or downloads it: whole and verified, or not at all."""
 
 import hashlib
+import http.client
 import os
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from visionkit.types import DataError
-from visionkit.weights.cards import Card
+from visionkit.weights.cards import CARDS, Card
 
 TIMEOUT = 30  # seconds without a byte
 
@@ -18,6 +18,13 @@ TIMEOUT = 30  # seconds without a byte
 def cache_folder() -> Path:
     """Where downloads are kept: `$XDG_CACHE_HOME/visionkit/weights`, by default under `~/.cache`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visionkit" / "weights"
+
+
+def get_card(name: str) -> Card:
+    """The card of that name, or a `DataError` that lists them all."""
+    if name not in CARDS:
+        raise DataError(f"there are no weights {name!r}; there are {', '.join(CARDS)}")
+    return CARDS[name]
 
 
 def find(card: Card, *, offline: bool = False) -> Path:
@@ -32,7 +39,7 @@ def find(card: Card, *, offline: bool = False) -> Path:
     folders = [Path(f) for f in os.environ.get("VISIONKIT_WEIGHTS", "").split(os.pathsep) if f]
     for file in (*(f / card.file for f in folders), _in_package(card), cache_folder() / card.file):
         if file is not None and file.is_file():
-            _verify(file, card)
+            _verify(file, card, f"{file}: damaged or another file of that name, delete it")
             return file
     if not card.url:
         raise DataError(
@@ -70,23 +77,21 @@ def _download(card, target):
                 _progress(card.file, out.tell(), total)
         if total and temporary.stat().st_size != total:
             raise DataError(f"{card.url}: broke off after {temporary.stat().st_size} of {total} bytes; try again")
-        _verify(temporary, card, f"{card.url} as downloaded")
+        _verify(temporary, card, f"{card.url}: not the published file")
         temporary.chmod(0o644)  # mkstemp's files are for their owner only
         temporary.replace(target)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
         raise DataError(f"{card.name}: download failed ({error}); {_by_hand(card)}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return target
 
 
-def _verify(file, card, what=None):
+def _verify(file, card, complaint):
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if not found.startswith(card.sha256):
-        raise DataError(f"{what or file}: expected sha256 {card.sha256}..., found {found}; delete it and try again")
+        raise DataError(f"{complaint}: expected sha256 {card.sha256}..., found {found}")
 
 
 def _by_hand(card):

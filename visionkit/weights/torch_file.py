@@ -122,8 +122,10 @@ def _read_zip(data):
         if len(pickles) != 1:
             raise DataError(f"expected one data.pkl in the archive, found {len(pickles)}")
         root = pickles[0].removesuffix("data.pkl")
-        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-            raise DataError(f"its storages unpack to more than {MAX_BYTES} bytes")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
+            raise DataError("expected an archive without compression, as torch writes it")
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:  # entries may overlap
+            raise DataError(f"its storages take more than {MAX_BYTES} bytes")
         if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
             raise DataError("expected little-endian storages")
         used = {}

@@ -1,0 +1,167 @@
+"""Contracts that every backbone keeps; a new line in BACKBONES is tested without new test code."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from visionkit.backbones import BACKBONES
+from visionkit.backbones.blocks import freeze, max_pool
+from visionkit.models import MODELS
+
+ODD = (67, 75)
+# One of each builder: what depends on the code and not on the depth is tried on these.
+KINDS = (
+    *("softmax_regression", "mlp", "lenet", "alexnet", "vgg11", "vgg11_bn", "nin", "googlenet"),
+    *("resnet18", "resnet50", "resnet20_cifar", "densenet121", "efficientnet_lite0"),
+)
+
+
+@functools.cache
+def built(name):
+    return BACKBONES[name]()
+
+
+def images(backbone, batch=1):
+    """Random images float32 0..255 of an odd size, where the backbone takes any."""
+    height, width, channels = backbone.input.shape[1:]
+    size = (height or ODD[0], width or ODD[1])
+    return np.random.default_rng(0).uniform(0, 255, (batch, *size, channels)).astype(np.float32)
+
+
+def outputs(model, x, **options):
+    return {name: keras.ops.convert_to_numpy(out) for name, out in model(x, **options).items()}
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_name_is_the_models_and_the_first_layer_normalises(name):
+    backbone = built(name)
+    assert backbone.name == name
+    assert backbone.layers[1].name == "normalize"
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_level_n_has_stride_two_to_the_n(name):
+    backbone = built(name)
+    if backbone.input.shape[1] is not None:
+        pytest.skip("dense layers fix its input")
+    shape = (1, *ODD, 3)
+    before = backbone.compute_output_shape(shape)
+    assert before == {level: out.shape for level, out in outputs(backbone, images(backbone)).items()}
+    for level in before:
+        stride = 2 ** int(level[1:])
+        after = backbone.compute_output_shape((1, ODD[0] + stride, ODD[1] + 2 * stride, 3))[level]
+        assert (after[1] - before[level][1], after[2] - before[level][2]) == (1, 2), level
+        # No level is cut short by more than its last cell.
+        assert abs(before[level][1] - ODD[0] / stride) < 2
+        assert abs(before[level][2] - ODD[1] / stride) < 2
+
+
+class Watch(keras.optimizers.SGD):
+    """Changes nothing and remembers the gradients."""
+
+    def apply(self, grads, trainable_variables=None):
+        self.seen = dict(zip((v.path for v in trainable_variables), grads, strict=True))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_every_weight_gets_a_gradient(name):
+    backbone = built(name)
+    x = images(backbone, batch=3)
+    model = MODELS["classifier"](backbone, 4, image_size=x.shape[1:3], head="pool")
+    model.compile(optimizer=Watch(), run_eagerly=True)
+    model.train_on_batch(x, {"label": np.array([0, 1, 3])})
+    assert len(model.optimizer.seen) == len(model.trainable_weights)
+    for path, gradient in model.optimizer.seen.items():
+        assert gradient is not None, path
+        gradient = keras.ops.convert_to_numpy(gradient)
+        assert np.isfinite(gradient).all(), path
+        if not path.endswith("bias"):  # a bias before a batch normalisation has none to speak of
+            assert np.abs(gradient).max() > 0, path
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_saved_and_loaded_it_answers_the_same(name, tmp_path):
+    backbone = built(name)
+    x = images(backbone)
+    backbone.save(tmp_path / "backbone.keras")
+    loaded = keras.saving.load_model(tmp_path / "backbone.keras")
+    for level, out in outputs(backbone, x).items():
+        np.testing.assert_array_equal(out, outputs(loaded, x)[level])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_it_runs_in_mixed_precision(name):
+    reference = built(name)
+    x = images(reference)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        backbone = BACKBONES[name]()
+        model = MODELS["classifier"](backbone, 4, image_size=x.shape[1:3], head="pool")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    logits = model(x)["logits"]
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+    assert np.isfinite(keras.ops.convert_to_numpy(logits)).all()
+    if backbone.weights:
+        assert {layer.compute_dtype for layer in backbone.layers if layer.weights} == {"bfloat16"}
+
+
+@pytest.mark.parametrize("name", ["lenet", "mlp", "alexnet", "resnet18", "densenet121", "efficientnet_lite0"])
+@pytest.mark.parametrize("channels", [1, 5])
+def test_any_number_of_channels(name, channels):
+    size = built(name).input.shape[1:3]
+    backbone = BACKBONES[name](input_shape=(*size, channels))
+    out = outputs(backbone, images(backbone))
+    assert all(np.isfinite(values).all() for values in out.values())
+
+
+# Weights that are trained, with the paper's head. torchvision's nineteen are in test_goldens.py. Sources: akamaster's
+# README (0.27, 0.46, 0.66, 0.85 M; exact numbers by counting its checkpoints), the EfficientNet-Lite README (4.7, 5.4,
+# 6.1 M), arithmetic for the small ones: LeNet 156 + 2416 + 48120 + 10164 + 850.
+@pytest.mark.parametrize(
+    "name, classes, parameters",
+    [
+        ("softmax_regression", 10, 7_850),
+        ("mlp", 10, 784 * 256 + 256 + 2570),
+        ("lenet", 10, 61_706),
+        ("resnet20_cifar", 10, 269_722),
+        ("resnet32_cifar", 10, 464_154),
+        ("resnet44_cifar", 10, 658_586),
+        ("resnet56_cifar", 10, 853_018),
+        ("efficientnet_lite0", 1000, 4_652_008),
+        ("efficientnet_lite1", 1000, 5_416_680),
+        ("efficientnet_lite2", 1000, 6_092_072),
+    ],
+)
+def test_parameters_with_the_papers_head(name, classes, parameters):
+    backbone = built(name)
+    model = MODELS["classifier"](backbone, classes, image_size=images(backbone).shape[1:3])
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == parameters
+
+
+def test_freezing_by_level():
+    backbone = BACKBONES["resnet20_cifar"]()
+    x = images(backbone, batch=2)
+    freeze(backbone, "C1")
+    assert not any(layer.trainable for layer in backbone.layers if layer.name.startswith(("conv1", "stage1", "stage2")))
+    assert all(layer.trainable for layer in backbone.layers if layer.name.startswith("stage3"))
+    frozen, trained = backbone.get_layer("stage2_block3_bn2"), backbone.get_layer("stage3_block1_bn1")
+    before = [keras.ops.convert_to_numpy(layer.moving_mean) for layer in (frozen, trained)]
+    backbone(x, training=True)
+    after = [keras.ops.convert_to_numpy(layer.moving_mean) for layer in (frozen, trained)]
+    np.testing.assert_array_equal(before[0], after[0])  # frozen: inference mode, its statistics stay
+    assert np.abs(before[1] - after[1]).max() > 0
+    freeze(backbone, None)
+    assert all(layer.trainable for layer in backbone.layers)
+    with pytest.raises(ValueError, match=r"no level 'C9'; it has \['C0', 'C1', 'C2'\]"):
+        freeze(backbone, "C9")
+
+
+@pytest.mark.parametrize("size", [6, 7, 8, 9])
+def test_pooling_hangs_over_the_edge_in_ceil_mode(size):
+    x = np.arange(1, size + 1, dtype=np.float32).reshape(1, size, 1, 1).repeat(size, axis=2)
+    out = keras.ops.convert_to_numpy(max_pool(x, 3, 2, ceil=True, name="pool"))[0, :, 0, 0]
+    # torch: ceil((size - 3) / 2) + 1 windows, the last one cut at the edge
+    np.testing.assert_array_equal(out, [min(i + 3, size) for i in range(0, 2 * -(-(size - 3) // 2) + 1, 2)])

@@ -1,0 +1,117 @@
+"""The built-in recipes: which data they learn from, what they freeze, and that their parts fit together."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from visionkit.data.dataset import Dataset
+from visionkit.data.shapes import shapes
+from visionkit.data.writers import write_coco
+from visionkit.images import write_image
+from visionkit.open_model import open_predictor
+from visionkit.predict.write import classify_folder
+from visionkit.train.evaluate import evaluate
+from visionkit.train.finetune import classify, network_size, training_data
+from visionkit.train.run import run
+from visionkit.types import DataError, Sample
+
+
+def sized(*sizes):
+    return Dataset([Sample(id=str(i), image_size=size) for i, size in enumerate(sizes)], ["a"], lambda record: record)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([(480, 640)] * 3, (256, 320)),  # 240 is between 224 and 256: the even multiple, 8 * 32
+        ([(640, 480)], (320, 256)),
+        ([(500, 500), (500, 500), (100, 900)], (320, 320)),  # the median, so that an odd image out does not count
+        ([(10, 4000)], (32, 320)),
+    ],
+)
+def test_the_networks_size_follows_the_images(sizes, expected):
+    assert network_size(sized(*sizes), 320) == expected
+
+
+@pytest.mark.parametrize(
+    ("splits", "train", "val"),
+    [
+        (("train", "val", "test"), 5 + 3, None),  # test gives the honest number, so nothing is held back
+        (("train", "test"), 5, None),
+        (("train", "val"), 5, 3),
+        (("train",), 4, 1),
+    ],
+)
+def test_which_samples_are_learned_from(tmp_path, capsys, splits, train, val):
+    for split, count in (("train", 5), ("val", 3), ("test", 2)):
+        if split in splits:
+            write_coco(shapes(count, (48, 64), split=split), tmp_path, split)
+    learned, chosen = training_data(tmp_path, "detect", seed=0)
+    assert len(learned) == train
+    assert (chosen and len(chosen)) == val
+    assert "COCO JSON" in capsys.readouterr().out
+    if chosen:
+        assert not {r.id for r in learned.records} & {r.id for r in chosen.records}
+
+
+def test_one_image_is_too_few(tmp_path):
+    write_coco(shapes(1, (48, 64)), tmp_path, "train")
+    with pytest.raises(DataError, match="holds one image"):
+        training_data(tmp_path, "detect", seed=0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Red and blue noise in class folders, learned in two phases by a pretrained network."""
+    root = tmp_path_factory.mktemp("classify")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("val", 4)):
+        for name, channel in (("red", 0), ("blue", 2)):
+            for i in range(count):
+                image = rng.integers(0, 90, (40, 50, 3)).astype(np.uint8)
+                image[..., channel] += 120
+                write_image(root / "data" / split / name / f"{i}.png", image)
+    knobs = {"data": root / "data", "epochs": 4, "image_size": 64, "batch_size": 8, "seed": 0}
+    return root, run(classify, knobs, root / "run")
+
+
+def test_a_classifier_learns_two_colours(trained):
+    root, results = trained
+    assert results["top1"] == 1.0
+    with (root / "run" / "history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4"]  # both phases, counted on
+    assert (root / "run" / "first_batch.jpg").exists()
+
+
+def test_the_saved_classifier_scores_the_same_and_sorts_a_folder(trained, tmp_path):
+    root, results = trained
+    predictor = open_predictor(root / "run")
+    _, val = training_data(root / "data", "classify", seed=0)
+    assert evaluate(predictor, val)["top1"] == results["top1"]
+    report = classify_folder(predictor, root / "data" / "val", tmp_path / "out", progress=False)
+    assert (report.done, report.found, report.failed) == (8, 8, [])
+    with (tmp_path / "out" / "classes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(row["class1"] == row["file"].split("/")[0] for row in rows)
+    assert all(float(row["score1"]) + float(row["score2"]) == pytest.approx(1, abs=1e-4) for row in rows)
+    assert (tmp_path / "out" / "red" / "0.png").exists()
+
+
+def test_phases_free_first_the_last_layer_and_then_the_upper_levels(trained):
+    root, _ = trained
+    plan = classify(root / "data", epochs=2, image_size=64, batch_size=8)
+    plan.phases[0].prepare()
+    assert {w.path.split("/")[-2] for w in plan.model.trainable_variables} == {"logits"}
+    plan.phases[1].prepare()
+    free = {w.path.split("/")[-2] for w in plan.model.trainable_variables}
+    assert {"logits", "head_conv"} < free
+    assert not any(name.startswith(("stem", "block0", "block4_")) for name in free)  # C3 ends with block 4
+    assert any(name.startswith("block5") for name in free)
+
+
+def test_data_with_other_classes_is_refused_by_name(trained):
+    root, _ = trained
+    other = Dataset([], ["red", "green"], lambda record: record)
+    with pytest.raises(DataError, match="classes that the model lacks: green; it knows blue, red"):
+        evaluate(open_predictor(root / "run"), other)

@@ -1,0 +1,38 @@
+"""The reader of class folders."""
+
+import pytest
+import tiny_data
+
+from visionkit.data.folder import folder
+from visionkit.types import DataError, check_sample
+
+
+def test_class_folders(tmp_path):
+    for name in ("dog/1.png", "dog/deep/2.JPG", "cat/1.png", ".hidden/1.png", "__MACOSX/1.png", "cat/._1.png"):
+        tiny_data.picture(tmp_path / name)
+    data = folder(tmp_path)
+    assert data.class_names == ["cat", "dog"]
+    assert [(s.id, s.label) for s in data] == [("cat/1", 0), ("dog/1", 1), ("dog/deep/2", 1)]
+    assert data[0].image_size == (30, 40)
+    for sample in data:
+        check_sample(sample, 2)
+
+
+def test_splits_share_class_ids(tmp_path):
+    for name in ("train/dog/1.png", "train/ant/1.png", "validation/dog/1.png", "test/wolf/1.png"):
+        tiny_data.picture(tmp_path / name)
+    assert folder(tmp_path, "val").class_names == ["ant", "dog", "wolf"]
+    assert [r.label for r in folder(tmp_path, "val").records] == [1]
+    assert len(folder(tmp_path)) == 4
+    with pytest.raises(DataError, match="no split 'dev'; there are: test, train, validation"):
+        folder(tmp_path, "dev")
+
+
+def test_broken_image_and_no_classes_are_named(tmp_path):
+    with pytest.raises(DataError, match="expected folders of images, one a class"):
+        folder(tmp_path)
+    tiny_data.text(tmp_path / "cat" / "bad.jpg", "not a picture")
+    with pytest.raises(DataError, match=r"bad\.jpg"):
+        folder(tmp_path)
+    with pytest.raises(DataError, match="nowhere: expected folders"):
+        folder(tmp_path / "nowhere")

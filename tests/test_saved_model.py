@@ -1,0 +1,258 @@
+"""The exported SavedModel against the Predictor of the model it was made from."""
+
+import base64
+import io
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tiny import tiny_backbone
+
+import visionkit
+from visionkit import images
+from visionkit.export import EXPORTERS, decode_graph, export_model, saved_model, verify
+from visionkit.models import SSD, Classifier
+from visionkit.predict.predictor import Predictor
+from visionkit.types import DataError, check_detections
+
+NAMES = ["ant", "bee", "cricket"]
+ROOT = Path(visionkit.__file__).parents[1]
+
+
+def detector(resize="letterbox"):
+    """An SSD with random weights that finds about ten objects above 0.3 in any picture."""
+    keras.utils.set_random_seed(0)
+    shape = {"levels": ("C4", "C5"), "extra_levels": 0, "pyramid_channels": 0, "aspect_ratios": (1.0,)}
+    model = SSD(tiny_backbone(), 3, NAMES, (96, 128), resize, **shape)
+    for level in "45":
+        head = model.get_layer(f"class_head{level}")
+        head.kernel.assign(45 * head.kernel)
+        head.bias.assign(np.tile([0, 0, 0, 4], head.bias.shape[0] // 4))  # mostly background
+    model.licence = "Apache-2.0"
+    return model
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Landscape, portrait, turned by EXIF, grey, with alpha, and a single pixel."""
+    folder, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(1)
+
+    def picture(height, width):
+        coarse = random.integers(0, 256, (height // 25, width // 25, 3), dtype=np.uint8)
+        return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+    turned = picture(300, 420)
+    turned.getexif()[0x0112] = 6
+    clear = picture(200, 333)
+    clear.putalpha(clear.convert("L"))
+    picture(375, 500).save(folder / "landscape.jpg")
+    picture(440, 330).save(folder / "portrait.jpg")
+    turned.save(folder / "turned.jpg", exif=turned.getexif())
+    picture(96, 128).convert("L").save(folder / "grey.png")
+    clear.save(folder / "alpha.png")
+    Image.new("RGB", (1, 1), (200, 30, 90)).save(folder / "dot.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module", params=["letterbox", "stretch"])
+def exported(request, tmp_path_factory):
+    model, folder = detector(request.param), tmp_path_factory.mktemp("saved_model")
+    saved_model.save(model, folder)
+    return SimpleNamespace(model=model, folder=folder, loaded=saved_model.load(folder), predictor=Predictor(model))
+
+
+def rows(outputs, files):
+    """Outputs of a signature as Detections."""
+    arrays = {f"{name}_{i}": value for name, values in outputs.items() for i, value in enumerate(values)}
+    return [saved_model._detections(arrays, i, file) for i, file in enumerate(files)]
+
+
+def agree(expected, found):
+    report = verify.verify(list(expected), list(found), room=200)
+    assert report["verdict"] == "passed", report["failures"]
+    assert report["detections"] >= 4 * len(found)  # else the comparison proves little
+    assert report["box_difference_maximum"] < 0.1  # pixels
+    assert report["score_difference_maximum"] < 0.01  # where one pixel in six is a grey level off, see decode_graph.fit
+
+
+@pytest.mark.parametrize("batch", [1, 3, 6])
+def test_bytes_give_what_the_predictor_gives(exported, photos, batch):
+    found = []
+    for start in range(0, len(photos), batch):
+        files = photos[start : start + batch]
+        found += rows(exported.loaded.predict_bytes([file.read_bytes() for file in files]), files)
+    agree(exported.predictor(photos, score=0.2), found)
+
+
+def test_outputs_keep_the_conventions(exported, photos):
+    outputs = exported.loaded.predict_bytes([file.read_bytes() for file in photos])
+    shapes = {name: (value.shape[1:], value.dtype) for name, value in outputs.items()}
+    assert shapes == {
+        "boxes": ((200, 4), np.float32),
+        "scores": ((200,), np.float32),
+        "labels": ((200,), np.int32),
+        "class_names": ((200,), object),
+        "image_size": ((2,), np.int32),
+    }
+    np.testing.assert_array_equal(outputs["image_size"], [images.image_size(file) for file in photos])
+    for found in rows(outputs, photos):
+        check_detections(found, num_classes=3)
+    padding = outputs["labels"] == -1
+    assert padding.any() and not padding.all()
+    assert not outputs["boxes"][padding].any() and not outputs["scores"][padding].any()
+    named = np.array([b"", *(name.encode() for name in NAMES)], object)[outputs["labels"] + 1]
+    np.testing.assert_array_equal(outputs["class_names"], named)
+
+
+def test_float_images_of_any_size(exported, photos):
+    for file in photos[:3]:
+        image = images.read_image(file)
+        outputs = exported.loaded.predict_on_batch(np.stack([image, image]))
+        agree(2 * list(exported.predictor(image, score=0.2)), [*rows(outputs, ["0", "1"])])
+
+
+def test_a_loaded_export_takes_the_models_place_in_a_predictor(exported, photos):
+    predictor = Predictor(exported.loaded, batch_size=4)
+    assert predictor.class_names == NAMES
+    agree(exported.predictor(photos, score=0.2), list(predictor(photos, score=0.2)))
+
+
+def test_metadata_travels_in_the_folder(exported):
+    found = saved_model.read_metadata(exported.folder)
+    assert found == {
+        "visionkit": visionkit.__version__,
+        "model": "SSD",
+        "class_names": NAMES,
+        "image_size": [96, 128],
+        "resize": exported.model.resize,
+        "licence": "Apache-2.0",
+    }
+
+
+def test_the_signature_is_the_one_tensorflow_serving_wants(exported, photos):
+    """One string input whose name ends in _bytes (JSON: {"b64": ...}), and the batch first in every output."""
+    loaded = tf.saved_model.load(exported.folder)
+    signature = loaded.signatures["serving_default"]
+    (wanted,) = signature.structured_input_signature[1].values()
+    assert (wanted.name, wanted.dtype, wanted.shape.as_list()) == ("image_bytes", tf.string, [None])
+    request = json.loads(json.dumps({"image_bytes": {"b64": base64.b64encode(photos[0].read_bytes()).decode()}}))
+    outputs = signature(image_bytes=tf.constant([base64.b64decode(request["image_bytes"]["b64"])] * 2))
+    assert {value.shape[0] for value in outputs.values()} == {2}
+
+
+@pytest.mark.parametrize(
+    "bad", [b"no image", b"", b"\xff\xd8\xff\xe0\x00\x10JFIF"], ids=["text", "empty", "broken jpeg"]
+)
+def test_bad_bytes_are_refused_and_the_next_request_works(exported, photos, bad):
+    good = photos[0].read_bytes()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image_bytes|JPEG"):
+        exported.loaded.predict_bytes([good, bad])
+    assert exported.loaded.predict_bytes([good])["scores"].max() > 0.3
+
+
+def test_a_folder_that_is_no_export_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path}: not a SavedModel exported by visionkit"):
+        saved_model.load(tmp_path)
+
+
+def test_only_detectors(tmp_path):
+    with pytest.raises(DataError, match="Classifier is no detector"):
+        saved_model.save(Classifier(tiny_backbone(), 3, image_size=(64, 64), head="pool"), tmp_path)
+
+
+def in_process(folder, files):
+    return rows(saved_model.load(folder).predict_bytes([file.read_bytes() for file in files]), files)
+
+
+def flip_channels(monkeypatch):
+    fit = decode_graph.fit
+    monkeypatch.setattr(decode_graph, "fit", lambda images, *rest: fit(images[..., ::-1], *rest))
+
+
+def stretch(monkeypatch):
+    fit = decode_graph.fit
+    monkeypatch.setattr(decode_graph, "fit", lambda images, size, resize: fit(images, size, "stretch"))
+
+
+def ignore_exif(monkeypatch):
+    monkeypatch.setattr(decode_graph, "decode_image", lambda data: tf.io.decode_image(data, 3, expand_animations=False))
+
+
+@pytest.mark.parametrize("fault", [flip_channels, stretch, ignore_exif])
+def test_a_planted_fault_fails_the_check(monkeypatch, tmp_path, photos, fault):
+    model = detector()
+    with monkeypatch.context() as patched:
+        fault(patched)
+        saved_model.save(model, tmp_path)
+    exporter = SimpleNamespace(__name__="in_process", detect_alone=in_process)
+    chosen = [file for file in photos if file.suffix == ".jpg"]
+    with pytest.raises(verify.ExportError, match=r"the export differs from the model on \d of 3 images") as caught:
+        verify.check_export(exporter, Predictor(model), tmp_path, chosen, 200, "photos")
+    assert "\n" not in str(caught.value)
+    report = json.loads((tmp_path / verify.REPORT).read_text())
+    assert report["verdict"] == "failed" and str(photos[-1]) in report["failures"]  # turned.jpg
+
+
+def test_altered_weights_fail_in_a_fresh_process(tmp_path, photos):
+    model = detector()
+    saved_model.save(model, tmp_path)
+    head = model.get_layer("class_head4")
+    head.kernel.assign(1.1 * head.kernel)
+    with pytest.raises(verify.ExportError, match=r"only the (model|export) finds class"):
+        verify.check_export(saved_model, Predictor(model), tmp_path, photos, 200, "photos")
+
+
+def test_the_lone_runner_insists_on_being_alone(monkeypatch, tmp_path, exported):
+    script = ROOT / "visionkit/export/run_saved_model.py"
+    assert "import visionkit" not in script.read_text() and "from visionkit" not in script.read_text()
+    monkeypatch.setattr(sys, "argv", [str(script), str(exported.folder), str(tmp_path / "out.npz")])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("[]"))
+    with pytest.raises(AssertionError, match="without visionkit"):
+        runpy.run_path(str(script), run_name="__main__")
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_export_model_ends_in_a_checked_folder(tmp_path, photos, to):
+    detector().save(tmp_path / "model.keras")
+    (photos[0].parent / "broken.png").write_bytes(b"broken")
+    said = export_model(tmp_path, to, tmp_path / "out", check=photos[0].parent)
+    (photos[0].parent / "broken.png").unlink()
+    assert said.startswith(f"{to} in {tmp_path / 'out'}: ") and "on 6 images" in said
+    report = json.loads((tmp_path / "out" / verify.REPORT).read_text())
+    assert (report["verdict"], report["images"], report["exporter"]) == ("passed", 6, to)
+    assert report["detections"] > 30 and report["iou_minimum"] > 0.99
+    assert len(report["unreadable"]) == 1 and "broken.png" in report["unreadable"][0]
+    assert EXPORTERS[to].load(tmp_path / "out").class_names == NAMES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "out"]
+
+
+def test_a_failed_export_leaves_nothing_where_it_was_wanted(tmp_path):
+    (tmp_path / "model.keras").write_bytes(b"no archive")
+    with pytest.raises(verify.ExportError, match=r"model\.keras: cannot be loaded") as caught:
+        export_model(tmp_path, "saved_model", tmp_path / "out")
+    assert "\n" not in str(caught.value) and "Traceback" in caught.value.__notes__[0]
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_exported_is_refused_at_once(tmp_path):
+    with pytest.raises(DataError, match="no exporter 'onyx'; there are keras_file, saved_model"):
+        export_model(tmp_path, "onyx", tmp_path / "out")
+    with pytest.raises(DataError, match=r"a folder that holds model\.keras"):
+        export_model(tmp_path, "saved_model", tmp_path / "out")
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(DataError, match="must be new or empty"):
+        export_model(tmp_path, "saved_model", tmp_path)
+
+
+def test_importing_the_exporters_loads_no_framework():
+    code = "import sys, visionkit.export; print(sorted({'tensorflow', 'keras', 'jax'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[]\n"
