@@ -43,6 +43,10 @@ def _published(card, batch_size):
     from visionkit.weights.cards import imagenet_classes
     from visionkit.weights.load import load_weights
 
+    if card.classes == "coco":
+        from visionkit.weights.detectors import load_detector
+
+        return Predictor(load_detector(card.name, verbose=False), batch_size=batch_size)
     if not card.class_names:
         raise DataError(f"{card.name}: weights of a backbone without a classifier; fine-tune it first")
     names = card.class_names
