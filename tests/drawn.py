@@ -33,3 +33,45 @@ def drawn_image(image_size: tuple[int, int]) -> np.ndarray:
 def drawn_places(name: str, size: int, count: int = 1000) -> np.ndarray:
     """`count` places in a flattened array of `size` values."""
     return np.floor((drawn_tensor(f"{name}.bias", (count,)) + 0.1) * 5 * size).astype(int).clip(0, size - 1)
+
+
+def drawn_scene(image_size: tuple[int, int], block: int = 20) -> np.ndarray:
+    """float32 `[1, H, W, 3]`, 0..255: blocks of one colour each, so that a detector sees more than noise."""
+    h, w = image_size
+    coarse = drawn_image((-(-h // block), -(-w // block)))
+    return coarse.repeat(block, axis=1).repeat(block, axis=2)[:, :h, :w]
+
+
+# A detector whose values are drawn would put boxes of the size of the image everywhere: residual sums grow a
+# thousandfold, and heads answer in proportion. These factors bring each stage back to the size of trained ones.
+_CALM = {
+    "backbone.fpn.inner_blocks": 1 / 2000,
+    "rpn.head.bbox_pred.weight": 0.1,
+    "rpn.head.cls_logits.weight": 0.5,
+    "roi_heads.box_predictor.bbox_pred.weight": 1.0,
+    "roi_heads.box_predictor.cls_score.weight": 2.0,
+    "roi_heads.mask_predictor.mask_fcn_logits.weight": 4.0,
+    "backbone.scale_weight": 20.0,
+    "backbone.extra.0.7.1.weight": 1 / 140,
+    "head.regression_head": 0.5,
+    "head.classification_head": 1.5,
+}
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # numbers below 91 that stand for no class
+
+
+def drawn_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """As `drawn_tensor`, for torchvision's detectors of 91 classes, which must not find the ten that do not exist."""
+    values = drawn_tensor(name, shape)
+    values *= np.float32(next((factor for start, factor in _CALM.items() if name.startswith(start)), 1.0))
+    if name.endswith("cls_score.bias") or (name.startswith("head.classification_head") and name.endswith("bias")):
+        values.reshape(-1, 91)[:, COCO_GAPS] = -100.0
+    return values
+
+
+# What the goldens of detectors are made with: the sizes of the two images, and proposals an image.
+SCENES = {
+    "ssd300_vgg16": ((300, 300), (200, 260)),
+    "fasterrcnn_resnet50_fpn": ((128, 192), (160, 96)),
+    "maskrcnn_resnet50_fpn": ((128, 192), (160, 96)),
+}
+PROPOSALS = 300

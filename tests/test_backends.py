@@ -17,7 +17,8 @@ sys.path.insert(0, {tests!r})
 from tiny import random_batch
 import visionkit.models
 model = keras.saving.load_model({file!r}, compile=False)
-model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=False)
+jit = keras.backend.backend() == "jax"  # which otherwise compiles operation by operation
+model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=jit)
 losses = []
 for step in range(3):
     images, y = random_batch(batch=2, seed=step)
@@ -27,7 +28,7 @@ print(json.dumps([keras.backend.backend(), losses]))
 """
 
 
-@pytest.mark.parametrize("name", [name for name in BUILD if name != "classifier"])
+@pytest.mark.parametrize("name", ["ssd", "mask_rcnn"])  # Mask R-CNN has Faster R-CNN in it
 def test_three_steps_on_tensorflow_and_jax_lose_the_same(name, tmp_path):
     file = tmp_path / "model.keras"
     BUILD[name]().save(file)

@@ -7,7 +7,7 @@ from keras import ops
 from strategies import pixel_boxes
 
 from visionkit import npboxes
-from visionkit.ops.nms import per_class_nms
+from visionkit.ops.nms import joint_nms, per_class_nms
 
 
 def run(boxes, scores, **options):
@@ -79,3 +79,18 @@ def test_top_k_bounds_the_candidates_of_a_class():
     boxes = np.float32([[[20 * i, 0, 20 * i + 10, 10] for i in range(6)]])
     found = run(boxes, np.linspace(0.9, 0.4, 6, dtype=np.float32)[None, :, None], top_k=2)
     assert found["index"][0].tolist() == [0, 1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(pixel_boxes(count=12), st.permutations(range(24)), st.sampled_from([0.3, 0.7]))
+def test_candidates_of_all_classes_together_equal_plain_python(boxes, order, threshold):
+    scores = (np.array(order, np.float32).reshape(12, 2) + 1) / 25
+    own = np.repeat(boxes[None, :, None], 2, axis=2)  # [1, 12, 2, 4]: the same box for both classes
+    options = {"score_threshold": 0.05, "iou_threshold": threshold, "top_k": 24, "keep": 20}
+    found = joint_nms(ops.convert_to_tensor(own), ops.convert_to_tensor(scores[None]), **options)
+    found = {key: ops.convert_to_numpy(value)[0] for key, value in found.items()}
+    expected = greedy(boxes, scores, iou_threshold=threshold)
+    n = len(expected)
+    assert list(zip(found["scores"][:n], found["labels"][:n], found["boxes"][:n].tolist(), strict=True)) == expected
+    assert (boxes[found["index"][:n]] == found["boxes"][:n]).all()
+    assert (found["labels"][n:] == -1).all()

@@ -30,6 +30,25 @@ def test_anchor_grid_is_row_by_row_with_a_cells_anchors_together():
     assert boxes[6].tolist() == [2, 11, 6, 13]
 
 
+def test_anchor_shapes_of_faster_rcnn_are_torchvisions():
+    # 32 at height / width 0.5, 1, 2: half sides 22.63 / 2 -> 11, 45.25 / 2 -> 23, 16.
+    assert anchors.shapes_of_ratios([32]).tolist() == [[46, 22], [32, 32], [22, 46]]
+    assert anchors.shapes_of_ratios([16, 32], [1.0]).tolist() == [[16, 16], [32, 32]]
+    boxes = anchors.grid((2, 2), (4, 5), [[46, 22]], offset=0.0)
+    assert boxes[0].tolist() == [-23, -11, 23, 11]
+    assert boxes[3].tolist() == [-18, -7, 28, 15]
+
+
+def test_tied_anchors_all_answer_for_the_object_they_overlap_most():
+    # Object 1's best anchors are 1 and 2, equally good; anchor 2 overlaps object 0 more. Object 2 overlaps none.
+    overlap = np.float32([[[0.8, 0.0, 0.0], [0.1, 0.4, 0.0], [0.5, 0.4, 0.0], [0.0, 0.1, 0.0]]])
+    rule = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}
+    index, positive, negative = map(numpy, match(overlap, np.array([[True, True, True]]), **rule))
+    assert positive[0].tolist() == [True, True, True, False]
+    assert negative[0].tolist() == [False, False, False, True]
+    assert index[0][:3].tolist() == [0, 1, 0]
+
+
 def test_matching_by_threshold_and_by_claim():
     # Anchors 0..3, objects 0..2, object 2 is padding. Object 1 overlaps nothing by half: it claims anchor 2.
     overlap = np.float32([[[0.6, 0.1, 0.9], [0.45, 0.2, 0.0], [0.0, 0.3, 0.0], [0.2, 0.1, 0.0]]])

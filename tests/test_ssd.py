@@ -6,9 +6,11 @@ import pytest
 from keras import ops
 from tiny import SIZE, random_batch, tiny_backbone
 
+from visionkit.backbones.ssd_vgg import ssd300_vgg16, ssd512_vgg16
 from visionkit.layers.decode import DecodeDetections
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.models import MODELS
+from visionkit.models.ssd import SSD300, SSD512
 from visionkit.types import Detections, Sample, check_detections
 
 
@@ -112,3 +114,23 @@ def test_learns_eight_images_by_heart():
         truth = Sample(id=str(i), image_size=SIZE, boxes=y["boxes"][i][real], labels=y["labels"][i][real])
         metric.update(truth, detections_of(served, i, str(i)))
     assert metric.result()["mAP50"] >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("make", "knobs", "cells", "count"),
+    [
+        (ssd300_vgg16, SSD300, (38, 19, 10, 5, 3, 1), 8732),
+        (ssd512_vgg16, SSD512, (64, 32, 16, 8, 4, 2, 1), 24564),
+    ],
+)
+def test_the_papers_networks_have_the_papers_boxes(make, knobs, cells, count):
+    model = MODELS["ssd"](make(), 20, **knobs)
+    levels = keras.Model(model.backbone.input, model.backbone.output).compute_output_shape((1, *knobs["image_size"], 3))
+    assert tuple(shape[1] for shape in levels.values()) == cells
+    assert model.anchors.shape == (count, 4)
+    side = knobs["image_size"][0]
+    width = model.anchors[:, 2] - model.anchors[:, 0]
+    assert width.max() == side
+    assert width[0] == pytest.approx(knobs["anchor_sizes"][0])
+    centres = model.anchors[-4:].reshape(-1, 2, 2).mean(axis=1)  # the single cell of the last level
+    assert np.allclose(centres, side / 2)

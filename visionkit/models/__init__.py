@@ -1,6 +1,8 @@
 """The task models, by name."""
 
 from visionkit.models.classifier import Classifier
+from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.ssd import SSD
 
-MODELS = {"classifier": Classifier, "ssd": SSD}
+MODELS = {"classifier": Classifier, "ssd": SSD, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}

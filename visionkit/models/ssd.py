@@ -10,9 +10,29 @@ from visionkit.models.task import Task
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import hardest, smooth_l1, softmax_cross_entropy
-from visionkit.ops.matching import match
+from visionkit.ops.matching import assign
 
 NEGATIVES_PER_POSITIVE = 3  # section 2.2, "Hard negative mining"
+
+
+# What the paper's networks are made of, to be used with backbones.ssd_vgg: SSD(ssd300_vgg16(), 20, **SSD300). The sizes
+# of the anchors are those for VOC in its implementation; COCO has smaller ones.
+_FEW, _MORE = (1.0, 2.0, 0.5), (1.0, 2.0, 0.5, 3.0, 1 / 3)
+_PAPER = {"resize": "stretch", "extra_levels": 0, "pyramid_channels": 0, "clip_anchors": True}
+SSD300 = _PAPER | {
+    "image_size": (300, 300),
+    "levels": ("C3", "C4", "C5", "C6", "C7", "C8"),
+    "steps": (8, 16, 32, 64, 100, 300),
+    "anchor_sizes": (30, 60, 111, 162, 213, 264, 315),
+    "aspect_ratios": (_FEW, _MORE, _MORE, _MORE, _FEW, _FEW),
+}
+SSD300_COCO = SSD300 | {"anchor_sizes": (21, 45, 99, 153, 207, 261, 315)}
+SSD512 = _PAPER | {
+    "image_size": (512, 512),
+    "levels": ("C3", "C4", "C5", "C6", "C7", "C8", "C9"),
+    "anchor_sizes": (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
+    "aspect_ratios": (_FEW, _MORE, _MORE, _MORE, _MORE, _FEW, _FEW),
+}
 
 
 class SSD(Task):
@@ -30,7 +50,10 @@ class SSD(Task):
         pyramid_channels: a feature pyramid of so many channels merges the levels before the heads, which is what
             makes fine levels of small backbones useful; 0 puts the heads on the levels themselves, as the paper does.
         anchor_scale: s_k of a level of stride 2**n is this many strides.
-        aspect_ratios: width / height of the anchors of every level.
+        anchor_sizes: s_k of every level in pixels and one more, in place of `anchor_scale`.
+        aspect_ratios: width / height of the anchors of every level, or a tuple of them for each level.
+        steps: pixels from one anchor to the next, for each level, where that is not its stride 2**n.
+        clip_anchors: no anchor is wider or higher than the image.
         variances: see `ops.boxes.encode`.
     """
 
@@ -45,7 +68,10 @@ class SSD(Task):
         extra_levels=1,
         pyramid_channels=128,
         anchor_scale=3.0,
+        anchor_sizes=None,
         aspect_ratios=(1.0, 2.0, 0.5, 3.0, 1 / 3),
+        steps=None,
+        clip_anchors=False,
         variances=(0.1, 0.1, 0.2, 0.2),
         **kwargs,
     ):
@@ -64,11 +90,14 @@ class SSD(Task):
             features[f"P{number}"] = convolution(below, filters, 3, strides=2, normalize=True, name=f"extra{number}")
 
         grids, logits, deltas = [], [], []
-        for level, feature in features.items():  # feature: [B, h, w, C]
+        for i, (level, feature) in enumerate(features.items()):  # feature: [B, h, w, C]
             stride = 2 ** int(level[1:])
-            size = anchor_scale * stride
-            shapes = anchor_ops.shapes_of_scales((size, 2 * size), aspect_ratios)  # [a, 2]
-            grids.append(anchor_ops.grid(feature.shape[1:3], stride, shapes))  # [h*w*a, 4]
+            sizes = anchor_sizes[i : i + 2] if anchor_sizes else (anchor_scale * stride, 2 * anchor_scale * stride)
+            ratios = aspect_ratios if np.ndim(aspect_ratios[0]) == 0 else aspect_ratios[i]
+            shapes = anchor_ops.shapes_of_scales(sizes, ratios)  # [a, 2]
+            if clip_anchors:
+                shapes = np.minimum(shapes, np.float32(image_size[::-1]))
+            grids.append(anchor_ops.grid(feature.shape[1:3], steps[i] if steps else stride, shapes))  # [h*w*a, 4]
             for values, width, head in ((logits, num_classes + 1, "class"), (deltas, 4, "box")):
                 x = layers.Conv2D(len(shapes) * width, 3, padding="same", name=f"{head}_head{level[1:]}")(feature)
                 values.append(layers.Reshape((-1, width), name=f"{head}_rows{level[1:]}")(x))  # [B, h*w*a, width]
@@ -100,14 +129,7 @@ class SSD(Task):
         """
         anchors = ops.convert_to_tensor(self.anchors)
         boxes, labels = ops.cast(y["boxes"], "float32"), ops.cast(y["labels"], "int32")  # [B, M, 4], [B, M]
-        ignore = ops.cast(y["ignore"], "bool")
-        overlap = box_ops.iou(anchors[None], boxes)  # [B, A, M]
-        real = ops.logical_and(labels >= 0, ops.logical_not(ignore))
-        index, positive, negative = match(overlap, real)
-        # An anchor that lies half inside a crowd may well hold an object: it is not background.
-        inside = box_ops.intersection(anchors[None], boxes) / box_ops.area(anchors)[None, :, None]  # [B, A, M]
-        crowded = ops.any(ops.logical_and(inside > 0.5, ignore[:, None, :]), axis=2)
-        negative = ops.logical_and(negative, ops.logical_not(crowded))
+        index, positive, negative = assign(anchors, y)
         matched = ops.take_along_axis(boxes, index[..., None], axis=1)  # [B, A, 4]
         matched = ops.where(positive[..., None], matched, anchors[None])  # keeps the logarithms of padding finite
         labels = ops.where(positive, ops.take_along_axis(labels, index, axis=1), self.num_classes)

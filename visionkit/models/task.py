@@ -73,8 +73,8 @@ def _recording(init):
         arguments = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
         arguments |= bound.arguments.get("kwargs", {})
         init(self, *args, **kwargs)
-        if "_arguments" not in vars(self):  # the outermost class's arguments are the ones that rebuild the model
-            arguments["name"] = self.name
-            object.__setattr__(self, "_arguments", arguments)  # past Keras' tracking: these are not layers of ours
+        # A base class has recorded before: what the outer one passed on or left at its default is there already.
+        arguments = vars(self).get("_arguments", {}) | arguments | {"name": self.name}
+        object.__setattr__(self, "_arguments", arguments)  # past Keras' tracking: these are not layers of ours
 
     return wrapper

@@ -30,3 +30,8 @@ def hardest(loss, candidates, count):
     order = ops.argsort(-ranked, axis=1)  # [B, A]: indices from the hardest on
     rank = ops.argsort(order, axis=1)  # [B, A]: the place of each anchor in that order
     return ops.logical_and(candidates, ops.cast(rank, "int32") < count[:, None])
+
+
+def binary_cross_entropy(logits, targets):
+    """Cross-entropy in nats of logits with probabilities 0..1 of the same shape: `[...]` -> `[...]`."""
+    return ops.softplus(logits) - logits * targets

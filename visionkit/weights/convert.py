@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
+from visionkit.weights.cards import coco_classes
+
 RULES = {
     "alexnet": (),  # numbered: see `our_names`
     "vgg": (),
@@ -41,6 +43,15 @@ RULES = {
         (r"^(transition\d)\.", r"\1_"),
         (r"^classifier\.", "logits."),
     ),
+    "ssd300_vgg16": (
+        (r"^backbone\.features\.(\d+)\.", lambda m: f"conv{_VGG16[m[1]]}."),
+        (r"^backbone\.scale_weight$", "conv4_3_norm.scale"),
+        (r"^backbone\.extra\.0\.([135])\.", lambda m: f"conv5_{int(m[1]) // 2 + 1}."),
+        (r"^backbone\.extra\.0\.7\.([13])\.", lambda m: f"fc{int(m[1]) // 2 + 6}."),
+        (r"^backbone\.extra\.(\d)\.([02])\.", lambda m: f"conv{int(m[1]) + 7}_{int(m[2]) // 2 + 1}."),
+        (r"^head\.classification_head\.module_list\.(\d)\.", lambda m: f"class_head{int(m[1]) + 3}."),
+        (r"^head\.regression_head\.module_list\.(\d)\.", lambda m: f"box_head{int(m[1]) + 3}."),
+    ),
     "efficientnet_lite": (
         (r"^_conv_stem\.", "stem_conv."),
         (r"^_bn0\.", "stem_bn."),
@@ -54,6 +65,32 @@ RULES = {
         (r"^_fc\.", "logits."),
     ),
 }
+_RCNN = (  # torchvision's checkpoints and its present modules differ in ".0"
+    (r"^backbone\.body\.", ""),
+    *RULES["resnet"],
+    (r"^backbone\.fpn\.inner_blocks\.(\d)\.(0\.)?", lambda m: f"lateral{int(m[1]) + 2}."),
+    (r"^backbone\.fpn\.layer_blocks\.(\d)\.(0\.)?", lambda m: f"pyramid{int(m[1]) + 2}."),
+    (r"^rpn\.head\.conv\.(0\.0\.)?", "rpn_conv."),
+    (r"^rpn\.head\.cls_logits\.", "rpn_logits."),
+    (r"^rpn\.head\.bbox_pred\.", "rpn_deltas."),
+    (r"^roi_heads\.box_head\.(fc[67])\.", r"\1."),
+    (r"^roi_heads\.box_predictor\.cls_score\.", "box_logits."),
+    (r"^roi_heads\.box_predictor\.bbox_pred\.", "box_deltas."),
+    (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", r"mask_conv\1."),
+    (r"^roi_heads\.mask_head\.(\d)\.0\.", lambda m: f"mask_conv{int(m[1]) + 1}."),
+    (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
+    (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
+)
+RULES |= {"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN}
+_VGG16 = dict(
+    zip(
+        ("0", "2", "5", "7", "10", "12", "14", "17", "19", "21"),
+        ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"),
+        strict=True,
+    )
+)
+# Layers of detectors with a row, or four, for each class; True where background has one too.
+_CLASS_ROWS = {"class_head": (1, True), "box_logits": (1, True), "box_deltas": (4, False), "mask_logits": (1, False)}
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -95,12 +132,13 @@ def assign(model: keras.Model, tensors: dict[str, np.ndarray], architecture: str
         if layer_name not in layers:
             skipped.append(name)
             continue
+        array = classes_last(array, layer_name, layers[layer_name], model)
         parameter, array = fit(array, parameter, layers[layer_name])
         ours = f"{layer_name}.{parameter}"
         if ours in weights and weights[ours].shape == array.shape:
             weights[ours].assign(array)
             loaded.append(ours)
-        elif ours in weights and layer_name.startswith("logits"):
+        elif ours in weights and layer_name.startswith(("logits", *_CLASS_ROWS)):
             new.append(ours)
         else:
             skipped.append(f"{name} {list(array.shape)}")
@@ -184,6 +222,29 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
         if array.shape[1] == height * width * channels:
             array = array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
     return "kernel", array.T
+
+
+def classes_last(array: np.ndarray, name: str, layer: keras.layers.Layer, model: keras.Model) -> np.ndarray:
+    """The rows of a torchvision detector's class layer in our order: class ids 0..K-1, then background.
+
+    There background comes first, and COCO's 91 numbers include ten that no object has. Other layers stay as they are,
+    and so does a layer for other classes than the model's.
+    """
+    kind = next((kind for kind in _CLASS_ROWS if name.startswith(kind)), None)
+    if kind is None:
+        return array
+    values, background = _CLASS_ROWS[kind]
+    classes = model.num_classes
+    anchors = layer.bias.shape[0] // (values * (classes + background))  # a cell; 1 in a second stage
+    theirs = array.shape[0] // (values * anchors)  # with background, also in a mask layer
+    if theirs == 91 and classes == 80:  # a row for each number in COCO's files
+        ids = [int(number) for number, _ in coco_classes()]
+    elif theirs == classes + 1:
+        ids = list(range(1, theirs))
+    else:
+        return array
+    rows = array.reshape(anchors, theirs, values, *array.shape[1:])
+    return rows[:, ids + [0] * background].reshape(-1, *array.shape[1:])
 
 
 def few(names) -> str:

@@ -1,0 +1,246 @@
+"""Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (arXiv 1612.03144) or on one level."""
+
+import keras
+from keras import layers, ops
+
+from visionkit.layers.decode import DecodeRegions
+from visionkit.layers.fpn import feature_pyramid
+from visionkit.layers.proposals import RPN_VARIANCES, Proposals
+from visionkit.layers.roi_align import PerRegion, RoIAlign
+from visionkit.models.task import Task
+from visionkit.ops import anchors as anchor_ops
+from visionkit.ops import boxes as box_ops
+from visionkit.ops.losses import binary_cross_entropy, smooth_l1, softmax_cross_entropy
+from visionkit.ops.matching import assign, real
+from visionkit.ops.sampling import sample
+
+BETA = 1 / 9  # of the smooth L1, Detectron's and torchvision's; the paper has 1
+RPN_RULE = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}  # section 3.1.2
+ROI_RULE = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
+RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # greatest share of a sample
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+
+
+class FasterRCNN(Task):
+    """A two-stage detector: a region proposal network (RPN), and a head that classifies and refines its proposals.
+
+    The functional graph ends with the first stage: the features that the second stage pools from ("P2": `[B, H/4,
+    W/4, C]`, ...), "objectness" logits float32 `[B, A]` and "deltas" float32 `[B, A, 4]`. The second stage sees other
+    proposals in training than in use, so `compute_loss` and `serving` call it, each with static shapes.
+
+    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}.
+
+    Args:
+        backbone: a model images -> {"Cn": features}.
+        num_classes, class_names, resize: see `Task`.
+        image_size: (height, width) of the network's input. The papers resize the shorter side to 800 and the longer to
+            at most 1333 (600 and 1000 in the first), so (800, 1088) suits photographs of 4:3.
+        levels: the backbone's levels that are pooled from; with one, ("C4",), it is the paper's first form.
+        pyramid_channels: of the feature pyramid, which also gives the RPN one level more; 0 does without.
+        anchor_scales: sides of the square anchors of a level, in its strides: 8 gives 32 pixels at P2 to 512 at P6,
+            (8, 16, 32) the paper's 128, 256 and 512 at C4.
+        aspect_ratios: width / height of the anchors.
+        head_units: width of the head's two dense layers.
+        head_dropout: probability, behind each of them; VGG16 has 4096 units and 0.5.
+        rpn_samples, roi_samples: anchors and proposals that an image's loss is averaged over.
+        train_proposals: proposals a level before and an image after suppression, in training.
+        seed: of the sampling.
+    """
+
+    def __init__(
+        self,
+        backbone,
+        num_classes,
+        class_names=(),
+        image_size=(800, 1088),
+        resize="letterbox",
+        levels=("C2", "C3", "C4", "C5"),
+        pyramid_channels=256,
+        anchor_scales=(8.0,),
+        aspect_ratios=(2.0, 1.0, 0.5),
+        head_units=1024,
+        head_dropout=0.0,
+        rpn_samples=256,
+        roi_samples=512,
+        train_proposals=2000,
+        seed=0,
+        **kwargs,
+    ):
+        images = keras.Input((*image_size, 3), name="images")
+        outputs = backbone(images)
+        missing = set(levels) - set(outputs)
+        if missing:
+            raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
+        features = {level: outputs[level] for level in sorted(levels)}
+        scanned = features
+        if pyramid_channels:
+            features = feature_pyramid(features, pyramid_channels)
+            top = max(features)
+            coarser = f"P{int(top[1:]) + 1}"
+            scanned = features | {coarser: layers.MaxPooling2D(1, 2, name="subsample")(features[top])}
+        objectness, deltas = _proposal_head(scanned, len(anchor_scales) * len(aspect_ratios))
+        super().__init__(
+            images,
+            {**features, "objectness": objectness, "deltas": deltas},
+            image_size=image_size,
+            num_classes=num_classes,
+            class_names=class_names,
+            resize=resize,
+            **kwargs,
+        )
+        self.backbone = backbone
+        self.pooled = tuple(features)
+        self.rpn_anchors = []  # one [h * w * a, 4] a level
+        for level, feature in scanned.items():
+            shapes = anchor_ops.shapes_of_ratios(
+                [scale * 2 ** int(level[1:]) for scale in anchor_scales], aspect_ratios
+            )
+            cells = feature.shape[1:3]
+            # Where a size does not divide by the stride, torchvision spaces the anchors by this quotient.
+            spacing = tuple(pixels // n for pixels, n in zip(self.image_size, cells, strict=True))
+            self.rpn_anchors.append(anchor_ops.grid(cells, spacing, shapes, offset=0.0))
+        channels = features[self.pooled[0]].shape[-1]
+        self.box_head = PerRegion(_box_head(channels, num_classes, head_units, head_dropout), name="box_regions")
+        self.propose = Proposals(self.rpn_anchors, self.image_size, train_proposals, train_proposals)
+        self.pool = RoIAlign(7, name="box_pool")
+        self.rpn_samples, self.roi_samples = rpn_samples, roi_samples
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.rpn_class_loss = keras.metrics.Mean(name="rpn_class_loss")
+        self.rpn_box_loss = keras.metrics.Mean(name="rpn_box_loss")
+        self.class_loss = keras.metrics.Mean(name="class_loss")
+        self.box_loss = keras.metrics.Mean(name="box_loss")
+
+    @property
+    def layers(self):
+        """Those of the graph, and the second stage's models."""
+        return super().layers + [part.head for part in vars(self).values() if isinstance(part, PerRegion)]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """The four losses of both stages, summed; each is divided by the number of samples of its stage."""
+        losses = self.rpn_losses(y, y_pred)
+        losses |= self.roi_losses(self.sample_rois(y, y_pred), y, y_pred, training)
+        for name, loss in losses.items():
+            getattr(self, name).update_state(loss)
+        return sum(losses.values()) + sum(self.losses)
+
+    def rpn_losses(self, y, y_pred):
+        """The first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
+        anchors = ops.concatenate([ops.convert_to_tensor(level) for level in self.rpn_anchors])  # [A, 4]
+        matched, positive, negative = assign(anchors, y, **RPN_RULE)
+        index, positive, drawn = self._sample(positive, negative, self.rpn_samples, RPN_POSITIVE)  # [B, S]
+        positive, drawn = ops.cast(positive, "float32"), ops.cast(drawn, "float32")
+        logits = ops.take_along_axis(y_pred["objectness"], index, axis=1)  # [B, S]
+        deltas = ops.take_along_axis(y_pred["deltas"], index[..., None], axis=1)  # [B, S, 4]
+        anchors = ops.take(anchors, index, axis=0)  # [B, S, 4]
+        matched = ops.take_along_axis(matched, index, axis=1)
+        targets = _targets(y["boxes"], matched, positive, anchors, RPN_VARIANCES)
+        count = ops.maximum(ops.sum(drawn), 1.0)
+        return {
+            "rpn_class_loss": ops.sum(binary_cross_entropy(logits, positive) * drawn) / count,
+            "rpn_box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * positive[..., None]) / count,
+        }
+
+    def sample_rois(self, y, y_pred):
+        """The regions that the second stage learns from: proposals, and the ground truth itself.
+
+        Returns:
+            dict of boxes float32 `[B, S, 4]`, matched int32 `[B, S]` (the object's row in `y`), labels int32 `[B, S]`
+            with `num_classes` for background, positive and drawn float32 `[B, S]` of 0 and 1, the positive ones first.
+        """
+        objects, targets = ops.cast(y["boxes"], "float32"), real(y)
+        proposals, scores = self.propose(y_pred["objectness"], y_pred["deltas"])
+        boxes = ops.concatenate([proposals, ops.where(targets[..., None], objects, 0.0)], axis=1)  # [B, P + M, 4]
+        valid = ops.concatenate([scores > 0, targets], axis=1)
+        matched, positive, negative = assign(boxes, y, **ROI_RULE)
+        positive, negative = ops.logical_and(positive, valid), ops.logical_and(negative, valid)
+        index, positive, drawn = self._sample(positive, negative, self.roi_samples, ROI_POSITIVE)  # [B, S]
+        matched = ops.take_along_axis(matched, index, axis=1)
+        labels = ops.take_along_axis(ops.cast(y["labels"], "int32"), matched, axis=1)
+        return {
+            "boxes": ops.stop_gradient(ops.take_along_axis(boxes, index[..., None], axis=1)),
+            "matched": matched,
+            "labels": ops.where(positive, labels, self.num_classes),
+            "positive": ops.cast(positive, "float32"),
+            "drawn": ops.cast(drawn, "float32"),
+        }
+
+    def roi_losses(self, rois, y, y_pred, training):
+        """The second stage (Fast R-CNN, arXiv 1504.08083, eq. 1): {"class_loss", "box_loss"}, float32 scalars."""
+        output = self.box_head(self.pool(self.features(y_pred), rois["boxes"]), training=training)
+        row = ops.minimum(rois["labels"], self.num_classes - 1)[..., None, None]
+        deltas = ops.take_along_axis(output["deltas"], row, axis=2)[:, :, 0]  # [B, S, 4]
+        targets = _targets(y["boxes"], rois["matched"], rois["positive"], rois["boxes"], VARIANCES)
+        drawn = ops.maximum(ops.sum(rois["drawn"]), 1.0)
+        return {
+            "class_loss": ops.sum(softmax_cross_entropy(output["logits"], rois["labels"]) * rois["drawn"]) / drawn,
+            "box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * rois["positive"][..., None]) / drawn,
+        }
+
+    def features(self, y_pred):
+        """The levels that the second stage pools from, out of the graph's output."""
+        return {level: y_pred[level] for level in self.pooled}
+
+    def detections(self, raw, score_threshold=0.05, iou_threshold=0.5, proposals=1000, top_k=1000, keep=100):
+        """Both stages on the graph's output `raw`: a dict of boxes, scores and labels, see `serving`."""
+        propose = Proposals(self.rpn_anchors, self.image_size, proposals, proposals, name="proposals")
+        regions, _ = propose(raw["objectness"], raw["deltas"])  # [B, P, 4]
+        output = self.box_head(self.pool(self.features(raw), regions))
+        decode = DecodeRegions(
+            self.image_size, VARIANCES, score_threshold, iou_threshold, top_k, keep, name="decode_regions"
+        )
+        return decode(output["logits"], output["deltas"], regions)
+
+    def serving(self, **options) -> keras.Model:
+        """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
+
+        Args:
+            options: `score_threshold` 0.05, `iou_threshold` 0.5 of the suppression within a class, `proposals` 1000
+                (before suppression a level, and after it an image), `top_k` 1000 (see `joint_nms`), `keep` 100.
+        """
+        return keras.Model(self.input, self.detections(self(self.input), **options), name=f"{self.name}_serving")
+
+    def _sample(self, positive, negative, count, positive_fraction):
+        noise = keras.random.uniform(ops.shape(positive), seed=self.seed_generator)
+        return sample(positive, negative, noise, count, positive_fraction)
+
+
+def _proposal_head(features, anchors):
+    """Section 3.1: a 3x3 and two sibling 1x1 convolutions, the same on every level."""
+    channels = next(iter(features.values())).shape[-1]
+    normal = keras.initializers.RandomNormal(stddev=0.01)
+    conv = layers.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer=normal, name="rpn_conv")
+    heads = {
+        "objectness": layers.Conv2D(anchors, 1, kernel_initializer=normal, name="rpn_logits"),
+        "deltas": layers.Conv2D(4 * anchors, 1, kernel_initializer=normal, name="rpn_deltas"),
+    }
+    rows = {"objectness": [], "deltas": []}
+    for level, feature in features.items():
+        shared = conv(feature)  # [B, h, w, C]
+        for name, shape in (("objectness", (-1,)), ("deltas", (-1, 4))):
+            rows[name].append(layers.Reshape(shape, name=f"{name}_{level}")(heads[name](shared)))  # [B, h*w*a, ...]
+    return tuple(layers.Concatenate(axis=1, dtype="float32", name=name)(values) for name, values in rows.items())
+
+
+def _box_head(channels, num_classes, units, dropout):
+    """Fast R-CNN's head: pooled features `[N, 7, 7, C]` -> logits `[N, K + 1]`, background last, deltas `[N, K, 4]`."""
+    inputs = keras.Input((7, 7, channels), name="pooled")
+    x = layers.Flatten(name="flatten")(inputs)
+    for name in ("fc6", "fc7"):
+        x = layers.Dense(units, activation="relu", name=name)(x)  # [N, units]
+        if dropout:
+            x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+    logits, deltas = (keras.initializers.RandomNormal(stddev=deviation) for deviation in (0.01, 0.001))
+    deltas = layers.Dense(num_classes * 4, kernel_initializer=deltas, dtype="float32", name="box_deltas")(x)
+    outputs = {
+        "logits": layers.Dense(num_classes + 1, kernel_initializer=logits, dtype="float32", name="box_logits")(x),
+        "deltas": layers.Reshape((num_classes, 4), dtype="float32", name="box_rows")(deltas),
+    }
+    return keras.Model(inputs, outputs, name="box_head")
+
+
+def _targets(boxes, matched, positive, anchors, variances):
+    """Deltas `[B, S, 4]` from `anchors` to the `matched` rows of `boxes`; zero and finite where not positive."""
+    boxes = ops.take_along_axis(ops.cast(boxes, "float32"), matched[..., None], axis=1)  # [B, S, 4]
+    unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
+    taught = positive[..., None] > 0
+    return box_ops.encode(ops.where(taught, boxes, unit), ops.where(taught, anchors, unit), variances)

@@ -1,0 +1,99 @@
+"""RoIAlign: features of a fixed size from boxes of any size (He et al. 2017, arXiv 1703.06870, section 3)."""
+
+import numpy as np
+from keras import ops
+
+from visionkit.ops.boxes import area
+
+CANONICAL_SIZE, CANONICAL_LEVEL = 224, 4  # a box of ImageNet's size pools from P4 (FPN, arXiv 1612.03144, eq. 1)
+
+
+def assign_levels(boxes, lowest, highest):
+    """The pyramid level that each box pools from (FPN, eq. 1): floor(4 + log2(sqrt(area) / 224)), kept in range.
+
+    Args:
+        boxes: `[..., 4]` in pixels of the image.
+        lowest, highest: the levels there are, as powers of two: 2 and 5 for P2 .. P5.
+
+    Returns:
+        int32 `[...]`, `lowest` .. `highest`.
+    """
+    side = ops.sqrt(ops.maximum(area(boxes), 1e-6))
+    # The millionth is torchvision's and detectron2's: a box of exactly 112 pixels must not fall below its level.
+    level = ops.floor(CANONICAL_LEVEL + ops.log2(side / CANONICAL_SIZE) + 1e-6)
+    return ops.cast(ops.clip(level, lowest, highest), "int32")
+
+
+def roi_align(features, boxes, size, sampling_ratio=2, aligned=False, rows=None):
+    """Pools every box to `size` x `size` bins by averaging bilinear samples, from the level that suits its area.
+
+    Bilinear interpolation is separable: of each box the rows and columns that its samples touch are gathered once,
+    and two small matrix products weigh them. It equals torchvision's `roi_align` and `MultiScaleRoIAlign`.
+
+    Args:
+        features: {"P2": `[N, h, w, C]`, ...} with static h and w, fine levels first and no gap between them; the
+            stride of level n is 2**n. With one level every box pools from it.
+        boxes: `[B, R, 4]` in pixels of the image, of any size, also beyond the image.
+        size: bins a side.
+        sampling_ratio: samples a bin and axis.
+        aligned: half a pixel to the left and up, as detectron2 does; without, as torchvision's detectors do, a side
+            counts at least one cell of the map.
+        rows: int `[B, R]`, the row of the feature maps' first axis that a box pools from; by default image b of N = B.
+
+    Returns:
+        `[B, R, size, size, C]`.
+    """
+    numbers = [int(name[1:]) for name in features]
+    maps = list(features.values())
+    heights, widths = np.array([m.shape[1] for m in maps]), np.array([m.shape[2] for m in maps])
+    starts = np.concatenate([[0], np.cumsum(heights * widths)])
+    channels = maps[0].shape[-1]
+    cells = [ops.reshape(m, (-1, h * w, channels)) for m, h, w in zip(maps, heights, widths, strict=True)]
+    cells = cells[0] if len(cells) == 1 else ops.concatenate(cells, axis=1)  # [N, cells, C]
+    cells = ops.reshape(cells, (-1, channels))  # [N * cells, C]
+
+    count = boxes.shape[1]
+    place = assign_levels(boxes, numbers[0], numbers[-1]) - numbers[0]  # [B, R]
+    height, width, start = (ops.take(x.astype("int32"), place, axis=0) for x in (heights, widths, starts))  # [B, R]
+    scale = ops.take((0.5 ** np.array(numbers)).astype("float32"), place, axis=0)
+    if rows is None:
+        rows = ops.broadcast_to(ops.arange(ops.shape(boxes)[0], dtype="int32")[:, None], ops.shape(boxes)[:2])
+    start = start + ops.cast(rows, "int32") * int(starts[-1])
+
+    scaled = ops.cast(boxes, "float32") * scale[..., None] - (0.5 if aligned else 0.0)
+    x_index, x_weight = _samples(scaled[..., 0], scaled[..., 2], width, size, sampling_ratio, aligned)
+    y_index, y_weight = _samples(scaled[..., 1], scaled[..., 3], height, size, sampling_ratio, aligned)
+    index = start[..., None, None] + y_index[..., :, None] * width[..., None, None] + x_index[..., None, :]
+    k = index.shape[-1]
+    patch = ops.take(cells, ops.reshape(index, (-1, k * k)), axis=0)  # [B*R, K*K, C]
+    x_weight, y_weight = (ops.cast(ops.reshape(w, (-1, size, k)), patch.dtype) for w in (x_weight, y_weight))
+    patch = ops.matmul(y_weight, ops.reshape(patch, (-1, k, k * channels)))  # [B*R, size, K*C]
+    patch = ops.reshape(patch, (-1, size, k, channels))
+    patch = ops.matmul(x_weight[:, None], patch)  # [B*R, size, size, C]
+    return ops.reshape(patch, (-1, count, size, size, channels))
+
+
+def _samples(low, high, length, size, ratio, aligned):
+    """Along one axis: which cells the samples of each box touch, and how much of each cell is in each bin.
+
+    Returns:
+        index int32 `[B, R, K]` with K = 2 * size * ratio, and weight float32 `[B, R, size, K]`.
+    """
+    side = high - low
+    if not aligned:
+        side = ops.maximum(side, 1.0)
+    at = (np.arange(size * ratio, dtype="float32") + 0.5) / ratio  # in bins
+    position = low[..., None] + at * (side / size)[..., None]  # [B, R, size * ratio]
+    last = ops.cast(length, "float32")[..., None]
+    # A sample up to one cell outside of the map takes the value of its edge; beyond that it counts as zero.
+    inside = ops.logical_and(position >= -1.0, position <= last)
+    position = ops.clip(position, 0.0, last - 1.0)
+    floor = ops.floor(position)
+    part = position - floor
+    below = ops.cast(floor, "int32")
+    above = ops.minimum(below + 1, length[..., None] - 1)
+    index = ops.concatenate([below, above], axis=-1)  # [B, R, K]
+    share = ops.where(inside, 1.0 / ratio, 0.0)
+    weight = ops.concatenate([(1.0 - part) * share, part * share], axis=-1)  # [B, R, K]
+    bins = np.tile(np.kron(np.eye(size, dtype="float32"), np.ones((1, ratio), "float32")), (1, 2))  # [size, K]
+    return index, weight[..., None, :] * bins

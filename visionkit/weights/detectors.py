@@ -1,0 +1,49 @@
+"""The detectors whose weights torchvision publishes: built here as published, filled by `load_weights`."""
+
+import functools
+
+from visionkit.backbones.resnet import resnet50
+from visionkit.backbones.ssd_vgg import ssd300_vgg16
+from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.ssd import SSD, SSD300_COCO
+from visionkit.models.task import Task
+from visionkit.types import DataError
+from visionkit.weights.cards import CARDS
+from visionkit.weights.load import load_weights
+
+
+def _ssd300(num_classes, **knobs):
+    return SSD(ssd300_vgg16(), num_classes, **(SSD300_COCO | knobs))
+
+
+def _two_stage(model, num_classes, **knobs):
+    return model(resnet50(), num_classes, **knobs)
+
+
+# Functions of num_classes and any argument of the model.
+DETECTORS = {
+    "ssd300_vgg16": _ssd300,
+    "fasterrcnn_resnet50_fpn": functools.partial(_two_stage, FasterRCNN),
+    "maskrcnn_resnet50_fpn": functools.partial(_two_stage, MaskRCNN),
+}
+
+
+def load_detector(name: str, *, offline: bool = False, verbose: bool = True) -> Task:
+    """A published detector by the name of its card, "ssd300_vgg16_coco", with its weights and its 80 class names.
+
+    Args:
+        name: a card with an architecture in `DETECTORS`.
+        offline, verbose: see `load_weights`.
+
+    Raises:
+        DataError: there is no such detector, or its file cannot be had.
+    """
+    card = CARDS.get(name)
+    if card is None or card.architecture not in DETECTORS:
+        names = [card.name for card in CARDS.values() if card.architecture in DETECTORS]
+        raise DataError(f"there is no published detector {name!r}; there are {', '.join(names)}")
+    names = card.class_names
+    model = DETECTORS[card.architecture](len(names), class_names=names, image_size=card.image_size)
+    load_weights(model, name, offline=offline, verbose=verbose)
+    return model
