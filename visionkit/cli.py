@@ -260,7 +260,7 @@ def main(tokens: list[str] | None = None) -> int:
 
 def _report(report, out) -> int:
     for failure in report.failed:
-        print(f"not read: {failure.file}: {failure.error}", file=sys.stderr)
+        print(f"not read: {failure.error}", file=sys.stderr)
     print(f"{report.done} images done, {len(report.failed)} not read, {report.found} rows of results: {out}")
     return PARTLY_DONE if report.failed else 0
 
