@@ -2,11 +2,10 @@
 
 It is network.py of M. Nielsen, "Neural Networks and Deep Learning" (2015), chapter 1; weights and biases start as
 N(0, 1). Every mini-batch of 10 is a step of its own, but one call of a compiled function makes 1,000 of them: a step
-takes some 70 microseconds, and starting one from Python would cost a thousand.
+takes some 55 microseconds, and starting one from Python would cost a thousand.
 
 Run:      visionkit train configs/mnist_notes.py --data-dir PATH
-Reached:  top-1 95.23 % (seed 0); 0.46 and 0.51 s an epoch in two runs on 2 CPU cores that also did other work, beside
-          8.89 s in the notes
+Reached:  top-1 95.23 % (seed 0), 11 s on 2 CPU cores; 0.33 s an epoch (0.46 and 0.51 beside other work), in the notes 8.89 s
 """
 
 import statistics
