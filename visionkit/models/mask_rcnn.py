@@ -72,7 +72,7 @@ class MaskRCNN(FasterRCNN):
         Returns:
             float32 `[B, R, 28, 28]`, 0..1.
         """
-        objects, (h, w) = masks.shape[1], self.image_size
+        objects, (h, w) = ops.shape(masks)[1], self.image_size
         rows = ops.arange(ops.shape(boxes)[0], dtype="int32")[:, None] * objects + matched  # [B, R]
         maps = ops.reshape(ops.cast(masks, "float32"), (-1, h, w, 1))  # [B * M, H, W, 1]
         return ops.stop_gradient(roi_align({"C0": maps}, boxes, MASK_SIZE, aligned=True, rows=rows)[..., 0])

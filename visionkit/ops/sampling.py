@@ -12,7 +12,7 @@ def sample(positive, negative, noise, count, positive_fraction):
     Args:
         positive, negative: bool `[B, A]`, never both.
         noise: uniform random numbers 0..1, float32 `[B, A]`: those of greatest noise are drawn.
-        count: candidates drawn a row; cut to A.
+        count: places a row, filled as far as there are candidates.
         positive_fraction: 0..1.
 
     Returns:
@@ -20,11 +20,13 @@ def sample(positive, negative, noise, count, positive_fraction):
         positive: bool `[B, count]`.
         drawn: bool `[B, count]`, False for places that are left over.
     """
-    count = min(count, positive.shape[1])
+    # Places that nobody can take make `count` of them possible whatever A is, which is unknown where batches differ.
+    last = ops.shape(positive)[1] - 1
+    positive, negative, noise = (ops.pad(x, [[0, 0], [0, count]]) for x in (positive, negative, noise))
     most = max(1, int(count * positive_fraction))
     ranked = ops.where(positive, noise, -1.0)
     least = ops.top_k(ranked, most)[0][:, -1:]  # [B, 1]: the noise of the last positive that finds a place
     chosen = ops.logical_and(positive, noise >= least)
     key = ops.where(chosen, noise + 2.0, ops.where(negative, noise, -1.0))
     key, index = ops.top_k(key, count)  # [B, count]
-    return ops.cast(index, "int32"), key >= 2.0, key >= 0.0
+    return ops.minimum(ops.cast(index, "int32"), last), key >= 2.0, key >= 0.0

