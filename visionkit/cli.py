@@ -229,7 +229,7 @@ def convert_weights(file: Path, /, *, arch: str, out: Path):
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
-    from visionkit.train.run import save_model
+    from visionkit.train.save import save_model
     from visionkit.weights.classifiers import classifier_of_file
 
     save_model(classifier_of_file(file, arch), out)

@@ -66,11 +66,14 @@ def save(model, folder: Path | str) -> None:
         found = dict(serving(fitted, training=False))
         factor = tf.cast(original, tf.float32) / tf.cast(new, tf.float32)  # [B, 2], y and x
         factor, limit = (tf.tile(yx[:, ::-1], [1, 2])[:, None] for yx in (factor, tf.cast(original, tf.float32)))
-        real = found["labels"] != PADDING
         boxes = tf.clip_by_value(found["boxes"] * factor, 0.0, limit)  # [B, M, 4]; the factor is [B, 1, 4]
-        named = tf.gather(names, tf.where(real, found["labels"] + 1, 0))
-        boxes = tf.where(real[..., None], boxes, 0.0)
-        return found | {"boxes": boxes, "class_names": named, "image_size": original}
+        # What lay beside the image, in the letterbox's filling, has no area left: it becomes padding, at the end.
+        real = (found["labels"] != PADDING) & tf.reduce_all(boxes[..., :2] < boxes[..., 2:], axis=-1)
+        found |= {"boxes": tf.where(real[..., None], boxes, 0.0), "scores": tf.where(real, found["scores"], 0.0)}
+        found["labels"] = tf.where(real, found["labels"], PADDING)
+        order = tf.argsort(found["scores"], direction="DESCENDING", stable=True)  # [B, M]
+        found = {name: tf.gather(values, order, batch_dims=1) for name, values in found.items()}
+        return found | {"class_names": tf.gather(names, found["labels"] + 1), "image_size": original}
 
     def read(data):
         image = decode_graph.decode_image(data)

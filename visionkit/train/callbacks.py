@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from visionkit.train.save import save_model
 from visionkit.types import DataError
 
 
@@ -93,12 +94,12 @@ class History(keras.callbacks.Callback):
 
 
 class Score(keras.callbacks.Callback):
-    """Scores the validation set every few epochs through the serving path and keeps the weights of the best epoch.
+    """Scores the validation set every few epochs through the serving path and saves the model of the best epoch.
 
     Args:
         score: `() -> {name: number}`.
         monitor: the name that decides; higher is better.
-        file: where the best weights go.
+        file: where the best model goes.
     """
 
     def __init__(self, score, every: int, epochs: int, monitor: str, file: Path):
@@ -113,9 +114,7 @@ class Score(keras.callbacks.Callback):
         logs[f"val_{self.monitor}"] = scores[self.monitor]
         if self.best is None or scores[self.monitor] > self.best[self.monitor]:
             self.best = scores | {"epoch": epoch + 1}
-            partial = self.file.with_name("partial.weights.h5")
-            self.model.save_weights(partial)
-            partial.replace(self.file)
+            save_model(self.model, self.file)
 
 
 def _duration(seconds: float) -> str:

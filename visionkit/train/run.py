@@ -16,6 +16,7 @@ from visionkit.predict.predictor import Predictor
 from visionkit.train.callbacks import History, Progress, Score
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.recipe import Recipe
+from visionkit.train.save import save_model
 from visionkit.types import DataError, Sample
 
 
@@ -63,7 +64,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
         )
 
     _picture_of_first_batch(feed(0), plan, out / "first_batch.jpg")
-    best_file = out / "checkpoints" / "best.weights.h5"
+    best_file = out / "checkpoints" / "best.keras"
     callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
     score = None
     if plan.val is not None:
@@ -78,11 +79,12 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
         plan.model.fit(feed(done), **fitting, callbacks=callbacks, shuffle=False, verbose=0)
         done += phase.epochs
 
-    scores = {"epoch": plan.epochs}
-    if score is not None:
-        plan.model.load_weights(best_file)
+    if score is None:
+        scores = {"epoch": plan.epochs}
+        save_model(plan.model, out / "model.keras")
+    else:
         scores = score.best
-    save_model(plan.model, out / "model.keras")
+        best_file.rename(out / "model.keras")
     results = numbers(scores) | {
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
@@ -93,15 +95,6 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
     }
     write_json(out / "results.json", results)
     return results
-
-
-def save_model(model, file: Path):
-    """Writes the model without its optimizer, complete or not at all."""
-    bare = type(model).from_config(model.get_config())
-    bare.set_weights(model.get_weights())
-    partial = file.with_name("partial.keras")
-    bare.save(partial)
-    partial.replace(file)
 
 
 def _picture_of_first_batch(feed, plan: Recipe, file: Path):
