@@ -66,7 +66,7 @@ def test_finetune_says_what_it_found_and_evaluate_scores_it(folder, done):
 
 def test_detect_leaves_pictures_and_both_tables(folder, done):
     found = json.loads((folder / "found" / "detections.json").read_text())
-    rows = list(csv.DictReader((folder / "found" / "detections.csv").open()))
+    rows = list(csv.DictReader((folder / "found" / "detections.csv").read_text().splitlines()))
     assert len(rows) == len(found)
     assert all({"file_name", "category", "bbox", "score"} <= set(record) for record in found)
     for name in ("0.jpg", "1.jpg", "2.jpg"):

@@ -58,7 +58,9 @@ def _class_ids(predictor, dataset):
     known = predictor.synonyms | {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
     unknown = [name for name in dataset.class_names if name not in known]
     if unknown:
-        few, some = (", ".join(names[:5]) + (", ..." if len(names) > 5 else "") for names in (unknown, list(known)))
+        few, some = (
+            ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") for names in (unknown, predictor.class_names)
+        )
         raise DataError(f"the data has classes that the model lacks: {few}; it knows {some}")
     return [known[name] for name in dataset.class_names]
 
