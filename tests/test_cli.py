@@ -48,6 +48,7 @@ def test_every_verb_is_a_tool(verb):
         (["detect", "model", "images"], "--out"),
         (["evaluate", "nowhere", "nothing"], "nowhere: expected a run folder"),
         (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file or"),
+        (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
         (["finetune", "."], ".: no data set recognised; looked for Annotations/*.xml"),
     ],

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import skimage
 
 from visionkit.cli import main
 from visionkit.export import keras_file
+from visionkit.images import read_image
 from visionkit.open_model import open_predictor
 from visionkit.types import DataError
 
@@ -26,11 +28,13 @@ def test_the_list_names_what_classify_takes(capsys):
     assert any(row.startswith("resnet50_imagenet ") for row in rows)
 
 
-def test_path_tells_where_a_file_is_and_pull_agrees(capsys):
+def test_path_tells_where_a_file_is_and_pull_agrees(capsys, monkeypatch):
     assert main(["weights", "path", NAME]) == 0
     path = capsys.readouterr().out.strip()
     assert Path(path).is_file()
+    monkeypatch.setenv("VISIONKIT_OFFLINE", "0")  # which --offline sets; put back behind the test
     assert main(["weights", "pull", NAME, "--offline"]) == 0
+    assert os.environ["VISIONKIT_OFFLINE"] == "1"
     assert capsys.readouterr().out.strip() == path
 
 
@@ -62,7 +66,9 @@ def test_evaluate_takes_folders_named_by_wordnet_id(tmp_path):
     for wordnet_id in ("n02123159", "n01440764"):  # tiger cat, which is right, and tench, which is wrong
         (tmp_path / "data" / wordnet_id).mkdir(parents=True)
         shutil.copy(CAT, tmp_path / "data" / wordnet_id)
-    assert main(["evaluate", NAME, str(tmp_path / "data"), "--json", str(tmp_path / "scores.json")]) == 0
+    written = ["--json", str(tmp_path / "scores.json"), "--confusion", str(tmp_path / "confusion.png")]
+    assert main(["evaluate", NAME, str(tmp_path / "data"), *written]) == 0
+    assert read_image(tmp_path / "confusion.png").std() > 1  # not an empty sheet
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert (scores["top1"], scores["top5"], scores["images"]) == (0.5, 0.5, 2)
 

@@ -1,6 +1,7 @@
 """`visionkit VERB ...`: one function a verb. Heavy imports stand inside the verbs, so that --help answers at once."""
 
 import inspect
+import os
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,8 @@ from visionkit.types import DataError
 
 app = cyclopts.App(
     name="visionkit",
-    help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback.",
+    help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback; "
+    "with --offline, the network is never touched.",
     version=__version__,
     result_action="return_value",
 )
@@ -32,6 +34,10 @@ def finetune(
     image_size: int | None = None,
     batch_size: int | None = None,
     lr: float = 1e-3,
+    class_weights: bool | None = None,
+    label_smoothing: float | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
     seed: int = 0,
     out: Path | None = None,
 ):
@@ -45,6 +51,10 @@ def finetune(
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
         batch_size: images a step; by default 16 (classify: 32).
         lr: peak learning rate.
+        class_weights: (classify) weigh a class by the inverse of how often it occurs.
+        label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
+        mixup: (classify) alpha of mixup, such as 0.2; by default none.
+        cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
     """
@@ -56,13 +66,18 @@ def finetune(
     from visionkit.train import finetune as recipes
 
     knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
-    knobs |= {"batch_size": batch_size, "lr": lr, "seed": seed}
+    knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
+    knobs |= {"mixup": mixup, "cutmix": cutmix, "seed": seed}
+    knobs = {name: value for name, value in knobs.items() if value is not None}
     if task == "segment":
         raise DataError(
             f"{data}: holds class maps for segmentation, which finetune does not learn; --task detect reads "
             "masks as instances"
         )
-    return _run(getattr(recipes, task), {k: v for k, v in knobs.items() if v is not None}, out or _new_run("finetune"))
+    recipe = getattr(recipes, task)
+    if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
+        raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
+    return _run(recipe, knobs, out or _new_run("finetune"))
 
 
 @app.command(help_flags=[])
@@ -102,7 +117,15 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
 
 
 @app.command
-def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path | None = None):
+def evaluate(
+    model: Path,
+    data: Path,
+    /,
+    *,
+    split: str | None = None,
+    json: Path | None = None,
+    confusion: Path | None = None,
+):
     """Score a model on labelled data.
 
     Args:
@@ -110,6 +133,7 @@ def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path
         data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
         split: the part to score, such as test or train+val; by default all of it.
         json: also write the numbers to this file, as one flat object.
+        confusion: (classify) also draw the confusion matrix into this .png.
     """
     from visionkit.open_model import open_predictor
 
@@ -123,6 +147,12 @@ def evaluate(model: Path, data: Path, /, *, split: str | None = None, json: Path
     _print_scores(scores)
     if json:
         write_json(json, numbers(scores))
+    if confusion:
+        if "confusion" not in scores:
+            raise DataError(f"--confusion is for classifiers; this model is for the task {predictor.task}")
+        from visionkit.metrics.classification import confusion_picture
+
+        confusion_picture(scores["confusion"], predictor.class_names, confusion)
 
 
 @app.command
@@ -195,16 +225,15 @@ def weights_list():
 
 
 @weights.command
-def pull(name: str, /, *, offline: bool = False):
+def pull(name: str, /):
     """Fetch a file of weights, verify it and print where it is.
 
     Args:
         name: of the list.
-        offline: look on this machine only.
     """
     from visionkit.weights.store import find, get_card
 
-    print(find(get_card(name), offline=offline))
+    print(find(get_card(name)))
 
 
 @weights.command
@@ -214,7 +243,9 @@ def path(name: str, /):
     Args:
         name: of the list.
     """
-    pull(name, offline=True)
+    from visionkit.weights.store import find, get_card
+
+    print(find(get_card(name), offline=True))
 
 
 @app.command(name="convert_weights")
@@ -249,8 +280,12 @@ def main(tokens: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in tokens
+    if "--offline" in tokens:
+        os.environ["VISIONKIT_OFFLINE"] = "1"
     try:
-        return app([t for t in tokens if t != "--debug"], exit_on_error=False, print_error=False) or 0
+        return (
+            app([t for t in tokens if t not in ("--debug", "--offline")], exit_on_error=False, print_error=False) or 0
+        )
     except KeyboardInterrupt:
         print("visionkit: interrupted", file=sys.stderr)
         return 130

