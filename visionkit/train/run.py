@@ -17,7 +17,7 @@ from visionkit.train.callbacks import History, Progress, Score
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.recipe import Recipe
 from visionkit.train.save import save_model
-from visionkit.types import DataError, Sample
+from visionkit.types import DataError, Sample, check_batch
 
 
 def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path | None = None) -> dict:
@@ -63,7 +63,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
             start_step=epoch * steps,
         )
 
-    _picture_of_first_batch(feed(0), plan, out / "first_batch.jpg")
+    _check_and_draw_first_batch(feed(0), plan, out / "first_batch.jpg")
     best_file = out / "checkpoints" / "best.keras"
     callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
     score = None
@@ -97,9 +97,10 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
     return results
 
 
-def _picture_of_first_batch(feed, plan: Recipe, file: Path):
+def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
     images, targets = next(iter(feed))
     if "boxes" in targets:
+        check_batch(images, targets, plan.model.num_classes)
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
     elif targets["label"].ndim == 1:
         sizes = {"image_size": images.shape[1:3]}
