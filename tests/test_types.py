@@ -73,7 +73,7 @@ def test_a_batch_names_the_row():
     images, y = random_batch(batch=3)
     check_batch(images, y, 3)
     y["boxes"][2, 0] = [50, 0, 40, 9]
-    with pytest.raises(DataError, match="sample 'batch row 2'.*x1 < x2"):
+    with pytest.raises(DataError, match=r"sample 'batch row 2'.*x1 < x2"):
         check_batch(images, y, 3)
     images, y = random_batch(batch=3)
     y["labels"][1, 0] = -2
