@@ -7,7 +7,7 @@ from visionkit.layers.decode import DecodeRegions
 from visionkit.layers.fpn import feature_pyramid
 from visionkit.layers.proposals import RPN_VARIANCES, Proposals
 from visionkit.layers.roi_align import PerRegion, RoIAlign
-from visionkit.models.task import Task
+from visionkit.models.task import Task, take_levels
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import binary_cross_entropy, smooth_l1, softmax_cross_entropy
@@ -67,11 +67,7 @@ class FasterRCNN(Task):
         **kwargs,
     ):
         images = keras.Input((*image_size, 3), name="images")
-        outputs = backbone(images)
-        missing = set(levels) - set(outputs)
-        if missing:
-            raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
-        features = {level: outputs[level] for level in sorted(levels)}
+        features = take_levels(backbone, images, levels)
         scanned = features
         if pyramid_channels:
             features = feature_pyramid(features, pyramid_channels)

@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from visionkit.layers.decode import DecodeDetections
 from visionkit.layers.fpn import convolution, feature_pyramid
-from visionkit.models.task import Task
+from visionkit.models.task import Task, take_levels
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import hardest, smooth_l1, softmax_cross_entropy
@@ -76,11 +76,7 @@ class SSD(Task):
         **kwargs,
     ):
         images = keras.Input((*image_size, 3), name="images")
-        outputs = backbone(images)
-        missing = set(levels) - set(outputs)
-        if missing:
-            raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
-        features = {level: outputs[level] for level in sorted(levels)}
+        features = take_levels(backbone, images, levels)
         if pyramid_channels:
             features = feature_pyramid(features, pyramid_channels, normalize=True)
         top = int(max(features)[1:])

@@ -63,6 +63,19 @@ class Task(keras.Model):
         return cls(**{k: keras.saving.deserialize_keras_object(v, custom_objects) for k, v in config.items()})
 
 
+def take_levels(backbone, images, levels):
+    """The features of `images` at some of the backbone's levels: {"C3": `[B, H/8, W/8, ...]`, ...}, fine levels first.
+
+    Raises:
+        ValueError: the backbone has no such level; names it and those there are.
+    """
+    outputs = backbone(images)
+    missing = set(levels) - set(outputs)
+    if missing:
+        raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
+    return {level: outputs[level] for level in sorted(levels)}
+
+
 def _recording(init):
     signature = inspect.signature(init)
 
