@@ -324,17 +324,8 @@ def _new_run(name: str) -> Path:
 
 def _print_scores(scores: dict):
     wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += (
-        "top1",
-        "top5",
-        "mIoU",
-        "last_mIoU",
-        "pixel_accuracy",
-        "mean_accuracy",
-        "boundary_f1",
-        "images",
-        "seconds",
-    )
+    wanted += ("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1")
+    wanted += ("images", "seconds")
     print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
     for name, row in scores.get("per_class", {}).items():
         print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))

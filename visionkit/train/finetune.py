@@ -27,8 +27,8 @@ from visionkit.weights.load import load_weights
 
 # Of fine-tuning when --epochs is not given: what small data sets need to stop improving.
 DETECT_IMAGES, SEGMENT_IMAGES, CLASSIFY_STEPS = 9600, 9600, 200
-# A two-stage detector of images of some 400 pixels, half the papers': from the stride of 8 on, with anchors of 32 to 256
-# pixels, and a share of the samples that they draw from 2,000 proposals.
+# A two-stage detector of images of some 400 pixels, half the papers': from the stride of 8 on, with anchors of 32 to
+# 256 pixels, and a share of the samples that the papers draw from 2,000 proposals.
 SMALL = {
     "levels": ("C3", "C4", "C5"),
     "pyramid_channels": 128,
@@ -61,7 +61,8 @@ def detect(
         epochs: by default enough to see about 9,600 images, 10 to 60.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
     """
-    return _detector("detect", model, data, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+    train, val = training_data(data, "detect", seed)
+    return detector(model, train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
 
 
 def instance(
@@ -75,11 +76,23 @@ def instance(
     seed: int = 0,
 ) -> Recipe:
     """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
-    return _detector("instance", "mask_rcnn", data, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+    train, val = training_data(data, "instance", seed)
+    return detector("mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
 
 
-def _detector(task, model, data, backbone, epochs, image_size, batch_size, lr, freeze, seed) -> Recipe:
-    train, val = training_data(data, task, seed)
+def detector(
+    model: str,
+    train: Dataset,
+    val: Dataset | None,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 384,
+    batch_size: int | None = None,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    seed: int = 0,
+) -> Recipe:
+    """What `detect` and `instance` do, of data that is opened already; `model` is a name in MODELS."""
     size = network_size(train, image_size)
     trunk = backbone_of(backbone)
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
