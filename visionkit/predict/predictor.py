@@ -47,7 +47,7 @@ class _Loaded:
 
 
 class Predictor:
-    """Runs a model over images: decoding in threads ahead of it, in batches of fixed size.
+    """Runs a task model over images: decoding in threads ahead of the model, in batches of fixed size.
 
     Args:
         model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
@@ -90,10 +90,9 @@ class Predictor:
             score: takes the place of the predictor's own threshold.
 
         Yields:
-            For each item its `Detections`, boxes in original pixels and clipped to the image, its `Classification`, or
+            For each item its `Detections`, boxes in original pixels and clipped to the image, its `Classification` or
             its `SegmentationMap` at the original's size; or a `Failure` that names an image which cannot be read, and
-            the others go on. Two or three batches of network-sized images are held at a time, however many items there
-            are.
+            the others go on. Two or three batches of network-sized images are held at a time, however many items.
 
         Raises:
             ValueError: an array that is not uint8 `[H, W, 3]`.
