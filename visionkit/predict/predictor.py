@@ -50,13 +50,11 @@ class Predictor:
             and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
             `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone.
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
-        batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
+        batch_size: images a step; the last batch of a keras Model is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; a classifier's scores are all given.
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05):
-        import keras  # here, where a model exists and Keras with it: importing this module stays cheap
-
         if model.resize not in images.RULES:
             raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
@@ -65,8 +63,12 @@ class Predictor:
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
         self.batch_size, self.score = batch_size, score
         self._serving = model.serving()
-        if keras.backend.backend() == "tensorflow":
-            self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
+        self._compiled = hasattr(self._serving, "jit_compile")  # a keras Model, not an export in another runtime
+        if self._compiled:
+            import keras  # here, where a keras Model exists: an export runs without Keras
+
+            if keras.backend.backend() == "tensorflow":
+                self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
 
     def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
         """Runs the model, lazily and in the order of `items`.
@@ -119,8 +121,9 @@ class Predictor:
         loaded = [item for item in items if isinstance(item, _Loaded)]
         rows = iter(())
         if loaded:
-            batch = np.zeros((self.batch_size, *self.image_size, self.channels), np.uint8)
-            batch[: len(loaded)] = [item.pixels for item in loaded]
+            batch = np.stack([item.pixels for item in loaded])  # [B, h, w, C]
+            if self._compiled:
+                batch = np.pad(batch, [(0, self.batch_size - len(loaded)), (0, 0), (0, 0), (0, 0)])
             outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
             rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
         for item in items:

@@ -48,7 +48,8 @@ def detect(
     trunk = backbone_of(backbone)
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
     freeze_levels(trunk, freeze)
-    model = MODELS["ssd"](trunk, len(train.class_names), class_names=train.class_names, image_size=size)
+    names, licence = train.class_names, CARDS[f"{backbone}_imagenet"].licence
+    model = MODELS["ssd"](trunk, len(names), class_names=names, image_size=size, licence=licence)
     steps = steps_per_epoch(train, batch_size)
     epochs = epochs or min(60, max(10, round(DETECT_STEPS / steps)))
     print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
