@@ -28,7 +28,8 @@ def finetune(
     data: Path,
     /,
     *,
-    task: Literal["detect", "classify"] | None = None,
+    task: Literal["detect", "instance", "classify"] | None = None,
+    model: Literal["ssd", "faster_rcnn"] | None = None,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int | None = None,
@@ -45,12 +46,13 @@ def finetune(
 
     Args:
         data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks or class folders.
-        task: what to learn; by default what the data is for.
+        task: what to learn; by default what the data is for. instance is boxes with masks.
+        model: (detect) the detector; by default ssd.
         backbone: the pretrained network underneath.
-        epochs: passes over the training images; by default enough for about 600 steps (classify: 200).
+        epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
-        batch_size: images a step; by default 16 (classify: 32).
-        lr: peak learning rate.
+        batch_size: images a step; by default 16 (classify: 32, faster_rcnn and instance: 8).
+        lr: peak learning rate; detectors scale it with the batch size, from 16 images a step.
         class_weights: (classify) weigh a class by the inverse of how often it occurs.
         label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
@@ -65,7 +67,7 @@ def finetune(
     import_keras_quietly()
     from visionkit.train import finetune as recipes
 
-    knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
+    knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
     knobs |= {"mixup": mixup, "cutmix": cutmix, "seed": seed}
     knobs = {name: value for name, value in knobs.items() if value is not None}

@@ -36,8 +36,9 @@ def evaluate(predictor, dataset: Dataset) -> dict:
 def _detector(predictor, dataset):
     ids = np.array(_class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
-    for record, found in _predictions(predictor, dataset):
-        metric.update(replace(record, labels=ids[record.labels]), found)
+    for i, (record, found) in enumerate(_predictions(predictor, dataset)):
+        truth = record if found.masks is None else dataset[i]  # masks are read when they are needed
+        metric.update(replace(truth, labels=ids[truth.labels]), found)
     scores = metric.result()
     return scores | {"why": metric.why_zero()} if scores["mAP50"] < 0.01 else scores
 

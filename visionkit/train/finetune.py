@@ -4,12 +4,14 @@ Like a file in configs/, and unlike the rest of train/, this joins a backbone, a
 """
 
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 
 from visionkit.backbones import BACKBONES
 from visionkit.backbones.blocks import freeze as freeze_levels
+from visionkit.backbones.blocks import freeze_batch_norm
 from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.mix import CutMix, Mixup
@@ -22,44 +24,93 @@ from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
 # Of fine-tuning when --epochs is not given: what small data sets need to stop improving.
-DETECT_STEPS, CLASSIFY_STEPS = 600, 200
+DETECT_IMAGES, CLASSIFY_STEPS = 9600, 200
+# A two-stage detector of images of some 400 pixels, half the papers': from the stride of 8 on, with anchors of 32 to
+# 256 pixels, and a share of the samples that the papers draw from 2,000 proposals.
+SMALL = {
+    "levels": ("C3", "C4", "C5"),
+    "pyramid_channels": 128,
+    "anchor_scales": (4.0,),
+    "rpn_samples": 128,
+    "roi_samples": 64,
+    "train_proposals": 300,
+}
 
 
 def detect(
     data: Path,
+    model: Literal["ssd", "faster_rcnn"] = "ssd",
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int = 384,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     lr: float = 1e-3,
     freeze: str | None = "C1",
     seed: int = 0,
 ) -> Recipe:
-    """An SSD with a feature pyramid on a pretrained backbone.
+    """A detector with a feature pyramid on a pretrained backbone.
 
     Args:
         data: a folder in any layout that `open_dataset` recognises.
+        model: SSD, or Faster R-CNN, which takes longer and usually finds small objects better.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
+        batch_size: by default 16 for SSD and 8 for Faster R-CNN.
+        lr: the peak learning rate at 16 images a step; in proportion at others.
+        epochs: by default enough to see about 9,600 images, 10 to 60.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
-        epochs: by default enough for about 600 steps, 10 to 60.
     """
     train, val = training_data(data, "detect", seed)
+    return detector(model, train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+
+
+def instance(
+    data: Path,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 384,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    seed: int = 0,
+) -> Recipe:
+    """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
+    train, val = training_data(data, "instance", seed)
+    return detector("mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+
+
+def detector(
+    model: str,
+    train: Dataset,
+    val: Dataset | None,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 384,
+    batch_size: int | None = None,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    seed: int = 0,
+) -> Recipe:
+    """What `detect` and `instance` do, of data that is opened already; `model` is a name in MODELS."""
     size = network_size(train, image_size)
     trunk = backbone_of(backbone)
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
     freeze_levels(trunk, freeze)
-    names, licence = train.class_names, CARDS[f"{backbone}_imagenet"].licence
-    model = MODELS["ssd"](trunk, len(names), class_names=names, image_size=size, licence=licence)
+    if model != "ssd":
+        freeze_batch_norm(trunk)  # a step holds too few images for statistics of its own
+    options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
+    options |= {"class_names": train.class_names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    network = MODELS[model](trunk, len(train.class_names), image_size=size, **options)
+    batch_size = batch_size or (16 if model == "ssd" else 8)
     steps = steps_per_epoch(train, batch_size)
-    epochs = epochs or min(60, max(10, round(DETECT_STEPS / steps)))
-    print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
-    optimizer = keras.optimizers.AdamW(schedule(epochs * steps, lr), weight_decay=1e-4, global_clipnorm=10.0)
+    epochs = epochs or min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
+    print(f"{model} on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    rate = schedule(epochs * steps, lr * batch_size / 16)
     return Recipe(
-        model=model,
+        model=network,
         train=train,
         val=val,
         transform=detection_train(size, max_expand=2.0),
-        phases=[Phase(epochs=epochs, optimizer=optimizer)],
+        phases=[Phase(epochs, keras.optimizers.AdamW(rate, weight_decay=1e-4, global_clipnorm=10.0))],
         batch_size=batch_size,
         seed=seed,
     )
