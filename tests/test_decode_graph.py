@@ -249,5 +249,5 @@ def test_grey_equals_what_prediction_does():
 
 
 def test_fit_refuses_an_unknown_resize():
-    with pytest.raises(ValueError, match="expected resize of .*'crop'.*, found 'zoom'"):
+    with pytest.raises(ValueError, match=r"expected resize of .*'crop'.*, found 'zoom'"):
         fit(np.zeros((1, 4, 4, 3), np.uint8), (4, 4), "zoom")

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | `litert` | float32 | float32 | `model.tflite`: all of `serving()`, suppression included |
 | `litert_float16` | float16 | float32 | the same |
-| `litert_int8` | int8 | int8 | `model.tflite`: the network up to its raw outputs; `decode.tflite`: from there on, float32 |
+| `litert_int8` | int8 | int8 | `model.tflite`: up to the raw outputs; `decode.tflite`: from there on, float32 |
 
 Eight bits are too few for pixels and for what suppression compares, so the second file takes what the first gives, by
 name. Of a two-stage detector the second stage, whose boxes come from the first, is in it too. What goes into and comes

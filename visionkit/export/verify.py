@@ -136,7 +136,9 @@ def summary(report: dict) -> str:
     where = f"{report['images']} images ({report['check']})"
     measures = {name: row["worst"] for name, row in report["measures"].items()}
     if not report["compared"]:
-        line = f"runs on {where}, but NOTHING WAS COMPARED: no score reaches {SCORE}; check with images that hold objects"
+        line = (
+            f"runs on {where}, but NOTHING WAS COMPARED: no score reaches {SCORE}; check with images that hold objects"
+        )
     elif "iou" in measures:
         line = (
             f"{_share(report, 'detections')} on {where} agree: IoU at least {measures['iou']:.4f}, boxes within "
@@ -150,7 +152,8 @@ def summary(report: dict) -> str:
             f"{measures['probability_difference']:.5f}, the same best class"
         )
     else:
-        line = f"{_share(report, 'images')} ({report['check']}) agree: at least {measures['equal_pixels']:.4%} of the pixels"
+        equal = f"at least {measures['equal_pixels']:.4%} of the pixels"
+        line = f"{_share(report, 'images')} ({report['check']}) agree: {equal}"
     if scores := report.get("scores"):
         line += f"; {scores['metric']} {scores['before']:.4f} -> {scores['after']:.4f} on {scores['data']}"
     return line

@@ -50,7 +50,7 @@ class Predictor:
             and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
             `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone.
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
-        batch_size: images a step; the last batch of a keras Model is filled up with black, so that one shape is compiled.
+        batch_size: images a step; a keras Model's last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; a classifier's scores are all given.
     """
 

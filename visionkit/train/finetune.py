@@ -98,7 +98,7 @@ def detector(
     if model != "ssd":
         freeze_batch_norm(trunk)  # a step holds too few images for statistics of its own
     options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
-    options |= {"class_names": train.class_names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    options = options | {"class_names": train.class_names, "licence": CARDS[f"{backbone}_imagenet"].licence}
     network = MODELS[model](trunk, len(train.class_names), image_size=size, **options)
     batch_size = batch_size or (16 if model == "ssd" else 8)
     steps = steps_per_epoch(train, batch_size)
