@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from visionkit import npboxes
-from visionkit.types import Classification, Detections
+from visionkit.types import Classification, Detections, SegmentationMap
 
 SCORE = 0.3  # detections from here on must agree
 
@@ -88,7 +88,7 @@ def compare_classes(one: Classification, other: Classification, tolerance: Toler
     return {"probability_difference": [difference]}, problems
 
 
-def compare_maps(one, other, tolerance: Tolerance, room: int):
+def compare_maps(one: SegmentationMap, other: SegmentationMap, tolerance: Tolerance, room: int):
     """The share of a class map's pixels that are equal."""
     share = float((one.segmentation == other.segmentation).mean())
     problems = [] if share >= tolerance.pixels else [f"{share:.4%} of the pixels agree, less than {tolerance.pixels}"]
