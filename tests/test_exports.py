@@ -1,6 +1,8 @@
 """Every MODEL through every EXPORTER: the written files, in a fresh process, give what `serving()` gives."""
 
+import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,10 +34,11 @@ BUILD = {
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, **COMMON),
 }
 PAIRS = [(model, exporter) for model in BUILD for exporter in EXPORTERS if (model, exporter) not in UNSUPPORTED]
-# Loads exports by the folders' names and runs each on 1 and on 3 images.
+# Loads exports by the folders' names and runs each on 1 and on 3 images; then runs verbs.
 RUN = """
 import json, sys
 import numpy as np
+import visionkit.cli
 from visionkit.export import load_exported
 images, outputs = np.load("images.npy"), {}
 for name in json.load(sys.stdin):
@@ -43,9 +46,15 @@ for name in json.load(sys.stdin):
     for batch in (images[:1], images):
         for key, value in serving.predict_on_batch(batch).items():
             outputs[f"{name}/{len(batch)}/{key}"] = np.asarray(value)
+for words in json.loads(sys.argv[2]):
+    assert visionkit.cli.main(words) == 0, words
 print(json.dumps(sorted({"keras", "tensorflow", "jax"} & set(sys.modules))))
 np.savez(sys.argv[1], **outputs)
 """
+VERBS = [
+    ["detect", "mask_rcnn-onnx", "0.png", "--out", "detected", "--score", "0.2"],
+    ["classify", "classifier-openvino", "0.png", "1.png", "--out", "classified"],
+]
 
 
 def lift(model):
@@ -86,7 +95,7 @@ def runs(tmp_path_factory):
     heavy = ("keras_file", "saved_model")
     for number, group in enumerate((heavy, tuple(set(EXPORTERS) - set(heavy)))):
         listed = json.dumps(["-".join(pair) for pair in PAIRS if pair[1] in group])
-        command = [sys.executable, "-c", RUN, f"{number}.npz"]
+        command = [sys.executable, "-c", RUN, f"{number}.npz", json.dumps([] if group == heavy else VERBS)]
         paths = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, input=listed, capture_output=True, text=True, cwd=folder, env=paths)
         assert done.returncode == 0, done.stderr
@@ -146,3 +155,22 @@ def test_each_export_says_what_it_is(runs):
         assert (found["class_names"], found["image_size"], found["channels"]) == (NAMES, list(SIZE), 3)
         assert (found["licence"], found["task"]) == ("MIT", MODELS[model].task)
         assert found["resize"] == ("crop" if model == "classifier" else "letterbox")
+
+
+def test_verbs_run_an_export_in_its_own_runtime(runs):
+    """In the process that was shown to hold neither Keras nor a backend."""
+    assert len(json.loads((runs[2] / "detected" / "detections.json").read_text())) >= 3
+    with (runs[2] / "classified" / "classes.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["file"] for row in rows} == {"0.png", "1.png"}
+
+
+def test_the_page_says_which_pairs_there_are():
+    page = (ROOT / "docs" / "export.md").read_text()
+    header = next(line for line in page.splitlines() if line.startswith("| model |"))
+    assert re.findall(r"`(\w+)`", header) == list(EXPORTERS)
+    told = {
+        name: re.findall(r"yes|no", row) for name, row in re.findall(r"^\| `(\w+)` ((?:\| (?:yes|no) )+)", page, re.M)
+    }
+    pairs = {name: ["yes" if (name, to) in PAIRS else "no" for to in EXPORTERS] for name in BUILD}
+    assert told == pairs

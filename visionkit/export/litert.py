@@ -68,6 +68,8 @@ class LiteRT:
             files = [file for file in (Path(folder) / name for name in FILES) if file.is_file()]
             try:
                 parts = [interpreter.Interpreter(str(file), num_threads=os.cpu_count()) for file in files]
+                for part in parts:
+                    part.allocate_tensors()
                 runners = [part.get_signature_runner() for part in parts]
             except (ValueError, RuntimeError) as error:
                 raise DataError(f"{folder}: cannot be loaded: {error}") from None
