@@ -52,10 +52,10 @@ class LiteRT:
             return
         if not calibration:
             raise DataError(f"{self.name} needs images to calibrate on: name a folder of them with --calibrate")
-        network, decoder = _halves(model, serving)
+        network, decoder, names = _halves(model, serving)
         shown = [_as_input(model, file) for file in calibration]
         (folder / FILES[0]).write_bytes(_convert(network_function(network, batch=1), network, "int8", shown))
-        (folder / FILES[1]).write_bytes(_convert(_decoder_function(decoder), decoder, "float32"))
+        (folder / FILES[1]).write_bytes(_convert(_decoder_function(decoder, names), decoder, "float32"))
 
     def load(self, folder: Path | str) -> Exported:
         """The export for a Predictor, on all cores.
@@ -97,7 +97,7 @@ def _as_input(model, file):
 
 
 def _halves(model, serving):
-    """`serving` in two functional models: images -> the Task's own outputs, and those -> the outputs of `serving`.
+    """`serving` in two: images -> the Task's own outputs by name; those in the order of the names -> its outputs; names.
 
     Outputs that only training uses, "aux...", are left out.
     """
@@ -105,17 +105,17 @@ def _halves(model, serving):
 
     called = model._inbound_nodes[-1].output_tensors  # where serving() called the Task; Keras has no public name for it
     called = keras.tree.pack_sequence_as(model.output, called)
-    used = [name for name in model.output if not name.startswith("aux")]
-    network = keras.Model(model.input, {name: model.output[name] for name in used})
-    return network, keras.Model({name: called[name] for name in used}, serving.output)
+    names = [name for name in model.output if not name.startswith("aux")]
+    network = keras.Model(model.input, {name: model.output[name] for name in names})
+    return network, keras.Model([called[name] for name in names], serving.output), names
 
 
-def _decoder_function(decoder):
+def _decoder_function(decoder, names):
     import tensorflow as tf
 
-    shapes = {name: tensor.shape for name, tensor in decoder.input.items()}
-    specs = {name: tf.TensorSpec([1, *shape[1:]], tf.float32, name=name) for name, shape in shapes.items()}
-    function = tf.function(lambda **raw: dict(decoder(raw, training=False)))
+    shapes = [tensor.shape for tensor in decoder.inputs]
+    specs = {n: tf.TensorSpec([1, *shape[1:]], tf.float32, name=n) for n, shape in zip(names, shapes, strict=True)}
+    function = tf.function(lambda **raw: dict(decoder([raw[name] for name in names], training=False)))
     return function.get_concrete_function(**specs)
 
 
