@@ -13,6 +13,7 @@ out of a file is float32 always: `images` `[1, h, w, C]`, as the network takes t
 
 import os
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,9 +98,9 @@ def _as_input(model, file):
 
 
 def _halves(model, serving):
-    """`serving` in two: images -> the Task's own outputs by name; those in the order of the names -> its outputs; names.
+    """`serving` in two: images -> what the Task's own graph gives; that, in the order of the names -> its outputs.
 
-    Outputs that only training uses, "aux...", are left out.
+    Outputs that only training uses, "aux...", are left out. Returns the two models and the names.
     """
     import keras
 
@@ -136,4 +137,6 @@ def _convert(function, model, precision, shown=()):
             converter.representative_dataset = lambda: ({"images": image} for image in shown)
             # What has no int8 kernel stays float32.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-        return converter.convert()
+        with warnings.catch_warnings():  # the converter's own: it calibrates with the interpreter that it deprecates
+            warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+            return converter.convert()
