@@ -9,20 +9,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from visionkit.export import EXPORTERS, keras_file
+from visionkit.export import EXPORTERS, UNSUPPORTED, keras_file
 from visionkit.export.verify import check_export
+from visionkit.types import DataError
 
 
 def run(job: dict) -> dict:
     """Exports `job["model"]` by the exporter `job["to"]` into `job["out"]`, compares, and returns the report."""
+    from visionkit.models import MODELS
     from visionkit.predict.predictor import Predictor
 
     task, exporter, folder = keras_file.load(job["model"]), EXPORTERS[job["to"]], Path(job["out"])
-    exporter.save(task, folder)
+    name = next(name for name, kind in MODELS.items() if type(task) is kind)
+    if reason := UNSUPPORTED.get((name, job["to"])):
+        raise DataError(f"{name} cannot be exported to {job['to']}: {reason}")
+    task.licence = job["licence"] or task.licence
+    calibration = [Path(file) for file in job["calibration"]]
+    exporter.save(task, folder, **({"calibration": calibration} if calibration else {}))
     with tempfile.TemporaryDirectory() as temporary:
         files = [Path(file) for file in job["files"]] or draw_images(Path(temporary))
-        room = task.serving().output["boxes"].shape[1]
-        return check_export(exporter, Predictor(task), folder, files, room, job["check"] or "drawn images")
+        outputs = task.serving().output
+        room = outputs["boxes"].shape[1] if "boxes" in outputs else 0
+        return check_export(job["to"], exporter, Predictor(task), folder, files, room, job["check"] or "drawn images")
 
 
 def draw_images(folder: Path) -> list[Path]:
