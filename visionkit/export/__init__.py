@@ -37,9 +37,6 @@ EXPORTERS = {
     "litert_int8": LiteRT("litert_int8", "int8"),
 }
 CALIBRATION_IMAGES = 100  # of a larger folder, evenly chosen: more change the ranges little
-UNSUPPORTED = {  # (name in MODELS, name in EXPORTERS) -> why that pair cannot be
-    ("fcn", "saved_model"): "a SavedModel answers in pixels of the original, and none is written for class maps",
-}
 
 
 def load_exported(folder: Path | str):

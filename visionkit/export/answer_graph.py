@@ -9,6 +9,7 @@ This module imports TensorFlow: import it only where a model is exported.
 
 import tensorflow as tf
 
+from visionkit.export.map_graph import maps
 from visionkit.types import PADDING
 
 
@@ -34,4 +35,4 @@ def classes(found, original, new, names):
 
 
 # By an output that only this kind of network has.
-ANSWERS = {"boxes": detections, "scores": classes}
+ANSWERS = {"boxes": detections, "scores": classes, "probabilities": maps}

@@ -9,20 +9,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from visionkit.export import EXPORTERS, UNSUPPORTED, keras_file
+from visionkit.export import EXPORTERS, keras_file
 from visionkit.export.verify import check_export
-from visionkit.types import DataError
 
 
 def run(job: dict) -> dict:
     """Exports `job["model"]` by the exporter `job["to"]` into `job["out"]`, compares, and returns the report."""
-    from visionkit.models import MODELS
     from visionkit.predict.predictor import Predictor
 
     task, exporter, folder = keras_file.load(job["model"]), EXPORTERS[job["to"]], Path(job["out"])
-    name = next(name for name, kind in MODELS.items() if type(task) is kind)
-    if reason := UNSUPPORTED.get((name, job["to"])):
-        raise DataError(f"{name} cannot be exported to {job['to']}: {reason}")
     task.licence = job["licence"] or task.licence
     calibration = [Path(file) for file in job["calibration"]]
     exporter.save(task, folder, **({"calibration": calibration} if calibration else {}))

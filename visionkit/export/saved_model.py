@@ -12,6 +12,7 @@ padded with score 0 and label -1:
 | `masks` | detectors that have them | as the model gives them, float32 `[B, M, m, m]`, a grid over each box |
 | `scores` | classifiers | float32 `[B, K]`, probabilities in the order of the class ids |
 | `label`, `class_name` | classifiers | int32 and string `[B]`, the best class |
+| `segmentation` | segmenters | int32 `[B, H, W]`, class ids; 255 beside images smaller than the batch's largest |
 | `image_size` | all | int32 `[B, 2]`, (height, width) of the upright image |
 
 Names come per detection, not as one list of K, since TensorFlow Serving's row format wants the batch first in every
@@ -37,7 +38,8 @@ import numpy as np
 
 from visionkit.export.exported import Exported, write_metadata
 from visionkit.export.verify import ExportError
-from visionkit.types import PADDING, Classification, DataError, Detections
+from visionkit.predict.predictor import Prediction
+from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap
 
 NAME = "saved_model"
 
@@ -66,8 +68,8 @@ def save(model, folder: Path | str) -> None:
     kind = next((name for name in ANSWERS if name in serving.output), None)
     if kind is None:
         raise DataError(f"a {type(model).__name__} gives {sorted(serving.output)}: no form of a SavedModel for that")
-    if kind == "boxes" and resize == "crop":
-        raise DataError("a detector that crops its images does not see all of them; its resize must be another")
+    if kind != "scores" and resize == "crop":
+        raise DataError("a model that crops its images does not see all of them; its resize must be another")
     names = tf.constant(model.class_names)
 
     def answer(fitted, original, new):
@@ -150,11 +152,11 @@ class ExportedSavedModel(Exported):
         return {name: value.numpy() for name, value in self._loaded.signatures[signature](**inputs).items()}
 
 
-def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Detections | Classification | str]:
+def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Prediction | str]:
     """What a SavedModel says of image files, in a fresh process that imports TensorFlow but not visionkit.
 
     Returns:
-        For each file its Detections in original pixels or its Classification, or the graph's error.
+        For each file its Detections in original pixels, its Classification or its SegmentationMap; or an error.
 
     Raises:
         ExportError: the process failed.
@@ -174,10 +176,13 @@ def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Detections 
             return [_prediction(arrays, i, file) for i, file in enumerate(files)]
 
 
-def _prediction(arrays, i: int, file: Path) -> Detections | Classification | str:
+def _prediction(arrays, i: int, file: Path) -> Prediction | str:
     if f"error_{i}" in arrays:
         return " ".join(str(arrays[f"error_{i}"]).split())
     same = {"id": str(file), "file": file, "image_size": tuple(arrays[f"image_size_{i}"].tolist())}
+    if f"segmentation_{i}" in arrays:
+        h, w = same["image_size"]
+        return SegmentationMap(segmentation=arrays[f"segmentation_{i}"][:h, :w], **same)
     scores = arrays[f"scores_{i}"]
     if f"boxes_{i}" not in arrays:
         return Classification(scores=scores, **same)
