@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 RULES = ("letterbox", "stretch", "crop")  # how an image becomes one of the network's size; see `fit`
 CROP_SHARE = 0.875  # of the middle that "crop" shows: 224 of 256 pixels
+LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
@@ -223,7 +224,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
         raise DataError(f"a network of {channels} input channels takes neither grey (1) nor RGB (3) images")
     if channels == 3:
         return np.repeat(image, 3, axis=-1)
-    luma = image.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)  # .299 .587 .114 of 2**16
+    luma = image.astype(np.uint32) @ np.array(LUMA, np.uint32)
     return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 

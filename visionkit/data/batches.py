@@ -212,8 +212,7 @@ class _Batches:
             sample = self.dataset[index]
             dropped = {f for task in TASKS.values() for f in task} - set(fields)
             sample = replace(sample, **dict.fromkeys(dropped))
-            # The values of a segmentation map include background, which class_names may leave out.
-            check_sample(sample, None if self.task == "segment" else len(self.dataset.class_names))
+            check_sample(sample, len(self.dataset.class_names))
             for field in {"image", *fields} - {"ignore"}:
                 if getattr(sample, field) is None:
                     raise DataError(f"sample {sample.id!r}: task {self.task!r} needs {field}, found None")

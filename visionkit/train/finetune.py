@@ -100,7 +100,8 @@ def detector(
     if model != "ssd":
         freeze_batch_norm(trunk)  # a step holds too few images for statistics of its own
     options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
-    network = MODELS[model](trunk, len(train.class_names), class_names=train.class_names, image_size=size, **options)
+    options = options | {"class_names": train.class_names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    network = MODELS[model](trunk, len(train.class_names), image_size=size, **options)
     batch_size = batch_size or (16 if model == "ssd" else 8)
     steps = steps_per_epoch(train, batch_size)
     epochs = epochs or min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
@@ -248,7 +249,8 @@ def segmenter(
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
     freeze_levels(trunk, freeze)
     levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
-    model = MODELS["fcn"](trunk, len(names), class_names=names, image_size=size, levels=levels, dice=dice)
+    options = {"class_names": names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    model = MODELS["fcn"](trunk, len(names), image_size=size, levels=levels, dice=dice, **options)
     steps = steps_per_epoch(train, batch_size)
     epochs = epochs or min(100, max(10, round(SEGMENT_IMAGES / (steps * batch_size))))
     print(f"fcn on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
