@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or not there, whatever kills the writer; a damaged one is found out; a full disk harms none."""
+"""Checkpoint files: whole or not there, whatever kills the writer; damage is found out; a full disk harms none."""
 
 import hashlib
 import os

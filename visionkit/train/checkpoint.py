@@ -20,7 +20,7 @@ PARTIAL = "partial-"  # of names of files that are being written
 
 
 def write_whole(file: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write(path)` write a file beside `file` and puts it in its place: at any moment the old or the new is there.
+    """Lets `write(path)` write a file beside `file` and puts it in its place: one of the two is always there.
 
     What has been written is on the disk, not only in memory, when this returns.
 
@@ -48,7 +48,7 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, ke
         folder: must be there.
         step: counts up; of two checkpoints that of the higher step is the newer.
         arrays: any names; booleans, integers and floats of any shape.
-        state: what JSON can hold.
+        state: what JSON can hold; numpy's numbers and arrays become plain numbers and lists.
 
     Raises:
         DataError: it could not be written; the earlier ones are there still.
@@ -58,7 +58,7 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, ke
         {"name": name, "dtype": part.dtype.str, "shape": list(array.shape)}
         for (name, array), part in zip(arrays.items(), parts, strict=True)
     ]
-    head = json.dumps({"state": state, "arrays": entries}).encode() + b"\n"
+    head = json.dumps({"state": state, "arrays": entries}, default=lambda value: value.tolist()).encode() + b"\n"
     digest = hashlib.sha256(head)
     for part in parts:
         digest.update(part.data)
@@ -71,9 +71,14 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, ke
 
     file = folder / f"step-{step:09}.ckpt"
     write_whole(file, write)
+    remove_old(folder, keep)
+    return file
+
+
+def remove_old(folder: Path, keep: int) -> None:
+    """Removes all checkpoints but the newest `keep`."""
     for old in _newest_first(folder)[keep:]:
         old.unlink()
-    return file
 
 
 def read(file: Path) -> tuple[dict[str, np.ndarray], dict]:

@@ -39,6 +39,7 @@ class Recipe:
         batch_size: images a step.
         val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
         evaluate_every: epochs between two scorings of `val`; the last epoch is always scored.
+        patience: training stops when for so many epochs no scoring was better; None never stops it.
         mix: blends the images and labels of a classification batch, see `data.mix`.
         seed: of the order, the augmentation and whatever the model draws.
     """
@@ -50,6 +51,7 @@ class Recipe:
     transform: Callable | None = None
     val: Dataset | None = None
     evaluate_every: int = 5
+    patience: int | None = None
     mix: Callable | None = None
     seed: int = 0
 
