@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
 
 app = cyclopts.App(
@@ -21,11 +22,12 @@ app = cyclopts.App(
 )
 PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
 _AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+_Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
 @app.command
 def finetune(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     task: Literal["detect", "instance", "classify"] | None = None,
@@ -41,6 +43,8 @@ def finetune(
     cutmix: float | None = None,
     seed: int = 0,
     out: Path | None = None,
+    resume: Path | None = None,
+    options: _Options = Options(),  # noqa: B008, it is frozen
 ):
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
@@ -59,11 +63,18 @@ def finetune(
         cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
+        resume: a run folder: continue that run, which was interrupted. It says all else itself.
     """
+    if resume:
+        return _resume(resume)
+    if data is None:
+        raise DataError("finetune needs the folder of your data, or --resume with a run folder")
     from visionkit.data.recognise import task_of
     from visionkit.environment import import_keras_quietly
 
     task = task or task_of(data)
+    if options.deterministic:
+        make_deterministic()
     import_keras_quietly()
     from visionkit.train import finetune as recipes
 
@@ -79,7 +90,7 @@ def finetune(
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
-    return _run(recipe, knobs, out or _new_run("finetune"))
+    return _run(recipe, knobs, out or _new_run("finetune"), None, options)
 
 
 @app.command(help_flags=[])
@@ -87,12 +98,19 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
+    `visionkit train --resume RUN` continues a run that was interrupted, to the same end.
 
     Args:
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
     """
     if str(recipe) in ("--help", "-h"):
         return app.help_print(["train"])
+    if str(recipe) == "--resume":
+        if len(knobs) != 1:
+            raise DataError("--resume takes a run folder and nothing else: the run says itself how it was started")
+        return _resume(Path(knobs[0]))
+    if "--deterministic" in knobs:
+        make_deterministic()  # before Keras, which the recipe imports
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
@@ -100,12 +118,15 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
 
     function = load_recipe(recipe)
     signature = inspect.signature(function, eval_str=True)
-    extra = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None)
+    extra = [
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None),
+        inspect.Parameter("options", inspect.Parameter.KEYWORD_ONLY, default=Options(), annotation=_Options),
+    ]
 
     def options(**given):
         return given
 
-    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])
+    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])
     options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
     options.__doc__ = function.__globals__["__doc__"]
     parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
@@ -114,8 +135,8 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
     bound.apply_defaults()
     chosen = dict(bound.arguments)
-    out = chosen.pop("out") or _new_run(recipe.stem)
-    return _run(function, chosen, out, recipe)
+    out, options = chosen.pop("out") or _new_run(recipe.stem), chosen.pop("options")
+    return _run(function, chosen, out, recipe, options)
 
 
 @app.command
@@ -269,6 +290,30 @@ def convert_weights(file: Path, /, *, arch: str, out: Path):
     print(f"written: {out}")
 
 
+selftest = cyclopts.App(name="selftest", help="Proofs on this machine of what visionkit promises.")
+app.command(selftest)
+
+
+@selftest.command(name="resume")
+def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0):
+    """Kill a small training at random moments, resume it, and compare the end with an uninterrupted one, bit by bit.
+
+    Args:
+        kills: how many; each costs a start.
+        workers: processes that read and augment images; 0 does it with threads.
+        seed: of the moments.
+    """
+    import tempfile
+
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
+    from visionkit.train.selftest import selftest_resume as prove
+
+    with tempfile.TemporaryDirectory() as folder:
+        print(prove(Path(folder), kills, workers, seed))
+
+
 @app.command
 def env():
     """Versions, devices, and why no GPU is seen."""
@@ -307,10 +352,23 @@ def _report(report, out) -> int:
     return PARTLY_DONE if report.failed else 0
 
 
-def _run(recipe, knobs, out, recipe_file=None):
+def _run(recipe, knobs, out, recipe_file, options):
     from visionkit.train.run import run
 
-    _print_scores(run(recipe, knobs, out, recipe_file))
+    _print_scores(run(recipe, knobs, out, recipe_file, options))
+    print(f"run folder: {out}")
+
+
+def _resume(out):
+    from visionkit.environment import import_keras_quietly
+    from visionkit.train.resume import read_started
+
+    if read_started(out).options.deterministic:
+        make_deterministic()
+    import_keras_quietly()
+    from visionkit.train.run import resume
+
+    _print_scores(resume(out))
     print(f"run folder: {out}")
 
 
