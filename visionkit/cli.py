@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
 
@@ -22,6 +23,7 @@ app = cyclopts.App(
 )
 PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
 _AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+_Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
 _Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
@@ -41,6 +43,8 @@ def finetune(
     label_smoothing: float | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    patience: int | None = None,
+    learning: _Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
     out: Path | None = None,
     resume: Path | None = None,
@@ -61,6 +65,7 @@ def finetune(
         label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
         cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
+        patience: stop after so many epochs without a better score on the validation images; by default never.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
         resume: a run folder: continue that run, which was interrupted. It says all else itself.
@@ -81,6 +86,7 @@ def finetune(
     knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
     knobs |= {"mixup": mixup, "cutmix": cutmix, "seed": seed}
+    knobs |= {"patience": patience, "learning": learning}
     knobs = {name: value for name, value in knobs.items() if value is not None}
     if task == "segment":
         raise DataError(

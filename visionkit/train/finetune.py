@@ -3,6 +3,7 @@
 Like a file in configs/, and unlike the rest of train/, this joins a backbone, a model and data.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,8 @@ from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.recognise import open_dataset, splits
 from visionkit.data.transforms import classification_train, detection_train
 from visionkit.models import MODELS
-from visionkit.train.recipe import Phase, Recipe, schedule
+from visionkit.train.learning import Learning
+from visionkit.train.recipe import Phase, Recipe
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
@@ -46,6 +48,8 @@ def detect(
     batch_size: int | None = None,
     lr: float = 1e-3,
     freeze: str | None = "C1",
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """A detector with a feature pyramid on a pretrained backbone.
@@ -58,8 +62,12 @@ def detect(
         lr: the peak learning rate at 16 images a step; in proportion at others.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
+        patience: epochs without a better score on val after which training stops.
+        learning: its rate is for 16 images a step.
     """
-    return _detector("detect", model, data, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+    return _detector(
+        "detect", model, data, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed
+    )
 
 
 def instance(
@@ -70,13 +78,19 @@ def instance(
     batch_size: int = 8,
     lr: float = 1e-3,
     freeze: str | None = "C1",
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
-    return _detector("instance", "mask_rcnn", data, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+    return _detector(
+        "instance", "mask_rcnn", data, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed
+    )
 
 
-def _detector(task, model, data, backbone, epochs, image_size, batch_size, lr, freeze, seed) -> Recipe:
+def _detector(
+    task, model, data, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed
+) -> Recipe:
     train, val = training_data(data, task, seed)
     size = network_size(train, image_size)
     trunk = backbone_of(backbone)
@@ -90,14 +104,16 @@ def _detector(task, model, data, backbone, epochs, image_size, batch_size, lr, f
     steps = steps_per_epoch(train, batch_size)
     epochs = epochs or min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
     print(f"{model} on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
-    rate = schedule(epochs * steps, lr * batch_size / 16)
+    learning = learning if learning.clip else replace(learning, clip=10.0)
+    rate = lr * batch_size * learning.accumulate / 16
     return Recipe(
         model=network,
         train=train,
         val=val,
         transform=detection_train(size, max_expand=2.0),
-        phases=[Phase(epochs, keras.optimizers.AdamW(rate, weight_decay=1e-4, global_clipnorm=10.0))],
+        phases=[Phase(epochs, learning.optimizer_for(network, epochs * steps, rate))],
         batch_size=batch_size,
+        patience=patience,
         seed=seed,
     )
 
@@ -109,6 +125,8 @@ def classify(
     image_size: int = 224,
     batch_size: int = 32,
     lr: float = 1e-3,
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
     head_share: float = 0.4,
     unfreeze: str = "C3",
@@ -126,6 +144,7 @@ def classify(
         head_share: of the epochs in which only the last layer learns.
         unfreeze: levels up to this one stay frozen to the end; None frees all.
         class_weights: weigh the loss of a class by the inverse of how often it occurs.
+        patience: epochs without a better score on val after which training stops.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
     """
     train, val = training_data(data, "classify", seed)
@@ -158,7 +177,7 @@ def classify(
         freeze_levels(trunk, unfreeze)
 
     def phase(count, peak, prepare):
-        return Phase(count, keras.optimizers.AdamW(schedule(count * steps, peak), weight_decay=1e-4), prepare)
+        return Phase(count, learning.optimizer_for(model, count * steps, peak), prepare)
 
     return Recipe(
         model=model,
@@ -168,6 +187,7 @@ def classify(
         phases=[phase(first, 5 * lr, only_the_last_layer), phase(epochs - first, lr / 5, upper_levels)],
         batch_size=batch_size,
         evaluate_every=2,
+        patience=patience,
         mix=Mixup(mixup) if mixup else CutMix(cutmix) if cutmix else None,
         seed=seed,
     )

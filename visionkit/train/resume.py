@@ -5,7 +5,7 @@ import importlib
 import json
 import typing
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 
 from visionkit.train.checkpoint import write_whole
@@ -92,10 +92,16 @@ def fingerprint(dataset) -> str:
 
 def write_json(file: Path, value) -> None:
     """Writes JSON for people to read, complete or not at all."""
-    write_whole(file, lambda path: path.write_text(json.dumps(value, indent=2, default=str) + "\n"))
+    write_whole(file, lambda path: path.write_text(json.dumps(value, indent=2, default=_plain) + "\n"))
+
+
+def _plain(value):
+    return asdict(value) if is_dataclass(value) else str(value)
 
 
 def _typed(value, annotation):
+    if is_dataclass(annotation):
+        return annotation(**value)
     kinds = {typing.get_origin(kind) or kind for kind in (annotation, *typing.get_args(annotation))}
     if isinstance(value, str) and Path in kinds:
         return Path(value)
