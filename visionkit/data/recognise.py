@@ -53,7 +53,13 @@ FORMATS = (  # the first that fits is taken, so class folders, which nearly anyt
 TASKS = tuple(dict.fromkeys(task for form in FORMATS for task in form.tasks))
 
 
-def open_dataset(root: Path | str, split: str | None = None, task: str | None = None) -> Dataset:
+def open_dataset(
+    root: Path | str,
+    split: str | None = None,
+    task: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
+) -> Dataset:
     """Reads the data set in `root`, whatever its format.
 
     Args:
@@ -61,12 +67,16 @@ def open_dataset(root: Path | str, split: str | None = None, task: str | None = 
         split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
         task: "detect", "instance", "classify" or "segment"; needed only where a folder serves two, as images with masks
             do (without it: segment).
+        classes, void: for class maps alone: which value is what; see `masks.semantic_masks`.
 
     Raises:
         DataError: nothing is recognised (says what was looked for), no such split, or what the reader finds wrong.
     """
     root, found = _recognise(root, task)
-    parts = [found.read(root, name) for name in ([None] if split is None else split.split("+"))]
+    meaning = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
+    if meaning and "segment" not in found.tasks:
+        raise DataError(f"{root}: {' and '.join(meaning)} say what the values of class maps are; found {found.name}")
+    parts = [found.read(root, name, **meaning) for name in ([None] if split is None else split.split("+"))]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: holds no images")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.data.batches import TASKS, batches, steps_per_epoch
 from visionkit.environment import environment
 from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
@@ -23,7 +24,7 @@ from visionkit.train.recipe import Recipe
 from visionkit.train.resume import fingerprint, read_started, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
-from visionkit.types import DataError, Sample, check_batch
+from visionkit.types import DataError, Sample, check_batch, check_sample
 
 
 def run(
@@ -36,8 +37,8 @@ def run(
     """Trains what `recipe(**knobs)` describes.
 
     Writes into `out`: knobs.json, a copy of the recipe's file, resume.json, first_batch.jpg (the first training batch
-    WITH its boxes or labels: look at it), history.csv, TensorBoard events, checkpoints/, model.keras (the best so far,
-    or the last where nothing is scored) and at the end results.json. If the loss stops being a number: crash/.
+    WITH its boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras (the best so
+    far, or the last where nothing is scored) and at the end results.json. If the loss stops being a number: crash/.
 
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
@@ -118,8 +119,8 @@ def _train(recipe, knobs, out, options, found) -> dict:
         write_crash(out / "crash", plan, position.epoch, position.step, reason, knobs, draw)
 
     def collect() -> dict:
-        best = score and score.best
-        return {"best": best, "rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
+        scores = {"best": score.best, "last": score.last} if score else {}
+        return scores | {"rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
 
     score, guard, history = None, Guard(position, crash), History(out)
     progress = Progress(plan.epochs, steps, plan.batch_size, position)
@@ -134,7 +135,7 @@ def _train(recipe, knobs, out, options, found) -> dict:
             out / "model.keras",
             plan.patience,
         )
-        score.best = state.get("best")
+        score.best, score.last = state.get("best"), state.get("last")
         callbacks.insert(1, score)  # its numbers go into the other callbacks' logs
     if found:
         history.restore(state["rows"])
@@ -171,13 +172,17 @@ def _train(recipe, knobs, out, options, found) -> dict:
             break
 
     if score is None:
+        scores = {"epoch": plan.epochs}
         save_model(model, out / "model.keras")
-    results = numbers(score.best if score else {"epoch": plan.epochs}) | {
+    else:
+        scores = score.best | {f"last_{monitor}": score.last}
+    results = numbers(scores) | {
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
         "knobs": knobs,
         "class_names": model.class_names,
+        "per_class": scores.get("per_class", {}),
         "environment": environment(),
     }
     write_json(out / "results.json", results)
@@ -190,10 +195,15 @@ def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
     if "boxes" in targets:
         check_batch(images, targets, plan.model.num_classes)
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
-    elif targets["label"].ndim == 1:
+        return
+    field = TASKS[plan.model.task][0]
+    if targets[field].dtype == np.int32:  # a mixed batch has shares of labels, which have no picture
+        values = targets[field].tolist() if field == "label" else targets[field]
+        rows = zip(to_channels(images, 3), values, strict=True)
         sizes = {"image_size": images.shape[1:3]}
-        rows = zip(to_channels(images, 3), targets["label"].tolist(), strict=True)
-        samples = [Sample(id=str(i), image=image, label=label, **sizes) for i, (image, label) in enumerate(rows)]
+        samples = [Sample(id=str(i), image=image, **sizes, **{field: value}) for i, (image, value) in enumerate(rows)]
+        for sample in samples:
+            check_sample(sample, plan.model.num_classes)
         draw_samples_grid(samples, plan.train.class_names, file)
 
 
