@@ -38,7 +38,7 @@ def finetune(
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
     lr: float = 1e-3,
     class_weights: bool | None = None,
     label_smoothing: float | None = None,
@@ -62,7 +62,8 @@ def finetune(
         backbone: the pretrained network underneath.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
-        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8).
+        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8). auto tries out
+            the largest that memory holds, up to 64.
         lr: peak learning rate; detectors scale it with the batch size, from 16 images a step.
         class_weights: (classify) weigh a class by the inverse of how often it occurs.
         label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
@@ -105,6 +106,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
+    --batch-size auto, where a recipe has that knob, tries out the largest batch that memory holds, up to 64.
     `visionkit train --resume RUN` continues a run that was interrupted, to the same end.
 
     Args:
@@ -139,11 +141,14 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
     if {"--help", "-h"} & set(knobs):
         return parser.help_print([])
+    auto = "auto" in knobs and knobs[knobs.index("auto") - 1] == "--batch-size"
+    if auto:
+        knobs = ["1" if knob == "auto" else knob for knob in knobs]
     _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
     bound.apply_defaults()
     chosen = dict(bound.arguments)
     out, options = chosen.pop("out") or _new_run(recipe.stem), chosen.pop("options")
-    return _run(function, chosen, out, recipe, options)
+    return _run(function, chosen | ({"batch_size": "auto"} if auto else {}), out, recipe, options)
 
 
 @app.command
@@ -328,8 +333,11 @@ def _report(report, out) -> int:
 
 
 def _run(recipe, knobs, out, recipe_file, options):
+    from visionkit.train.largest_batch import largest_batch
     from visionkit.train.run import run
 
+    if knobs.get("batch_size") == "auto":
+        knobs["batch_size"] = largest_batch(recipe, knobs, recipe_file, options.precision)
     _print_scores(run(recipe, knobs, out, recipe_file, options))
     print(f"run folder: {out}")
 
