@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import grain
 import keras
 import numpy as np
 import pytest
@@ -16,23 +18,61 @@ from visionkit.cli import main
 from visionkit.data.batches import batch_ids
 from visionkit.data.shapes import shapes
 from visionkit.train import checkpoint
-from visionkit.train.callbacks import History
+from visionkit.train.callbacks import History, Score
+from visionkit.train.feed import Timed
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options
 from visionkit.train.resume import fingerprint, knobs_of, read_started, write_json
 from visionkit.train.run import resume, run
+from visionkit.train.save import save_model
 from visionkit.train.state import averaged, keep_from_averaging, restore, state_of, take_average
 from visionkit.types import DataError
 
 
 @pytest.mark.parametrize(("backend", "kills"), [("tensorflow", 2), ("jax", 1)])
-def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills):
+def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_path):
     command = [sys.executable, "-m", "visionkit", "selftest", "resume", "--kills", str(kills)]
     environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    # Every start would compile the same programs again, which on JAX takes most of its time.
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{backend}, 0 workers: {kills} kills in ")
     assert done.stdout.endswith("to the bit\n")
+
+
+FEED = """
+import time
+from visionkit.data.batches import batches
+from visionkit.data.shapes import shapes
+if __name__ == "__main__":
+    for _ in batches(shapes(2, (32, 32), background="noise"), None, 2, epochs=10_000, workers=2):
+        print("fed", flush=True)
+        time.sleep(0.5)
+"""
+
+
+def test_the_workers_of_a_killed_run_leave_with_it(tmp_path):
+    (tmp_path / "feed.py").write_text(FEED)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    run = subprocess.Popen([sys.executable, tmp_path / "feed.py"], stdout=subprocess.PIPE, text=True, env=environment)
+    assert run.stdout.readline() == "fed\n"
+    workers = [file.name for file in Path("/proc").iterdir() if parent_of(file.name) == str(run.pid)]
+    assert len(workers) >= 2
+    run.kill()
+    run.communicate()
+    for _ in range(600):
+        if not any(Path("/proc", pid).exists() for pid in workers):
+            break
+        time.sleep(0.1)
+    assert not [pid for pid in workers if Path("/proc", pid).exists()]
+
+
+def parent_of(pid):
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1]
+    except OSError:  # it has just gone
+        return None
 
 
 def started(out, **changes):
@@ -92,6 +132,14 @@ def test_knobs_come_back_with_their_types(tmp_path):
     assert knobs_of(recipe, json.loads((tmp_path / "knobs.json").read_text())) == knobs
 
 
+precisions = []  # those that `poisoned` was called under
+
+
+def poisoned(seed):
+    precisions.append(keras.config.dtype_policy().name)
+    return test_run.recipe(poison=True, seed=seed)
+
+
 @pytest.mark.parametrize(
     ("every", "reason"),
     [
@@ -100,9 +148,12 @@ def test_knobs_come_back_with_their_types(tmp_path):
     ],
 )
 def test_a_loss_or_weight_that_is_no_number_leaves_a_crash_folder(tmp_path, every, reason):
-    out, knobs = tmp_path / "run", {"poison": True, "seed": 3}
+    out, knobs = tmp_path / "run", {"seed": 3}
+    precision = "mixed_bfloat16" if every else "float32"
     with pytest.raises(DataError, match=f"{reason}; lower the learning rate, or look at the batch in crash/"):
-        run(test_run.recipe, knobs, out, options=Options(checkpoint_steps=every))
+        run(poisoned, knobs, out, options=Options(checkpoint_steps=every, precision=precision))
+    assert precisions.pop() == precision
+    assert keras.config.dtype_policy().name == "float32"
     assert not list((out / "checkpoints").iterdir())  # what is no number is not kept
     told = json.loads((out / "crash" / "crash.json").read_text())
     data, step = shapes(16, test_run.SIZE, seed=3), told["step"] - 1
@@ -189,3 +240,48 @@ def test_the_state_holds_seeds_momenta_and_the_loss_scale():
             np.testing.assert_array_equal(array, state[name])
     with pytest.raises(DataError, match="the checkpoint does not fit the recipe"):
         restore(small_model("sgd"), state)
+
+
+def test_training_stops_when_no_score_was_better_for_long_enough(monkeypatch, tmp_path, capsys):
+    saved, scores = [], iter([0.1, 0.3, 0.2, 0.3, 0.25])
+    monkeypatch.setattr("visionkit.train.callbacks.save_model", lambda model, file: saved.append(file))
+    score = Score(lambda: {"mAP50": next(scores)}, 2, 20, "mAP50", tmp_path / "m.keras", patience=6)
+    model = small_model("sgd")
+    score.set_model(model)
+    model.stop_training = False
+    for epoch in range(10):
+        assert not model.stop_training
+        score.on_epoch_end(epoch, {})
+    assert model.stop_training  # scored in epochs 2, 4 (the best), 6, 8 and 10
+    assert (score.best, score.last, len(saved)) == ({"mAP50": 0.3, "epoch": 4}, 0.25, 2)
+    assert "mAP50 has not risen since epoch 4: stopping" in capsys.readouterr().err
+
+
+def test_mixed_precision_stays_out_of_the_saved_model(tmp_path):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = test_run.recipe().model
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert any(layer.compute_dtype == "bfloat16" for layer in model._flatten_layers())
+    save_model(model, tmp_path / "m.keras")
+    loaded = keras.saving.load_model(tmp_path / "m.keras")
+    assert {layer.compute_dtype for layer in loaded._flatten_layers()} == {"float32"}
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Slow:
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        time.sleep(0.1)
+        return index
+
+
+def test_the_time_that_training_waits_for_data_is_measured():
+    feed = Timed(grain.MapDataset.source(Slow()).to_iter_dataset(grain.ReadOptions(num_threads=0)))
+    for _ in feed:
+        time.sleep(0.2)  # what training itself takes
+    assert 0.4 <= feed.waited < 0.4 + 4 * 0.2

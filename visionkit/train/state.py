@@ -51,7 +51,12 @@ def keep_from_averaging(optimizer: keras.optimizers.Optimizer) -> None:
 def take_average(model: keras.Model) -> None:
     """Puts the average of the weights in their place for good, where the optimizer keeps one."""
     optimizer = _inner(model.optimizer)
+    if not optimizer.use_ema:
+        return
     type(optimizer).finalize_variable_values(optimizer, model.trainable_variables)
+    for variable in model.trainable_variables:
+        # On JAX variable and average are now one array, and prediction, which gives its arguments away, deletes both.
+        variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
 
 @contextmanager
