@@ -53,10 +53,10 @@ def test_accumulated_gradients_make_one_step_of_their_mean():
     np.testing.assert_allclose(steps(G, 3 * G, optimizer="sgd", accumulate=2), 1 - LR * 2 * G, rtol=1e-5)
 
 
-def test_the_schedule_counts_steps_not_batches():
-    """Of 8 batches by twos there are 4 steps: at the third (2/3 of 4 is 2) the rate is a tenth."""
-    moved = 1 - steps(*[G] * 6, optimizer="sgd", schedule="step", accumulate=2, batches=8)
-    np.testing.assert_allclose(moved, LR * G * (1 + 1 + 0.1), rtol=1e-5)
+def test_a_schedule_is_as_long_as_the_training_where_gradients_are_accumulated():
+    """Of 9 batches 6 come before the rate drops, which are 3 steps by twos."""
+    moved = 1 - steps(*[G] * 8, optimizer="sgd", schedule="step", accumulate=2, batches=9)
+    np.testing.assert_allclose(moved, LR * G * (1 + 1 + 1 + 0.1), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,5 @@ def test_kernels_pay_for_their_size_and_biases_do_not():
 def test_an_average_of_the_weights_is_kept():
     optimizer = Learning(ema=0.9).optimizer_for(None, 10, LR)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
+    assert Learning(ema=0.81, accumulate=2).optimizer_for(None, 10, LR).ema_momentum == pytest.approx(0.9)
     assert not Learning().optimizer_for(None, 10, LR).use_ema

@@ -44,12 +44,12 @@ class Learning:
             for variable in model.trainable_variables:
                 if len(variable.shape) > 1:  # kernels; what is shorter is a bias or belongs to a norm
                     variable.regularizer = keras.regularizers.L1L2(self.l1, self.l2)
-        rate = schedule(max(1, batches // self.accumulate), lr, self.warmup, self.schedule)
+        rate = schedule(batches, lr, self.warmup, self.schedule)
         options = {
             "weight_decay": self.weight_decay or (0.0 if self.optimizer == "adamw" else None),
             "global_clipnorm": self.clip,
             "use_ema": self.ema > 0,
-            "ema_momentum": self.ema,
+            "ema_momentum": self.ema ** (1 / self.accumulate),  # Keras averages, and asks the schedule, by batches
             "gradient_accumulation_steps": self.accumulate if self.accumulate > 1 else None,
         }
         make = {

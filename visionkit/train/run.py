@@ -43,6 +43,7 @@ def run(
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
         out: the run folder; it must be new or empty.
+        options: see `Options`.
 
     Returns:
         What results.json holds.

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import h5py
 import keras
+import matplotlib  # noqa: F401, with the next it takes a second to import, which the forks need not spend
 import numpy as np
+import tensorboard.summary.writer.event_file_writer  # noqa: F401
 
 from visionkit.train import checkpoint
 from visionkit.train.options import Options
