@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.train.cli import print_scores, resume_and_say, selftest, train_and_say
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
@@ -78,7 +79,7 @@ def finetune(
         resume: a run folder: continue that run, which was interrupted. It says all else itself.
     """
     if resume:
-        return _resume(resume)
+        return resume_and_say(resume)
     if data is None:
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
     from visionkit.data.recognise import task_of
@@ -98,7 +99,7 @@ def finetune(
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
-    return _run(recipe, knobs, out or _new_run("finetune"), None, options)
+    return train_and_say(recipe, knobs, out or _new_run("finetune"), None, options)
 
 
 @app.command(help_flags=[])
@@ -117,7 +118,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     if str(recipe) == "--resume":
         if len(knobs) != 1:
             raise DataError("--resume takes a run folder and nothing else: the run says itself how it was started")
-        return _resume(Path(knobs[0]))
+        return resume_and_say(Path(knobs[0]))
     if "--deterministic" in knobs:
         make_deterministic()  # before Keras, which the recipe imports
     from visionkit.environment import import_keras_quietly
@@ -148,7 +149,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     bound.apply_defaults()
     chosen = dict(bound.arguments)
     out, options = chosen.pop("out") or _new_run(recipe.stem), chosen.pop("options")
-    return _run(function, chosen | ({"batch_size": "auto"} if auto else {}), out, recipe, options)
+    return train_and_say(function, chosen | ({"batch_size": "auto"} if auto else {}), out, recipe, options)
 
 
 @app.command
@@ -187,7 +188,7 @@ def evaluate(
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset)
-    _print_scores(scores)
+    print_scores(scores)
     if json:
         write_json(json, numbers(scores))
     if confusion:
@@ -301,28 +302,7 @@ def convert_weights(file: Path, /, *, arch: str, out: Path):
     print(f"written: {out}")
 
 
-selftest = cyclopts.App(name="selftest", help="Proofs on this machine of what visionkit promises.")
 app.command(selftest)
-
-
-@selftest.command(name="resume")
-def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0):
-    """Kill a small training at random moments, resume it, and compare the end with an uninterrupted one, bit by bit.
-
-    Args:
-        kills: how many; each costs a start.
-        workers: processes that read and augment images; 0 does it with threads.
-        seed: of the moments.
-    """
-    import tempfile
-
-    from visionkit.environment import import_keras_quietly
-
-    import_keras_quietly()
-    from visionkit.train.selftest import selftest_resume as prove
-
-    with tempfile.TemporaryDirectory() as folder:
-        print(prove(Path(folder), kills, workers, seed))
 
 
 @app.command
@@ -371,39 +351,5 @@ def _report(report, out) -> int:
     return PARTLY_DONE if report.failed else 0
 
 
-def _run(recipe, knobs, out, recipe_file, options):
-    from visionkit.train.largest_batch import largest_batch
-    from visionkit.train.run import run
-
-    if knobs.get("batch_size") == "auto":
-        knobs["batch_size"] = largest_batch(recipe, knobs, recipe_file, options.precision)
-    _print_scores(run(recipe, knobs, out, recipe_file, options))
-    print(f"run folder: {out}")
-
-
-def _resume(out):
-    from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_started
-
-    if read_started(out).options.deterministic:
-        make_deterministic()
-    import_keras_quietly()
-    from visionkit.train.run import resume
-
-    _print_scores(resume(out))
-    print(f"run folder: {out}")
-
-
 def _new_run(name: str) -> Path:
     return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
-
-
-def _print_scores(scores: dict):
-    wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += ("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1")
-    wanted += ("images", "seconds")
-    print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
-    for name, row in scores.get("per_class", {}).items():
-        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-    for reason in scores.get("why", ()):
-        print(f"mAP50 is about 0: {reason}")
