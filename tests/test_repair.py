@@ -14,7 +14,7 @@ def test_what_is_left_keeps_the_conventions_and_nothing_is_lost_silently(boxes):
     repairs = Repairs("test")
     left, rows = repairs.apply(boxes, (30, 40), "a")
     check_sample(Sample(id="a", image_size=(30, 40), boxes=left, labels=np.zeros(len(left), np.int32)))
-    assert len(left) + sum(map(len, repairs.dropped.values())) == 5
+    assert len(left) + sum(f.kind != "clipped" for f in repairs.findings) == 5
     whole = (boxes >= 0).all(1) & (boxes[:, 2:] <= [40, 30]).all(1) & (boxes[:, :2] < boxes[:, 2:]).all(1)
     assert set(np.flatnonzero(whole)) <= set(rows)
     np.testing.assert_array_equal(left[whole[rows]], boxes[whole])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from visionkit.data import arrays, coco, folder, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLITS, split_name, subfolders
+from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
 
@@ -52,7 +53,9 @@ FORMATS = (  # the first that fits is taken, so class folders, which nearly anyt
 )
 
 
-def open_dataset(root: Path | str, split: str | None = None, task: str | None = None) -> Dataset:
+def open_dataset(
+    root: Path | str, split: str | None = None, task: str | None = None, repairs: Repairs | None = None
+) -> Dataset:
     """Reads the data set in `root`, whatever its format.
 
     Args:
@@ -60,12 +63,13 @@ def open_dataset(root: Path | str, split: str | None = None, task: str | None = 
         split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
         task: "detect", "classify" or "segment"; needed only where a folder serves two, as images with masks do
             (without it: segment).
+        repairs: takes down what is wrong, see `data.repair`; by default it is logged, or raised.
 
     Raises:
         DataError: nothing is recognised (says what was looked for), no such split, or what the reader finds wrong.
     """
     root, found = _recognise(root, task)
-    parts = [found.read(root, name) for name in ([None] if split is None else split.split("+"))]
+    parts = [found.read(root, name, repairs=repairs) for name in ([None] if split is None else split.split("+"))]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: holds no images")
