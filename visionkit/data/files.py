@@ -72,7 +72,7 @@ def inside(folder: Path, name: str, where: str) -> Path:
     parts = path.relative_to(base).parts if path.is_relative_to(base) else ()
     if not parts or "\0" in str(path) or max(len(part.encode(errors="replace")) for part in parts) > 255:
         raise DataError(
-            f"{where}: {str(name)[:80]!r} is not the name of a file inside {folder}", "link out of the folder"
+            f"{where}: {str(name)[:80]!r} is not the name of a file inside {folder}", "file outside the folder"
         )
     return folder.joinpath(*parts)
 
@@ -89,7 +89,7 @@ def regular(file: Path, folder: Path, where) -> Path:
     if any(path.is_symlink() for path in below) and not file.resolve().is_relative_to(folder.resolve()):
         raise DataError(
             f"{where}: {file} is a link to {file.resolve()}, outside the data set; copy that file, or link its folder",
-            "link out of the folder",
+            "file outside the folder",
         )
     return file
 

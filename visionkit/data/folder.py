@@ -51,6 +51,6 @@ def folder(root: Path, split: str | None = None, repairs: Repairs | None = None)
     records, repairs = [], Repairs("folder") if repairs is None else repairs
     for id, (name, f) in zip(ids, files, strict=True):
         with repairs.skipping(id, f, "broken image"):
-            size = image_size(regular(f, root, id))
+            size = image_size(regular(f, f.parent, id))
             records.append(Sample(id=id, file=f, image_size=size, label=names.index(name)))
     return Dataset(records, names, load_image, f"class folders, split {split or 'all'}")

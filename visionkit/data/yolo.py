@@ -64,7 +64,7 @@ def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -
     ids = sample_ids([image.relative_to(root) for image, _ in files])
     for id, (image, found) in zip(ids, files, strict=True):
         with repairs.skipping(id, image, "broken image"):
-            size, known = image_size(regular(image, root, id)), []
+            size, known = image_size(image), []
             for where, label, box in found:
                 with repairs.skipping(id, image):
                     if label >= len(names):
@@ -94,8 +94,9 @@ def _read_split(images: Path, labels: Path, repairs: Repairs) -> list[tuple[Path
             for n, line in read_lines(regular(text, labels, image)) if text else ():
                 with repairs.skipping(image.stem, image):
                     rows.append(_row(f"{text}:{n}", line))
-        found.append((image, rows))
-    for stem in sorted(set(texts) - {image.relative_to(images).with_suffix("") for image, _ in found}):
+        with repairs.skipping(image.stem):
+            found.append((regular(image, images, image.stem), rows))
+    for stem in sorted(set(texts) - {image.relative_to(images).with_suffix("") for image in list_images(images)}):
         with repairs.skipping(stem.as_posix()):
             raise DataError(
                 f"{texts[stem]}: its image {images / stem}.jpg (or .png, ...) does not exist", "missing image"
