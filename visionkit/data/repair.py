@@ -23,14 +23,14 @@ class Finding:
         kind: a few fixed words, e.g. "zero area"; `doctor.KINDS` grades them.
         message: one line that says what and where.
         id: the sample's, or "" where it concerns the whole set.
-        file: an image that shows it, or None.
-        box: x1, y1, x2, y2 in pixels of that image, as the annotation has it, or None.
+        files: images that show it.
+        box: x1, y1, x2, y2 in pixels of the first of them, as the annotation has it, or None.
     """
 
     kind: str
     message: str
     id: str = ""
-    file: Path | None = None
+    files: tuple[Path, ...] = ()
     box: tuple[float, ...] | None = None
 
 
@@ -46,7 +46,7 @@ class Repairs:
     def __init__(self, reader: str, collect: bool = False):
         self.reader, self.collect = reader, collect
         self.findings: list[Finding] = []
-        self.raw: dict[str, np.ndarray] = {}  # sample id -> float32 [N, 4], boxes as they were; only when it collects
+        self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its boxes as they were; only when it collects
 
     def apply(
         self, boxes: np.ndarray, image_size: tuple[int, int], id: str, file: Path | None = None
@@ -58,7 +58,7 @@ class Repairs:
         """
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
         if self.collect:
-            self.raw[id] = boxes
+            self.raw[file] = boxes
         cut = npboxes.clip(boxes, image_size)
         sides = boxes[:, 2:] - boxes[:, :2]
         inside = (cut[:, :2] < cut[:, 2:]).all(axis=1)
@@ -68,7 +68,7 @@ class Repairs:
             kind = CLIPPED if keep[i] else TURNED if (sides[i] < 0).any() else OUTSIDE if sides[i].all() else ZERO_AREA
             x1, y1, x2, y2 = box = tuple(round(float(value), 2) for value in boxes[i])
             message = f"{id}: box {i + 1}, {x1:g} {y1:g} {x2:g} {y2:g} in an image of {image_size[1]} x {image_size[0]}"
-            self.findings.append(Finding(kind=kind, message=message, id=id, file=file, box=box))
+            self.findings.append(Finding(kind=kind, message=message, id=id, files=(file,) if file else (), box=box))
         rows = np.flatnonzero(keep)
         return cut[rows], rows
 
@@ -89,7 +89,7 @@ class Repairs:
 
     def note(self, kind: str, message: str, id: str = "", file: Path | None = None) -> None:
         """A finding that changes nothing in what is read; kept only when this collects, and each only once."""
-        found = Finding(kind=kind, message=message, id=id, file=file)
+        found = Finding(kind=kind, message=message, id=id, files=(file,) if file else ())
         if self.collect and found not in self.findings:
             self.findings.append(found)
 
