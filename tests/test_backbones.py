@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from visionkit.backbones import BACKBONES
-from visionkit.backbones.blocks import freeze, max_pool
+from visionkit.backbones.blocks import freeze, freeze_batch_norm, max_pool
 from visionkit.models import MODELS
 
 ODD = (67, 75)
@@ -159,6 +159,24 @@ def test_freezing_by_level():
     assert all(layer.trainable for layer in backbone.layers)
     with pytest.raises(ValueError, match=r"no level 'C9'; it has \['C0', 'C1', 'C2'\]"):
         freeze(backbone, "C9")
+
+
+def test_frozen_batch_normalisation_answers_in_training_as_in_inference():
+    backbone = BACKBONES["resnet20_cifar"]()
+    x = images(backbone, batch=2)
+    free = outputs(backbone, x, training=True)  # also gives the statistics other values than they start with
+    freeze(backbone, "C0")
+    freeze_batch_norm(backbone)
+    weights = [keras.ops.convert_to_numpy(w) for w in backbone.weights]
+    inference, training = outputs(backbone, x), outputs(backbone, x, training=True)
+    for level, out in inference.items():
+        np.testing.assert_array_equal(out, training[level])
+        assert np.abs(out - free[level]).max() > 1e-3
+    for before, after in zip(weights, backbone.weights, strict=True):
+        np.testing.assert_array_equal(before, keras.ops.convert_to_numpy(after))
+    trained = {w.path.split("/")[-2] for w in backbone.trainable_weights}
+    assert trained and all("conv" in name or "downsample" in name for name in trained), trained
+    assert not any(name.startswith("conv1") for name in trained)  # what `freeze` froze stays frozen
 
 
 @pytest.mark.parametrize("size", [6, 7, 8, 9])

@@ -70,3 +70,14 @@ def freeze(backbone: keras.Model, up_to: str | None) -> None:
     frozen = {layer.name for layer in below}
     for layer in backbone.layers:  # one by one: `backbone.trainable = True` does nothing where it was True already
         layer.trainable = layer.name not in frozen
+
+
+def freeze_batch_norm(backbone: keras.Model) -> None:
+    """Runs every batch normalisation with its pretrained statistics while the convolutions go on learning.
+
+    What detectors do, whose few images a step say little of an average (torchvision's FrozenBatchNorm2d): scale and
+    offset stay as they are too. Call it after `freeze`, which decides over every layer anew.
+    """
+    for layer in backbone.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False

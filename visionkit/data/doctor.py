@@ -62,10 +62,11 @@ class Report:
 
     Args:
         title: the data set and its format, for people.
-        task: "detect", "classify" or "segment".
+        task: "detect", "instance", "classify" or "segment".
         parts: split -> its data, without what cannot be read; "all" where the data is not split.
         class_names: of the class ids.
-        counts: split -> int `[K]` objects or images of each class; empty for class maps.
+        counts: split -> int `[K]` objects, images or pixels of each class, as `what` says.
+        what: is counted: "objects", "images" or "pixels".
         leaked: (split, sample id) of images of which a later split holds the same.
         findings: the gravest first.
         size: (height, width) of the training image, or its long side.
@@ -77,6 +78,7 @@ class Report:
     parts: dict[str, Dataset]
     class_names: list[str]
     counts: dict[str, np.ndarray]
+    what: str
     leaked: set[tuple[str, str]]
     findings: list[Finding]
     size: int | tuple[int, int]
@@ -106,14 +108,11 @@ class Report:
         return json.dumps(head, indent=2) + "\n"
 
     def __str__(self):
-        total = np.sum(list(self.counts.values()), axis=0) if self.counts else []
-        pairs = sorted(zip(total, self.class_names, strict=False), key=lambda pair: -pair[0])
-        images = ", ".join(f"{split} {count}" for split, count in self.images().items())
-        lines = [self.title, f"images: {images}; {'objects' if self.task == 'detect' else 'images'} by class: "]
-        lines[1] += (
-            ", ".join(f"{name} {count}" for count, name in pairs[:8]) + ", ..." * (len(pairs) > 8) if pairs else ""
-        )
-        lines[1] = lines[1] if pairs else f"images: {images}"
+        total = np.sum(list(self.counts.values()), axis=0)
+        pairs = sorted(zip(total.tolist(), self.class_names, strict=True), key=lambda pair: -pair[0])
+        classes = ", ".join(f"{name} {count:,}" for count, name in pairs[:8]) + ", ..." * (len(pairs) > 8)
+        images = ", ".join(f"{split} {count:,}" for split, count in self.images().items())
+        lines = [self.title, f"images: {images}; {self.what}: {classes}"]
         for kind, found in self.by_kind().items():
             lines.append(f"{KINDS[kind][0]:8} {kind} ({len(found)}): {KINDS[kind][1]}")
             lines += [f"         {finding.message}" for finding in found[:3]]
@@ -131,7 +130,9 @@ class _Look:
     pixels: np.ndarray | None  # int [256], of a class map
 
 
-def examine(root: Path, split: str | None = None, task: str | None = None, size: int | tuple[int, int] = 384) -> Report:
+def examine(
+    root: Path, split: str | None = None, task: str | None = None, size: int | tuple[int, int] = 384, **meaning
+) -> Report:
     """Reads and decodes the whole data set once and reports all that is wrong or worth knowing.
 
     Args:
@@ -139,6 +140,7 @@ def examine(root: Path, split: str | None = None, task: str | None = None, size:
         split: as `open_dataset`; by default every split, trainval left out where there is train.
         task: as `open_dataset`.
         size: of the image to train on: its long side, or (height, width), in pixels.
+        meaning: `classes` and `void` as `open_dataset`.
 
     Raises:
         DataError: no data set is recognised, there is no such split, or nothing of it can be read.
@@ -146,30 +148,24 @@ def examine(root: Path, split: str | None = None, task: str | None = None, size:
     start, root, title = time.monotonic(), Path(root), describe(root, task)
     task, form = task or task_of(root), title.split(" in ")[0]
     repairs = Repairs(form, collect=True)
-    parts = _read(root, split, task, repairs)
+    parts = _read(root, split, task, repairs, meaning)
     samples = [(part, name, record) for name, part in parts.items() for record in part.records]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         looks = list(pool.map(lambda item: _look(*item[::2], repairs), samples))
     seen = [(name, record, look) for (_, name, record), look in zip(samples, looks, strict=True) if look]
-    broken = {record.id for (*_, record), look in zip(samples, looks, strict=True) if not look}
-    parts = {
-        name: part.subset([i for i, r in enumerate(part.records) if r.id not in broken]) for name, part in parts.items()
-    }
+    broken = {id(record) for (*_, record), look in zip(samples, looks, strict=True) if not look}
+    for name, part in parts.items():
+        parts[name] = part.subset([i for i, record in enumerate(part.records) if id(record) not in broken])
     names = next(iter(parts.values())).class_names
-    findings, counts = list(repairs.findings), {}
-    records = [record for _, record, _ in seen]
+    findings, records = list(repairs.findings), [record for _, record, _ in seen]
     if task == "segment":
-        pixels = np.array([look.pixels for *_, look in seen]).reshape(-1, 256)
-        findings += checks.mask_findings(records, pixels, names)
-        findings += (
-            f
-            for f in checks.class_findings({"all": pixels.sum(0)[: len(names)]}, names, "pixels")
-            if f.kind != "class balance"
-        )
+        counts, what = _pixel_counts(seen, names), "pixels"
+        findings += checks.mask_findings(records, np.array([look.pixels for *_, look in seen]), names)
     else:
         counts = {name: checks.class_counts(part.records, len(names)) for name, part in parts.items()}
-        findings += checks.class_findings(counts, names, "objects" if task == "detect" else "images")
-    if task == "detect":
+        what = "images" if task == "classify" else "objects"
+    findings += checks.class_findings(counts, names, what)
+    if what == "objects":
         for record in records:
             found = checks.other_format(record, repairs.raw.get(record.file, np.empty((0, 4))), form)
             findings += [found] if found else []
@@ -182,17 +178,17 @@ def examine(root: Path, split: str | None = None, task: str | None = None, size:
     leaked = {(name, record.id) for name, record, look in seen if last[look.print[0]] != name}
     order = {kind: i for i, kind in enumerate(KINDS)}
     findings.sort(key=lambda f: (order[f.kind], f.id))
-    return Report(title, task, parts, names, counts, leaked, findings, size, round(time.monotonic() - start, 1))
+    return Report(title, task, parts, names, counts, what, leaked, findings, size, round(time.monotonic() - start, 1))
 
 
-def _read(root: Path, split: str | None, task: str, repairs: Repairs) -> dict[str, Dataset]:
+def _read(root: Path, split: str | None, task: str, repairs: Repairs, meaning: dict) -> dict[str, Dataset]:
     """Split -> what of it can be read."""
     names = split.split("+") if split else splits(root, task)
     names = [name for name in names if split or name != "trainval" or "train" not in names]
     parts, last = {}, None
     for name in names or [None]:
         try:
-            parts[name or "all"] = open_dataset(root, name, task, repairs=repairs)
+            parts[name or "all"] = open_dataset(root, name, task, repairs=repairs, **meaning)
         except DataError as error:
             repairs.note(error.kind or "broken annotation", str(error))
             last = error
@@ -220,6 +216,14 @@ def _look(part: Dataset, record: Sample, repairs: Repairs) -> _Look | None:
         orientation = exif_orientation(record.file) if record.file and record.file.suffix.lower() != ".png" else 1
         return _Look(duplicates.fingerprint(sample.image), orientation, pixels)
     return None
+
+
+def _pixel_counts(seen, names) -> dict[str, np.ndarray]:
+    """Split -> int `[K]` pixels of each class."""
+    counts = {name: np.zeros(len(names), np.int64) for name, *_ in seen}
+    for name, _, look in seen:
+        counts[name] += look.pixels[: len(names)]
+    return counts
 
 
 def _scale(size) -> Callable[[tuple[int, int]], float]:

@@ -28,7 +28,7 @@ def write_fixed(report: Report, root: Path, out: Path) -> str:
     Raises:
         DataError: the data is not for detection, or `out` is not new or empty.
     """
-    if report.task != "detect":
+    if report.what != "objects":
         raise DataError(f"--fix writes boxes; {report.title} is for {report.task}")
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the folder for the fixed annotations must be new or empty")

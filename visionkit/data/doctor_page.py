@@ -39,14 +39,12 @@ def _images(report):
 
 
 def _classes(report):
-    if not report.counts:
-        return ""
     head = "".join(f"<th>{_text(split)}</th>" for split in report.counts)
     rows = (
         f"<tr><td>{_text(name)}</td>" + "".join(f"<td>{count[k]}</td>" for count in report.counts.values()) + "</tr>"
         for k, name in enumerate(report.class_names)
     )
-    return f"<table><tr><th>class</th>{head}</tr>{''.join(rows)}</table>"
+    return f"<table><tr><th>{report.what}</th>{head}</tr>{''.join(rows)}</table>"
 
 
 def _section(kind: str, found: list[Finding]) -> str:
@@ -71,10 +69,10 @@ def _picture(file: Path, box) -> str:
         return ""
     h, w = image.shape[:2]
     scale = SIDE / max(h, w)
-    small = np.ascontiguousarray(resize(image, (max(1, round(h * scale)), max(1, round(w * scale)))))
+    small = resize(image, (max(1, round(h * scale)), max(1, round(w * scale)))).copy()
     if box is not None:
         corners = np.clip(np.array(box) * scale, -10 * SIDE, 10 * SIDE).round().astype(int).tolist()
-        cv2.rectangle(small, corners[:2], corners[2:], (230, 30, 30), 2)
+        cv2.rectangle(small, tuple(corners[:2]), tuple(corners[2:]), (230, 30, 30), 2)
     data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
 
