@@ -31,6 +31,7 @@ def finetune(
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
     model: Literal["ssd", "faster_rcnn"] | None = None,
     backbone: str = "efficientnet_lite0",
+    check: bool = False,
     epochs: int | None = None,
     image_size: int | None = None,
     batch_size: int | None = None,
@@ -51,6 +52,7 @@ def finetune(
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector; by default ssd.
         backbone: the pretrained network underneath.
+        check: train nothing, but try everything for a minute and say what is wrong; the exit code is then 1.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
         batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8).
@@ -79,20 +81,22 @@ def finetune(
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
-    return _run(recipe, knobs, out or _new_run("finetune"))
+    return _check(recipe, knobs) if check else _run(recipe, knobs, out or _new_run("finetune"))
 
 
 @app.command(help_flags=[])
 def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
-    `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
+    `visionkit train RECIPE.py --help` lists the knobs. --check trains nothing, but tries everything for a minute and
+    says what is wrong. --out names the run folder, by default runs/RECIPE/TIME.
 
     Args:
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
     """
     if str(recipe) in ("--help", "-h"):
         return app.help_print(["train"])
+    check, knobs = "--check" in knobs, [word for word in knobs if word != "--check"]
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
@@ -115,7 +119,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     bound.apply_defaults()
     chosen = dict(bound.arguments)
     out = chosen.pop("out") or _new_run(recipe.stem)
-    return _run(function, chosen, out, recipe)
+    return _check(function, chosen) if check else _run(function, chosen, out, recipe)
 
 
 @app.command
@@ -245,22 +249,20 @@ def doctor(
         fix: (detect) also write annotations with what can be put right to this new folder; no image is touched.
     """
     from visionkit.data.doctor import examine
+    from visionkit.data.doctor_fix import write_fixed
+    from visionkit.data.doctor_page import page
 
     size = size or [384]
     if len(size) > 2 or min(size) < 1:
         raise DataError(f"--size: expected the long side, or height and width, found {' '.join(map(str, size))}")
-    meaning = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
-    report = examine(data, split, task, size[0] if len(size) == 1 else tuple(size), **meaning)
+    size = size[0] if len(size) == 1 else tuple(size)
+    report = examine(data, split, task, size, classes=classes, void=void)
     print(report)
     if html:
-        from visionkit.data.doctor_page import page
-
         html.write_text(page(report), encoding="utf-8")
     if json:
         json.write_text(report.to_json(), encoding="utf-8")
     if fix:
-        from visionkit.data.doctor_fix import write_fixed
-
         print(write_fixed(report, data, fix))
     return 1 if report.grades()["error"] else 0
 
@@ -359,6 +361,14 @@ def _report(report, out) -> int:
         print(f"not read: {failure.error}", file=sys.stderr)
     print(f"{report.done} images done, {len(report.failed)} not read, {report.found} rows of results: {out}")
     return PARTLY_DONE if report.failed else 0
+
+
+def _check(recipe, knobs) -> int:
+    from visionkit.train.preflight import preflight
+
+    rows = preflight(recipe, knobs)
+    print("\n".join(map(str, rows)))
+    return 0 if all(row.ok for row in rows) else 1
 
 
 def _run(recipe, knobs, out, recipe_file=None):

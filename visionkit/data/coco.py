@@ -82,7 +82,9 @@ def _read(root: Path, split: str, file: Path, repairs: Repairs | None) -> Datase
         with repairs.skipping(id, kind="broken image"):
             key = _key(image, "id", where)
             if key in seen or id in segments:
-                raise DataError(f"{where}: its id {key!r} or file name is that of an earlier image", "listed twice")
+                raise DataError(
+                    f"{where}: its id {_short(key)} or file name is that of an earlier image", "listed twice"
+                )
             seen.add(key)
             record, segments[id] = _record(image, id, folders, by_image.get(key, []), class_ids, file, where, repairs)
             records.append(record)
@@ -90,7 +92,7 @@ def _read(root: Path, split: str, file: Path, repairs: Repairs | None) -> Datase
     for key in by_image.keys() - known:
         with repairs.skipping():
             raise DataError(
-                f"{file}: annotations[{by_image[key][0][0]}]: no image has the id {repr(key)[:40]}", "missing image"
+                f"{file}: annotations[{by_image[key][0][0]}]: no image has the id {_short(key)}", "missing image"
             )
     missing = sorted(set(range(min(class_ids), max(class_ids))) - set(class_ids)) if _whole(class_ids) else []
     if missing:
@@ -122,7 +124,7 @@ def _record(image, id, folders, annotations, class_ids, file, where, repairs):
             if not isinstance(box, list) or len(box) != 4:
                 raise DataError(f"{at}: expected bbox [x, y, width, height], found {str(box)[:60]}")
             if category not in class_ids:
-                raise DataError(f"{at}: no category has the id {repr(category)[:40]}", "unknown class")
+                raise DataError(f"{at}: no category has the id {_short(category)}", "unknown class")
             box = [number(value, f"{at}: bbox") for value in box]
             segments.append(parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation"))
             boxes.append(box)
@@ -140,10 +142,17 @@ def _classes(categories, file):
     for i, category in enumerate(categories):
         key, name = _key(category, "id", f"{file}: categories[{i}]"), category.get("name")
         if not isinstance(name, str) or not name or key in found or name in found.values():
-            raise DataError(f"{file}: categories[{i}]: expected a new id and a new name, found {key!r}, {name!r}")
+            raise DataError(
+                f"{file}: categories[{i}]: expected a new id and a new name, found {_short(key)}, {_short(name)}"
+            )
         found[key] = name
     order = sorted(found, key=lambda key: (isinstance(key, str), key))
     return [found[key] for key in order], {key: i for i, key in enumerate(order)}
+
+
+def _short(value) -> str:
+    """What a stranger wrote, for a message: it may be megabytes."""
+    return repr(value[:40] if isinstance(value, str) else value)[:60]
 
 
 def _whole(class_ids):

@@ -47,7 +47,7 @@ def read_names(file: Path) -> list[str]:
 def check_names(names: list[str], file: Path) -> list[str]:
     """`names`, or a `DataError` if one occurs twice."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{file}: the class {twice[0]!r} is named twice")
+        raise DataError(f"{file}: the class {twice[0][:80]!r} is named twice")
     return names
 
 

@@ -120,7 +120,7 @@ def _parse(file: Path, repairs: Repairs):
             if not name:
                 raise DataError(f"{where}: expected a <name>")
             keys = ("xmin", "ymin", "xmax", "ymax")
-            box = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name}): {key}") for key in keys]
+            box = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name[:40]}): {key}") for key in keys]
             objects.append((name, box, (element.findtext("difficult") or "0").strip() not in ("0", "")))
     size = tuple(int(number(tree.findtext(f"size/{key}") or 0, f"{file}: {key}")) for key in ("height", "width"))
     return objects, size if all(size) else None, (tree.findtext("filename") or "").strip() or None

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from visionkit.data.dataset import Dataset
@@ -14,7 +15,7 @@ from visionkit.types import Sample
 def write_coco(dataset: Dataset, root: Path, split: str) -> None:
     """Writes `root/annotations/instances_SPLIT.json` and the images as `root/SPLIT/ID.jpg`.
 
-    Class id k becomes category k + 1, as COCO counts; `Sample.ignore` becomes `iscrowd`.
+    Class id k becomes category k + 1, as COCO counts; `Sample.ignore` becomes `iscrowd`. Masks are not written.
 
     Args:
         dataset: samples with boxes; their ids become file names.
@@ -26,7 +27,7 @@ def write_coco(dataset: Dataset, root: Path, split: str) -> None:
 
     def written(sample):
         write_image(root / split / name(sample), sample.image)
-        return sample
+        return replace(sample, masks=None)
 
     write_annotations(
         map(written, dataset), dataset.class_names, root / "annotations" / f"instances_{split}.json", name
