@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
-from visionkit.train.cli import print_scores, resume_and_say, selftest, train_and_say
+from visionkit.data.cli import doctor
+from visionkit.train.cli import check_and_say, print_scores, resume_and_say, selftest, train_and_say
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
@@ -37,6 +38,7 @@ def finetune(
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
     model: Literal["ssd", "faster_rcnn"] | None = None,
     backbone: str = "efficientnet_lite0",
+    check: bool = False,
     epochs: int | None = None,
     image_size: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
@@ -61,6 +63,7 @@ def finetune(
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector; by default ssd.
         backbone: the pretrained network underneath.
+        check: train nothing, but try everything for a minute and say what is wrong; the exit code is then 1.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
         batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8). auto tries out
@@ -99,6 +102,8 @@ def finetune(
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
+    if check:
+        return check_and_say(recipe, knobs)
     return train_and_say(recipe, knobs, out or _new_run("finetune"), None, options)
 
 
@@ -108,7 +113,8 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
     --batch-size auto, where a recipe has that knob, tries out the largest batch that memory holds, up to 64.
-    `visionkit train --resume RUN` continues a run that was interrupted, to the same end.
+    `visionkit train --resume RUN` continues a run that was interrupted, to the same end. --check trains nothing, but
+    tries everything for a minute and says what is wrong.
 
     Args:
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
@@ -121,6 +127,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
         return resume_and_say(Path(knobs[0]))
     if "--deterministic" in knobs:
         make_deterministic()  # before Keras, which the recipe imports
+    check, knobs = "--check" in knobs, [word for word in knobs if word != "--check"]
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
@@ -148,8 +155,9 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
     bound.apply_defaults()
     chosen = dict(bound.arguments)
-    out, options = chosen.pop("out") or _new_run(recipe.stem), chosen.pop("options")
-    return train_and_say(function, chosen | ({"batch_size": "auto"} if auto else {}), out, recipe, options)
+    knobs = chosen | ({"batch_size": "auto"} if auto else {})
+    out, options = knobs.pop("out") or _new_run(recipe.stem), knobs.pop("options")
+    return check_and_say(function, knobs) if check else train_and_say(function, knobs, out, recipe, options)
 
 
 @app.command
@@ -314,6 +322,7 @@ def _scores_of_both(model: Path, exported: Path, data: Path, split: str | None) 
     return scores | {"before": score(before, dataset)[metric], "after": score(after, dataset)[metric]}
 
 
+app.command(doctor)
 app.command(weights)
 
 

@@ -97,6 +97,11 @@ def image_size(file: Path | str | bytes) -> tuple[int, int]:
     return _decode(file, size)
 
 
+def exif_orientation(file: Path | str | bytes) -> int:
+    """1 to 8: the EXIF orientation that `read_image` makes upright; 1 where there is none. Raises: as `read_image`."""
+    return _decode(file, _orientation)
+
+
 def write_image(file: Path | str, image: np.ndarray) -> None:
     """Writes uint8 `[H, W, 3]` RGB or `[H, W]` grey as PNG, or as JPEG (quality 95) for .jpg and .jpeg.
 
@@ -271,7 +276,7 @@ def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object]):
                     raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {MAX_PIXELS} pixels")
                 return work(image)
         except DataError as error:
-            raise error if str(error).startswith(name) else DataError(f"{name}: {error}") from None
+            raise error if str(error).startswith(name) else DataError(f"{name}: {error}", error.kind) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise DataError(f"{name}: above the limit of {MAX_PIXELS} pixels") from None
         except UnidentifiedImageError:
@@ -320,7 +325,8 @@ def _rgb_of_wide(values: np.ndarray) -> Image.Image:
 
 def _values(image: Image.Image) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
-        raise DataError("a mask cannot be a JPEG, whose values change in compression; save it as PNG")
+        text = "a mask cannot be a JPEG, whose values change in compression; save it as PNG"
+        raise DataError(text, "lossy mask")
     raw = image.tile[0].args if image.format == "PNG" and image.tile else None
     image = _upright(image)
     values = np.asarray(image)
@@ -330,6 +336,7 @@ def _values(image: Image.Image) -> np.ndarray:
     if colours is None or (values[..., :colours] != values[..., :1]).any():
         raise DataError(
             f"a mask of mode {image.mode} has colours where class or instance numbers are expected; "
-            "save it as a grey or palette PNG whose values are the numbers"
+            "save it as a grey or palette PNG whose values are the numbers",
+            "colours in a mask",
         )
     return values[..., 0].astype(np.int32)

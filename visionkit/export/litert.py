@@ -7,8 +7,9 @@
 | `litert_int8` | int8 | int8 | `model.tflite`: up to the raw outputs; `decode.tflite`: from there on, float32 |
 
 Eight bits are too few for pixels and for what suppression compares, so the second file takes what the first gives, by
-name; its anchors and weights have 16 bits, which moves a box by an eighth of a pixel at most up to 512 pixels. Of a two-stage detector the second stage, whose boxes come from the first, is in it too. What goes into and comes
-out of a file is float32 always: `images` `[1, h, w, C]`, as the network takes them.
+name; its anchors and weights have 16 bits, which moves a box by an eighth of a pixel at most up to 512 pixels. Of a
+two-stage detector the second stage, whose boxes come from the first, is in it too. What goes into and comes out of a
+file is float32 always: `images` `[1, h, w, C]`, as the network takes them.
 """
 
 import os

@@ -31,6 +31,15 @@ def train_and_say(recipe: Callable, knobs: dict, out: Path, recipe_file: Path | 
     print(f"run folder: {out}")
 
 
+def check_and_say(recipe: Callable, knobs: dict) -> int:
+    """Prints what `train.preflight` finds of a recipe; returns the exit code, 1 where something is wrong."""
+    from visionkit.train.preflight import preflight
+
+    rows = preflight(recipe, knobs)
+    print("\n".join(map(str, rows)))
+    return 0 if all(row.ok for row in rows) else 1
+
+
 def resume_and_say(out: Path) -> None:
     """Continues a run and prints its scores."""
     from visionkit.environment import import_keras_quietly
