@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from visionkit.data.anchors import anchor_report
 from visionkit.data.batches import batches, steps_per_epoch
 from visionkit.environment import environment
 from visionkit.images import to_channels
@@ -63,6 +64,8 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
             start_step=epoch * steps,
         )
 
+    if hasattr(plan.model, "anchors"):
+        print(anchor_report(plan.train, plan.model.anchors, plan.model.image_size, plan.model.resize))
     _check_and_draw_first_batch(feed(0), plan, out / "first_batch.jpg")
     best_file = out / "checkpoints" / "best.keras"
     callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
