@@ -125,6 +125,7 @@ def evaluate(
     split: str | None = None,
     json: Path | None = None,
     confusion: Path | None = None,
+    curves: Path | None = None,
 ):
     """Score a model on labelled data.
 
@@ -134,6 +135,8 @@ def evaluate(
         split: the part to score, such as test or train+val; by default all of it.
         json: also write the numbers to this file, as one flat object.
         confusion: (classify) also draw the confusion matrix into this .png.
+        curves: (detect) also write into this folder: precision-recall and F1 curves, each class's best threshold, the
+            confusion matrix with background, and pictures of the worst mistakes.
     """
     from visionkit.open_model import open_predictor
 
@@ -143,7 +146,7 @@ def evaluate(
     from visionkit.train.run import numbers, write_json
 
     dataset = open_dataset(data, split, predictor.task)
-    scores = score(predictor, dataset)
+    scores = score(predictor, dataset, curves)
     _print_scores(scores)
     if json:
         write_json(json, numbers(scores))
