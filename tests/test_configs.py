@@ -1,5 +1,6 @@
 """Recipes: each says how it is run and what it reached; those for classification run on a few images."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -22,8 +23,10 @@ def recipe(name):
 
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.py")), ids=lambda f: f.stem)
 def test_a_recipe_says_how_it_is_run_and_what_it_reached(file):
-    doc = load_recipe(file).__globals__["__doc__"]
-    assert f"\nRun:      visionkit train configs/{file.name} --data-dir PATH" in doc
+    function = load_recipe(file)
+    doc = function.__globals__["__doc__"]
+    data = " --data-dir PATH" if "data_dir" in inspect.signature(function).parameters else ""  # drawn shapes need none
+    assert f"\nRun:      visionkit train configs/{file.name}{data}\n" in doc
     assert re.search(r"^Reached:  \S", doc, re.M)
 
 
@@ -42,6 +45,28 @@ def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
     assert type(model) is MODELS["classifier"]
     prediction = next(open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8)))
     assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fcn_camvid", "fcn_isbi", "fcn_shapes"])
+def test_a_segmenter_runs_and_opens(name, tmp_path):
+    rng, knobs = np.random.default_rng(0), {"image_size": 64, "epochs": 1, "batch_size": 2, "seed": 0}
+    if name == "fcn_shapes":
+        knobs |= {"images": 4, "val_images": 2}
+    else:
+        layout = {"fcn_camvid": ("train", "trainannot", 11), "fcn_isbi": ("image", "label", 255)}[name]
+        for i in range(4 if name == "fcn_camvid" else 10):
+            values = rng.choice([0, layout[2]], (60, 80))
+            tiny_data.pair(tmp_path / layout[0], tmp_path / layout[1], str(i), values)
+        if name == "fcn_camvid":
+            tiny_data.pair(tmp_path / "val", tmp_path / "valannot", "v", [[0, 5, 11]] * 3)
+        knobs["data_dir"] = tmp_path
+    results = run(recipe(name), knobs, tmp_path / "run")
+    images, classes = {"fcn_camvid": ((4, 1), 11), "fcn_isbi": ((4, 6), 2), "fcn_shapes": ((4, 2), 5)}[name]
+    assert (results["train_images"], results["val_images"]) == images
+    assert len(results["class_names"]) == classes
+    assert 0 <= results["mIoU"] <= 1
+    found = next(open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8)))
+    assert found.segmentation.shape == (50, 40)
 
 
 def test_the_notes_network_is_network_py(tmp_path):
@@ -71,3 +96,20 @@ def test_the_notes_network_is_network_py(tmp_path):
     assert float(cost) == pytest.approx(np.mean(costs), abs=1e-4)
     for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_papers_ssd_takes_two_steps(tmp_path):
+    objects = [("cat", 2, 2, 20, 20), ("dog", 10, 5, 30, 20)]
+    tiny_data.voc(tmp_path / "VOC2007", {"a": objects, "b": objects[:1]}, {"trainval": "a", "test": "b"})
+    tiny_data.voc(tmp_path / "VOC2012", {"c": objects}, {"trainval": "c"})
+    knobs = {"data_dir": tmp_path, "iterations": 2, "batch_size": 1, "pretrained": False}
+    results = run(recipe("ssd300_voc"), knobs, tmp_path / "run")
+    assert (results["train_images"], results["val_images"], results["epoch"]) == (2, 1, 1)
+    assert open_predictor(tmp_path / "run").class_names == ["cat", "dog"]
+
+
+def test_the_overfit_recipe_is_scored_once_and_on_its_training_images(tmp_path):
+    tiny_data.voc(tmp_path / "data", {"a": [("cat", 2, 2, 20, 20)], "b": []})
+    plan = recipe("ssd_overfit")(tmp_path / "data", epochs=2, image_size=64)
+    assert [record.id for record in plan.train.records] == [record.id for record in plan.val.records] == ["a", "b"]
+    assert plan.evaluate_every == plan.epochs == 2

@@ -36,7 +36,7 @@ KINDS = {
     "class folders": "classify",
     "MNIST": "classify",
     "images and class maps": "segment",
-    "images and instance masks": "detect",
+    "images and instance masks": "instance",
 }
 
 

@@ -28,7 +28,8 @@ def finetune(
     data: Path,
     /,
     *,
-    task: Literal["detect", "classify"] | None = None,
+    task: Literal["detect", "instance", "classify", "segment"] | None = None,
+    model: Literal["ssd", "faster_rcnn"] | None = None,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int | None = None,
@@ -38,23 +39,29 @@ def finetune(
     label_smoothing: float | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
     seed: int = 0,
     out: Path | None = None,
 ):
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
     Args:
-        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks or class folders.
-        task: what to learn; by default what the data is for.
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks, class maps or class folders.
+        task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
+        model: (detect) the detector; by default ssd.
         backbone: the pretrained network underneath.
-        epochs: passes over the training images; by default enough for about 600 steps (classify: 200).
-        image_size: long side in pixels of what the network sees; by default 384 (classify: 224).
-        batch_size: images a step; by default 16 (classify: 32).
-        lr: peak learning rate.
+        epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
+        image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
+        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8).
+        lr: peak learning rate; detectors scale it with the batch size, from 16 images a step.
         class_weights: (classify) weigh a class by the inverse of how often it occurs.
         label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
         cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
+        classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
+            in DATA. A class called void is neither trained on nor scored.
+        void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
     """
@@ -65,15 +72,10 @@ def finetune(
     import_keras_quietly()
     from visionkit.train import finetune as recipes
 
-    knobs = {"data": data, "backbone": backbone, "epochs": epochs, "image_size": image_size}
+    knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
-    knobs |= {"mixup": mixup, "cutmix": cutmix, "seed": seed}
+    knobs |= {"mixup": mixup, "cutmix": cutmix, "classes": classes, "void": void, "seed": seed}
     knobs = {name: value for name, value in knobs.items() if value is not None}
-    if task == "segment":
-        raise DataError(
-            f"{data}: holds class maps for segmentation, which finetune does not learn; --task detect reads "
-            "masks as instances"
-        )
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
@@ -123,6 +125,8 @@ def evaluate(
     /,
     *,
     split: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
     json: Path | None = None,
     confusion: Path | None = None,
     curves: Path | None = None,
@@ -133,6 +137,8 @@ def evaluate(
         model: a run folder, a .keras file, an exported SavedModel, or published weights by name.
         data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
         split: the part to score, such as test or train+val; by default all of it.
+        classes: (segment) file that names the values of the class maps; see finetune.
+        void: (segment) the value of the class maps that is not scored, besides 255.
         json: also write the numbers to this file, as one flat object.
         confusion: (classify) also draw the confusion matrix into this .png.
         curves: (detect) also write into this folder: precision-recall and F1 curves, each class's best threshold, the
@@ -145,7 +151,7 @@ def evaluate(
     from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
 
-    dataset = open_dataset(data, split, predictor.task)
+    dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset, curves)
     _print_scores(scores)
     if json:
@@ -321,7 +327,17 @@ def _new_run(name: str) -> Path:
 
 def _print_scores(scores: dict):
     wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += ("top1", "top5", "mIoU", "pixel_accuracy", "images", "seconds")
+    wanted += (
+        "top1",
+        "top5",
+        "mIoU",
+        "last_mIoU",
+        "pixel_accuracy",
+        "mean_accuracy",
+        "boundary_f1",
+        "images",
+        "seconds",
+    )
     print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
     for name, row in scores.get("per_class", {}).items():
         print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))

@@ -98,6 +98,23 @@ class Classification:
     file: Path | None = None
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SegmentationMap:
+    """What a segmenter says of each pixel of one image.
+
+    Args:
+        id: the sample's id or the file's name.
+        image_size: (height, width) of the image, and so of the map.
+        segmentation: int32 `[H, W]`, class ids 0..K-1; never 255, since a segmenter ignores nothing.
+        file: the image file, or None.
+    """
+
+    id: str
+    image_size: tuple[int, int]
+    segmentation: np.ndarray
+    file: Path | None = None
+
+
 def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
     """Returns `sample` if it keeps the conventions above, else raises `DataError` naming it and the bad value."""
 

@@ -48,17 +48,20 @@ def splits(root: Path) -> list[str]:
     return [file.stem for file in _lists(root)] if "" in parts else list(parts)
 
 
-def semantic_masks(root: Path, split: str | None = None, void: int | None = None) -> Dataset:
+def semantic_masks(
+    root: Path, split: str | None = None, classes: Path | None = None, void: int | None = None
+) -> Dataset:
     """Reads images with class maps: Samples with `segmentation`.
 
     Every mask of ALL splits is read once to find the values in use; they become class ids 0..K-1 in rising order, and
-    their names are the values. 255 is ignored, except where 0 and 255 are all there is: then 255 is class 1. A
-    classes.txt in `root` names the values 0, 1, ... line by line instead; the name "void" (ignore, unlabelled) makes
-    its value ignored.
+    their names are the values. 255 is ignored, except where 0 and 255 are all there is: then 255 is class 1. A file
+    of classes names the values 0, 1, ... line by line instead; the name "void" (ignore, unlabelled) makes its value
+    ignored.
 
     Args:
         root: see the layouts above.
         split: a split folder or list; None for all.
+        classes: the file of classes; by default classes.txt in `root`, where there is one.
         void: one more value that is neither trained on nor scored, e.g. 11 in CamVid.
 
     Raises:
@@ -67,7 +70,7 @@ def semantic_masks(root: Path, split: str | None = None, void: int | None = None
     root = Path(root)
     everything, chosen = _choose(root, split)
     values = _values(everything)
-    table, names = _classes(root, values, void)
+    table, names = _classes(classes or root / "classes.txt", classes is not None, values, void)
     records, ids = _records(root, chosen)
     masks = dict(zip(ids, (mask for _, mask in chosen), strict=True))
     return Dataset(records, names, partial(_load_map, masks, table), f"images and class maps, split {split or 'all'}")
@@ -167,10 +170,9 @@ def _values(pairs) -> dict[int, Path]:
     return found
 
 
-def _classes(root: Path, values: dict[int, Path], void: int | None) -> tuple[np.ndarray, list[str]]:
+def _classes(file: Path, given: bool, values: dict[int, Path], void: int | None) -> tuple[np.ndarray, list[str]]:
     """(int32 table from mask value to class id or 255, class names)."""
-    file = root / "classes.txt"
-    if file.is_file():
+    if given or file.is_file():
         named = dict(enumerate(read_names(file)))
         for value, mask in values.items():
             if value not in named and value not in (IGNORE, void):

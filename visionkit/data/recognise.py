@@ -14,7 +14,7 @@ class Format(NamedTuple):
     """A kind of data set: what it is for, how it is told, which splits it has, and its reader."""
 
     name: str
-    task: str  # detect, classify or segment
+    tasks: tuple[str, ...]  # detect, instance, classify or segment; the usual one first
     looks_for: str
     found: Callable  # root -> truth
     splits: Callable  # root -> names
@@ -26,12 +26,12 @@ def _many_classes(root: Path) -> bool:  # one folder of images is a folder of im
 
 
 FORMATS = (  # the first that fits is taken, so class folders, which nearly anything is, come last
-    Format("Pascal VOC XML", "detect", "Annotations/*.xml beside JPEGImages/", voc.folders, voc.splits, voc.voc),
-    Format("COCO JSON", "detect", "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
-    Format("YOLO txt", "detect", "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
+    Format("Pascal VOC XML", ("detect",), "Annotations/*.xml beside JPEGImages/", voc.folders, voc.splits, voc.voc),
+    Format("COCO JSON", ("detect", "instance"), "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
+    Format("YOLO txt", ("detect",), "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
     Format(
         "images and class maps",
-        "segment",
+        ("segment",),
         "images/ beside masks/, or train/ beside trainannot/",
         masks.folders,
         masks.splits,
@@ -39,33 +39,44 @@ FORMATS = (  # the first that fits is taken, so class folders, which nearly anyt
     ),
     Format(
         "images and instance masks",
-        "detect",
+        ("instance", "detect"),
         "images/ beside masks/",
         masks.folders,
         masks.splits,
         masks.instance_masks,
     ),
-    Format("MNIST", "classify", arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
+    Format("MNIST", ("classify",), arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
     Format(
-        "class folders", "classify", "CLASS/*.jpg or train/CLASS/*.jpg", _many_classes, folder.splits, folder.folder
+        "class folders", ("classify",), "CLASS/*.jpg or train/CLASS/*.jpg", _many_classes, folder.splits, folder.folder
     ),
 )
+TASKS = tuple(dict.fromkeys(task for form in FORMATS for task in form.tasks))
 
 
-def open_dataset(root: Path | str, split: str | None = None, task: str | None = None) -> Dataset:
+def open_dataset(
+    root: Path | str,
+    split: str | None = None,
+    task: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
+) -> Dataset:
     """Reads the data set in `root`, whatever its format.
 
     Args:
         root: its folder, or a folder that holds nothing but that folder.
         split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
-        task: "detect", "classify" or "segment"; needed only where a folder serves two, as images with masks do
-            (without it: segment).
+        task: "detect", "instance", "classify" or "segment"; needed only where a folder serves two, as images with masks
+            do (without it: segment).
+        classes, void: for class maps alone: which value is what; see `masks.semantic_masks`.
 
     Raises:
         DataError: nothing is recognised (says what was looked for), no such split, or what the reader finds wrong.
     """
     root, found = _recognise(root, task)
-    parts = [found.read(root, name) for name in ([None] if split is None else split.split("+"))]
+    meaning = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
+    if meaning and "segment" not in found.tasks:
+        raise DataError(f"{root}: {' and '.join(meaning)} say what the values of class maps are; found {found.name}")
+    parts = [found.read(root, name, **meaning) for name in ([None] if split is None else split.split("+"))]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: holds no images")
@@ -85,8 +96,8 @@ def splits(root: Path | str, task: str | None = None) -> list[str]:
 
 
 def task_of(root: Path | str) -> str:
-    """What the data in `root` is for: "detect", "classify" or "segment"."""
-    return _recognise(root, None)[1].task
+    """What the data in `root` is usually for: "detect", "classify" or "segment"."""
+    return _recognise(root, None)[1].tasks[0]
 
 
 def describe(root: Path | str, task: str | None = None) -> str:
@@ -97,20 +108,20 @@ def describe(root: Path | str, task: str | None = None) -> str:
 
 def _recognise(root: Path | str, task: str | None) -> tuple[Path, Format]:
     root = where = Path(root)
-    if task not in (None, "detect", "classify", "segment"):
-        raise DataError(f"task: expected detect, classify or segment, found {task!r}")
+    if task not in (None, *TASKS):
+        raise DataError(f"task: expected {', '.join(TASKS)}, found {task!r}")
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     for _ in range(3):  # archives often unpack to a folder in a folder
         fitting = [form for form in FORMATS if form.found(where)]
         for form in fitting:
-            if task in (None, form.task):
+            if task in (None, *form.tasks):
                 return where, form
         if fitting:
-            raise DataError(f"{where}: found {fitting[0].name}, which is for {fitting[0].task}, not {task}")
+            raise DataError(f"{where}: found {fitting[0].name}, which is for {fitting[0].tasks[0]}, not {task}")
         inner = subfolders(where)
         if len(inner) != 1:
             break
         where = inner[0]
-    wanted = "; ".join(f"{form.looks_for} ({form.name})" for form in FORMATS if task in (None, form.task))
+    wanted = "; ".join(f"{form.looks_for} ({form.name})" for form in FORMATS if task in (None, *form.tasks))
     raise DataError(f"{root}: no data set recognised; looked for {wanted}")

@@ -2,6 +2,7 @@
 
 import logging
 import zlib
+from dataclasses import replace
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +60,17 @@ def shapes(
         boxes = npboxes.of_masks(_masks(owner, len(outlines)))
         records.append(Sample(id=f"{split}-{i:06d}", image_size=image_size, boxes=boxes, labels=labels))
     return Dataset(records, NAMES, load, f"drawn shapes, split {split}, seed {seed}")
+
+
+def shape_maps(count: int, image_size: tuple[int, int] = (256, 256), seed: int = 0, split: str = "train") -> Dataset:
+    """The samples of `shapes` as segmentation alone, whose classes are `SEGMENTATION_NAMES`."""
+    data = shapes(count, image_size, seed, split)
+    records = [replace(record, boxes=None, labels=None) for record in data.records]
+    return Dataset(records, SEGMENTATION_NAMES, partial(_load_map, data.load), data.source)
+
+
+def _load_map(load, record):
+    return replace(load(record), boxes=None, labels=None, masks=None)
 
 
 def _load(record, image_size, seed, split, max_objects, background):

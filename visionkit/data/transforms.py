@@ -118,6 +118,7 @@ def segmentation_train(
     *,
     scale: tuple[float, float] = (0.5, 2.0),
     flip: float = 0.5,
+    vertical_flip: float = 0.0,
     colour: float = 0.5,
     extra: Sequence[Callable] = (),
 ) -> Transform:
@@ -127,11 +128,13 @@ def segmentation_train(
         size: (height, width) of the network's input.
         scale: least and greatest, relative to the scale at which the whole image just fits into `size`.
         flip: the probability of a mirrored image.
+        vertical_flip: the same, top to bottom.
         colour: the strength of `Photometric`; 0 for none.
         extra: further steps `(image uint8 [H, W, 3], rng) -> image`.
     """
     # The view has the proportions of `size`, so the letterbox adds nothing but a rounded pixel.
-    return Transform(size, "letterbox", (ScaleJitter(*scale, size), Flip(flip)), (Photometric(colour), *extra))
+    views = (ScaleJitter(*scale, size), Flip(flip, vertical_flip))
+    return Transform(size, "letterbox", views, (Photometric(colour), *extra))
 
 
 def segmentation_eval(size: tuple[int, int], resize: str = "letterbox") -> Transform:

@@ -2,7 +2,8 @@
 
 from visionkit.models.classifier import Classifier
 from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.fcn import FCN
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.ssd import SSD
 
-MODELS = {"classifier": Classifier, "ssd": SSD, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN}
+MODELS = {"classifier": Classifier, "ssd": SSD, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN, "fcn": FCN}

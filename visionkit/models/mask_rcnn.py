@@ -42,6 +42,8 @@ class MaskRCNN(FasterRCNN):
         mask_channels: of the mask head's four convolutions and of its transposed one.
     """
 
+    task = "instance"
+
     def __init__(self, backbone, num_classes, mask_channels=256, **kwargs):
         super().__init__(backbone, num_classes, **kwargs)
         channels = self.output[self.pooled[0]].shape[-1]

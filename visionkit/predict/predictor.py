@@ -1,4 +1,4 @@
-"""A trained model applied to any number of images; boxes come back in the pixels of each original."""
+"""A trained model applied to any number of images; boxes and maps come back in the pixels of each original."""
 
 import os
 from collections import deque
@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from visionkit import images
+from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
-from visionkit.types import PADDING, Classification, DataError, Detections, Sample
+from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap
 
 Image = Path | str | np.ndarray | Sample
-Prediction = Detections | Classification
+Prediction = Detections | Classification | SegmentationMap
 DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and numpy let go of the interpreter while they work
 
 
@@ -43,15 +44,16 @@ class _Loaded:
 
 
 class Predictor:
-    """Runs a detector or classifier over images: decoding in threads ahead of the model, in batches of fixed size.
+    """Runs a task model over images: decoding in threads ahead of the model, in batches of fixed size.
 
     Args:
         model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
             and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
-            `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone.
+            `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone;
+            or to `probabilities` `[B, h, w, K]` of the pixels' classes.
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
         batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
-        score: detections below this are left out, 0..1; a classifier's scores are all given.
+        score: detections below this are left out, 0..1; of no meaning to the other tasks.
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05):
@@ -77,9 +79,9 @@ class Predictor:
             score: takes the place of the predictor's own threshold.
 
         Yields:
-            For each item its `Detections`, boxes in original pixels and clipped to the image, or its `Classification`;
-            or a `Failure` that names an image which cannot be read, and the others go on. Two or three batches of
-            network-sized images are held at a time, however many items there are.
+            For each item its `Detections`, boxes in original pixels and clipped to the image, its `Classification` or
+            its `SegmentationMap` at the original's size; or a `Failure` that names an image which cannot be read, and
+            the others go on. Two or three batches of network-sized images are held at a time, however many items.
 
         Raises:
             ValueError: an array that is not uint8 `[H, W, 3]`.
@@ -128,6 +130,9 @@ class Predictor:
                 yield item
             elif "boxes" in (row := next(rows)):
                 yield _in_original_pixels(item, row, score)
+            elif "probabilities" in row:
+                found = to_map(row["probabilities"], item.image_size, self.resize)
+                yield SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=found)
             else:
                 yield Classification(id=item.id, file=item.file, image_size=item.image_size, scores=row["scores"])
 

@@ -137,7 +137,7 @@ def detect_folder(
     Raises:
         DataError: no images, a picture would overwrite its source, or the model is no detector.
     """
-    _expect(predictor, "detect")
+    _expect(predictor, "detect", "instance")
     names = predictor.class_names
 
     def draw(image, found):
@@ -163,9 +163,10 @@ def classify_folder(
     return _each_image(predictor, paths, Path(out), ClassificationFile, draw if pictures else None, None, progress)
 
 
-def _expect(predictor, task):
-    if predictor.task != task:
-        raise DataError(f"the model is for the task {predictor.task}: use visionkit {predictor.task}")
+def _expect(predictor, *tasks):
+    if predictor.task not in tasks:
+        verb = "detect" if predictor.task == "instance" else predictor.task
+        raise DataError(f"the model is for the task {predictor.task}: use visionkit {verb}")
 
 
 def _each_image(predictor, paths, out, writer, draw, score, progress) -> Report:

@@ -105,13 +105,13 @@ class Score(keras.callbacks.Callback):
     def __init__(self, score, every: int, epochs: int, monitor: str, file: Path):
         super().__init__()
         self.score, self.every, self.epochs, self.monitor, self.file = score, every, epochs, monitor, file
-        self.best = None
+        self.best = self.last = None
 
     def on_epoch_end(self, epoch, logs=None):
         if (epoch + 1) % self.every and epoch + 1 != self.epochs:
             return
         scores = self.score()
-        logs[f"val_{self.monitor}"] = scores[self.monitor]
+        logs[f"val_{self.monitor}"] = self.last = scores[self.monitor]
         if self.best is None or scores[self.monitor] > self.best[self.monitor]:
             self.best = scores | {"epoch": epoch + 1}
             save_model(self.model, self.file)

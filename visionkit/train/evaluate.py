@@ -1,6 +1,7 @@
 """Scores a model on a labelled data set through the path that predicts: what is evaluated is what runs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,19 +10,20 @@ import numpy as np
 from visionkit.data.dataset import Dataset
 from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
+from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.predict.predictor import Failure
 from visionkit.train.mistakes import write_mistakes
-from visionkit.types import DataError
+from visionkit.types import IGNORE, DataError, Sample
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many
 
 
 def evaluate(predictor, dataset: Dataset, curves: Path | None = None) -> dict:
-    """Scores a detector or classifier: the numbers of its metric's `result`, with `seconds`.
+    """Scores a model: the numbers of its metric's `result`, with `seconds`.
 
     Where a detector's mAP50 is about 0, `why` holds the likely reasons. `confusion` is a classifier's matrix, int
-    `[K, K]`: rows are the truth.
+    `[K, K]`: rows are the truth. Maps are compared at the size of each original.
 
     Args:
         predictor: a `Predictor`, of a Task or of an exported model.
@@ -32,20 +34,22 @@ def evaluate(predictor, dataset: Dataset, curves: Path | None = None) -> dict:
         DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
-    if predictor.task == "classify":
-        if curves is not None:
-            raise DataError(f"--curves is for detectors; this model is for the task {predictor.task}")
-        scores = _classifier(predictor, dataset)
-    else:
+    of_detector = predictor.task in ("detect", "instance")
+    if curves is not None and not of_detector:
+        raise DataError(f"--curves is for detectors; this model is for the task {predictor.task}")
+    if of_detector:
         scores = _detector(predictor, dataset, curves)
+    else:
+        scores = {"classify": _classifier, "segment": _segmenter}[predictor.task](predictor, dataset)
     return scores | {"seconds": round(time.monotonic() - start, 2)}
 
 
 def _detector(predictor, dataset, curves):
     ids = np.array(_class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
-    for record, found in _predictions(predictor, dataset):
-        metric.update(replace(record, labels=ids[record.labels]), found)
+    for i, (record, found) in enumerate(_predictions(predictor, dataset)):
+        truth = record if found.masks is None else dataset[i]  # masks are read when they are needed
+        metric.update(replace(truth, labels=ids[truth.labels]), found)
     scores = metric.result()
     if curves is not None:
         for name, row in write_mistakes(metric.pairs, predictor.class_names, dataset, curves).items():
@@ -63,6 +67,36 @@ def _classifier(predictor, dataset):
             )
         metric.update(np.array([ids[record.label]]), found.scores[None])
     return metric.result() | {"confusion": metric.matrix}
+
+
+def _segmenter(predictor, dataset):
+    table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
+    table[: len(dataset.class_names)] = _class_ids(predictor, dataset)
+    metric = SegmentationMetric(predictor.class_names)
+    images = _Truths(dataset)
+    for i, (record, found) in enumerate(zip(dataset.records, predictor(images), strict=True)):
+        if isinstance(found, Failure):
+            raise DataError(f"{found.file or found.id}: {found.error}")
+        truth = images.truths.pop(i)
+        if truth is None:
+            raise DataError(f"{dataset.source}: sample {record.id!r} has no class map; a segmenter is scored on those")
+        metric.update(table[truth], found.segmentation)
+    return metric.result()
+
+
+class _Truths(Sequence):
+    """The data set, which keeps the map of each sample that the predictor's threads have taken: files are read once."""
+
+    def __init__(self, dataset):
+        self.dataset, self.truths = dataset, {}
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index) -> Sample:
+        sample = self.dataset[index]
+        self.truths[index] = sample.segmentation
+        return sample
 
 
 def _class_ids(predictor, dataset):

@@ -3,18 +3,22 @@
 Like a file in configs/, and unlike the rest of train/, this joins a backbone, a model and data.
 """
 
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 
 from visionkit.backbones import BACKBONES
 from visionkit.backbones.blocks import freeze as freeze_levels
+from visionkit.backbones.blocks import freeze_batch_norm
 from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.recognise import open_dataset, splits
-from visionkit.data.transforms import classification_train, detection_train
+from visionkit.data.render import Transform
+from visionkit.data.transforms import classification_train, detection_train, segmentation_train
 from visionkit.models import MODELS
 from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.types import DataError
@@ -22,43 +26,92 @@ from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
 # Of fine-tuning when --epochs is not given: what small data sets need to stop improving.
-DETECT_STEPS, CLASSIFY_STEPS = 600, 200
+DETECT_IMAGES, SEGMENT_IMAGES, CLASSIFY_STEPS = 9600, 9600, 200
+# A two-stage detector of images of some 400 pixels, half the papers': from the stride of 8 on, with anchors of 32 to
+# 256 pixels, and a share of the samples that the papers draw from 2,000 proposals.
+SMALL = {
+    "levels": ("C3", "C4", "C5"),
+    "pyramid_channels": 128,
+    "anchor_scales": (4.0,),
+    "rpn_samples": 128,
+    "roi_samples": 64,
+    "train_proposals": 300,
+}
 
 
 def detect(
     data: Path,
+    model: Literal["ssd", "faster_rcnn"] = "ssd",
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int = 384,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     lr: float = 1e-3,
     freeze: str | None = "C1",
     seed: int = 0,
 ) -> Recipe:
-    """An SSD with a feature pyramid on a pretrained backbone.
+    """A detector with a feature pyramid on a pretrained backbone.
 
     Args:
         data: a folder in any layout that `open_dataset` recognises.
+        model: SSD, or Faster R-CNN, which takes longer and usually finds small objects better.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
+        batch_size: by default 16 for SSD and 8 for Faster R-CNN.
+        lr: the peak learning rate at 16 images a step; in proportion at others.
+        epochs: by default enough to see about 9,600 images, 10 to 60.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
-        epochs: by default enough for about 600 steps, 10 to 60.
     """
     train, val = training_data(data, "detect", seed)
+    return detector(model, train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+
+
+def instance(
+    data: Path,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 384,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    seed: int = 0,
+) -> Recipe:
+    """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
+    train, val = training_data(data, "instance", seed)
+    return detector("mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+
+
+def detector(
+    model: str,
+    train: Dataset,
+    val: Dataset | None,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 384,
+    batch_size: int | None = None,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    seed: int = 0,
+) -> Recipe:
+    """What `detect` and `instance` do, of data that is opened already; `model` is a name in MODELS."""
     size = network_size(train, image_size)
     trunk = backbone_of(backbone)
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
     freeze_levels(trunk, freeze)
-    model = MODELS["ssd"](trunk, len(train.class_names), class_names=train.class_names, image_size=size)
+    if model != "ssd":
+        freeze_batch_norm(trunk)  # a step holds too few images for statistics of its own
+    options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
+    network = MODELS[model](trunk, len(train.class_names), class_names=train.class_names, image_size=size, **options)
+    batch_size = batch_size or (16 if model == "ssd" else 8)
     steps = steps_per_epoch(train, batch_size)
-    epochs = epochs or min(60, max(10, round(DETECT_STEPS / steps)))
-    print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
-    optimizer = keras.optimizers.AdamW(schedule(epochs * steps, lr), weight_decay=1e-4, global_clipnorm=10.0)
+    epochs = epochs or min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
+    print(f"{model} on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    rate = schedule(epochs * steps, lr * batch_size / 16)
     return Recipe(
-        model=model,
+        model=network,
         train=train,
         val=val,
         transform=detection_train(size, max_expand=2.0),
-        phases=[Phase(epochs=epochs, optimizer=optimizer)],
+        phases=[Phase(epochs, keras.optimizers.AdamW(rate, weight_decay=1e-4, global_clipnorm=10.0))],
         batch_size=batch_size,
         seed=seed,
     )
@@ -135,22 +188,102 @@ def classify(
     )
 
 
-def training_data(data: Path, task: str, seed: int) -> tuple[Dataset, Dataset | None]:
+def segment(
+    data: Path,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 480,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    finest: Literal["C2", "C3", "C4"] = "C3",
+    dice: float = 0.0,
+    min_scale: float = 0.75,
+    max_scale: float = 2.0,
+    classes: Path | None = None,
+    void: int | None = None,
+    seed: int = 0,
+) -> Recipe:
+    """A fully convolutional network on a pretrained backbone.
+
+    Args:
+        data: images with class maps, in any layout that `open_dataset` recognises.
+        image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
+        min_scale, max_scale: of the random crops; 1 shows the whole image, 2 half its width and height.
+        classes: a file that names the values 0, 1, ... of the maps line by line; by default classes.txt in the data.
+        void: the value of the maps that is neither trained on nor scored, besides 255.
+        The others: see `segmenter`.
+    """
+    train, val = training_data(data, "segment", seed, classes, void)
+    size = network_size(train, image_size, multiple=8)
+    transform = segmentation_train(size, scale=(min_scale, max_scale))
+    return segmenter(train, val, transform, backbone, epochs, batch_size, lr, freeze, finest, dice, seed)
+
+
+def segmenter(
+    train: Dataset,
+    val: Dataset | None,
+    transform: Transform,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    finest: str = "C3",
+    dice: float = 0.0,
+    seed: int = 0,
+) -> Recipe:
+    """What `segment` does once the data are split.
+
+    Args:
+        train, val: with class maps; the last epoch is kept where there is no `val`.
+        transform: for training; its size is the network's.
+        epochs: by default enough to see about 9,600 images, 10 to 100.
+        freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
+        finest: the classes are told from the levels between this one and C5.
+        dice: the weight of the Dice loss beside the cross-entropy; it cares for small classes.
+    """
+    size, names = transform.size, train.class_names
+    trunk = backbone_of(backbone)
+    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    freeze_levels(trunk, freeze)
+    levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
+    model = MODELS["fcn"](trunk, len(names), class_names=names, image_size=size, levels=levels, dice=dice)
+    steps = steps_per_epoch(train, batch_size)
+    epochs = epochs or min(100, max(10, round(SEGMENT_IMAGES / (steps * batch_size))))
+    print(f"fcn on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    print(f"{len(names)} classes: {', '.join(names)}")
+    return Recipe(
+        model=model,
+        train=train,
+        val=val,
+        transform=transform,
+        phases=[Phase(epochs, keras.optimizers.AdamW(schedule(epochs * steps, lr), weight_decay=1e-4))],
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+def training_data(
+    data: Path, task: str, seed: int, classes: Path | None = None, void: int | None = None
+) -> tuple[Dataset, Dataset | None]:
     """Which samples are learned from and which choose the best epoch.
 
     With a test split there is an honest number to come, so train and val are both learned from and nothing is chosen;
     with train and val each does what its name says; without splits every fifth image, drawn by `seed`, is held back.
+    `classes` and `void` are those of `open_dataset`.
     """
+    read = partial(open_dataset, data, task=task, classes=classes, void=void)
     names = splits(data, task)
     used = "+".join(name for name in ("train", "val") if name in names)
     if used and "test" in names:
-        train, val = open_dataset(data, used, task), None
+        train, val = read(used), None
         print(f"{train.source}: training on {used}; score with: visionkit evaluate RUN {data.name} --split test")
     elif "train" in names and "val" in names:
-        train, val = open_dataset(data, "train", task), open_dataset(data, "val", task)
+        train, val = read("train"), read("val")
         print(f"{train.source}: training on train, choosing the best epoch on val")
     else:
-        whole = open_dataset(data, "train" if "train" in names else None, task)
+        whole = read("train" if "train" in names else None)
         order = np.random.default_rng(seed).permutation(len(whole))
         if len(whole) < 2:
             raise DataError(f"{data}: holds one image; training needs at least one more to be scored on")

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from visionkit.data.anchors import anchor_report
-from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.data.batches import TASKS, batches, steps_per_epoch
 from visionkit.environment import environment
 from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
@@ -18,14 +19,14 @@ from visionkit.train.callbacks import History, Progress, Score
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.recipe import Recipe
 from visionkit.train.save import save_model
-from visionkit.types import DataError, Sample, check_batch
+from visionkit.types import DataError, Sample, check_batch, check_sample
 
 
 def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path | None = None) -> dict:
     """Trains what `recipe(**knobs)` describes.
 
     Writes into `out`: knobs.json, a copy of the recipe's file, first_batch.jpg (the first training batch WITH its
-    boxes or labels: look at it), history.csv, TensorBoard events, checkpoints/, model.keras and results.json.
+    boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras and results.json.
 
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
@@ -86,7 +87,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
         scores = {"epoch": plan.epochs}
         save_model(plan.model, out / "model.keras")
     else:
-        scores = score.best
+        scores = score.best | {f"last_{monitor}": score.last}
         best_file.rename(out / "model.keras")
     results = numbers(scores) | {
         "train_images": len(plan.train),
@@ -94,6 +95,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
         "seconds": round(time.monotonic() - start, 1),
         "knobs": knobs,
         "class_names": plan.model.class_names,
+        "per_class": scores.get("per_class", {}),
         "environment": environment(),
     }
     write_json(out / "results.json", results)
@@ -105,10 +107,15 @@ def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
     if "boxes" in targets:
         check_batch(images, targets, plan.model.num_classes)
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
-    elif targets["label"].ndim == 1:
+        return
+    field = TASKS[plan.model.task][0]
+    if targets[field].dtype == np.int32:  # a mixed batch has shares of labels, which have no picture
+        values = targets[field].tolist() if field == "label" else targets[field]
+        rows = zip(to_channels(images, 3), values, strict=True)
         sizes = {"image_size": images.shape[1:3]}
-        rows = zip(to_channels(images, 3), targets["label"].tolist(), strict=True)
-        samples = [Sample(id=str(i), image=image, label=label, **sizes) for i, (image, label) in enumerate(rows)]
+        samples = [Sample(id=str(i), image=image, **sizes, **{field: value}) for i, (image, value) in enumerate(rows)]
+        for sample in samples:
+            check_sample(sample, plan.model.num_classes)
         draw_samples_grid(samples, plan.train.class_names, file)
 
 

@@ -1,0 +1,47 @@
+"""FCN-8s on EfficientNet-Lite0, on street scenes (CamVid as SegNet splits it: 367 training and 101 val images).
+
+Run:      visionkit train configs/fcn_camvid.py --data-dir PATH
+Score:    visionkit evaluate RUN PATH --split val --classes configs/camvid_classes.txt
+Reached:  not yet measured.
+
+The epoch is chosen on val, on which it is then scored, so the number flatters; `last_mIoU` in results.json is that of
+the last epoch, which nobody chose.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from visionkit.train.finetune import segment
+from visionkit.train.recipe import Recipe
+
+CLASSES = Path(__file__).with_name("camvid_classes.txt")  # 11, and the void that is value 11 of the maps
+
+
+def recipe(
+    data_dir: Path,
+    backbone: str = "efficientnet_lite0",
+    lr: float = 1e-3,
+    epochs: int = 28,
+    image_size: int = 480,
+    batch_size: int = 8,
+    finest: Literal["C2", "C3", "C4"] = "C3",
+    dice: float = 0.5,
+    min_scale: float = 0.75,
+    max_scale: float = 2.0,
+    seed: int = 0,
+) -> Recipe:
+    """`finetune.segment` with the names of CamVid's classes."""
+    return segment(
+        data_dir,
+        backbone=backbone,
+        lr=lr,
+        epochs=epochs,
+        image_size=image_size,
+        batch_size=batch_size,
+        finest=finest,
+        dice=dice,
+        min_scale=min_scale,
+        max_scale=max_scale,
+        classes=CLASSES,
+        seed=seed,
+    )

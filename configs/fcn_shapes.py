@@ -1,0 +1,26 @@
+"""FCN-8s on EfficientNet-Lite0, on drawn discs, rectangles, triangles and stars: needs no data.
+
+Run:      visionkit train configs/fcn_shapes.py
+Reached:  not yet measured.
+"""
+
+from visionkit.data.shapes import shape_maps
+from visionkit.data.transforms import segmentation_train
+from visionkit.train.finetune import segmenter
+from visionkit.train.recipe import Recipe
+
+
+def recipe(
+    images: int = 400,
+    val_images: int = 50,
+    image_size: int = 192,
+    lr: float = 1e-3,
+    epochs: int = 12,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Recipe:
+    """`images` to learn from and `val_images` to be scored on, all of `image_size` squared."""
+    size = (image_size, image_size)
+    train, val = (shape_maps(count, size, seed, split) for count, split in ((images, "train"), (val_images, "val")))
+    transform = segmentation_train(size, scale=(0.75, 1.5), vertical_flip=0.5)
+    return segmenter(train, val, transform, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)

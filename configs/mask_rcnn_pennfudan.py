@@ -1,0 +1,23 @@
+"""Mask R-CNN on EfficientNet-Lite0, on pedestrians (Penn-Fudan, 170 images: the first 120 by name train, 50 test).
+
+Run:      visionkit train configs/mask_rcnn_pennfudan.py --data-dir PATH
+Reached:  not yet measured.
+"""
+
+from pathlib import Path
+
+from visionkit.data.recognise import open_dataset
+from visionkit.train.finetune import detector
+from visionkit.train.recipe import Recipe
+
+
+def recipe(
+    data_dir: Path, train_images: int = 120, lr: float = 1e-3, epochs: int = 60, image_size: int = 384, seed: int = 0
+) -> Recipe:
+    """The test images are scored once, after the last epoch: no epoch is chosen by them."""
+    data = open_dataset(data_dir, None, "instance")
+    order = sorted(range(len(data)), key=lambda i: data.records[i].id)
+    train, test = data.subset(order[:train_images]), data.subset(order[train_images:])
+    plan = detector("mask_rcnn", train, test, epochs=epochs, lr=lr, image_size=image_size, seed=seed)
+    plan.evaluate_every = epochs
+    return plan
