@@ -78,7 +78,7 @@ LOSSES = {
 # Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
 EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 # Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
-LOSS_TOLERANCE = {"mask_loss": 0.02}
+LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
 
 
 @pytest.mark.parametrize("name", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"])  # Faster R-CNN's losses are Mask R-CNN's
@@ -95,7 +95,6 @@ def test_training_losses_equal_torchvisions(name):
     model.compute_loss(None, y, raw, training=False)
     for theirs, expected in zip(golden["loss_names"], golden["losses"], strict=True):
         found = float(getattr(model, LOSSES[theirs]).result())
-        print(name, theirs, found, expected)
         assert found == pytest.approx(expected, rel=LOSS_TOLERANCE.get(LOSSES[theirs], 1e-4)), theirs
 
 
