@@ -109,7 +109,7 @@ def suppress(boxes, scores, iou_threshold, groups=None):
         following = valid * ops.cast(beaten < 0.5, scores.dtype)
         return following, ops.any(ops.not_equal(following, keep))
 
-    keep, _ = ops.while_loop(lambda _, changed: changed, step, (valid, ops.any(valid >= 0)), maximum_iterations=count)
+    keep, _ = ops.while_loop(lambda _, changed: changed, step, (valid, ops.any(valid > 0)), maximum_iterations=count)
     return keep > 0.5
 
 
