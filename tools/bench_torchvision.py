@@ -5,6 +5,8 @@
 `--torch-python` names the interpreter of an environment with torch and torchvision (visionkit is not needed there).
 Each side runs in a process of its own with the same drawn weights and images, so that both suppress the same boxes;
 while one works the other waits. A round is one call of each side, so noise of the machine meets both: read the ratios.
+On a machine with other work the CPU seconds say more than the clock; set OMP_WAIT_POLICY=PASSIVE then, or torch's
+waiting threads count as work.
 
 To add a case: its name and size in CASES, its layers in `ours` and in `theirs`.
 """
@@ -29,7 +31,7 @@ CASES = {
     "fasterrcnn_resnet50_fpn": ((480, 640), (1, 4), 2),
     "fcn_resnet50": ((520, 520), (1, 2), 2),
 }
-WARM_UP = 2  # calls before the first that counts: TensorFlow traces in the first
+WARM_UP = 1  # calls before the first that counts: TensorFlow traces in it
 PAUSE = 0.1  # seconds between two calls, in which idle threads stop spinning
 OBJECTS = 6  # an image, in training
 
@@ -38,6 +40,7 @@ def main():
     parser = argparse.ArgumentParser(description="Times visionkit beside torchvision, in turn, on the CPU.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; by default all")
     parser.add_argument("--torch-python", type=Path, help="the interpreter with torch and torchvision")
+    parser.add_argument("--only", default="", help="measures with this in their name, such as 'inference, batch 1'")
     parser.add_argument("--rounds", type=int, default=5, help="calls of each side that count (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
     parser.add_argument("--json", type=Path, help="also write the rows into this file")
@@ -50,18 +53,21 @@ def main():
     if options.torch_python is None or not options.torch_python.is_file():
         parser.error("--torch-python: name the interpreter of an environment with torch and torchvision")
     rows = []
-    print(f"{'':52}{'visionkit':>12}{'torchvision':>14}{'ratio':>8}", flush=True)
+    print(f"{'medians':48}{'visionkit':>11}{'torchvision':>12}{'ratio':>7}{'of CPU time':>13}", flush=True)
     for case in options.cases or CASES:
         sides = [Worker(python, side, case, options.threads) for python, side in interpreters(options)]
-        for what in sides[0].measures:
-            times = [[], []]
+        for what in (what for what in sides[0].measures if options.only in what):
+            times = {"visionkit": [], "torchvision": []}  # [[seconds, CPU seconds], ...]
             for turn in range(WARM_UP + options.rounds):
-                for side, seconds in zip(sides, times, strict=True):
-                    seconds += [side.call(what)] * (turn >= WARM_UP)
-            ours, theirs = map(median, times)
-            rows.append({"case": case, "measure": what, "visionkit_s": ours, "torchvision_s": theirs, "times_s": times})
+                for side, calls in zip(sides, times.values(), strict=True):
+                    calls += [side.call(what)] * (turn >= WARM_UP)
+            (ours, ours_cpu), (theirs, theirs_cpu) = (map(median, zip(*calls, strict=True)) for calls in times.values())
+            rows.append(
+                {"case": case, "measure": what, "ratio": ours / theirs, "cpu_ratio": ours_cpu / theirs_cpu} | times
+            )
             line = f"{case}, {what}"
-            print(f"{line:52}{ours * 1e3:>9.1f} ms{theirs * 1e3:>11.1f} ms{ours / theirs:>8.2f}", flush=True)
+            numbers = f"{ours * 1e3:>8.1f} ms{theirs * 1e3:>9.1f} ms{ours / theirs:>7.2f}{ours_cpu / theirs_cpu:>13.2f}"
+            print(f"{line:48}{numbers}", flush=True)
         for side in sides:
             side.close()
     if options.json:
@@ -74,7 +80,7 @@ def interpreters(options):
 
 
 class Worker:
-    """The process of one side and one case: a line in names a measure, a line out gives the seconds it took."""
+    """The process of one side and one case: it is told the name of a measure and answers with `timed`'s seconds."""
 
     def __init__(self, python, side, case, threads):
         limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -84,7 +90,7 @@ class Worker:
         self.process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, **pipes)
         self.measures = self._answer()
 
-    def call(self, what) -> float:
+    def call(self, what) -> list[float]:
         print(what, file=self.process.stdin, flush=True)
         return self._answer()
 
@@ -110,14 +116,18 @@ def work(side, case, threads):
 
 
 def timed(function):
-    """A function without arguments that runs `function` and returns the seconds."""
+    """A function without arguments that runs `function` and returns the seconds by the clock and of CPU."""
 
     def call():
-        start = time.perf_counter()
+        start = now()
         function()
-        return time.perf_counter() - start
+        return (now() - start).tolist()
 
     return call
+
+
+def now():
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def scene(case, batch):
@@ -325,9 +335,9 @@ def theirs(case, threads):
         method = getattr(owner, name)
 
         def watched(*args):
-            start = time.perf_counter()
+            start = now()
             result = method(*args)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(now() - start)
             return result
 
         setattr(owner, name, watched)
@@ -346,7 +356,7 @@ def theirs(case, threads):
     def after(x):
         seconds.clear()
         infer(x)
-        return sum(seconds)
+        return sum(seconds).tolist()
 
     def images(batch):
         return list(torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255)

@@ -3,7 +3,6 @@
 import inspect
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +10,7 @@ import cyclopts
 
 from visionkit import __version__
 from visionkit.data.cli import doctor
-from visionkit.train.cli import check_and_say, print_scores, resume_and_say, selftest, train_and_say
+from visionkit.train.cli import check_and_say, new_run, print_scores, resume_and_say, selftest, train_and_say
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
@@ -104,7 +103,7 @@ def finetune(
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
     if check:
         return check_and_say(recipe, knobs)
-    return train_and_say(recipe, knobs, out or _new_run("finetune"), None, options)
+    return train_and_say(recipe, knobs, out or new_run("finetune"), None, options)
 
 
 @app.command(help_flags=[])
@@ -156,7 +155,7 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     bound.apply_defaults()
     chosen = dict(bound.arguments)
     knobs = chosen | ({"batch_size": "auto"} if auto else {})
-    out, options = knobs.pop("out") or _new_run(recipe.stem), knobs.pop("options")
+    out, options = knobs.pop("out") or new_run(recipe.stem), knobs.pop("options")
     return check_and_say(function, knobs) if check else train_and_say(function, knobs, out, recipe, options)
 
 
@@ -173,6 +172,7 @@ def evaluate(
     confusion: Path | None = None,
     flip: bool = False,
     window: bool = False,
+    curves: Path | None = None,
 ):
     """Score a model on labelled data.
 
@@ -186,6 +186,8 @@ def evaluate(
         confusion: (classify) also draw the confusion matrix into this .png.
         flip: (segment) average over the image and its mirror image.
         window: (segment) slide a window over images at full resolution; see segment.
+        curves: (detect) also write into this folder: precision-recall and F1 curves, each class's best threshold, the
+            confusion matrix with background, and pictures of the worst mistakes.
     """
     from visionkit.open_model import open_predictor
 
@@ -195,7 +197,7 @@ def evaluate(
     from visionkit.train.run import numbers, write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
-    scores = score(predictor, dataset)
+    scores = score(predictor, dataset, curves)
     print_scores(scores)
     if json:
         write_json(json, numbers(scores))
@@ -392,7 +394,3 @@ def _report(report, out) -> int:
         print(f"not read: {failure.error}", file=sys.stderr)
     print(f"{report.done} images done, {len(report.failed)} not read, {report.found} rows of results: {out}")
     return PARTLY_DONE if report.failed else 0
-
-
-def _new_run(name: str) -> Path:
-    return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))

@@ -1,5 +1,6 @@
 """What the verbs that train have in common, and `visionkit selftest`. Heavy imports stand inside the functions."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,11 @@ def print_scores(scores: dict) -> None:
         print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     for reason in scores.get("why", ()):
         print(f"mAP50 is about 0: {reason}")
+
+
+def new_run(name: str) -> Path:
+    """Where a run goes that was given no folder."""
+    return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
 
 
 def train_and_say(recipe: Callable, knobs: dict, out: Path, recipe_file: Path | None, options: Options) -> None:

@@ -48,9 +48,8 @@ def preflight(recipe: Callable[..., Recipe], knobs: dict) -> list[Row]:
 
 def anchor_coverage(plan: Recipe) -> Row:
     """How many objects have an anchor that overlaps them enough to be learned from without being forced on one."""
-    anchors = plan.model.anchors if hasattr(plan.model, "anchors") else np.concatenate(plan.model.rpn_anchors)
     boxes = [r.boxes * _factors(plan, r.image_size) for r in plan.train.records[:RECORDS] if len(r.boxes)]
-    best = np.concatenate([npboxes.iou(part, anchors).max(axis=1) for part in boxes] or [[1.0]])
+    best = np.concatenate([npboxes.iou(part, plan.model.anchors).max(axis=1) for part in boxes] or [[1.0]])
     share = float((best >= COVERED).mean())
     text = f"{share:.0%} of {len(best)} objects overlap an anchor by {COVERED} or more"
     return Row("anchors", share >= 0.8, text, "a larger --image-size, or anchors of other sizes")

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from visionkit.data.anchors import anchor_report
 from visionkit.data.batches import TASKS, batches, steps_per_epoch
 from visionkit.environment import environment
 from visionkit.images import to_channels
@@ -141,6 +142,8 @@ def _train(recipe, knobs, out, options, found) -> dict:
     if found:
         history.restore(state["rows"])
     else:
+        if hasattr(model, "anchors"):
+            print(anchor_report(plan.train, model.anchors, model.image_size, model.resize))
         _check_and_draw_first_batch(feed(0), plan, out / "first_batch.jpg")
 
     def fit(epochs: int, steps: int, metrics: dict):
