@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from visionkit.data.batches import batch_ids, batches, steps_per_epoch
 from visionkit.data.dataset import Dataset
-from visionkit.data.shapes import shapes
+from visionkit.data.shapes import shape_maps, shapes
 from visionkit.data.transforms import classification_train, detection_train, segmentation_train
 from visionkit.types import DataError, Sample, check_batch
 
@@ -155,10 +155,12 @@ def test_of_too_many_objects_the_largest_stay(caplog):
 def test_classification_and_segmentation_batches():
     images, y = next(iter(batches(numbered(9), classification_train((8, 8)), 4, task="classify", shuffle=False)))
     assert images.shape == (4, 8, 8, 3) and y["label"].dtype == np.int32 and y["label"].tolist() == [0, 1, 2, 0]
-    images, y = next(iter(batches(SHAPES, segmentation_train((32, 40)), 4, task="segment")))
+    images, y = next(iter(batches(shape_maps(6, (48, 64)), segmentation_train((32, 40)), 4, task="segment")))
     assert images.shape == (4, 32, 40, 3) and y.keys() == {"segmentation"}
     assert y["segmentation"].shape == (4, 32, 40) and y["segmentation"].dtype == np.int32
     assert set(np.unique(y["segmentation"])) <= {0, 1, 2, 3, 4, 255}
+    with pytest.raises(DataError, match=r"train-00000\d': expected map values 0\.\.3 or 255, found \[4\]"):
+        list(batches(SHAPES, None, 1, task="segment"))  # whose 4 classes leave out the background
 
 
 def test_errors_name_the_sample():

@@ -29,6 +29,7 @@ CASES = {
     "nms": (None, (1,), None),  # 8732 boxes of 20 classes
     "ssd300_vgg16": ((300, 300), (1, 4), 4),
     "fasterrcnn_resnet50_fpn": ((480, 640), (1, 4), 2),
+    "fcn_resnet50": ((520, 520), (1, 2), 2),
 }
 WARM_UP = 1  # calls before the first that counts: TensorFlow traces in it
 PAUSE = 0.1  # seconds between two calls, in which idle threads stop spinning
@@ -144,6 +145,15 @@ def objects(case, batch):
     return np.concatenate([low, high], axis=-1).astype(np.float32), rng.integers(0, 80, (batch, OBJECTS), np.int32)
 
 
+def classes(case, batch):
+    """A map int32 `[batch, H, W]` of class ids 0..20 in blocks, with a border of 255 around each."""
+    (h, w), rng = CASES[case][0], np.random.default_rng(0)
+    blocks = rng.integers(0, 21, (batch, -(-h // 40), -(-w // 40)), np.int32)
+    maps = blocks.repeat(40, axis=1).repeat(40, axis=2)[:, :h, :w]
+    maps[:, ::40] = maps[:, :, ::40] = 255
+    return maps
+
+
 def candidates():
     """boxes float32 `[8732, 4]` of SSD300's size, scores float32 `[8732, 20]` of which a detector would keep some."""
     rng = np.random.default_rng(0)
@@ -171,6 +181,9 @@ def ours(case, threads):
 
         boxes, scores = (tf.constant(x[None]) for x in candidates())
         return {"batch 1": timed(lambda: suppress(boxes, scores)["scores"].numpy())}
+
+    if case.startswith("fcn"):
+        return ours_segmenter(case)
 
     from drawn import drawn_detector_tensor
 
@@ -218,6 +231,76 @@ def ours_after(model, raw, options, x):
     return timed(after)
 
 
+def ours_segmenter(case):
+    import keras
+    from drawn import drawn_tensor
+
+    from visionkit.weights.convert import assign
+    from visionkit.weights.segmenters import SEGMENTERS
+
+    size, batches, train_batch = CASES[case]
+    model = SEGMENTERS[case](21, image_size=size)
+    shapes = json.loads(np.load(ROOT / "tests" / "golden" / "segmenters" / f"{case}.npz")["tensors"].tobytes())
+    assign(model, {name: drawn_tensor(name, tuple(shape)) for name, shape in shapes.items()}, case)
+    # The map of logits, as torchvision gives it; serving() has a softmax behind it.
+    logits = keras.Model(model.input, model.output["logits"])
+    logits.jit_compile = False
+    model.compile(optimizer=keras.optimizers.SGD(1e-9, momentum=0.9), jit_compile=False)
+    calls = {}
+    for batch in batches:
+        x = scene(case, batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: logits.predict_on_batch(x))
+    x, y = scene(case, train_batch), {"segmentation": classes(case, train_batch)}
+    calls[f"training step, batch {train_batch}"] = timed(lambda: model.train_on_batch(x, y))
+    return calls
+
+
+def theirs_segmenter(case):
+    """Training as in torchvision's references/segmentation/train.py: both maps, the auxiliary one half."""
+    import torch
+    from drawn import drawn_tensor
+    from torch.nn.functional import cross_entropy
+    from torchvision.models import segmentation
+
+    _, batches, train_batch = CASES[case]
+    model = getattr(segmentation, case)(weights=None, weights_backbone=None, aux_loss=True)
+    drawn = {k: torch.from_numpy(drawn_tensor(k, tuple(v.shape))) for k, v in model.state_dict().items()}
+    model.load_state_dict({k: v for k, v in drawn.items() if not k.endswith("num_batches_tracked")}, strict=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+    def images(batch):
+        return torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255
+
+    def normalised(x):  # a part of our network
+        return (x - mean[:, None, None]) / std[:, None, None]
+
+    def infer(x):
+        model.eval()
+        # Without its auxiliary head, as it is used; with weights="DEFAULT" torchvision keeps the head and computes it.
+        head, model.aux_classifier = model.aux_classifier, None
+        with torch.inference_mode():
+            model(normalised(x))["out"].numpy()
+        model.aux_classifier = head
+
+    calls = {}
+    for batch in batches:
+        x = images(batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: infer(x))
+    x, labels = images(train_batch), torch.from_numpy(classes(case, train_batch)).long()
+
+    def step():
+        model.train()
+        optimizer.zero_grad()
+        maps = model(normalised(x))
+        losses = {key: cross_entropy(values, labels, ignore_index=255) for key, values in maps.items()}
+        (losses["out"] + 0.5 * losses["aux"]).backward()
+        optimizer.step()
+
+    calls[f"training step, batch {train_batch}"] = timed(step)
+    return calls
+
+
 def theirs(case, threads):
     """As `ours`, run in torchvision's environment."""
     import torch
@@ -235,6 +318,9 @@ def theirs(case, threads):
             batched_nms(boxes[torch.cat(index)], torch.cat(best), labels, NMS["iou_threshold"])[: NMS["keep"]]
 
         return {"batch 1": timed(suppress)}
+
+    if case.startswith("fcn"):
+        return theirs_segmenter(case)
 
     from drawn import drawn_detector_tensor
 

@@ -122,6 +122,10 @@ def draw_samples_grid(
     cells = [_cell(sample, class_names, size) for sample in samples]
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
     rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+    maps = [np.unique(sample.segmentation) for sample in samples if sample.segmentation is not None]
+    if maps:
+        labels = [k for k in np.unique(np.concatenate(maps)).tolist() if k != IGNORE]
+        rows.append(_legend([(colour_of(k), class_names[k]) for k in labels], *rows[0].shape[:2]))
     images.write_image(file, np.concatenate(rows))
 
 
