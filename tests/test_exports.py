@@ -60,8 +60,8 @@ VERBS = [
 def lift(model):
     """Scores of random weights lie close together: this pulls them apart, so that some pass the threshold."""
     for variable in model.serving().variables:
-        if "kernel" in variable.path and ("class_head" in variable.path or "box_logits" in variable.path):
-            variable.assign(12 * variable)
+        if "kernel" in variable.path and any(name in variable.path for name in ("class_head", "logits")):
+            variable.assign((200 if "box_logits" in variable.path else 12) * variable)  # drawn with 0.01 there
 
 
 def test_every_model_is_here():
@@ -141,10 +141,14 @@ def predictions(outputs):
     return rows
 
 
-@pytest.mark.parametrize("name", [name for name in BUILD if name not in ("classifier", "fcn")])
-def test_the_detectors_here_find_something(runs, name):
-    """Else the tests above would compare padding."""
-    assert (runs[0][f"{name}/3/scores"] >= 0.3).sum() >= 9
+@pytest.mark.parametrize("name", BUILD)
+def test_the_models_here_find_something(runs, name):
+    """Else the tests above would compare padding, or the same number everywhere."""
+    expected = runs[0]
+    if f"{name}/3/boxes" in expected:
+        assert (expected[f"{name}/3/scores"] >= 0.3).sum() >= 9
+    else:
+        assert expected[f"{name}/3/{'probabilities' if name == 'fcn' else 'scores'}"].std() > 0.03
 
 
 def test_each_export_says_what_it_is(runs):
