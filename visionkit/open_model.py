@@ -54,6 +54,10 @@ def _published(card, batch_size):
         from visionkit.weights.detectors import load_detector
 
         return Predictor(load_detector(card.name, verbose=False), batch_size=batch_size)
+    if card.classes == "voc":
+        from visionkit.weights.segmenters import load_segmenter
+
+        return Predictor(load_segmenter(card.name, verbose=False), batch_size=batch_size)
     predictor = Predictor(published_classifier(card), batch_size=batch_size)
     if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}

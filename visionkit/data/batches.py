@@ -3,6 +3,8 @@
 import logging
 import math
 import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -143,6 +145,14 @@ def _max_objects(dataset, max_objects):
 
 def _init_worker(index, count):
     cv2.setNumThreads(0)  # the processes are the parallelism
+    threading.Thread(target=_leave_after, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_after(parent):
+    """Ends this worker when its parent is gone: nobody else does where that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 class _Plan:
