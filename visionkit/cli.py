@@ -191,7 +191,7 @@ def evaluate(
     """
     from visionkit.open_model import open_predictor
 
-    predictor = _segmenting(open_predictor(model), flip, window)
+    predictor = open_predictor(model).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
@@ -261,7 +261,7 @@ def segment(
     An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
 
     Args:
-        model: a run folder, a .keras file or an exported SavedModel.
+        model: a run folder, a .keras file or an export.
         images: files, folders or globs.
         out: the folder for the results.
         flip: average what the model says of the image and of its mirror image: twice the time, a little better.
@@ -270,7 +270,7 @@ def segment(
     from visionkit.open_model import open_predictor
     from visionkit.predict.write import segment_folder
 
-    return _report(segment_folder(_segmenting(open_predictor(model), flip, window), images, out), out)
+    return _report(segment_folder(open_predictor(model).look(flip, window), images, out), out)
 
 
 @app.command
@@ -379,14 +379,6 @@ def main(tokens: list[str] | None = None) -> int:
         line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
         print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
-
-
-def _segmenting(predictor, flip, window):
-    """The predictor, with what segmenters alone can do."""
-    if (flip or window) and predictor.task != "segment":
-        raise DataError(f"--flip and --window are for segmenters; this model is for the task {predictor.task}")
-    predictor.flip, predictor.window = flip, window
-    return predictor
 
 
 def _report(report, out) -> int:
