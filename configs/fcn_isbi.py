@@ -1,4 +1,4 @@
-"""FCN-8s on EfficientNet-Lite0, on cell membranes under the electron microscope (ISBI 2012: 30 grey images 512x512).
+"""FCN-4s on EfficientNet-Lite0, on cell membranes under the electron microscope (ISBI 2012: 30 grey images 512x512).
 
 Run:      visionkit train configs/fcn_isbi.py --data-dir PATH
 Reached:  not yet measured.
