@@ -233,9 +233,7 @@ def doctor(
     json: Path | None = None,
     fix: Path | None = None,
 ):
-    """Examine a data set: everything that is wrong with it, before hours of training find out.
-
-    The exit code is 0 where nothing is graded an error, and 1 otherwise.
+    """Say what is wrong with a data set, before hours of training find out. Where that is an error, the exit code is 1.
 
     Args:
         data: labelled data in any layout that finetune takes.
@@ -255,8 +253,7 @@ def doctor(
     size = size or [384]
     if len(size) > 2 or min(size) < 1:
         raise DataError(f"--size: expected the long side, or height and width, found {' '.join(map(str, size))}")
-    size = size[0] if len(size) == 1 else tuple(size)
-    report = examine(data, split, task, size, classes=classes, void=void)
+    report = examine(data, split, task, size[0] if len(size) == 1 else tuple(size), classes=classes, void=void)
     print(report)
     if html:
         html.write_text(page(report), encoding="utf-8")
