@@ -21,7 +21,7 @@ def recipe(
     data_dir: Path,
     backbone: str = "efficientnet_lite0",
     lr: float = 1e-3,
-    epochs: int = 36,
+    epochs: int = 28,
     image_size: int = 480,
     batch_size: int = 8,
     finest: Literal["C2", "C3", "C4"] = "C3",

@@ -32,6 +32,7 @@ from visionkit.types import IGNORE, DataError, Sample, check_sample
 MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask
 _IMAGES = ("images", "image", "JPEGImages", "PNGImages")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "PedMasks")
+UNKNOWN = -1
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
@@ -194,7 +195,12 @@ def _values(pairs, repairs: Repairs) -> tuple[dict[int, Path], set[tuple[Path, P
 def _classes(
     file: Path, given: bool, values: dict[int, Path], void: int | None, repairs: Repairs
 ) -> tuple[np.ndarray, list[str]]:
-    """(int32 table from mask value to class id or 255, class names)."""
+    """(int32 table from mask value to class id, 255 or, for values that mean nothing, -1; class names).
+
+    The last entry is -1 and stands for all values beyond it.
+    """
+    if void is not None and not 0 <= void <= 65535:
+        raise DataError(f"void: expected a value of the masks, 0 to 65535, found {void}")
     if given or file.is_file():
         named = dict(enumerate(read_names(file)))
         for value, mask in values.items():
@@ -203,16 +209,17 @@ def _classes(
                     text = f"{mask}: holds the value {value}, but {file} names 0..{len(named) - 1}"
                     raise DataError(text, "unknown class")
     else:
-        ignored = () if set(values) <= {0, 255} else (IGNORE,)
-        named = {value: str(value) for value in sorted(values) if value not in ignored}
-    named = {value: name for value, name in named.items() if value != void and name.lower() not in _VOID}
+        binary = set(values) <= {0, 255}
+        named = {value: str(value) for value in sorted(values) if binary or value != IGNORE}
+    ignored = {value for value, name in named.items() if name.lower() in _VOID}
+    ignored |= ({IGNORE} - named.keys()) | (set() if void is None else {void})
+    named = {value: name for value, name in named.items() if value not in ignored}
     if len(named) > IGNORE or min(values) < 0 or max(values) > 65535:
         where = values[max(values)]
         raise DataError(f"{where}: expected a class map of at most {IGNORE} values, found {len(named)}: photographs?")
-    table = np.full(max(*values, 0) + 1, IGNORE, np.int32)
-    for i, value in enumerate(named):
-        if value < len(table):
-            table[value] = i
+    table = np.full(max(*values, *named, *ignored) + 2, UNKNOWN, np.int32)
+    table[list(ignored)] = IGNORE
+    table[list(named)] = np.arange(len(named))
     return table, list(named.values())
 
 
@@ -224,8 +231,13 @@ def _check_size(mask: np.ndarray, file: Path, image_size: tuple[int, int]) -> np
 
 
 def _load_map(masks: dict, table: np.ndarray, record: Sample) -> Sample:
-    values = _check_size(read_mask(masks[record.id]), masks[record.id], record.image_size)
-    return check_sample(replace(load_image(record), segmentation=table[values]))
+    file = masks[record.id]
+    values = _check_size(read_mask(file), file, record.image_size)
+    segmentation = table[np.minimum(values, len(table) - 1)]
+    if (segmentation == UNKNOWN).any():  # all masks were looked at when the data set was opened
+        found = values[segmentation == UNKNOWN][0]
+        raise DataError(f"{file}: holds the value {found}, which is no class; the file has changed since it was opened")
+    return check_sample(replace(load_image(record), segmentation=segmentation))
 
 
 def _instances(file: Path, image_size: tuple[int, int]) -> np.ndarray:
