@@ -24,9 +24,9 @@ ALLOWED = {
     "weights": {"types", "backbones", "models"},
     "data": {"types", "npboxes", "images"},
     "metrics": {"types", "npboxes", "images"},
-    "style": {"ops", "backbones"},
+    "style": {"types", "images", "models"},  # models for Task; a recipe or the CLI hands it a loaded backbone
     "predict": {"types", "npboxes", "images", "models"},
-    "export": {"types", "npboxes", "images", "models", "predict"},
+    "export": {"types", "npboxes", "images", "models", "predict", "style"},
     "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.

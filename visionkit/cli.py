@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.cli_style import stylize
 from visionkit.types import DataError
 
 app = cyclopts.App(
@@ -213,6 +214,9 @@ def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | 
     from visionkit.open_model import keras_path
 
     print(export_model(keras_path(model), to, out, check, images))
+
+
+app.command(stylize)
 
 
 weights = cyclopts.App(name="weights", help="Published weights: what there is, where it is, and getting it.")

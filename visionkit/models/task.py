@@ -22,7 +22,7 @@ class Task(keras.Model):
             or right, "stretch" does not, "crop" keeps it and takes the middle; see `images.fit`.
     """
 
-    task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify" or "segment"
+    task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify", "segment", "style"
 
     def __init__(self, inputs, outputs, *, image_size, num_classes, class_names=(), resize="letterbox", **kwargs):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)

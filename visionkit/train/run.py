@@ -48,7 +48,7 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
 
     start = time.monotonic()
     steps = steps_per_epoch(plan.train, plan.batch_size)
-    task, monitor = plan.model.task, MONITOR[plan.model.task]
+    task, monitor = plan.model.task, MONITOR.get(plan.model.task)
 
     def feed(epoch: int):
         """The batches from `epoch` on, counted from 0."""
@@ -104,6 +104,11 @@ def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
     if "boxes" in targets:
         check_batch(images, targets, plan.model.num_classes)
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
+        return
+    if not targets:  # photos to be painted
+        draw_samples_grid(
+            [Sample(id=str(i), image=image, image_size=images.shape[1:3]) for i, image in enumerate(images)], [], file
+        )
         return
     field = TASKS[plan.model.task][0]
     if targets[field].dtype == np.int32:  # a mixed batch has shares of labels, which have no picture
