@@ -18,7 +18,7 @@ import glob
 import io
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 RULES = ("letterbox", "stretch", "crop")  # how an image becomes one of the network's size; see `fit`
 CROP_SHARE = 0.875  # of the middle that "crop" shows: 224 of 256 pixels
+LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
@@ -96,6 +97,11 @@ def image_size(file: Path | str | bytes) -> tuple[int, int]:
     return _decode(file, size)
 
 
+def exif_orientation(file: Path | str | bytes) -> int:
+    """1 to 8: the EXIF orientation that `read_image` makes upright; 1 where there is none. Raises: as `read_image`."""
+    return _decode(file, _orientation)
+
+
 def write_image(file: Path | str, image: np.ndarray) -> None:
     """Writes uint8 `[H, W, 3]` RGB or `[H, W]` grey as PNG, or as JPEG (quality 95) for .jpg and .jpeg.
 
@@ -107,13 +113,39 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
     if kind is None:
         raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
+    _save(file, Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {}))
+
+
+def _save(file: Path, image: Image.Image, kind: str, **options) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        Image.fromarray(image).save(part, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
+        image.save(part, format=kind, **options)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:
+    """Writes whole numbers `[H, W]`, 0..255, as a palette PNG: `read_mask` gives them back, viewers show colours.
+
+    Args:
+        colours: RGB 0..255 of the values 0, 1, ...; white beyond.
+
+    Raises:
+        ValueError: a value outside of 0..255, or a suffix that is not .png; names the file.
+    """
+    values = np.asarray(values)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if values.ndim != 2 or values.dtype.kind not in "iu" or low < 0 or high > 255:
+        found = f"{values.dtype} {values.shape} of {low}..{high}"
+        raise ValueError(f"{file}: expected whole numbers 0..255 [H, W], found {found}")
+    if Path(file).suffix.lower() != ".png":
+        raise ValueError(f"{file}: expected the suffix .png, which keeps the values")
+    mask = Image.fromarray(values.astype(np.uint8))
+    # All 256 entries, so that a value takes 8 bits: not every reader unpacks fewer.
+    mask.putpalette([channel for colour in [*colours, *[(255, 255, 255)] * 256][:256] for channel in colour])
+    _save(Path(file), mask, "PNG")
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -197,7 +229,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
         raise DataError(f"a network of {channels} input channels takes neither grey (1) nor RGB (3) images")
     if channels == 3:
         return np.repeat(image, 3, axis=-1)
-    luma = image.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)  # .299 .587 .114 of 2**16
+    luma = image.astype(np.uint32) @ np.array(LUMA, np.uint32)
     return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
@@ -244,7 +276,7 @@ def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object]):
                     raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {MAX_PIXELS} pixels")
                 return work(image)
         except DataError as error:
-            raise error if str(error).startswith(name) else DataError(f"{name}: {error}") from None
+            raise error if str(error).startswith(name) else DataError(f"{name}: {error}", error.kind) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise DataError(f"{name}: above the limit of {MAX_PIXELS} pixels") from None
         except UnidentifiedImageError:
@@ -293,7 +325,8 @@ def _rgb_of_wide(values: np.ndarray) -> Image.Image:
 
 def _values(image: Image.Image) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
-        raise DataError("a mask cannot be a JPEG, whose values change in compression; save it as PNG")
+        text = "a mask cannot be a JPEG, whose values change in compression; save it as PNG"
+        raise DataError(text, "lossy mask")
     raw = image.tile[0].args if image.format == "PNG" and image.tile else None
     image = _upright(image)
     values = np.asarray(image)
@@ -303,6 +336,7 @@ def _values(image: Image.Image) -> np.ndarray:
     if colours is None or (values[..., :colours] != values[..., :1]).any():
         raise DataError(
             f"a mask of mode {image.mode} has colours where class or instance numbers are expected; "
-            "save it as a grey or palette PNG whose values are the numbers"
+            "save it as a grey or palette PNG whose values are the numbers",
+            "colours in a mask",
         )
     return values[..., 0].astype(np.int32)

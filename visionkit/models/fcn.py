@@ -14,6 +14,8 @@ FOCAL = 2.0  # gamma
 FCN8S = {"head_units": 0, "fc_units": 4096, "dropout": 0.5, "pooled_skips": True, "upsampling": "learned"}
 FCN16S = FCN8S | {"levels": ("C4", "C5")}
 FCN32S = FCN8S | {"levels": ("C5",)}
+# torchvision's, to be used with backbones.resnet.resnet50_dilated.
+FCN_RESNET = {"levels": ("C3",), "head_units": 512, "dropout": 0.1, "upsampling": "fixed"}
 
 
 class FCN(Task):
@@ -74,7 +76,7 @@ class FCN(Task):
         levels = sorted(levels, reverse=True)  # coarse to fine
         below = {level: f"C{int(level[1:]) - 1}" for level in levels[1:]} if pooled_skips else {}
         features = take_levels(backbone, images, [below.get(level, level) for level in levels] + auxiliary)
-        for level, finer in below.items():
+        for level, finer in below.items():  # coarse to fine: a level is pooled before it is replaced
             features[level] = layers.MaxPooling2D(2, name=f"skip{level[1:]}")(features[finer])
         if fc_units:
             features[levels[0]] = _fully_connected(features[levels[0]], fc_units, dropout)

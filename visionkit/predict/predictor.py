@@ -12,10 +12,12 @@ import numpy as np
 from visionkit import images
 from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
+from visionkit.predict.window import windowed
 from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap
 
 Image = Path | str | np.ndarray | Sample
 Prediction = Detections | Classification | SegmentationMap
+MAP_BYTES = 2**28  # of a batch's probabilities of pixels: many classes make small batches
 DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and numpy let go of the interpreter while they work
 
 
@@ -40,7 +42,8 @@ class _Loaded:
     file: Path | None
     image_size: tuple[int, int]  # of the original
     factors: tuple[float, float]  # y and x of the original times these are network pixels
-    pixels: np.ndarray  # uint8 [h, w, C], network size
+    inner: tuple[int, int]  # (height, width) of the image in `pixels`; beyond is padding
+    pixels: np.ndarray  # uint8 [h, w, C], network size; of the original's where windows slide over it
 
 
 class Predictor:
@@ -52,23 +55,33 @@ class Predictor:
             `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone;
             or to `probabilities` `[B, h, w, K]` of the pixels' classes.
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
-        batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
+        batch_size: images a step; a keras Model's last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; of no meaning to the other tasks.
+        flip: of a segmenter: average what it says of the image and of its mirror image.
+        window: of a segmenter: slide a window of the network's size over the image at its full resolution, instead of
+            shrinking the image to that size; see `predict.window`.
     """
 
-    def __init__(self, model, batch_size: int = 8, score: float = 0.05):
-        import keras  # here, where a model exists and Keras with it: importing this module stays cheap
-
+    def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
         if model.resize not in images.RULES:
             raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
-        self.batch_size, self.score = batch_size, score
+        self.batch_size, self.score, self.flip, self.window = batch_size, score, flip, window
+        if self.task == "segment":
+            if self.resize == "crop":
+                raise ValueError("a segmenter that sees a crop says nothing of the rest; expected letterbox or stretch")
+            plane = 4 * self.image_size[0] * self.image_size[1] * len(self.class_names)  # bytes
+            self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))
         self._serving = model.serving()
-        if keras.backend.backend() == "tensorflow":
-            self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
+        self._compiled = hasattr(self._serving, "jit_compile")  # a keras Model, not an export in another runtime
+        if self._compiled:
+            import keras  # here, where a keras Model exists: an export runs without Keras
+
+            if keras.backend.backend() == "tensorflow":
+                self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
 
     def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
         """Runs the model, lazily and in the order of `items`.
@@ -89,10 +102,11 @@ class Predictor:
         score = self.score if score is None else score
         jobs = enumerate(_getters(items))
         waiting, ready = [], 0  # in order; failures wait for the images before them
-        for item in ahead(jobs, lambda job: self._load(*job), depth=2 * self.batch_size):
+        wanted = 1 if self.window else self.batch_size  # images a step
+        for item in ahead(jobs, lambda job: self._load(*job), depth=2 * wanted):
             waiting.append(item)
             ready += isinstance(item, _Loaded)
-            if ready in (0, self.batch_size):
+            if ready in (0, wanted):
                 yield from self._run(waiting, score)
                 waiting, ready = [], 0
         yield from self._run(waiting, score)
@@ -113,17 +127,24 @@ class Predictor:
             return Failure(id=name, file=file, error=str(error))
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        pixels, factors = images.fit(image, self.image_size, self.resize)
+        size = image.shape[:2]
+        if self.window:
+            pixels, factors, inner = image, (1.0, 1.0), size
+        else:
+            pixels, factors = images.fit(image, self.image_size, self.resize)
+            letterboxed = self.resize == "letterbox"
+            inner = images.letterbox_factors(size, self.image_size)[0] if letterboxed else self.image_size
         pixels = images.to_channels(pixels, self.channels)
-        return _Loaded(id=name, file=file, image_size=image.shape[:2], factors=factors, pixels=pixels)
+        return _Loaded(id=name, file=file, image_size=size, factors=factors, inner=inner, pixels=pixels)
 
     def _run(self, items: list[_Loaded | Failure], score: float) -> Iterator[Prediction | Failure]:
+        if self.window:
+            yield from (item if isinstance(item, Failure) else self._slide(item) for item in items)
+            return
         loaded = [item for item in items if isinstance(item, _Loaded)]
         rows = iter(())
         if loaded:
-            batch = np.zeros((self.batch_size, *self.image_size, self.channels), np.uint8)
-            batch[: len(loaded)] = [item.pixels for item in loaded]
-            outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+            outputs = self._outputs(np.stack([item.pixels for item in loaded]), [item.inner for item in loaded])
             rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
         for item in items:
             if isinstance(item, Failure):
@@ -131,10 +152,38 @@ class Predictor:
             elif "boxes" in (row := next(rows)):
                 yield _in_original_pixels(item, row, score)
             elif "probabilities" in row:
-                found = to_map(row["probabilities"], item.image_size, self.resize)
+                h, w = item.inner
+                found = to_map(row["probabilities"][:h, :w], item.image_size)
                 yield SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=found)
             else:
                 yield Classification(id=item.id, file=item.file, image_size=item.image_size, scores=row["scores"])
+
+    def _outputs(self, pixels: np.ndarray, inners: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+        """What the model gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` as in `_mirrored`."""
+        batch = pixels
+        if self._compiled:
+            batch = np.pad(pixels, [(0, self.batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])
+        outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+        if self.flip:
+            mirrored = np.asarray(self._serving.predict_on_batch(_mirrored(batch, inners))["probabilities"])
+            outputs["probabilities"] = (outputs["probabilities"] + _mirrored(mirrored, inners)) / 2
+        return outputs
+
+    def _slide(self, item: _Loaded) -> SegmentationMap:
+        def predict(pixels):
+            return self._outputs(pixels, [self.image_size] * len(pixels))["probabilities"][: len(pixels)]
+
+        strips = windowed(predict, item.pixels, self.image_size, self.batch_size)
+        found = np.concatenate([strip.argmax(axis=-1).astype(np.int32) for strip in strips])
+        return SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=found)
+
+
+def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
+    """`[B, h, w, ...]` with the image in each row, (height, width) in `inners`, mirrored left to right."""
+    mirrored = batch.copy()
+    for i, (h, w) in enumerate(inners):
+        mirrored[i, :h, :w] = batch[i, :h, :w][:, ::-1]
+    return mirrored
 
 
 def _in_original_pixels(item: _Loaded, row: dict, score: float) -> Detections:

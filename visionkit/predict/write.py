@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visionkit import images
-from visionkit.predict.draw import draw_classification, draw_detections
+from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
+from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
-from visionkit.types import Classification, DataError, Detections
+from visionkit.types import Classification, DataError, Detections, SegmentationMap
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .jpg behind their name
 
@@ -112,6 +113,49 @@ class ClassificationFile:
         self._part.unlink(missing_ok=True)
 
 
+class AreaFile:
+    """Writes areas.csv, a row for each class in an image, and each map as an index PNG in masks/; also classes.txt.
+
+    The CSV has the columns file, class, pixels, share (of the image, 0..1); it appears whole or not at all. The PNGs
+    hold class ids, with a palette of the pictures' colours; with classes.txt they are what `semantic_masks` reads.
+
+    Args:
+        out: an existing folder.
+        class_names: names of the class ids 0..K-1.
+    """
+
+    def __init__(self, out: Path, class_names: Sequence[str]):
+        self.class_names, self._out, self._taken = class_names, Path(out), set()
+        self._colours = [colour_of(k) for k in range(len(class_names))]
+        self._final = self._out / "areas.csv"
+        self._part = self._final.with_name(f".{self._final.name}.{os.getpid()}.part")
+
+    def __enter__(self):
+        self._file = self._part.open("w", encoding="utf-8", newline="")
+        self._rows = csv.writer(self._file)
+        self._rows.writerow(["file", "class", "pixels", "share"])
+        (self._out / "classes.txt").write_text("".join(f"{name}\n" for name in self.class_names), encoding="utf-8")
+        return self
+
+    def add(self, image_id: int, file_name: str, found: SegmentationMap) -> int:
+        """Writes the map of one image and its rows, largest class first, and returns how many."""
+        name = str(Path(file_name).with_suffix(".png"))
+        name = f"{file_name}.png" if name in self._taken else name  # a.jpg beside a.png
+        self._taken.add(name)
+        images.write_mask(self._out / "masks" / name, found.segmentation, self._colours)
+        pixels = np.bincount(found.segmentation.ravel(), minlength=len(self.class_names))
+        order = [k for k in np.argsort(-pixels, kind="stable").tolist() if pixels[k]]
+        share = pixels / max(pixels.sum(), 1)
+        self._rows.writerows([file_name, self.class_names[k], pixels[k], round(float(share[k]), 6)] for k in order)
+        return len(order)
+
+    def __exit__(self, kind, error, trace):
+        self._file.close()
+        if kind is None:
+            self._part.replace(self._final)
+        self._part.unlink(missing_ok=True)
+
+
 def detect_folder(
     predictor: Predictor,
     paths: Path | str | Iterable[Path | str],
@@ -161,6 +205,26 @@ def classify_folder(
         return draw_classification(image, found, names)
 
     return _each_image(predictor, paths, Path(out), ClassificationFile, draw if pictures else None, None, progress)
+
+
+def segment_folder(
+    predictor: Predictor,
+    paths: Path | str | Iterable[Path | str],
+    out: Path | str,
+    progress: bool = True,
+    pictures: bool = True,
+) -> Report:
+    """Segments all images that `paths` name; as `detect_folder`, with areas.csv and masks/ for the detections.
+
+    A picture shows the classes as colours over the image, with a legend.
+    """
+    _expect(predictor, "segment")
+    names = predictor.class_names
+
+    def draw(image, found):
+        return draw_segmentation(image, found.segmentation, names)
+
+    return _each_image(predictor, paths, Path(out), AreaFile, draw if pictures else None, None, progress)
 
 
 def _expect(predictor, *tasks):
