@@ -64,7 +64,7 @@ def paint(
         styles: paintings, RGB uint8 of any size.
         features: of `losses.take_features`, with its default levels.
         shares: how much of each style, at least 0, not all 0; by default alike. Their Gram matrices are averaged, which
-            has the same gradient as the average of their losses.
+            has, up to a factor a level, the gradient of the average of the squared distances to each.
         size: long side of the result in pixels. Before it come half of it, a quarter and so on, down to `COARSEST`.
         steps: at `size`; twice as many at half of it, where a step costs a quarter, and so on.
         optimizer: "lbfgs", or "adam", which takes more steps.
