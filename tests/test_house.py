@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "visionkit"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# Each part may import these parts of visionkit besides itself. cli.py and configs/ may import anything.
+# Each part may import these parts of visionkit besides itself. configs/ and every cli.py may import anything.
 ALLOWED = {
     "__init__": set(),
     "types": set(),
@@ -24,9 +24,9 @@ ALLOWED = {
     "weights": {"types", "backbones", "models"},
     "data": {"types", "npboxes", "images"},
     "metrics": {"types", "npboxes", "images"},
-    "style": {"ops", "backbones"},
+    "style": {"types", "images", "models"},  # models for Task; a recipe or the CLI hands it a loaded backbone
     "predict": {"types", "npboxes", "images", "models"},
-    "export": {"environment", "types", "npboxes", "images", "models", "predict"},
+    "export": {"environment", "types", "npboxes", "images", "models", "predict", "style"},
     "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.
@@ -47,7 +47,7 @@ def imports(file: Path):
 def test_a_part_imports_only_what_stands_below_it(file):
     name = str(file.relative_to(PACKAGE))
     part = name.split("/")[0].removesuffix(".py")
-    if part not in ALLOWED or name in RECIPES:
+    if part not in ALLOWED or name in RECIPES or file.name == "cli.py":
         return
     used = {parts[1] for parts in (name.split(".") for name in imports(file)) if parts[0] == "visionkit" and parts[1:]}
     assert used - {part, "__version__"} <= ALLOWED[part], f"{name} may not import these"

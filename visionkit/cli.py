@@ -10,6 +10,7 @@ import cyclopts
 
 from visionkit import __version__
 from visionkit.data.cli import doctor
+from visionkit.style.cli import stylize
 from visionkit.train.cli import check_and_say, new_run, print_scores, resume_and_say, selftest, train_and_say
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
@@ -325,6 +326,7 @@ def _scores_of_both(model: Path, exported: Path, data: Path, split: str | None) 
 
 
 app.command(doctor)
+app.command(stylize)
 app.command(weights)
 
 

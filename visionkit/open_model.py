@@ -38,6 +38,37 @@ def open_predictor(model: Path, batch_size: int = 8):
     return Predictor(keras_file.load(file), batch_size=batch_size)
 
 
+def open_features(name: str):
+    """What `style` looks at pictures with: the frozen levels of a VGG with the published weights `name`."""
+    card = _card(name)
+    if card is None or not card.architecture.startswith("vgg"):
+        raise DataError(f"{name}: expected published weights of a VGG; see visionkit weights list")
+    import_keras_quietly()
+    from visionkit.backbones import BACKBONES
+    from visionkit.style.losses import take_features
+    from visionkit.weights.load import load_weights
+
+    backbone = BACKBONES[card.architecture]()
+    load_weights(backbone, name, verbose=False)
+    return take_features(backbone)
+
+
+def open_style_network(file: Path):
+    """The StyleNetwork in a .keras file."""
+    import_keras_quietly()
+    import keras
+
+    from visionkit.style.network import StyleNetwork
+
+    try:
+        model = keras.saving.load_model(file, compile=False)
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(f"{file}: cannot be loaded: {error}") from error
+    if not isinstance(model, StyleNetwork):
+        raise DataError(f"{file}: a {type(model).__name__}; expected a style network, see configs/style.py")
+    return model
+
+
 def _card(name: str):
     from visionkit.weights.cards import CARDS
 
