@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,10 @@ class _Loaded:
 
 
 class Predictor:
-    """Runs a task model over images: decoding in threads ahead of the model, in batches of fixed size.
+    """Runs a task model over images, in batches of fixed size: decoding, model and what follows it overlap.
+
+    Threads decode up to two batches ahead, one thread does nothing but run the model, and the consumer's own thread
+    brings the answers of the batch before to original pixels, so that the model never waits for either.
 
     Args:
         model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
@@ -81,21 +85,27 @@ class Predictor:
         Yields:
             For each item its `Detections`, boxes in original pixels and clipped to the image, its `Classification` or
             its `SegmentationMap` at the original's size; or a `Failure` that names an image which cannot be read, and
-            the others go on. Two or three batches of network-sized images are held at a time, however many items.
+            the others go on. Five batches of network-sized images are held at a time at most, however many items.
 
         Raises:
             ValueError: an array that is not uint8 `[H, W, 3]`.
         """
         score = self.score if score is None else score
-        jobs = enumerate(_getters(items))
-        waiting, ready = [], 0  # in order; failures wait for the images before them
-        for item in ahead(jobs, lambda job: self._load(*job), depth=2 * self.batch_size):
+        loaded = ahead(enumerate(_getters(items)), lambda job: self._load(*job), depth=2 * self.batch_size)
+        for waiting, outputs in ahead(self._batches(loaded), self._run, depth=2, threads=1):
+            yield from self._finish(waiting, outputs, score)
+
+    def _batches(self, items: Iterator[_Loaded | Failure]) -> Iterator[list[_Loaded | Failure]]:
+        """Lists of `batch_size` images in order, with the failures between them; failures alone do not wait."""
+        waiting, ready = [], 0
+        for item in items:
             waiting.append(item)
             ready += isinstance(item, _Loaded)
             if ready in (0, self.batch_size):
-                yield from self._run(waiting, score)
+                yield waiting
                 waiting, ready = [], 0
-        yield from self._run(waiting, score)
+        if waiting:
+            yield waiting
 
     def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
         name, file = str(number), None
@@ -117,14 +127,17 @@ class Predictor:
         pixels = images.to_channels(pixels, self.channels)
         return _Loaded(id=name, file=file, image_size=image.shape[:2], factors=factors, pixels=pixels)
 
-    def _run(self, items: list[_Loaded | Failure], score: float) -> Iterator[Prediction | Failure]:
+    def _run(self, items: list[_Loaded | Failure]) -> tuple[list[_Loaded | Failure], dict[str, np.ndarray]]:
+        """`items` and the model's outputs for those among them that were read."""
         loaded = [item for item in items if isinstance(item, _Loaded)]
-        rows = iter(())
-        if loaded:
-            batch = np.zeros((self.batch_size, *self.image_size, self.channels), np.uint8)
-            batch[: len(loaded)] = [item.pixels for item in loaded]
-            outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
-            rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
+        if not loaded:
+            return items, {}
+        batch = np.zeros((self.batch_size, *self.image_size, self.channels), np.uint8)
+        batch[: len(loaded)] = [item.pixels for item in loaded]
+        return items, {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+
+    def _finish(self, items, outputs, score: float) -> Iterator[Prediction | Failure]:
+        rows = ({key: value[i] for key, value in outputs.items()} for i in count())
         for item in items:
             if isinstance(item, Failure):
                 yield item
@@ -168,9 +181,12 @@ def _getters(items) -> Iterator[Callable[[], Image]]:
     return ((lambda item=item: item) for item in items)
 
 
-def ahead(jobs: Iterator, work: Callable, depth: int) -> Iterator:
-    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer."""
-    pool, pending = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode"), deque()
+def ahead(jobs: Iterator, work: Callable, depth: int, threads: int = DECODERS) -> Iterator:
+    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer.
+
+    `jobs` is drawn from in the consumer's thread alone, so a generator may stand there.
+    """
+    pool, pending = ThreadPoolExecutor(threads, thread_name_prefix=getattr(work, "__name__", "ahead")), deque()
     try:
         for job in jobs:
             pending.append(pool.submit(work, job))
