@@ -91,7 +91,7 @@ class Predictor:
             ValueError: an array that is not uint8 `[H, W, 3]`.
         """
         score = self.score if score is None else score
-        loaded = ahead(enumerate(_getters(items)), lambda job: self._load(*job), depth=2 * self.batch_size)
+        loaded = ahead(enumerate(getters(items)), lambda job: self._load(*job), depth=2 * self.batch_size)
         for waiting, outputs in ahead(self._batches(loaded), self._run, depth=2, threads=1):
             yield from self._finish(waiting, outputs, score)
 
@@ -108,24 +108,12 @@ class Predictor:
             yield waiting
 
     def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
-        name, file = str(number), None
-        try:
-            item = get()
-            if isinstance(item, Sample):
-                name, file, image = item.id, item.file, item.image
-            elif isinstance(item, np.ndarray):
-                image = item
-            else:
-                name, file, image = str(item), Path(item), None
-            if image is None:
-                image = images.read_image(file)
-        except (DataError, OSError) as error:
-            return Failure(id=name, file=file, error=str(error))
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        pixels, factors = images.fit(image, self.image_size, self.resize)
+        item = read_item(number, get)
+        if isinstance(item, Failure):
+            return item
+        pixels, factors = images.fit(item.image, self.image_size, self.resize)
         pixels = images.to_channels(pixels, self.channels)
-        return _Loaded(id=name, file=file, image_size=image.shape[:2], factors=factors, pixels=pixels)
+        return _Loaded(id=item.id, file=item.file, image_size=item.image_size, factors=factors, pixels=pixels)
 
     def _run(self, items: list[_Loaded | Failure]) -> tuple[list[_Loaded | Failure], dict[str, np.ndarray]]:
         """`items` and the model's outputs for those among them that were read."""
@@ -172,7 +160,31 @@ def _in_original_pixels(item: _Loaded, row: dict, score: float) -> Detections:
     )
 
 
-def _getters(items) -> Iterator[Callable[[], Image]]:
+def read_item(number: int, get: Callable[[], Image]) -> Sample | Failure:
+    """The item with its pixels, or why there are none; an array has its number for an id, a file its path.
+
+    Raises:
+        ValueError: an array that is not uint8 `[H, W, 3]`.
+    """
+    name, file = str(number), None
+    try:
+        item = get()
+        if isinstance(item, Sample):
+            name, file, image = item.id, item.file, item.image
+        elif isinstance(item, np.ndarray):
+            image = item
+        else:
+            name, file, image = str(item), Path(item), None
+        if image is None:
+            image = images.read_image(file)
+    except (DataError, OSError) as error:
+        return Failure(id=name, file=file, error=str(error))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
+    return Sample(id=name, file=file, image_size=image.shape[:2], image=image)
+
+
+def getters(items) -> Iterator[Callable[[], Image]]:
     """Functions that fetch one item each: a sequence is indexed by whoever calls, an iterator only here."""
     if isinstance(items, str | Path | Sample) or (isinstance(items, np.ndarray) and items.ndim == 3):
         items = [items]
