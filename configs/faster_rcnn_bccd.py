@@ -1,6 +1,7 @@
 """Faster R-CNN with a feature pyramid on EfficientNet-Lite0, on blood cells (BCCD: 292 train and val, 72 test images).
 
 Run:      visionkit train configs/faster_rcnn_bccd.py --data-dir PATH
+Reached:  mAP50 0.927, mAP 0.615 on test (one seed), 27 min on 2 busy CPU cores.
 """
 
 from pathlib import Path

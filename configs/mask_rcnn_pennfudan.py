@@ -1,6 +1,7 @@
 """Mask R-CNN on EfficientNet-Lite0, on pedestrians (Penn-Fudan, 170 images: the first 120 by name train, 50 test).
 
 Run:      visionkit train configs/mask_rcnn_pennfudan.py --data-dir PATH
+Reached:  not yet measured.
 """
 
 from pathlib import Path

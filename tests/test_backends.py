@@ -28,7 +28,7 @@ print(json.dumps([keras.backend.backend(), losses]))
 """
 
 
-@pytest.mark.parametrize("name", ["ssd", "mask_rcnn"])  # Mask R-CNN has Faster R-CNN in it
+@pytest.mark.parametrize("name", ["ssd", "mask_rcnn", "fcn"])  # Mask R-CNN has Faster R-CNN in it
 def test_three_steps_on_tensorflow_and_jax_lose_the_same(name, tmp_path):
     file = tmp_path / "model.keras"
     BUILD[name]().save(file)

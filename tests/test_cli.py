@@ -18,7 +18,7 @@ def run(capsys, *words):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("verb", ["", "train", "finetune", "evaluate", "detect", "export", "serve"])
+@pytest.mark.parametrize("verb", ["", "train", "finetune", "evaluate", "detect", "segment", "export", "serve"])
 def test_help_answers_within_a_second(verb):
     before = _cpu_seconds()  # not the clock's: the tests' machine may be busy
     done = subprocess.run([sys.executable, "-m", "visionkit", *verb.split(), "--help"], capture_output=True, text=True)

@@ -96,3 +96,20 @@ def test_the_notes_network_is_network_py(tmp_path):
     assert float(cost) == pytest.approx(np.mean(costs), abs=1e-4)
     for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_the_papers_ssd_takes_two_steps(tmp_path):
+    objects = [("cat", 2, 2, 20, 20), ("dog", 10, 5, 30, 20)]
+    tiny_data.voc(tmp_path / "VOC2007", {"a": objects, "b": objects[:1]}, {"trainval": "a", "test": "b"})
+    tiny_data.voc(tmp_path / "VOC2012", {"c": objects}, {"trainval": "c"})
+    knobs = {"data_dir": tmp_path, "iterations": 2, "batch_size": 1, "pretrained": False}
+    results = run(recipe("ssd300_voc"), knobs, tmp_path / "run")
+    assert (results["train_images"], results["val_images"], results["epoch"]) == (2, 1, 1)
+    assert open_predictor(tmp_path / "run").class_names == ["cat", "dog"]
+
+
+def test_the_overfit_recipe_is_scored_once_and_on_its_training_images(tmp_path):
+    tiny_data.voc(tmp_path / "data", {"a": [("cat", 2, 2, 20, 20)], "b": []})
+    plan = recipe("ssd_overfit")(tmp_path / "data", epochs=2, image_size=64)
+    assert [record.id for record in plan.train.records] == [record.id for record in plan.val.records] == ["a", "b"]
+    assert plan.evaluate_every == plan.epochs == 2

@@ -32,7 +32,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(name):
         image = drawn_scene(size)
         if single:  # torchvision resizes to 300 x 300 itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = {"iou_threshold": 0.45, "top_k": 400} if single else {"proposals": PROPOSALS}
+        options = {"iou_threshold": 0.45} if single else {"proposals": PROPOSALS}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = outputs.predict_on_batch(image)
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}

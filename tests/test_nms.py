@@ -1,18 +1,22 @@
 """The static NMS against greedy NMS in plain Python."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 from strategies import pixel_boxes
 
 from visionkit import npboxes
-from visionkit.ops.nms import joint_nms, per_class_nms
+from visionkit.ops.nms import BLOCK, best, nms
 
 
-def run(boxes, scores, **options):
-    options = {"score_threshold": 0.05, "iou_threshold": 0.5, "top_k": 50, "keep": 20} | options
-    found = per_class_nms(ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores), **options)
+def run(boxes, scores, score_threshold=0.05, iou_threshold=0.5, top_k=100, keep=20):
+    """The detections for boxes `[B, N, 4]` and scores `[B, N, K]`; "index" is their row in `boxes`."""
+    ranked, row, labels = best(ops.convert_to_tensor(scores), score_threshold, top_k)
+    candidates = ops.take_along_axis(ops.convert_to_tensor(boxes), row[..., None], axis=1)
+    found = nms(candidates, ranked, labels, iou_threshold, keep)
+    found["index"] = ops.take_along_axis(row, found["index"], axis=1)
     return {key: ops.convert_to_numpy(value) for key, value in found.items()}
 
 
@@ -65,32 +69,33 @@ def test_equal_scores_keep_the_earlier_box():
     assert found["index"][0, :2].tolist() == [0, 2]
 
 
-def test_boxes_of_their_own_for_every_class():
-    # Box n of class k is 10 px wide at x = 100 * k + 20 * n.
-    x = np.float32([[100 * k + 20 * n for k in range(3)] for n in range(2)])
-    boxes = np.stack([x, 0 * x, x + 10, 0 * x + 10], axis=-1)[None]  # [1, 2, 3, 4]
-    scores = np.float32([[[0.9, 0.1, 0.6], [0.2, 0.8, 0.7]]])
-    found = run(boxes, scores)
-    assert found["boxes"][0, :, 0].tolist() == [0, 120, 220, 200, 20, 100]
-    assert found["labels"][0].tolist() == [0, 1, 2, 2, 0, 1]
-
-
-def test_top_k_bounds_the_candidates_of_a_class():
+def test_top_k_bounds_the_candidates_of_all_classes():
     boxes = np.float32([[[20 * i, 0, 20 * i + 10, 10] for i in range(6)]])
-    found = run(boxes, np.linspace(0.9, 0.4, 6, dtype=np.float32)[None, :, None], top_k=2)
-    assert found["index"][0].tolist() == [0, 1]
+    found = run(boxes, np.linspace(0.9, 0.4, 12, dtype=np.float32).reshape(1, 6, 2), top_k=3)
+    assert found["index"][0].tolist() == [0, 0, 1]
+    assert found["labels"][0].tolist() == [0, 1, 0]
 
 
-@settings(max_examples=30, deadline=None)
-@given(pixel_boxes(count=12), st.permutations(range(24)), st.sampled_from([0.3, 0.7]))
-def test_candidates_of_all_classes_together_equal_plain_python(boxes, order, threshold):
-    scores = (np.array(order, np.float32).reshape(12, 2) + 1) / 25
-    own = np.repeat(boxes[None, :, None], 2, axis=2)  # [1, 12, 2, 4]: the same box for both classes
-    options = {"score_threshold": 0.05, "iou_threshold": threshold, "top_k": 24, "keep": 20}
-    found = joint_nms(ops.convert_to_tensor(own), ops.convert_to_tensor(scores[None]), **options)
-    found = {key: ops.convert_to_numpy(value)[0] for key, value in found.items()}
-    expected = greedy(boxes, scores, iou_threshold=threshold)
-    n = len(expected)
-    assert list(zip(found["scores"][:n], found["labels"][:n], found["boxes"][:n].tolist(), strict=True)) == expected
-    assert (boxes[found["index"][:n]] == found["boxes"][:n]).all()
-    assert (found["labels"][n:] == -1).all()
+@pytest.mark.parametrize(("keep", "spread"), [(20, 60), (300, 60), (300, 400)])
+def test_more_candidates_than_a_block_and_images_that_end_at_different_blocks(keep, spread):
+    """Crowded boxes, so that later blocks are needed; the second image has few candidates, the third none."""
+    rng = np.random.default_rng(0)
+    n, classes = 3 * BLOCK // 2 + 7, 2
+    low = rng.uniform(0, spread, (3, n, 2))
+    boxes = np.concatenate([low, low + rng.uniform(10, 40, (3, n, 2))], axis=-1).astype(np.float32)
+    scores = (rng.permutation(3 * n * classes).reshape(3, n, classes) + 1).astype(np.float32) / (3 * n * classes + 1)
+    scores[1, 30:] = scores[2] = 0
+    found = run(boxes, scores, score_threshold=0.0, top_k=n * classes, keep=keep)
+    for i in range(3):
+        expected = greedy(boxes[i], scores[i], score_threshold=0.0, keep=keep)
+        rows = zip(found["scores"][i], found["labels"][i], found["boxes"][i].tolist(), strict=True)
+        assert list(rows)[: len(expected)] == expected
+        assert (found["labels"][i, len(expected) :] == -1).all()
+        assert (found["scores"][i, len(expected) :] == 0).all()
+
+
+def test_small_boxes_are_dropped_and_suppress_nothing():
+    boxes = np.float32([[[0, 0, 10, 0.5], [0, 0, 10, 0.6], [0, 0, 10, 1]]])
+    found = nms(*map(ops.convert_to_tensor, (boxes, np.float32([[0.9, 0.8, 0.7]]), np.int32([[0, 0, 0]]))), 0.1, 3, 0.6)
+    assert found["index"][0, 0] == 1
+    assert ops.convert_to_numpy(found["labels"]).tolist() == [[0, -1, -1]]

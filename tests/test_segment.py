@@ -6,12 +6,13 @@ import keras
 import numpy as np
 import pytest
 import tiny_data
+from painter import Painter, painted
 from tiny import tiny_backbone
 
 from visionkit.data.recognise import open_dataset
 from visionkit.data.shapes import SEGMENTATION_NAMES, shape_maps
 from visionkit.data.transforms import segmentation_train
-from visionkit.images import letterbox, read_image, write_image
+from visionkit.images import letterbox, letterbox_factors, read_image, write_image
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
 from visionkit.predict.maps import to_map
@@ -26,23 +27,6 @@ SIZE = (64, 96)
 
 def tiny_fcn(names=SEGMENTATION_NAMES, size=SIZE, **options):
     return MODELS["fcn"](tiny_backbone(), len(names), class_names=names, image_size=size, head_units=16, **options)
-
-
-class Painter:
-    """A segmenter that reads the class of a pixel from its red value, which the tests have painted."""
-
-    image_size, resize, class_names, task = (48, 64), "letterbox", ["a", "b", "c"], "segment"
-
-    def serving(self):
-        images = keras.Input((*self.image_size, 3))
-        near = [keras.ops.exp(-(((images[..., 0] - 100.0 * k) / 30.0) ** 2)) for k in range(3)]
-        return keras.Model(images, {"probabilities": keras.ops.stack(near, axis=-1)})
-
-
-def painted(classes):
-    image = np.zeros((*classes.shape, 3), np.uint8)
-    image[..., 0] = classes * 100
-    return image
 
 
 def camvid(root):
@@ -91,7 +75,7 @@ def test_a_map_has_the_size_of_its_original_and_no_padding_in_it(size):
 
 def test_probabilities_are_resized_and_not_class_ids():
     probabilities = np.float32([[[0.9, 0.1], [0.4, 0.6]]])  # [1, 2, 2]; the first class falls from .9 to .4
-    found = to_map(probabilities, (1, 8), "stretch")
+    found = to_map(probabilities, (1, 8))
     # Centres of 8 pixels in cells of the 2: -.375 -.125 .125 .375 .625 .875 1.125 1.375; .9 - .5 x = .5 at x = .8.
     assert found.tolist() == [[0, 0, 0, 0, 0, 1, 1, 1]]
 
@@ -133,6 +117,7 @@ def test_letterboxed_truth_survives_the_way_there_and_back():
     classes = np.zeros((50, 120), np.int32)
     classes[10:30, 20:70] = 1
     canvas = letterbox(painted(classes), SIZE)[0][..., 0] / 100.0
-    found = to_map(np.stack([1 - canvas, canvas], axis=-1).astype(np.float32), classes.shape, "letterbox")
+    h, w = letterbox_factors(classes.shape, SIZE)[0]
+    found = to_map(np.stack([1 - canvas, canvas], axis=-1).astype(np.float32)[:h, :w], classes.shape)
     assert (found != classes).mean() < 0.02
     assert (found[13:27, 23:67] == 1).all()

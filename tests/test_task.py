@@ -24,6 +24,8 @@ BUILD = {
     "ssd": lambda: MODELS["ssd"](tiny_backbone(), **COMMON),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
+    # No dropout: backends draw differently.
+    "fcn": lambda: MODELS["fcn"](tiny_backbone(), head_units=8, dropout=0.0, **COMMON),
 }
 DETECTORS = ["ssd", "faster_rcnn", "mask_rcnn"]
 

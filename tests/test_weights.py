@@ -18,18 +18,19 @@ from visionkit.weights.cards import CARDS, coco_classes, imagenet_classes
 from visionkit.weights.convert import assign, our_names
 from visionkit.weights.detectors import DETECTORS
 from visionkit.weights.load import load_weights
+from visionkit.weights.segmenters import SEGMENTERS
 from visionkit.weights.store import find
 
 SHARED = Path(__file__).parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not here")
 
 
-CLASSES = {"imagenet": 1000, "cifar10": 10, "coco": 80, "": 0}
+CLASSES = {"imagenet": 1000, "cifar10": 10, "coco": 80, "voc": 21, "": 0}
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)
 def test_a_card_is_complete(card):
-    assert card.architecture in {**BACKBONES, **DETECTORS}
+    assert card.architecture in {**BACKBONES, **DETECTORS, **SEGMENTERS}
     assert card.url.startswith("https://") or card.package
     assert len(card.sha256) >= 8
     assert int(card.sha256, 16) >= 0

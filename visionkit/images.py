@@ -18,7 +18,7 @@ import glob
 import io
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,13 +108,39 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
     if kind is None:
         raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
+    _save(file, Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {}))
+
+
+def _save(file: Path, image: Image.Image, kind: str, **options) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        Image.fromarray(image).save(part, format=kind, **({"quality": 95} if kind == "JPEG" else {}))
+        image.save(part, format=kind, **options)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:
+    """Writes whole numbers `[H, W]`, 0..255, as a palette PNG: `read_mask` gives them back, viewers show colours.
+
+    Args:
+        colours: RGB 0..255 of the values 0, 1, ...; white beyond.
+
+    Raises:
+        ValueError: a value outside of 0..255, or a suffix that is not .png; names the file.
+    """
+    values = np.asarray(values)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if values.ndim != 2 or values.dtype.kind not in "iu" or low < 0 or high > 255:
+        found = f"{values.dtype} {values.shape} of {low}..{high}"
+        raise ValueError(f"{file}: expected whole numbers 0..255 [H, W], found {found}")
+    if Path(file).suffix.lower() != ".png":
+        raise ValueError(f"{file}: expected the suffix .png, which keeps the values")
+    mask = Image.fromarray(values.astype(np.uint8))
+    # All 256 entries, so that a value takes 8 bits: not every reader unpacks fewer.
+    mask.putpalette([channel for colour in [*colours, *[(255, 255, 255)] * 256][:256] for channel in colour])
+    _save(Path(file), mask, "PNG")
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

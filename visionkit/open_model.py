@@ -48,6 +48,10 @@ def _published(card, batch_size):
         from visionkit.weights.detectors import load_detector
 
         return Predictor(load_detector(card.name, verbose=False), batch_size=batch_size)
+    if card.classes == "voc":
+        from visionkit.weights.segmenters import load_segmenter
+
+        return Predictor(load_segmenter(card.name, verbose=False), batch_size=batch_size)
     predictor = Predictor(published_classifier(card), batch_size=batch_size)
     if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
@@ -55,7 +59,7 @@ def _published(card, batch_size):
 
 
 def made_by(model: Path) -> str:
-    """What tells MODEL from others and from its own earlier self: its path, and its files' sizes and times of change."""
+    """What tells MODEL from others and from its own earlier self: its path, its files' sizes and times of change."""
     file = model / "model.keras"
     files = [file] if file.is_file() else [f for f in sorted(model.rglob("*")) if f.is_file()] or [model]
     found = [f"{model.absolute()}"]

@@ -22,14 +22,17 @@ def images(input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD):
     return inputs, layers.Rescaling(scale, offset, dtype="float32", name="normalize")(inputs)
 
 
-def convolution(x, filters, kernel_size, strides=1, *, name, use_bias=False, padding=None, initializer="he_normal"):
+def convolution(
+    x, filters, kernel_size, strides=1, *, name, dilation=1, use_bias=False, padding=None, initializer="he_normal"
+):
     """A convolution padded as torch does: the same number of zeros on both sides, also at stride 2.
 
     Args:
-        padding: zeros on each side; by default `kernel_size // 2`.
+        dilation: cells from one of the kernel's rows to the next.
+        padding: zeros on each side; by default `dilation * (kernel_size // 2)`.
     """
-    padding = kernel_size // 2 if padding is None else padding
-    same = strides == 1 and 2 * padding == kernel_size - 1
+    padding = dilation * (kernel_size // 2) if padding is None else padding
+    same = strides == 1 and 2 * padding == dilation * (kernel_size - 1)
     if padding and not same:
         x = layers.ZeroPadding2D(padding, name=f"{name}_pad")(x)
     return layers.Conv2D(
@@ -37,6 +40,7 @@ def convolution(x, filters, kernel_size, strides=1, *, name, use_bias=False, pad
         kernel_size,
         strides,
         padding="same" if same else "valid",
+        dilation_rate=dilation,
         use_bias=use_bias,
         kernel_initializer=initializer,
         name=name,

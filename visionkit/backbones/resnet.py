@@ -8,7 +8,7 @@ from visionkit.backbones.blocks import convolution, images, max_pool
 INITIALIZER = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
-def resnet(repeats, bottleneck, input_shape=(None, None, 3), name="resnet"):
+def resnet(repeats, bottleneck, input_shape=(None, None, 3), name="resnet", dilated=False):
     """The ImageNet networks of Table 1.
 
     The bottleneck strides in its 3x3 convolution, as torchvision does ("v1.5"); in the paper in the first 1x1.
@@ -17,21 +17,29 @@ def resnet(repeats, bottleneck, input_shape=(None, None, 3), name="resnet"):
         repeats: blocks in each of the four stages.
         bottleneck: three convolutions a block (50 layers and more) instead of two.
         input_shape: (H, W, C); H and W may be None.
+        dilated: for segmentation, the last two stages keep the stride 8 of the second, and their 3x3 convolutions
+            look as far as if they had not: torchvision's `replace_stride_with_dilation` (arXiv 1706.05587, section 3).
 
     Returns:
         images 0..255 `[B, H, W, C]` -> {"C1": 64 channels, "C2" .. "C5"}, Cn of stride 2**n; C2 .. C5 have 64, 128,
-        256, 512 channels, with bottlenecks four times as many.
+        256, 512 channels, with bottlenecks four times as many. If `dilated`, {"C1", "C2", "C3"}: C3 is the last
+        stage, since that is the deepest map of stride 8, and "aux", of the same stride, the one before, which an
+        auxiliary head may look at in training.
     """
     inputs, x = images(input_shape)
     x = _conv_bn(x, 64, 7, 2, "conv1", "bn1")  # [B, H/2, W/2, 64]
     levels = {"C1": layers.ReLU(name="relu1")(x)}
     x = max_pool(levels["C1"], 3, 2, padding=1, name="pool1")  # [B, H/4, W/4, 64]
     block = _bottleneck if bottleneck else _basic
-    for stage, (count, filters) in enumerate(zip(repeats, (64, 128, 256, 512), strict=True), 1):
+    names = ("C2", "C3", "aux", "C3") if dilated else ("C2", "C3", "C4", "C5")
+    dilation = 1
+    for stage, (count, filters, level) in enumerate(zip(repeats, (64, 128, 256, 512), names, strict=True), 1):
+        keep = stage == 1 or (dilated and stage > 2)  # the stride of the stage before
         for i in range(1, count + 1):
-            stride = 2 if i == 1 and stage > 1 else 1
-            x = block(x, filters, stride, _projection, f"stage{stage}_block{i}")
-        levels[f"C{stage + 1}"] = x
+            x = block(x, filters, 2 if i == 1 and not keep else 1, _projection, f"stage{stage}_block{i}", dilation)
+            if i == 1 and keep and stage > 1:
+                dilation *= 2  # the first block still looks as far as the stage before
+        levels[level] = x
     return keras.Model(inputs, levels, name=name)
 
 
@@ -77,6 +85,16 @@ def resnet152(input_shape=(None, None, 3), name="resnet152"):
     return resnet((3, 8, 36, 3), True, input_shape, name)
 
 
+def resnet50_dilated(input_shape=(None, None, 3), name="resnet50_dilated"):
+    """50 layers of stride 8. See `resnet`."""
+    return resnet((3, 4, 6, 3), True, input_shape, name, dilated=True)
+
+
+def resnet101_dilated(input_shape=(None, None, 3), name="resnet101_dilated"):
+    """101 layers of stride 8. See `resnet`."""
+    return resnet((3, 4, 23, 3), True, input_shape, name, dilated=True)
+
+
 def resnet20_cifar(input_shape=(None, None, 3), name="resnet20_cifar"):
     """20 layers. See `resnet_cifar`."""
     return resnet_cifar(3, input_shape, name)
@@ -97,19 +115,19 @@ def resnet56_cifar(input_shape=(None, None, 3), name="resnet56_cifar"):
     return resnet_cifar(9, input_shape, name)
 
 
-def _basic(x, filters, stride, shorten, name):
+def _basic(x, filters, stride, shorten, name, dilation=1):
     """Figure 5, left: two 3x3 convolutions."""
     shortcut = x
-    x = _conv_bn(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1")
-    x = _conv_bn(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, 1, f"{name}_conv2", f"{name}_bn2")
+    x = _conv_bn(x, filters, 3, stride, f"{name}_conv1", f"{name}_bn1", dilation)
+    x = _conv_bn(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, 1, f"{name}_conv2", f"{name}_bn2", dilation)
     return _add(shortcut, x, stride, shorten, name)
 
 
-def _bottleneck(x, filters, stride, shorten, name):
+def _bottleneck(x, filters, stride, shorten, name, dilation=1):
     """Figure 5, right: 1x1 to fewer channels, 3x3, 1x1 to four times as many."""
     shortcut = x
     x = _conv_bn(x, filters, 1, 1, f"{name}_conv1", f"{name}_bn1")
-    x = _conv_bn(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, stride, f"{name}_conv2", f"{name}_bn2")
+    x = _conv_bn(layers.ReLU(name=f"{name}_relu1")(x), filters, 3, stride, f"{name}_conv2", f"{name}_bn2", dilation)
     x = _conv_bn(layers.ReLU(name=f"{name}_relu2")(x), 4 * filters, 1, 1, f"{name}_conv3", f"{name}_bn3")
     return _add(shortcut, x, stride, shorten, name)
 
@@ -133,6 +151,6 @@ def _subsample(x, channels, stride, name):
     return layers.ZeroPadding2D(((0, 0), (zeros, zeros)), data_format="channels_first", name=f"{name}_pad")(x)
 
 
-def _conv_bn(x, filters, kernel, stride, conv, norm):
-    x = convolution(x, filters, kernel, stride, initializer=INITIALIZER, name=conv)
+def _conv_bn(x, filters, kernel, stride, conv, norm, dilation=1):
+    x = convolution(x, filters, kernel, stride, dilation=dilation, initializer=INITIALIZER, name=conv)
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(x)

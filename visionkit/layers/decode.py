@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from visionkit.ops import boxes as box_ops
-from visionkit.ops.nms import joint_nms, per_class_nms
+from visionkit.ops.nms import best, nms
 
 SMALLEST = 1e-2  # pixels a side of a refined box, as in Detectron and torchvision
 
@@ -16,7 +16,10 @@ class DecodeDetections(layers.Layer):
     Args:
         anchors: `[A, 4]` in pixels.
         image_size: (height, width); boxes are clipped to it.
-        variances, score_threshold, iou_threshold, top_k, keep: see `ops.boxes.decode` and `ops.nms.per_class_nms`.
+        variances: see `ops.boxes.decode`.
+        score_threshold: 0..1; what scores no more is dropped.
+        iou_threshold, keep: see `ops.nms.nms`.
+        top_k: candidates over all classes that enter suppression.
 
     Call with logits `[B, A, K + 1]`, background last, and deltas `[B, A, 4]`. Returns a dict of boxes float32
     `[B, keep, 4]`, scores float32 `[B, keep]` descending, labels int32 `[B, keep]`, padded with 0, 0 and -1.
@@ -25,18 +28,15 @@ class DecodeDetections(layers.Layer):
     def __init__(self, anchors, image_size, variances, score_threshold, iou_threshold, top_k, keep, **kwargs):
         super().__init__(dtype="float32", **kwargs)  # under mixed precision too: half pixels matter
         self.anchors, self.image_size, self.variances = anchors, image_size, variances
-        self.nms = {
-            "score_threshold": score_threshold,
-            "iou_threshold": iou_threshold,
-            "top_k": top_k,
-            "keep": keep,
-        }
+        self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+        self.top_k, self.keep = top_k, keep
 
     def call(self, logits, deltas):
-        scores = ops.softmax(logits, axis=-1)[..., :-1]  # [B, A, K]
-        anchors = ops.convert_to_tensor(self.anchors, dtype="float32")
-        boxes = box_ops.clip(box_ops.decode(deltas, anchors, self.variances), self.image_size)  # [B, A, 4]
-        found = per_class_nms(boxes, scores, **self.nms)
+        scores, row, labels = best(ops.softmax(logits, axis=-1)[..., :-1], self.score_threshold, self.top_k)  # [B, T]
+        anchors = ops.take(ops.convert_to_tensor(self.anchors, dtype="float32"), row, axis=0)  # [B, T, 4]
+        deltas = ops.take_along_axis(deltas, row[..., None], axis=1)  # [B, T, 4]
+        boxes = box_ops.clip(box_ops.decode(deltas, anchors, self.variances), self.image_size)
+        found = nms(boxes, scores, labels, self.iou_threshold, self.keep)
         return {key: found[key] for key in ("boxes", "scores", "labels")}
 
 
@@ -46,7 +46,7 @@ class DecodeRegions(layers.Layer):
 
     Args:
         image_size: (height, width); boxes are clipped to it.
-        variances, score_threshold, iou_threshold, top_k, keep: see `ops.boxes.decode` and `ops.nms.joint_nms`.
+        variances, score_threshold, iou_threshold, top_k, keep: see `DecodeDetections`.
 
     Call with logits `[B, R, K + 1]`, background last, deltas `[B, R, K, 4]` and the proposals `[B, R, 4]` they
     refine, all zero where there is none. Returns what `DecodeDetections` returns.
@@ -55,17 +55,17 @@ class DecodeRegions(layers.Layer):
     def __init__(self, image_size, variances, score_threshold, iou_threshold, top_k, keep, **kwargs):
         super().__init__(dtype="float32", **kwargs)
         self.image_size, self.variances = image_size, variances
-        self.nms = {
-            "score_threshold": score_threshold,
-            "iou_threshold": iou_threshold,
-            "top_k": top_k,
-            "keep": keep,
-        }
+        self.score_threshold, self.iou_threshold = score_threshold, iou_threshold
+        self.top_k, self.keep = top_k, keep
 
     def call(self, logits, deltas, proposals):
-        scores = ops.softmax(logits, axis=-1)[..., :-1]  # [B, R, K]
-        boxes = box_ops.decode(deltas, proposals[:, :, None], self.variances)  # [B, R, K, 4]
+        exist = ops.any(proposals > 0, axis=-1, keepdims=True)  # [B, R, 1]
+        scores = ops.where(exist, ops.softmax(logits, axis=-1)[..., :-1], 0.0)  # [B, R, K]
+        scores, row, labels = best(scores, self.score_threshold, self.top_k)  # [B, T]
+        classes = deltas.shape[2]
+        deltas = ops.reshape(deltas, (-1, deltas.shape[1] * classes, 4))
+        deltas = ops.take_along_axis(deltas, (row * classes + labels)[..., None], axis=1)  # [B, T, 4]
+        boxes = box_ops.decode(deltas, ops.take_along_axis(proposals, row[..., None], axis=1), self.variances)
         boxes = box_ops.clip(boxes, self.image_size)
-        large = ops.min(boxes[..., 2:] - boxes[..., :2], axis=-1) >= SMALLEST  # padding has no size
-        found = joint_nms(boxes, ops.where(large, scores, 0.0), **self.nms)
+        found = nms(boxes, scores, labels, self.iou_threshold, self.keep, SMALLEST)
         return {key: found[key] for key in ("boxes", "scores", "labels")}

@@ -176,7 +176,7 @@ class FasterRCNN(Task):
         """The levels that the second stage pools from, out of the graph's output."""
         return {level: y_pred[level] for level in self.pooled}
 
-    def detections(self, raw, score_threshold=0.05, iou_threshold=0.5, proposals=1000, top_k=1000, keep=100):
+    def detections(self, raw, score_threshold=0.05, iou_threshold=0.5, proposals=1000, top_k=4000, keep=100):
         """Both stages on the graph's output `raw`: a dict of boxes, scores and labels, see `serving`."""
         propose = Proposals(self.rpn_anchors, self.image_size, proposals, proposals, name="proposals")
         regions, _ = propose(raw["objectness"], raw["deltas"])  # [B, P, 4]
@@ -191,7 +191,8 @@ class FasterRCNN(Task):
 
         Args:
             options: `score_threshold` 0.05, `iou_threshold` 0.5 of the suppression within a class, `proposals` 1000
-                (before suppression a level, and after it an image), `top_k` 1000 (see `joint_nms`), `keep` 100.
+                (before suppression a level, and after it an image), `top_k` 4000 candidates over all classes, `keep`
+                100.
         """
         return keras.Model(self.input, self.detections(self(self.input), **options), name=f"{self.name}_serving")
 

@@ -14,6 +14,8 @@ FOCAL = 2.0  # gamma
 FCN8S = {"head_units": 0, "fc_units": 4096, "dropout": 0.5, "pooled_skips": True, "upsampling": "learned"}
 FCN16S = FCN8S | {"levels": ("C4", "C5")}
 FCN32S = FCN8S | {"levels": ("C5",)}
+# torchvision's, to be used with backbones.resnet.resnet50_dilated.
+FCN_RESNET = {"levels": ("C3",), "head_units": 512, "dropout": 0.1, "upsampling": "fixed"}
 
 
 class FCN(Task):

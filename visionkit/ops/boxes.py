@@ -16,10 +16,11 @@ def area(boxes):
 
 def intersection(a, b):
     """Shared areas of every box of `a` `[..., N, 4]` with every box of `b` `[..., M, 4]` -> `[..., N, M]`."""
-    low = ops.maximum(a[..., :, None, :2], b[..., None, :, :2])  # [..., N, M, 2]
-    high = ops.minimum(a[..., :, None, 2:], b[..., None, :, 2:])  # [..., N, M, 2]
-    sides = ops.maximum(high - low, 0.0)
-    return sides[..., 0] * sides[..., 1]
+    # Coordinate by coordinate: planes of [N, M] go through the processor several times as fast as pairs of numbers.
+    ax1, ay1, ax2, ay2 = (a[..., :, None, i] for i in range(4))  # [..., N, 1]
+    bx1, by1, bx2, by2 = (b[..., None, :, i] for i in range(4))  # [..., 1, M]
+    width = ops.maximum(ops.minimum(ax2, bx2) - ops.maximum(ax1, bx1), 0.0)
+    return width * ops.maximum(ops.minimum(ay2, by2) - ops.maximum(ay1, by1), 0.0)
 
 
 def iou(a, b):

@@ -2,7 +2,8 @@
 
 A record is what `results.jsonl` holds of an image: `file`, its name; `number`, its place among all images from 0;
 `size` [height, width]; and of a detector `objects`, a list of {"label", "score", "box" [x1, y1, x2, y2] in pixels, and
-where there are masks "mask", COCO's run-length code}; of a classifier `best`, a list of [class id, score].
+where there are masks "mask", COCO's run-length code}; of a classifier `best`, a list of [class id, score]; of a
+segmenter `areas`, a list of [class id, pixels], the largest first.
 
 | `--format` | writes | |
 |---|---|---|
@@ -29,17 +30,21 @@ from pycocotools import mask as rle
 
 from visionkit.npboxes import to_voc, to_xywh, to_yolo
 from visionkit.predict.journal import whole_file
-from visionkit.types import Classification, Detections
+from visionkit.types import Classification, Detections, SegmentationMap
 
 TOP = 5  # classes of an image that are kept
 
 
-def to_record(found: Detections | Classification) -> dict:
+def to_record(found: Detections | Classification | SegmentationMap) -> dict:
     """A prediction as JSON has it, rounded to hundredths of a pixel."""
     record = {"size": [int(n) for n in found.image_size]}
     if isinstance(found, Classification):
         best = found.scores.argsort(kind="stable")[::-1][:TOP].tolist()
         return record | {"best": [[k, round(float(found.scores[k]), 5)] for k in best]}
+    if isinstance(found, SegmentationMap):
+        labels, pixels = np.unique(found.segmentation, return_counts=True)
+        order = np.argsort(-pixels, kind="stable")
+        return record | {"areas": np.stack([labels, pixels], axis=1)[order].tolist()}
     record["objects"] = []
     for i, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True)):
         box = [round(float(v), 2) for v in found.boxes[i]]
@@ -143,6 +148,19 @@ def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]
             rows.writerow(
                 [record["file"], *(value for k, score in record["best"] for value in (class_names[k], score))]
             )
+
+
+def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """areas.csv, a row for each class in an image: file, class, pixels, share of the image; and classes.txt."""
+    with whole_file(out / "classes.txt") as stream:
+        stream.write("".join(f"{name}\n" for name in class_names))
+    with whole_file(out / "areas.csv") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", "class", "pixels", "share"])
+        for record in records:
+            h, w = record["size"]
+            for k, pixels in record["areas"]:
+                rows.writerow([record["file"], class_names[k], pixels, round(pixels / (h * w), 6)])
 
 
 FORMATS = {"json": write_json, "csv": write_csv, "coco": write_coco, "voc": write_voc, "yolo": write_yolo}

@@ -3,28 +3,22 @@
 import cv2
 import numpy as np
 
-from visionkit.images import letterbox_factors
 
-
-def to_map(probabilities: np.ndarray, image_size: tuple[int, int], rule: str) -> np.ndarray:
-    """Cuts the padding away, resizes each class's probabilities and takes the most probable class of each pixel.
+def to_map(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Resizes each class's probabilities to the original's size and takes the most probable class of each pixel.
 
     Resized are probabilities, not class ids, so that an outline does not follow the network's coarser grid; bilinearly,
     with pixel centres at the half, without antialiasing. One class after the other: it needs three planes of the
     original's size, whatever K is. Of equally probable classes the lowest id is taken.
 
     Args:
-        probabilities: float32 `[h, w, K]` at the network's size.
+        probabilities: float32 `[h, w, K]` of the image, without padding.
         image_size: (height, width) of the original.
-        rule: how the image was brought to the network's size, "letterbox" or "stretch"; see `images.fit`.
 
     Returns:
         int32 `[H, W]`, class ids.
     """
     h, w = image_size
-    if rule == "letterbox":
-        (inner_h, inner_w), _ = letterbox_factors(image_size, probabilities.shape[:2])
-        probabilities = probabilities[:inner_h, :inner_w]
     best, found = np.full((h, w), -1, np.float32), np.zeros((h, w), np.int32)
     for label in range(probabilities.shape[2]):
         plane = np.ascontiguousarray(probabilities[..., label], np.float32)

@@ -13,10 +13,12 @@ import numpy as np
 from visionkit import images
 from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
+from visionkit.predict.window import windowed
 from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap
 
 Image = Path | str | np.ndarray | Sample
 Prediction = Detections | Classification | SegmentationMap
+MAP_BYTES = 2**28  # of a batch's probabilities of pixels: many classes make small batches
 DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and numpy let go of the interpreter while they work
 
 
@@ -41,7 +43,8 @@ class _Loaded:
     file: Path | None
     image_size: tuple[int, int]  # of the original
     factors: tuple[float, float]  # y and x of the original times these are network pixels
-    pixels: np.ndarray  # uint8 [h, w, C], network size
+    inner: tuple[int, int]  # (height, width) of the image in `pixels`; beyond is padding
+    pixels: np.ndarray  # uint8 [h, w, C], network size; of the original's where windows slide over it
 
 
 class Predictor:
@@ -58,9 +61,12 @@ class Predictor:
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
         batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; of no meaning to the other tasks.
+        flip: of a segmenter: average what it says of the image and of its mirror image.
+        window: of a segmenter: slide a window of the network's size over the image at its full resolution, instead of
+            shrinking the image to that size; see `predict.window`.
     """
 
-    def __init__(self, model, batch_size: int = 8, score: float = 0.05):
+    def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
         import keras  # here, where a model exists and Keras with it: importing this module stays cheap
 
         if model.resize not in images.RULES:
@@ -69,7 +75,12 @@ class Predictor:
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
-        self.batch_size, self.score = batch_size, score
+        self.batch_size, self.score, self.flip, self.window = batch_size, score, flip, window
+        if self.task == "segment":
+            if self.resize == "crop":
+                raise ValueError("a segmenter that sees a crop says nothing of the rest; expected letterbox or stretch")
+            plane = 4 * self.image_size[0] * self.image_size[1] * len(self.class_names)  # bytes
+            self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))
         self._serving = model.serving()
         if keras.backend.backend() == "tensorflow":
             self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
@@ -91,51 +102,86 @@ class Predictor:
             ValueError: an array that is not uint8 `[H, W, 3]`.
         """
         score = self.score if score is None else score
-        loaded = ahead(enumerate(getters(items)), lambda job: self._load(*job), depth=2 * self.batch_size)
-        for waiting, outputs in ahead(self._batches(loaded), self._run, depth=2, threads=1):
+        wanted = 1 if self.window else self.batch_size  # images a step
+        loaded = ahead(enumerate(getters(items)), lambda job: self._load(*job), depth=2 * wanted)
+        for waiting, outputs in ahead(_batches(loaded, wanted), self._run, depth=2, threads=1):
             yield from self._finish(waiting, outputs, score)
-
-    def _batches(self, items: Iterator[_Loaded | Failure]) -> Iterator[list[_Loaded | Failure]]:
-        """Lists of `batch_size` images in order, with the failures between them; failures alone do not wait."""
-        waiting, ready = [], 0
-        for item in items:
-            waiting.append(item)
-            ready += isinstance(item, _Loaded)
-            if ready in (0, self.batch_size):
-                yield waiting
-                waiting, ready = [], 0
-        if waiting:
-            yield waiting
 
     def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
         item = read_item(number, get)
         if isinstance(item, Failure):
             return item
-        pixels, factors = images.fit(item.image, self.image_size, self.resize)
+        if self.window:
+            pixels, factors, inner = item.image, (1.0, 1.0), item.image_size
+        else:
+            pixels, factors = images.fit(item.image, self.image_size, self.resize)
+            letterboxed = self.resize == "letterbox"
+            inner = images.letterbox_factors(item.image_size, self.image_size)[0] if letterboxed else self.image_size
         pixels = images.to_channels(pixels, self.channels)
-        return _Loaded(id=item.id, file=item.file, image_size=item.image_size, factors=factors, pixels=pixels)
+        same = {"id": item.id, "file": item.file, "image_size": item.image_size}
+        return _Loaded(**same, factors=factors, inner=inner, pixels=pixels)
 
-    def _run(self, items: list[_Loaded | Failure]) -> tuple[list[_Loaded | Failure], dict[str, np.ndarray]]:
-        """`items` and the model's outputs for those among them that were read."""
+    def _run(self, items: list[_Loaded | Failure]) -> tuple[list[_Loaded | Failure | SegmentationMap], dict]:
+        """`items` and the model's outputs for those that were read; where windows slide, with what became of them."""
+        if self.window:
+            return [item if isinstance(item, Failure) else self._slide(item) for item in items], {}
         loaded = [item for item in items if isinstance(item, _Loaded)]
         if not loaded:
             return items, {}
-        batch = np.zeros((self.batch_size, *self.image_size, self.channels), np.uint8)
-        batch[: len(loaded)] = [item.pixels for item in loaded]
-        return items, {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+        return items, self._outputs(np.stack([item.pixels for item in loaded]), [item.inner for item in loaded])
 
     def _finish(self, items, outputs, score: float) -> Iterator[Prediction | Failure]:
         rows = ({key: value[i] for key, value in outputs.items()} for i in count())
         for item in items:
-            if isinstance(item, Failure):
+            if not isinstance(item, _Loaded):
                 yield item
             elif "boxes" in (row := next(rows)):
                 yield _in_original_pixels(item, row, score)
             elif "probabilities" in row:
-                found = to_map(row["probabilities"], item.image_size, self.resize)
+                h, w = item.inner
+                found = to_map(row["probabilities"][:h, :w], item.image_size)
                 yield SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=found)
             else:
                 yield Classification(id=item.id, file=item.file, image_size=item.image_size, scores=row["scores"])
+
+    def _outputs(self, pixels: np.ndarray, inners: list[tuple[int, int]]) -> dict[str, np.ndarray]:
+        """What the model gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` as in `_mirrored`."""
+        batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.uint8)
+        batch[: len(pixels)] = pixels
+        outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+        if self.flip:
+            mirrored = np.asarray(self._serving.predict_on_batch(_mirrored(batch, inners))["probabilities"])
+            outputs["probabilities"] = (outputs["probabilities"] + _mirrored(mirrored, inners)) / 2
+        return outputs
+
+    def _slide(self, item: _Loaded) -> SegmentationMap:
+        def predict(pixels):
+            return self._outputs(pixels, [self.image_size] * len(pixels))["probabilities"][: len(pixels)]
+
+        strips = windowed(predict, item.pixels, self.image_size, self.batch_size)
+        found = np.concatenate([strip.argmax(axis=-1).astype(np.int32) for strip in strips])
+        return SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=found)
+
+
+def _batches(items: Iterator[_Loaded | Failure], wanted: int) -> Iterator[list[_Loaded | Failure]]:
+    """Lists of `wanted` images in order, with the failures between them; failures alone do not wait."""
+    waiting, ready = [], 0
+    for item in items:
+        waiting.append(item)
+        ready += isinstance(item, _Loaded)
+        if ready in (0, wanted):
+            yield waiting
+            waiting, ready = [], 0
+    if waiting:
+        yield waiting
+
+
+def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
+    """`[B, h, w, ...]` with the image in each row, (height, width) in `inners`, mirrored left to right."""
+    mirrored = batch.copy()
+    for i, (h, w) in enumerate(inners):
+        mirrored[i, :h, :w] = batch[i, :h, :w][:, ::-1]
+    return mirrored
 
 
 def _in_original_pixels(item: _Loaded, row: dict, score: float) -> Detections:

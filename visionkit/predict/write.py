@@ -1,7 +1,7 @@
 """Results of a whole folder as files: tables, and one annotated picture per image."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visionkit import images
-from visionkit.predict.draw import draw_classification, draw_detections
-from visionkit.predict.formats import FORMATS, to_record, write_classes
+from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
+from visionkit.predict.formats import FORMATS, to_record, write_areas, write_classes
 from visionkit.predict.journal import Journal
+from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.types import DataError
 
@@ -25,7 +26,7 @@ class Report:
 
     Args:
         done: images that are in the results.
-        found: objects of a detector in them, or images of a classifier.
+        found: rows of results: objects of a detector, images of a classifier, classes in the images of a segmenter.
         failed: the images that could not be read.
         earlier: how many of `done` an earlier run had done already.
     """
@@ -107,45 +108,84 @@ def classify_folder(
     return _each_image(predictor, paths, Path(out), write, draw if pictures else None, None, progress, made_by)
 
 
+def segment_folder(
+    predictor: Predictor,
+    paths: Path | str | Iterable[Path | str],
+    out: Path | str,
+    progress: bool = True,
+    pictures: bool = True,
+    made_by: str | None = None,
+) -> Report:
+    """Segments all images that `paths` name; as `detect_folder`, with areas.csv and masks/ for the detections.
+
+    The index PNGs in masks/ hold class ids, with a palette of the pictures' colours; with classes.txt they are what
+    `semantic_masks` reads. A picture shows the classes as colours over the image, with a legend.
+    """
+    _expect(predictor, "segment")
+    names = predictor.class_names
+    colours = [colour_of(k) for k in range(len(names))]
+
+    def draw(image, found):
+        return draw_segmentation(image, found.segmentation, names)
+
+    def mask(file, found):
+        images.write_mask(file, found.segmentation, colours)
+
+    def write(records):
+        write_areas(Path(out), records, names)
+
+    draw = draw if pictures else None
+    return _each_image(predictor, paths, Path(out), write, draw, None, progress, made_by, mask)
+
+
 def _expect(predictor, *tasks):
     if predictor.task not in tasks:
         verb = "detect" if predictor.task == "instance" else predictor.task
         raise DataError(f"the model is for the task {predictor.task}: use visionkit {verb}")
 
 
-def _each_image(predictor, paths, out, write: Callable, draw: Callable | None, score, progress, made_by) -> Report:
+def _each_image(predictor, paths, out, write, draw, score, progress, made_by, mask=None) -> Report:
+    """Runs the predictor over what is not done yet.
+
+    Args:
+        write: gets the records of all images, when they are done.
+        draw: (image, prediction) -> the picture; or None.
+        mask: (file, prediction), writes a map; or None.
+    """
     files = images.find_images(paths)
     files = [file for file in files if not file.absolute().is_relative_to(out.absolute())] or files
     names = relative_names(files)
-    pictured = _picture_names(names)
+    pictured = [out / name for name in _picture_names(names)] if draw else []
+    masked = [out / "masks" / name for name in _mask_names(names)] if mask else []
     sources = {file.resolve() for file in files}
-    for name in pictured if draw else []:
-        if (out / name).resolve() in sources:
-            raise DataError(f"{out / name}: the picture would overwrite its source; choose another output folder")
+    if over := [file for file in pictured if file.resolve() in sources]:
+        raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
 
-    def picture(item):  # in threads, while the model runs; the image is read again rather than kept
+    def keep(item):  # in threads, while the model runs; the image is read again rather than kept
         number, result = item
         if draw and not isinstance(result, Failure):
-            images.write_image(out / pictured[number], draw(images.read_image(result.file), result))
+            images.write_image(pictured[number], draw(images.read_image(result.file), result))
+        if mask and not isinstance(result, Failure):
+            mask(masked[number], result)
         return item
 
     settings = None if made_by is None else {"made_by": made_by, "task": predictor.task, "score": score}
     if settings is not None:
-        settings |= {"tile": getattr(predictor, "tile", None), "class_names": list(predictor.class_names)}
+        settings |= {name: getattr(predictor, name, None) for name in ("class_names", "tile", "flip", "window")}
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with (
         Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
         Journal(out / JOURNAL, settings) as journal,
     ):
-        todo = [
-            number
-            for number, (name, file) in enumerate(zip(names, files, strict=True))
-            if not journal.done(name, file) or (draw and not (out / pictured[number]).is_file())
-        ]
+        todo = []
+        for number, (name, file) in enumerate(zip(names, files, strict=True)):
+            written = [kept[number] for kept in (pictured, masked) if kept]
+            if not journal.done(name, file) or not all(file.is_file() for file in written):
+                todo.append(number)
         task, failed = bar.add_task(predictor.task, total=len(files), completed=len(files) - len(todo)), []
         results = zip(todo, predictor([files[number] for number in todo], score=score), strict=True)
-        for number, result in ahead(results, picture, depth=4):
+        for number, result in ahead(results, keep, depth=4):
             if isinstance(result, Failure):
                 failed.append(result)
             else:  # after its picture: what the journal has is done
@@ -153,7 +193,7 @@ def _each_image(predictor, paths, out, write: Callable, draw: Callable | None, s
             bar.advance(task)
         records = journal.records(names)
         write(records)
-        found = sum(len(record.get("objects", "1")) for record in records)
+        found = sum(len(record.get("objects", record.get("areas", "1"))) for record in records)
     done = len(files) - len(failed)
     return Report(done=done, found=found, failed=failed, earlier=len(files) - len(todo))
 
@@ -174,3 +214,11 @@ def _picture_names(names: Sequence[str]) -> list[str]:
         taken.add(picture)
         pictured.append(picture)
     return pictured
+
+
+def _mask_names(names: Sequence[str]) -> list[str]:
+    taken = {}
+    for name in names:
+        masked = str(Path(name).with_suffix(".png"))
+        taken[f"{name}.png" if masked in taken else masked] = None  # a.jpg beside a.png
+    return list(taken)

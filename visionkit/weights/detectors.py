@@ -39,11 +39,16 @@ def load_detector(name: str, *, offline: bool = False, verbose: bool = True) -> 
     Raises:
         DataError: there is no such detector, or its file cannot be had.
     """
+    return load_published(DETECTORS, name, offline=offline, verbose=verbose)
+
+
+def load_published(built: dict, name: str, *, offline: bool, verbose: bool) -> Task:
+    """The model of the card `name`, made by its architecture's function in `built`, with its weights."""
     card = CARDS.get(name)
-    if card is None or card.architecture not in DETECTORS:
-        names = [card.name for card in CARDS.values() if card.architecture in DETECTORS]
-        raise DataError(f"there is no published detector {name!r}; there are {', '.join(names)}")
+    if card is None or card.architecture not in built:
+        names = [card.name for card in CARDS.values() if card.architecture in built]
+        raise DataError(f"there is no published model {name!r} of this kind; there are {', '.join(names)}")
     names = card.class_names
-    model = DETECTORS[card.architecture](len(names), class_names=names, image_size=card.image_size)
+    model = built[card.architecture](len(names), class_names=names, image_size=card.image_size)
     load_weights(model, name, offline=offline, verbose=verbose)
     return model

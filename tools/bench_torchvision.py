@@ -1,0 +1,289 @@
+"""Times visionkit beside torchvision, in turn in one run, on the CPU; see `--help`. A maintenance script, not a verb.
+
+    python tools/bench_torchvision.py --torch-python OTHER/bin/python [CASE ...] [--json FILE]
+
+`--torch-python` names the interpreter of an environment with torch and torchvision (visionkit is not needed there).
+Each side runs in a process of its own with the same drawn weights and images, so that both suppress the same boxes;
+while one works the other waits. A round is one call of each side, so noise of the machine meets both: read the ratios.
+
+To add a case: its name and size in CASES, its layers in `ours` and in `theirs`.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+# Image size (height, width), images of an inference, images of a training step.
+CASES = {
+    "nms": (None, (1,), None),  # 8732 boxes of 20 classes
+    "ssd300_vgg16": ((300, 300), (1, 4), 4),
+    "fasterrcnn_resnet50_fpn": ((480, 640), (1, 4), 2),
+}
+WARM_UP = 2  # calls before the first that counts: TensorFlow traces in the first
+PAUSE = 0.1  # seconds between two calls, in which idle threads stop spinning
+OBJECTS = 6  # an image, in training
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Times visionkit beside torchvision, in turn, on the CPU.")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; by default all")
+    parser.add_argument("--torch-python", type=Path, help="the interpreter with torch and torchvision")
+    parser.add_argument("--rounds", type=int, default=5, help="calls of each side that count (default 5)")
+    parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
+    parser.add_argument("--json", type=Path, help="also write the rows into this file")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        return work(*options.worker, options.threads)
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no case {sorted(unknown)[0]!r}; there are {', '.join(CASES)}")
+    if options.torch_python is None or not options.torch_python.is_file():
+        parser.error("--torch-python: name the interpreter of an environment with torch and torchvision")
+    rows = []
+    print(f"{'':52}{'visionkit':>12}{'torchvision':>14}{'ratio':>8}", flush=True)
+    for case in options.cases or CASES:
+        sides = [Worker(python, side, case, options.threads) for python, side in interpreters(options)]
+        for what in sides[0].measures:
+            times = [[], []]
+            for turn in range(WARM_UP + options.rounds):
+                for side, seconds in zip(sides, times, strict=True):
+                    seconds += [side.call(what)] * (turn >= WARM_UP)
+            ours, theirs = map(median, times)
+            rows.append({"case": case, "measure": what, "visionkit_s": ours, "torchvision_s": theirs, "times_s": times})
+            line = f"{case}, {what}"
+            print(f"{line:52}{ours * 1e3:>9.1f} ms{theirs * 1e3:>11.1f} ms{ours / theirs:>8.2f}", flush=True)
+        for side in sides:
+            side.close()
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    return 0
+
+
+def interpreters(options):
+    return (sys.executable, "ours"), (str(options.torch_python), "theirs")
+
+
+class Worker:
+    """The process of one side and one case: a line in names a measure, a line out gives the seconds it took."""
+
+    def __init__(self, python, side, case, threads):
+        limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+        environment = os.environ | dict.fromkeys(limits, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [python, __file__, "--worker", side, case, "--threads", str(threads)]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, **pipes)
+        self.measures = self._answer()
+
+    def call(self, what) -> float:
+        print(what, file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit(f"{self.process.args[3:5]} died; see above")
+        return json.loads(line)
+
+
+def work(side, case, threads):
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    calls = {"ours": ours, "theirs": theirs}[side](case, threads)
+    print(json.dumps(list(calls)), file=answers, flush=True)
+    for line in sys.stdin:
+        time.sleep(PAUSE)
+        print(json.dumps(calls[line.strip()]()), file=answers, flush=True)
+    return 0
+
+
+def timed(function):
+    """A function without arguments that runs `function` and returns the seconds."""
+
+    def call():
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    return call
+
+
+def scene(case, batch):
+    """images float32 `[batch, H, W, 3]`, 0..255, the same for both sides."""
+    from drawn import drawn_scene
+
+    return np.concatenate([np.roll(drawn_scene(CASES[case][0]), 37 * i, axis=2) for i in range(batch)])
+
+
+def objects(case, batch):
+    """boxes float32 `[batch, OBJECTS, 4]` of 16 pixels and more, class ids int32 `[batch, OBJECTS]` 0..79."""
+    (h, w), rng = CASES[case][0], np.random.default_rng(0)
+    low = rng.uniform(0, [0.6 * w, 0.6 * h], (batch, OBJECTS, 2))
+    high = low + rng.uniform(16, [0.35 * w, 0.35 * h], (batch, OBJECTS, 2))
+    return np.concatenate([low, high], axis=-1).astype(np.float32), rng.integers(0, 80, (batch, OBJECTS), np.int32)
+
+
+def candidates():
+    """boxes float32 `[8732, 4]` of SSD300's size, scores float32 `[8732, 20]` of which a detector would keep some."""
+    rng = np.random.default_rng(0)
+    low, size = rng.uniform(0, 250, (8732, 2)), rng.uniform(10, 120, (8732, 2))
+    boxes = np.concatenate([low, np.minimum(low + size, 300)], axis=1).astype(np.float32)
+    return boxes, (rng.random((8732, 20), np.float32) ** 4).astype(np.float32)
+
+
+NMS = {"score_threshold": 0.01, "iou_threshold": 0.45, "top_k": 400, "keep": 200}
+
+
+def ours(case, threads):
+    """{measure: function that makes one call and returns its seconds}"""
+    import keras
+
+    if case == "nms":
+        import tensorflow as tf
+
+        from visionkit.ops.nms import best, nms
+
+        @tf.function
+        def suppress(boxes, scores):
+            scores, row, labels = best(scores, NMS["score_threshold"], 4000)
+            return nms(tf.gather(boxes, row, batch_dims=1), scores, labels, NMS["iou_threshold"], NMS["keep"])
+
+        boxes, scores = (tf.constant(x[None]) for x in candidates())
+        return {"batch 1": timed(lambda: suppress(boxes, scores)["scores"].numpy())}
+
+    from drawn import drawn_detector_tensor
+
+    from visionkit.weights.convert import assign
+    from visionkit.weights.detectors import DETECTORS
+
+    size, batches, train_batch = CASES[case]
+    model = DETECTORS[case](80, image_size=size)
+    shapes = json.loads(np.load(ROOT / "tests" / "golden" / "detectors" / f"{case}.npz")["tensors"].tobytes())
+    assign(model, {name: drawn_detector_tensor(name, tuple(shape)) for name, shape in shapes.items()}, case)
+    options = {"iou_threshold": 0.45} if case.startswith("ssd") else {}
+    serving = model.serving(**options)
+    raw = keras.Model(model.input, model.output)
+    serving.jit_compile = raw.jit_compile = False
+    calls = {}
+    for batch in batches:
+        x = scene(case, batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: serving.predict_on_batch(x))
+        calls[f"post-processing, batch {batch}"] = ours_after(model, raw, options, x)
+    y = dict(zip(("boxes", "labels"), objects(case, train_batch), strict=True))
+    y["ignore"] = np.zeros(y["labels"].shape, bool)
+    model.compile(optimizer=keras.optimizers.SGD(1e-5, momentum=0.9), jit_compile=False)
+    x = scene(case, train_batch)
+    calls[f"training step, batch {train_batch}"] = timed(lambda: model.train_on_batch(x, y))
+    return calls
+
+
+def ours_after(model, raw, options, x):
+    """What follows the network alone: decoding and suppression, of the proposals too; not the second stage's layers."""
+    import tensorflow as tf
+
+    raw = {key: tf.constant(value) for key, value in raw.predict_on_batch(x).items()}
+    layers = {layer.name: layer for layer in model.serving(**options).layers}
+    if "decode" in layers:
+        decode = tf.function(layers["decode"])
+        return timed(lambda: decode(raw["logits"], raw["deltas"])["scores"].numpy())
+    propose, decode = tf.function(layers["proposals"]), tf.function(layers["decode_regions"])
+    regions, _ = propose(raw["objectness"], raw["deltas"])
+    head = tf.function(lambda raw, regions: model.box_head(model.pool(model.features(raw), regions)))(raw, regions)
+
+    def after():
+        propose(raw["objectness"], raw["deltas"])[1].numpy()
+        decode(head["logits"], head["deltas"], regions)["scores"].numpy()
+
+    return timed(after)
+
+
+def theirs(case, threads):
+    """As `ours`, run in torchvision's environment."""
+    import torch
+    from torchvision.models import detection
+    from torchvision.ops import batched_nms
+
+    torch.set_num_threads(threads)
+    if case == "nms":
+        boxes, scores = map(torch.from_numpy, candidates())
+
+        def suppress():  # as SSD.postprocess_detections does
+            best, index = zip(*(s[s > NMS["score_threshold"]].topk(NMS["top_k"]) for s in scores.T), strict=True)
+            index = [torch.where(s > NMS["score_threshold"])[0][i] for s, i in zip(scores.T, index, strict=True)]
+            labels = torch.arange(20).repeat_interleave(NMS["top_k"])
+            batched_nms(boxes[torch.cat(index)], torch.cat(best), labels, NMS["iou_threshold"])[: NMS["keep"]]
+
+        return {"batch 1": timed(suppress)}
+
+    from drawn import drawn_detector_tensor
+
+    size, batches, train_batch = CASES[case]
+    sizes = {} if case.startswith("ssd") else {"min_size": min(size), "max_size": max(size)}
+    model = getattr(detection, case)(weights=None, weights_backbone=None, **sizes)
+    drawn = {k: torch.from_numpy(drawn_detector_tensor(k, tuple(v.shape))) for k, v in model.state_dict().items()}
+    model.load_state_dict({k: v for k, v in drawn.items() if not k.endswith("num_batches_tracked")}, strict=False)
+    seconds = []
+
+    def watch(owner, name):
+        method = getattr(owner, name)
+
+        def watched(*args):
+            start = time.perf_counter()
+            result = method(*args)
+            seconds.append(time.perf_counter() - start)
+            return result
+
+        setattr(owner, name, watched)
+
+    if case.startswith("ssd"):
+        watch(model, "postprocess_detections")
+    else:
+        watch(model.rpn, "filter_proposals")
+        watch(model.roi_heads, "postprocess_detections")
+
+    def infer(x):
+        model.eval()
+        with torch.inference_mode():
+            return model(x)
+
+    def after(x):
+        seconds.clear()
+        infer(x)
+        return sum(seconds)
+
+    def images(batch):
+        return list(torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255)
+
+    calls = {}
+    for batch in batches:
+        x = images(batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: infer(x))
+        calls[f"post-processing, batch {batch}"] = lambda x=x: after(x)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-5, momentum=0.9)
+    boxes, labels = map(torch.from_numpy, objects(case, train_batch))
+    y = [{"boxes": b, "labels": k.long() + 1} for b, k in zip(boxes, labels, strict=True)]
+    x = images(train_batch)
+
+    def step():
+        model.train()
+        optimizer.zero_grad()
+        sum(model(x, y).values()).backward()
+        optimizer.step()
+
+    calls[f"training step, batch {train_batch}"] = timed(step)
+    return calls
+
+
+if __name__ == "__main__":
+    sys.exit(main())
