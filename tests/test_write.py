@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from visionkit import images
 from visionkit.data.coco import coco
 from visionkit.data.voc import voc
 from visionkit.data.yolo import yolo
+from visionkit.open_model import made_by
 from visionkit.predict.formats import FORMATS, to_record, to_supervision, write_json, write_voc
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.write import Report, detect_folder
@@ -248,3 +250,18 @@ def test_supervision_gets_its_fields(monkeypatch):
     assert given["data"]["class_name"].tolist() == ["dog", "cat"]
     np.testing.assert_array_equal(given["xyxy"], boxes)
     np.testing.assert_array_equal(given["confidence"], scores)
+
+
+def test_a_model_that_has_changed_is_another(tmp_path):
+    run, export = tmp_path / "run", tmp_path / "export"
+    for file in (run / "model.keras", run / "history.csv", export / "variables" / "data"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    names = [run, export, run / "model.keras", Path("resnet50_imagenet")]
+    before = [made_by(name) for name in names]
+    assert len(set(before)) == 4 and before == [made_by(name) for name in names]
+    (run / "history.csv").write_text("12")  # is not the model
+    assert made_by(run) == before[0]
+    (run / "model.keras").write_text("12")
+    (export / "variables" / "data").write_text("12")
+    assert [made_by(name) == old for name, old in zip(names, before, strict=True)] == [False, False, False, True]
