@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import tiny_data
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 
@@ -154,6 +154,7 @@ def test_run_lengths_equal_pycocotools(data):
     np.testing.assert_array_equal(rasterise(parse_segment(compressed, (h, w), ""), (h, w)), mask)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(-400, 800), min_size=3, max_size=12), st.integers(0, 2**32 - 1))
 def test_polygons_equal_pycocotools(tenths, seed):
     x = np.array(tenths) / 10

@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from visionkit import images
-from visionkit.export.decode_graph import PADDING_LEVEL, decode_image, fit
+from visionkit.export.decode_graph import PADDING_LEVEL, decode_image, fit, to_channels
 
 Y, X = np.mgrid[0:40, 0:63]  # 63: rows that fill no whole number of 4 bytes
 PIXELS = np.stack([Y * 6, X * 4, (Y * X) % 256], axis=-1).astype(np.uint8)  # nothing in it is symmetric
@@ -203,18 +203,17 @@ def test_damaged_bytes_give_an_image_or_an_error():
 SIZES = [(480, 640), (375, 500), (640, 480), (40, 63), (1000, 700), (1, 1), (1500, 2), (3, 900), (320, 224)]
 
 
-@pytest.mark.parametrize("resize", ["letterbox", "stretch"])
+@pytest.mark.parametrize("resize", images.RULES)
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_fit_equals_what_prediction_does(size, resize):
     """On noise, the worst there is."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     fitted, new = fit(noise[None], (320, 224), resize)
+    expected, _ = images.fit(noise, (320, 224), resize)
     if resize == "letterbox":
-        expected, _ = images.letterbox(noise, (320, 224))
         np.testing.assert_array_equal(new, images.letterbox_factors(size, (320, 224))[0])
         np.testing.assert_array_equal(fitted[0, new[0] :], PADDING_LEVEL)
     else:
-        expected = images.resize(noise, (320, 224))
         np.testing.assert_array_equal(new, (320, 224))
     difference = np.abs(fitted[0].numpy() - expected)
     assert fitted.dtype == tf.float32
@@ -234,6 +233,21 @@ def test_fit_leaves_images_of_the_right_size_alone():
     np.testing.assert_array_equal(fitted, image)
 
 
+def test_crops_are_rounded_alike():
+    """The corner's value is its place, so the first pixel of a crop says where it began."""
+    random = np.random.default_rng(0)
+    for size in random.integers(1, 200, (40, 2)).tolist() + [[16, 16], [48, 48], [7, 200]]:
+        places = np.add.outer(np.arange(size[0]), np.arange(size[1]))[..., None].repeat(3, axis=-1) % 256
+        places = places.astype(np.uint8)
+        fitted, _ = fit(places[None], (20, 32), "crop")
+        np.testing.assert_array_equal(fitted[0], images.fit(places, (20, 32), "crop")[0], err_msg=str(size))
+
+
+def test_grey_equals_what_prediction_does():
+    noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(to_channels(tf.cast(noise, tf.float32), 1), images.to_channels(noise, 1))
+
+
 def test_fit_refuses_an_unknown_resize():
-    with pytest.raises(ValueError, match="'letterbox' or 'stretch', found 'crop'"):
-        fit(np.zeros((1, 4, 4, 3), np.uint8), (4, 4), "crop")
+    with pytest.raises(ValueError, match=r"expected resize of .*'crop'.*, found 'zoom'"):
+        fit(np.zeros((1, 4, 4, 3), np.uint8), (4, 4), "zoom")

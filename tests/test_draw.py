@@ -151,7 +151,8 @@ def test_grid_of_samples(tmp_path):
     draw_samples_grid([one, two, three], NAMES, tmp_path / "grid.png")
     drawn = images.read_image(tmp_path / "grid.png")
     # Cells of 400 wide and 1.4 times as high, a margin of 8 and a line of text: two columns and two rows.
-    assert drawn.shape == (2 * (560 + 34), 2 * 408, 3)
+    assert drawn.shape[1:] == (2 * 408, 3)
+    assert of_colour(drawn[2 * (560 + 34) :], colour_of(2)).any()  # below them the legend of the map
     _, xs = of_colour(drawn, colour_of(0)).nonzero()
     assert (xs.min(), xs.max()) == (4 + 2 * 20, 4 + 2 * 80 - 1)  # the first cell's image is doubled
     assert not of_colour(drawn, colour_of(1)).any()  # the ignored object is grey

@@ -26,11 +26,11 @@ ALLOWED = {
     "metrics": {"types", "npboxes", "images"},
     "style": {"ops", "backbones"},
     "predict": {"types", "npboxes", "images", "models"},
-    "export": {"types", "npboxes", "images", "models", "predict"},
+    "export": {"environment", "types", "npboxes", "images", "models", "predict"},
     "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.
-RECIPES = {"train/finetune.py"}
+RECIPES = {"train/finetune.py", "train/selftest_recipe.py"}
 
 
 def imports(file: Path):

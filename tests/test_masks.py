@@ -42,6 +42,17 @@ def test_classes_txt_names_values_and_void_is_ignored(tmp_path):
         semantic_masks(tmp_path)
 
 
+def test_a_value_that_comes_in_later_is_an_error_and_not_ignored(tmp_path):
+    tiny_data.pair(tmp_path / "images", tmp_path / "masks", "a", MAP)
+    data = semantic_masks(tmp_path)
+    for value in (5, 9, 254):  # between the classes, above them, and beside 255
+        tiny_data.mask(tmp_path / "masks" / "a.png", [[0, 0, 3], [7, value, 255]])
+        with pytest.raises(DataError, match=rf"masks/a\.png: holds the value {value}, which is no class"):
+            data[0]
+    tiny_data.mask(tmp_path / "masks" / "a.png", [[255, 0, 3], [7, 0, 255]])
+    assert data[0].segmentation.tolist() == [[255, 0, 1], [2, 0, 255]]
+
+
 def test_camvid_layout_void_and_ids_equal_in_all_splits(tmp_path):
     tiny_data.pair(tmp_path / "train", tmp_path / "trainannot", "a", [[0, 2, 11]])
     tiny_data.pair(tmp_path / "val", tmp_path / "valannot", "b", [[1, 2, 2]])
@@ -51,6 +62,8 @@ def test_camvid_layout_void_and_ids_equal_in_all_splits(tmp_path):
     assert data[0].segmentation.tolist() == [[1, 2, 2]]
     assert semantic_masks(tmp_path, "train", void=11)[0].segmentation.tolist() == [[0, 2, 255]]
     assert [r.id for r in semantic_masks(tmp_path).records] == ["train/a", "val/b"]
+    with pytest.raises(DataError, match="void: expected a value of the masks, 0 to 65535, found -1"):
+        semantic_masks(tmp_path, void=-1)
     with pytest.raises(DataError, match="no split 'test'; there are: train, val"):
         semantic_masks(tmp_path, "test")
 

@@ -47,8 +47,8 @@ def test_every_format_is_recognised(tmp_path, kind, task):
     assert describe(root, task) == f"{kind} in {root}, splits: {', '.join(names) or 'none'}"
     assert describe(tmp_path, task) == describe(root, task)  # a folder in a folder
     sample = open_dataset(root, task=task)[0]
-    present = {"detect": sample.boxes, "classify": sample.label, "segment": sample.segmentation}
-    assert present[task] is not None
+    present = {"detect": "boxes", "instance": "masks", "classify": "label", "segment": "segmentation"}
+    assert getattr(sample, present[task]) is not None
     assert splits(root, task) == names
     if kind != "images and instance masks":
         assert describe(root).startswith(kind)
@@ -64,7 +64,7 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         describe(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="expected detect, classify or segment, found 'colour'"):
+    with pytest.raises(DataError, match="expected detect, instance, segment, classify, found 'colour'"):
         open_dataset(tmp_path, task="colour")
 
 

@@ -40,8 +40,11 @@ def test_every_argument_is_in_the_config(name):
 @pytest.mark.parametrize("name", BUILD)
 def test_saved_and_loaded_it_gives_the_same(name, tmp_path):
     model = BUILD[name]()
+    assert model.licence == "unknown"
+    model.licence = "MIT"  # as load_weights does
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.licence == "MIT"
     assert (loaded.class_names, loaded.image_size, loaded.resize) == (model.class_names, model.image_size, "letterbox")
     images, _ = random_batch(batch=2)
     # The graph of a two-stage detector ends before the second stage: serving() runs all of it.

@@ -55,7 +55,8 @@ def test_wrong_boxes_are_repaired_and_told_in_one_line(tmp_path, caplog):
     assert data.records[0].boxes.tolist() == [[0, 1, 40, 20], [0, 0, 9, 9]]
     assert data.records[0].labels.tolist() == [0, 1]
     assert caplog.messages == [
-        "voc: 4 boxes dropped (zero area: a, b; outside the image: a), 1 clipped to the image (a)"
+        "voc: 4 boxes dropped (zero area: a, b; outside the image: a; corners in the wrong order: a), "
+        "1 clipped to the image (a)"
     ]
 
 

@@ -86,6 +86,7 @@ def test_other_classes_keep_a_new_last_layer(capsys):
     before = model.get_layer("logits").get_weights()[0]
     report = load_weights(model, "efficientnet_lite0_imagenet", offline=True)
     assert report.new == ("logits.kernel", "logits.bias")
+    assert model.licence == "Apache-2.0"
     assert (len(report.loaded), report.missing, report.skipped) == (245, (), ())
     np.testing.assert_array_equal(model.get_layer("logits").get_weights()[0], before)
     assert "loaded     245\n" in capsys.readouterr().out

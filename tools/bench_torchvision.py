@@ -5,6 +5,8 @@
 `--torch-python` names the interpreter of an environment with torch and torchvision (visionkit is not needed there).
 Each side runs in a process of its own with the same drawn weights and images, so that both suppress the same boxes;
 while one works the other waits. A round is one call of each side, so noise of the machine meets both: read the ratios.
+On a machine with other work the CPU seconds say more than the clock; set OMP_WAIT_POLICY=PASSIVE then, or torch's
+waiting threads count as work.
 
 To add a case: its name and size in CASES, its layers in `ours` and in `theirs`.
 """
@@ -27,8 +29,9 @@ CASES = {
     "nms": (None, (1,), None),  # 8732 boxes of 20 classes
     "ssd300_vgg16": ((300, 300), (1, 4), 4),
     "fasterrcnn_resnet50_fpn": ((480, 640), (1, 4), 2),
+    "fcn_resnet50": ((520, 520), (1, 2), 2),
 }
-WARM_UP = 2  # calls before the first that counts: TensorFlow traces in the first
+WARM_UP = 1  # calls before the first that counts: TensorFlow traces in it
 PAUSE = 0.1  # seconds between two calls, in which idle threads stop spinning
 OBJECTS = 6  # an image, in training
 
@@ -37,6 +40,7 @@ def main():
     parser = argparse.ArgumentParser(description="Times visionkit beside torchvision, in turn, on the CPU.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; by default all")
     parser.add_argument("--torch-python", type=Path, help="the interpreter with torch and torchvision")
+    parser.add_argument("--only", default="", help="measures with this in their name, such as 'inference, batch 1'")
     parser.add_argument("--rounds", type=int, default=5, help="calls of each side that count (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
     parser.add_argument("--json", type=Path, help="also write the rows into this file")
@@ -49,18 +53,21 @@ def main():
     if options.torch_python is None or not options.torch_python.is_file():
         parser.error("--torch-python: name the interpreter of an environment with torch and torchvision")
     rows = []
-    print(f"{'':52}{'visionkit':>12}{'torchvision':>14}{'ratio':>8}", flush=True)
+    print(f"{'medians':48}{'visionkit':>11}{'torchvision':>12}{'ratio':>7}{'of CPU time':>13}", flush=True)
     for case in options.cases or CASES:
         sides = [Worker(python, side, case, options.threads) for python, side in interpreters(options)]
-        for what in sides[0].measures:
-            times = [[], []]
+        for what in (what for what in sides[0].measures if options.only in what):
+            times = {"visionkit": [], "torchvision": []}  # [[seconds, CPU seconds], ...]
             for turn in range(WARM_UP + options.rounds):
-                for side, seconds in zip(sides, times, strict=True):
-                    seconds += [side.call(what)] * (turn >= WARM_UP)
-            ours, theirs = map(median, times)
-            rows.append({"case": case, "measure": what, "visionkit_s": ours, "torchvision_s": theirs, "times_s": times})
+                for side, calls in zip(sides, times.values(), strict=True):
+                    calls += [side.call(what)] * (turn >= WARM_UP)
+            (ours, ours_cpu), (theirs, theirs_cpu) = (map(median, zip(*calls, strict=True)) for calls in times.values())
+            rows.append(
+                {"case": case, "measure": what, "ratio": ours / theirs, "cpu_ratio": ours_cpu / theirs_cpu} | times
+            )
             line = f"{case}, {what}"
-            print(f"{line:52}{ours * 1e3:>9.1f} ms{theirs * 1e3:>11.1f} ms{ours / theirs:>8.2f}", flush=True)
+            numbers = f"{ours * 1e3:>8.1f} ms{theirs * 1e3:>9.1f} ms{ours / theirs:>7.2f}{ours_cpu / theirs_cpu:>13.2f}"
+            print(f"{line:48}{numbers}", flush=True)
         for side in sides:
             side.close()
     if options.json:
@@ -73,7 +80,7 @@ def interpreters(options):
 
 
 class Worker:
-    """The process of one side and one case: a line in names a measure, a line out gives the seconds it took."""
+    """The process of one side and one case: it is told the name of a measure and answers with `timed`'s seconds."""
 
     def __init__(self, python, side, case, threads):
         limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -83,7 +90,7 @@ class Worker:
         self.process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, **pipes)
         self.measures = self._answer()
 
-    def call(self, what) -> float:
+    def call(self, what) -> list[float]:
         print(what, file=self.process.stdin, flush=True)
         return self._answer()
 
@@ -109,14 +116,18 @@ def work(side, case, threads):
 
 
 def timed(function):
-    """A function without arguments that runs `function` and returns the seconds."""
+    """A function without arguments that runs `function` and returns the seconds by the clock and of CPU."""
 
     def call():
-        start = time.perf_counter()
+        start = now()
         function()
-        return time.perf_counter() - start
+        return (now() - start).tolist()
 
     return call
+
+
+def now():
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def scene(case, batch):
@@ -132,6 +143,15 @@ def objects(case, batch):
     low = rng.uniform(0, [0.6 * w, 0.6 * h], (batch, OBJECTS, 2))
     high = low + rng.uniform(16, [0.35 * w, 0.35 * h], (batch, OBJECTS, 2))
     return np.concatenate([low, high], axis=-1).astype(np.float32), rng.integers(0, 80, (batch, OBJECTS), np.int32)
+
+
+def classes(case, batch):
+    """A map int32 `[batch, H, W]` of class ids 0..20 in blocks, with a border of 255 around each."""
+    (h, w), rng = CASES[case][0], np.random.default_rng(0)
+    blocks = rng.integers(0, 21, (batch, -(-h // 40), -(-w // 40)), np.int32)
+    maps = blocks.repeat(40, axis=1).repeat(40, axis=2)[:, :h, :w]
+    maps[:, ::40] = maps[:, :, ::40] = 255
+    return maps
 
 
 def candidates():
@@ -161,6 +181,9 @@ def ours(case, threads):
 
         boxes, scores = (tf.constant(x[None]) for x in candidates())
         return {"batch 1": timed(lambda: suppress(boxes, scores)["scores"].numpy())}
+
+    if case.startswith("fcn"):
+        return ours_segmenter(case)
 
     from drawn import drawn_detector_tensor
 
@@ -208,6 +231,76 @@ def ours_after(model, raw, options, x):
     return timed(after)
 
 
+def ours_segmenter(case):
+    import keras
+    from drawn import drawn_tensor
+
+    from visionkit.weights.convert import assign
+    from visionkit.weights.segmenters import SEGMENTERS
+
+    size, batches, train_batch = CASES[case]
+    model = SEGMENTERS[case](21, image_size=size)
+    shapes = json.loads(np.load(ROOT / "tests" / "golden" / "segmenters" / f"{case}.npz")["tensors"].tobytes())
+    assign(model, {name: drawn_tensor(name, tuple(shape)) for name, shape in shapes.items()}, case)
+    # The map of logits, as torchvision gives it; serving() has a softmax behind it.
+    logits = keras.Model(model.input, model.output["logits"])
+    logits.jit_compile = False
+    model.compile(optimizer=keras.optimizers.SGD(1e-9, momentum=0.9), jit_compile=False)
+    calls = {}
+    for batch in batches:
+        x = scene(case, batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: logits.predict_on_batch(x))
+    x, y = scene(case, train_batch), {"segmentation": classes(case, train_batch)}
+    calls[f"training step, batch {train_batch}"] = timed(lambda: model.train_on_batch(x, y))
+    return calls
+
+
+def theirs_segmenter(case):
+    """Training as in torchvision's references/segmentation/train.py: both maps, the auxiliary one half."""
+    import torch
+    from drawn import drawn_tensor
+    from torch.nn.functional import cross_entropy
+    from torchvision.models import segmentation
+
+    _, batches, train_batch = CASES[case]
+    model = getattr(segmentation, case)(weights=None, weights_backbone=None, aux_loss=True)
+    drawn = {k: torch.from_numpy(drawn_tensor(k, tuple(v.shape))) for k, v in model.state_dict().items()}
+    model.load_state_dict({k: v for k, v in drawn.items() if not k.endswith("num_batches_tracked")}, strict=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-9, momentum=0.9)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+    def images(batch):
+        return torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255
+
+    def normalised(x):  # a part of our network
+        return (x - mean[:, None, None]) / std[:, None, None]
+
+    def infer(x):
+        model.eval()
+        # Without its auxiliary head, as it is used; with weights="DEFAULT" torchvision keeps the head and computes it.
+        head, model.aux_classifier = model.aux_classifier, None
+        with torch.inference_mode():
+            model(normalised(x))["out"].numpy()
+        model.aux_classifier = head
+
+    calls = {}
+    for batch in batches:
+        x = images(batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: infer(x))
+    x, labels = images(train_batch), torch.from_numpy(classes(case, train_batch)).long()
+
+    def step():
+        model.train()
+        optimizer.zero_grad()
+        maps = model(normalised(x))
+        losses = {key: cross_entropy(values, labels, ignore_index=255) for key, values in maps.items()}
+        (losses["out"] + 0.5 * losses["aux"]).backward()
+        optimizer.step()
+
+    calls[f"training step, batch {train_batch}"] = timed(step)
+    return calls
+
+
 def theirs(case, threads):
     """As `ours`, run in torchvision's environment."""
     import torch
@@ -226,6 +319,9 @@ def theirs(case, threads):
 
         return {"batch 1": timed(suppress)}
 
+    if case.startswith("fcn"):
+        return theirs_segmenter(case)
+
     from drawn import drawn_detector_tensor
 
     size, batches, train_batch = CASES[case]
@@ -239,9 +335,9 @@ def theirs(case, threads):
         method = getattr(owner, name)
 
         def watched(*args):
-            start = time.perf_counter()
+            start = now()
             result = method(*args)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(now() - start)
             return result
 
         setattr(owner, name, watched)
@@ -260,7 +356,7 @@ def theirs(case, threads):
     def after(x):
         seconds.clear()
         infer(x)
-        return sum(seconds)
+        return sum(seconds).tolist()
 
     def images(batch):
         return list(torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255)

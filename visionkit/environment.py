@@ -1,5 +1,6 @@
 """Versions, devices and the git commit: what it takes to understand a number, or a missing GPU, later."""
 
+import contextlib
 import os
 import platform
 import shutil
@@ -19,10 +20,17 @@ def import_keras_quietly() -> None:
     TensorFlow's C++ half writes such notes before it can be told not to; what goes wrong is raised all the same.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # 0 shows what is written later
+    with quiet_stderr():
+        import keras  # noqa: F401
+
+
+@contextlib.contextmanager
+def quiet_stderr():
+    """Keeps what is written to stderr, also by C++, off the terminal."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nowhere, 2)
-        import keras  # noqa: F401
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)

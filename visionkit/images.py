@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 RULES = ("letterbox", "stretch", "crop")  # how an image becomes one of the network's size; see `fit`
 CROP_SHARE = 0.875  # of the middle that "crop" shows: 224 of 256 pixels
+LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
@@ -95,6 +96,11 @@ def image_size(file: Path | str | bytes) -> tuple[int, int]:
         return (image.width, image.height) if turned else (image.height, image.width)
 
     return _decode(file, size)
+
+
+def exif_orientation(file: Path | str | bytes) -> int:
+    """1 to 8: the EXIF orientation that `read_image` makes upright; 1 where there is none. Raises: as `read_image`."""
+    return _decode(file, _orientation)
 
 
 def write_image(file: Path | str, image: np.ndarray) -> None:
@@ -224,7 +230,7 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
         raise DataError(f"a network of {channels} input channels takes neither grey (1) nor RGB (3) images")
     if channels == 3:
         return np.repeat(image, 3, axis=-1)
-    luma = image.astype(np.uint32) @ np.array([19595, 38470, 7471], np.uint32)  # .299 .587 .114 of 2**16
+    luma = image.astype(np.uint32) @ np.array(LUMA, np.uint32)
     return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
 
 
@@ -271,7 +277,7 @@ def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object], max
                     raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {max_pixels} pixels")
                 return work(image)
         except DataError as error:
-            raise error if str(error).startswith(name) else DataError(f"{name}: {error}") from None
+            raise error if str(error).startswith(name) else DataError(f"{name}: {error}", error.kind) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             raise DataError(f"{name}: above the limit of {max_pixels} pixels") from None
         except UnidentifiedImageError:
@@ -320,7 +326,8 @@ def _rgb_of_wide(values: np.ndarray) -> Image.Image:
 
 def _values(image: Image.Image) -> np.ndarray:
     if image.format in ("JPEG", "MPO"):
-        raise DataError("a mask cannot be a JPEG, whose values change in compression; save it as PNG")
+        text = "a mask cannot be a JPEG, whose values change in compression; save it as PNG"
+        raise DataError(text, "lossy mask")
     raw = image.tile[0].args if image.format == "PNG" and image.tile else None
     image = _upright(image)
     values = np.asarray(image)
@@ -330,6 +337,7 @@ def _values(image: Image.Image) -> np.ndarray:
     if colours is None or (values[..., :colours] != values[..., :1]).any():
         raise DataError(
             f"a mask of mode {image.mode} has colours where class or instance numbers are expected; "
-            "save it as a grey or palette PNG whose values are the numbers"
+            "save it as a grey or palette PNG whose values are the numbers",
+            "colours in a mask",
         )
     return values[..., 0].astype(np.int32)

@@ -13,23 +13,30 @@ def keras_path(model: Path) -> Path:
     if file.suffix == ".keras" and file.is_file():
         return file
     if model.is_dir():
-        raise DataError(f"{model}: holds neither model.keras nor a SavedModel; a run has one when its training is over")
+        raise DataError(f"{model}: holds neither model.keras nor an export; a run has one when its training is over")
     raise DataError(
-        f"{model}: expected a run folder, a .keras file or an exported SavedModel, or a name of visionkit weights list"
+        f"{model}: expected a run folder, a .keras file or an exported model, or a name of visionkit weights list"
     )
 
 
 def open_predictor(model: Path, batch_size: int = 8):
-    """A Predictor of a run folder, a .keras file, a SavedModel or a card's name. No Python in the files is executed."""
+    """A Predictor of a run folder, a .keras file, an export in its runtime, or a card's name.
+
+    No Python in the files is executed.
+    """
     if not model.exists() and not model.suffix and (card := _card(str(model))):
         return _published(card, batch_size)
-    exported = (model / "saved_model.pb").is_file()
-    file = model if exported else keras_path(model)  # a wrong path is found before TensorFlow is loaded
-    import_keras_quietly()
-    from visionkit.export import keras_file, saved_model
+    from visionkit.export import keras_file, load_exported
+    from visionkit.export.exported import FILE, read_metadata
     from visionkit.predict.predictor import Predictor
 
-    return Predictor(saved_model.load(file) if exported else keras_file.load(file), batch_size=batch_size)
+    if (model / FILE).is_file():
+        if read_metadata(model)["exporter"] in ("keras_file", "saved_model"):
+            import_keras_quietly()  # the other runtimes do without
+        return Predictor(load_exported(model), batch_size=batch_size)
+    file = keras_path(model)  # a wrong path is found before TensorFlow is loaded
+    import_keras_quietly()
+    return Predictor(keras_file.load(file), batch_size=batch_size)
 
 
 def _card(name: str):

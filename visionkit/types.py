@@ -25,7 +25,15 @@ PADDING = -1  # the label of a row that holds no object
 
 
 class DataError(ValueError):
-    """Something is wrong with the user's data; the message says what, where and what was expected."""
+    """Something is wrong with the user's data; the message says what, where and what was expected.
+
+    Args:
+        kind: a few fixed words for the dataset doctor's table, where they are known.
+    """
+
+    def __init__(self, message: str = "", kind: str | None = None):
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,6 +10,7 @@ import numpy as np
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import choose_split
+from visionkit.data.repair import Repairs
 from visionkit.types import DataError, Sample
 
 FILE = "mnist.npz"
@@ -72,12 +73,13 @@ def arrays(
     return ArrayDataset(grey, labels, records, class_names, source)
 
 
-def mnist(root: Path, split: str | None = None) -> ArrayDataset:
+def mnist(root: Path, split: str | None = None, repairs: Repairs | None = None) -> ArrayDataset:
     """Handwritten digits, 60,000 to learn from and 10,000 to test on, grey 28x28 (LeCun et al. 1998).
 
     Args:
         root: the folder of mnist.npz with x_train, y_train, x_test and y_test, as Keras publishes it.
         split: "train", "test" or None for both.
+        repairs: as other readers have it; not used, for the arrays are whole or broken.
 
     Raises:
         DataError: no such file or split, or a broken file. Nothing in the file is executed.

@@ -3,6 +3,8 @@
 import logging
 import math
 import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -143,6 +145,14 @@ def _max_objects(dataset, max_objects):
 
 def _init_worker(index, count):
     cv2.setNumThreads(0)  # the processes are the parallelism
+    threading.Thread(target=_leave_after, args=(os.getppid(),), daemon=True).start()
+
+
+def _leave_after(parent):
+    """Ends this worker when its parent is gone: nobody else does where that was killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 class _Plan:
@@ -212,8 +222,7 @@ class _Batches:
             sample = self.dataset[index]
             dropped = {f for task in TASKS.values() for f in task} - set(fields)
             sample = replace(sample, **dict.fromkeys(dropped))
-            # The values of a segmentation map include background, which class_names may leave out.
-            check_sample(sample, None if self.task == "segment" else len(self.dataset.class_names))
+            check_sample(sample, len(self.dataset.class_names))
             for field in {"image", *fields} - {"ignore"}:
                 if getattr(sample, field) is None:
                     raise DataError(f"sample {sample.id!r}: task {self.task!r} needs {field}, found None")

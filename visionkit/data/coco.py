@@ -10,10 +10,9 @@ import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset, join
-from visionkit.data.files import choose_split, inside, load_image, number, read_bytes, sample_ids
+from visionkit.data.files import checked_size, choose_split, inside, load_image, number, read_bytes, regular, sample_ids
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import parse_segment, rasterise
-from visionkit.images import image_size
 from visionkit.types import DataError, Sample, check_sample
 
 JSON_LIMIT = 2**30  # bytes; instances_train2017.json has 449 MB
@@ -33,7 +32,7 @@ def splits(root: Path) -> dict[str, Path]:
     return found
 
 
-def coco(root: Path, split: str | None = None) -> Dataset:
+def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads COCO instances JSON.
 
     Class ids are 0..K-1 in the order of the category ids, whose gaps vanish. Crowds are `ignore`. An image without
@@ -42,6 +41,7 @@ def coco(root: Path, split: str | None = None) -> Dataset:
     Args:
         root: a folder with annotations/*.json, *.json, or train/_annotations.coco.json.
         split: "val" means `instances_val2017.json`, if it is the only val; None for all files.
+        repairs: takes down what is wrong; by default it is logged, or raised.
 
     Raises:
         DataError: names the file and annotation that is wrong, or the splits there are.
@@ -51,10 +51,10 @@ def coco(root: Path, split: str | None = None) -> Dataset:
     if not files:
         raise DataError(f"{root}: expected COCO annotations in annotations/*.json, *.json or */_annotations.coco.json")
     if split is None:
-        parts = [_read(root, name, file) for name, file in files.items()]
+        parts = [_read(root, name, file, repairs) for name, file in files.items()]
         return parts[0] if len(parts) == 1 else join(parts)
     name = choose_split(files, split, root)
-    return _read(root, name, files[name])
+    return _read(root, name, files[name], repairs)
 
 
 def _looks_like_coco(file: Path) -> bool:
@@ -62,27 +62,42 @@ def _looks_like_coco(file: Path) -> bool:
     return all(key in data for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
-def _read(root: Path, split: str, file: Path) -> Dataset:
+def _read(root: Path, split: str, file: Path, repairs: Repairs | None) -> Dataset:
+    repairs = Repairs("coco") if repairs is None else repairs
     images, annotations, categories = _load_json(file)
     names, class_ids = _classes(categories, file)
     folders = (file.parent, root / "images" / split, root / split, root / "images", root)
     by_image = defaultdict(list)
     for i, annotation in enumerate(annotations):
-        by_image[_key(annotation, "image_id", f"{file}: annotations[{i}]")].append((i, annotation))
-    paths = [inside(root, image.get("file_name"), f"{file}: images[{i}]: file_name") for i, image in enumerate(images)]
-    ids = sample_ids([path.relative_to(Path(root)) for path in paths])
-    repairs, records, segments, seen = Repairs("coco"), [], {}, set()
-    for i, (image, id) in enumerate(zip(images, ids, strict=True)):
-        where = f"{file}: images[{i}] ({image['file_name']!r})"
-        key = _key(image, "id", where)
-        if key in seen or id in segments:
-            raise DataError(f"{where}: its id {key!r} or file name is that of an earlier image")
-        seen.add(key)
-        record, segments[id] = _record(image, id, folders, by_image.pop(key, []), class_ids, file, where, repairs)
-        records.append(record)
-    if by_image:
-        key, ((i, _), *_) = next(iter(by_image.items()))
-        raise DataError(f"{file}: annotations[{i}]: no image has the id {key!r}")
+        with repairs.skipping():
+            by_image[_key(annotation, "image_id", f"{file}: annotations[{i}]")].append((i, annotation))
+    named = []
+    for i, image in enumerate(images):
+        with repairs.skipping():
+            named.append((i, image, inside(root, image.get("file_name"), f"{file}: images[{i}]: file_name")))
+    ids = sample_ids([path.relative_to(Path(root)) for _, _, path in named])
+    records, segments, seen = [], {}, set()
+    for (i, image, _), id in zip(named, ids, strict=True):
+        where = f"{file}: images[{i}] ({str(image['file_name'])[:80]!r})"
+        with repairs.skipping(id, kind="broken image"):
+            key = _key(image, "id", where)
+            if key in seen or id in segments:
+                raise DataError(
+                    f"{where}: its id {_short(key)} or file name is that of an earlier image", "listed twice"
+                )
+            seen.add(key)
+            record, segments[id] = _record(image, id, folders, by_image.get(key, []), class_ids, file, where, repairs)
+            records.append(record)
+    known = {image.get("id") for image in images if isinstance(image.get("id"), int | str)}
+    for key in by_image.keys() - known:
+        with repairs.skipping():
+            raise DataError(
+                f"{file}: annotations[{by_image[key][0][0]}]: no image has the id {_short(key)}", "missing image"
+            )
+    missing = sorted(set(range(min(class_ids), max(class_ids))) - set(class_ids)) if _whole(class_ids) else []
+    if missing:
+        text = f"{file}: {len(class_ids)} category ids with gaps ({', '.join(map(str, missing[:9]))} are missing)"
+        repairs.note("class-id gaps", f"{text}; visionkit closes them, other tools may not")
     repairs.warn()
     total, without = sum(map(len, segments.values())), sum(s is None for all in segments.values() for s in all)
     source = f"COCO JSON {file.name}"
@@ -94,27 +109,28 @@ def _read(root: Path, split: str, file: Path) -> Dataset:
 
 def _record(image, id, folders, annotations, class_ids, file, where, repairs):
     """The Sample of one image, and the segments of its boxes."""
-    candidates = [inside(folder, image["file_name"], where) for folder in folders]
-    path = next((p for p in candidates if p.is_file()), None)
+    candidates = [(inside(folder, image["file_name"], where), folder) for folder in folders]
+    path = next((regular(path, folder, where) for path, folder in candidates if path.is_file()), None)
     if path is None:
-        raise DataError(f"{where}: no such image in any of {', '.join(dict.fromkeys(str(f) for f in folders))}")
-    size = image_size(path)
+        places = ", ".join(dict.fromkeys(str(folder) for folder in folders))
+        raise DataError(f"{where}: no such image in any of {places}", "missing image")
     said = tuple(number(image.get(key) or 0, f"{where}: {key}") for key in ("height", "width"))
-    if all(said) and said != size:
-        raise DataError(f"{where}: says height, width {said}, but {path} has {size}")
+    size = checked_size(path, said if all(said) else None, where)
     boxes, labels, ignore, segments = [], [], [], []
     for i, annotation in annotations:
         at = f"{file}: annotations[{i}]"
-        box, category = annotation.get("bbox"), _key(annotation, "category_id", at)
-        if not isinstance(box, list) or len(box) != 4:
-            raise DataError(f"{at}: expected bbox [x, y, width, height], found {str(box)[:60]}")
-        if category not in class_ids:
-            raise DataError(f"{at}: no category has the id {category!r}")
-        boxes.append([number(value, f"{at}: bbox") for value in box])
-        labels.append(class_ids[category])
-        ignore.append(bool(annotation.get("iscrowd", 0)))
-        segments.append(parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation"))
-    boxes, keep = repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id)
+        with repairs.skipping(id, path):
+            box, category = annotation.get("bbox"), _key(annotation, "category_id", at)
+            if not isinstance(box, list) or len(box) != 4:
+                raise DataError(f"{at}: expected bbox [x, y, width, height], found {str(box)[:60]}")
+            if category not in class_ids:
+                raise DataError(f"{at}: no category has the id {_short(category)}", "unknown class")
+            box = [number(value, f"{at}: bbox") for value in box]
+            segments.append(parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation"))
+            boxes.append(box)
+            labels.append(class_ids[category])
+            ignore.append(bool(annotation.get("iscrowd", 0)))
+    boxes, keep = repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id, path)
     labels, ignore = np.array(labels, np.int32)[keep], np.array(ignore, bool)[keep]
     record = Sample(id=id, file=path, image_size=size, boxes=boxes, labels=labels, ignore=ignore)
     return record, [segments[k] for k in keep]
@@ -126,10 +142,21 @@ def _classes(categories, file):
     for i, category in enumerate(categories):
         key, name = _key(category, "id", f"{file}: categories[{i}]"), category.get("name")
         if not isinstance(name, str) or not name or key in found or name in found.values():
-            raise DataError(f"{file}: categories[{i}]: expected a new id and a new name, found {key!r}, {name!r}")
+            raise DataError(
+                f"{file}: categories[{i}]: expected a new id and a new name, found {_short(key)}, {_short(name)}"
+            )
         found[key] = name
     order = sorted(found, key=lambda key: (isinstance(key, str), key))
     return [found[key] for key in order], {key: i for i, key in enumerate(order)}
+
+
+def _short(value) -> str:
+    """What a stranger wrote, for a message: it may be megabytes."""
+    return repr(value[:40] if isinstance(value, str) else value)[:60]
+
+
+def _whole(class_ids):
+    return class_ids and all(isinstance(key, int) and abs(key) <= 10**6 for key in class_ids)
 
 
 def _key(item, field, where):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from visionkit.images import IMAGE_SUFFIXES, read_image
+from visionkit.images import IMAGE_SUFFIXES, image_size, read_image
 from visionkit.types import DataError, Sample, check_sample
 
 TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
@@ -47,7 +47,7 @@ def read_names(file: Path) -> list[str]:
 def check_names(names: list[str], file: Path) -> list[str]:
     """`names`, or a `DataError` if one occurs twice."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise DataError(f"{file}: the class {twice[0]!r} is named twice")
+        raise DataError(f"{file}: the class {twice[0][:80]!r} is named twice")
     return names
 
 
@@ -71,8 +71,40 @@ def inside(folder: Path, name: str, where: str) -> Path:
     path = Path(os.path.abspath(base / name.replace("\\", "/"))) if isinstance(name, str) else base  # noqa: PTH100
     parts = path.relative_to(base).parts if path.is_relative_to(base) else ()
     if not parts or "\0" in str(path) or max(len(part.encode(errors="replace")) for part in parts) > 255:
-        raise DataError(f"{where}: {str(name)[:80]!r} is not the name of a file inside {folder}")
+        raise DataError(
+            f"{where}: {str(name)[:80]!r} is not the name of a file inside {folder}", "file outside the folder"
+        )
     return folder.joinpath(*parts)
+
+
+def regular(file: Path, folder: Path, where) -> Path:
+    """`file` of `folder`, if it is a file in it. `folder` itself may be a link; a link that leads out is refused.
+
+    Args:
+        where: begins the error's message.
+    """
+    if not file.is_file():
+        raise DataError(f"{where}: its image {file} does not exist", "missing image")
+    below = [file, *file.parents][: len(file.relative_to(folder).parts)]
+    if any(path.is_symlink() for path in below) and not file.resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            f"{where}: {file} is a link to {file.resolve()}, outside the data set; copy that file, or link its folder",
+            "file outside the folder",
+        )
+    return file
+
+
+def checked_size(file: Path, said: tuple | None, where) -> tuple[int, int]:
+    """(height, width) of the image `file`; a `DataError` if the annotation, which `where` names, said another one."""
+    real = image_size(file)
+    if said is not None and tuple(said) != real:
+        turned = tuple(said) == real[::-1]
+        advice = ": annotated before its EXIF orientation was applied?" if turned else ""
+        raise DataError(
+            f"{where}: says height, width {tuple(said)}, but {file} has {real}{advice}",
+            "EXIF orientation" if turned else "image size",
+        )
+    return real
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:

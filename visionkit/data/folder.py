@@ -3,7 +3,17 @@
 from pathlib import Path
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.files import SPLITS, choose_split, list_images, load_image, sample_ids, split_name, subfolders
+from visionkit.data.files import (
+    SPLITS,
+    choose_split,
+    list_images,
+    load_image,
+    regular,
+    sample_ids,
+    split_name,
+    subfolders,
+)
+from visionkit.data.repair import Repairs
 from visionkit.images import image_size
 from visionkit.types import DataError, Sample
 
@@ -19,12 +29,13 @@ def classes(folder: Path) -> list[str]:
     return [f.name for f in subfolders(folder) if next(iter(list_images(f, recursive=False)), None)]
 
 
-def folder(root: Path, split: str | None = None) -> Dataset:
+def folder(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads class folders; class names are the folders of ALL splits, sorted.
 
     Args:
         root: the folder that holds the class folders, or train, val (valid, validation) and test with them inside.
         split: one of those; None for all of them.
+        repairs: takes down what is wrong; by default it is raised.
 
     Raises:
         DataError: no class folders, no such split, or an image that cannot be read; names it.
@@ -37,8 +48,9 @@ def folder(root: Path, split: str | None = None) -> Dataset:
     chosen = parts.values() if split is None else [parts[choose_split(parts, split, root)]]
     files = [(name, f) for part in chosen for name in classes(part) for f in list_images(part / name)]
     ids = sample_ids([f.relative_to(root) for _, f in files])
-    records = [
-        Sample(id=id, file=f, image_size=image_size(f), label=names.index(name))
-        for id, (name, f) in zip(ids, files, strict=True)
-    ]
+    records, repairs = [], Repairs("folder") if repairs is None else repairs
+    for id, (name, f) in zip(ids, files, strict=True):
+        with repairs.skipping(id, f, "broken image"):
+            size = image_size(regular(f, f.parent, id))
+            records.append(Sample(id=id, file=f, image_size=size, label=names.index(name)))
     return Dataset(records, names, load_image, f"class folders, split {split or 'all'}")

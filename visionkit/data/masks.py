@@ -22,14 +22,17 @@ from visionkit.data.files import (
     paired_folders,
     read_lines,
     read_names,
+    regular,
     sample_ids,
 )
+from visionkit.data.repair import Repairs
 from visionkit.images import image_size, read_mask
 from visionkit.types import IGNORE, DataError, Sample, check_sample
 
 MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask
 _IMAGES = ("images", "image", "JPEGImages", "PNGImages")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "PedMasks")
+UNKNOWN = -1
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
 
@@ -49,7 +52,11 @@ def splits(root: Path) -> list[str]:
 
 
 def semantic_masks(
-    root: Path, split: str | None = None, classes: Path | None = None, void: int | None = None
+    root: Path,
+    split: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
+    repairs: Repairs | None = None,
 ) -> Dataset:
     """Reads images with class maps: Samples with `segmentation`.
 
@@ -63,75 +70,78 @@ def semantic_masks(
         split: a split folder or list; None for all.
         classes: the file of classes; by default classes.txt in `root`, where there is one.
         void: one more value that is neither trained on nor scored, e.g. 11 in CamVid.
+        repairs: takes down what is wrong; by default it is raised.
 
     Raises:
         DataError: a mask that is broken, has no image, or another size; a value without a name; names the file.
     """
-    root = Path(root)
-    everything, chosen = _choose(root, split)
-    values = _values(everything)
-    table, names = _classes(classes or root / "classes.txt", classes is not None, values, void)
-    records, ids = _records(root, chosen)
-    masks = dict(zip(ids, (mask for _, mask in chosen), strict=True))
+    root, repairs = Path(root), Repairs("masks") if repairs is None else repairs
+    everything, chosen = _choose(root, split, repairs)
+    values, good = _values(everything, repairs)
+    table, names = _classes(classes or root / "classes.txt", classes is not None, values, void, repairs)
+    records, masks = _records(root, [pair for pair in chosen if pair in good], repairs)
     return Dataset(records, names, partial(_load_map, masks, table), f"images and class maps, split {split or 'all'}")
 
 
-def instance_masks(root: Path, split: str | None = None) -> Dataset:
+def instance_masks(root: Path, split: str | None = None, *, repairs: Repairs | None = None) -> Dataset:
     """Reads images with numbered objects (0 = background): Samples with boxes, masks and the one class 0.
 
     Its name is the line of `root`/classes.txt, or "object". Arguments and errors as `semantic_masks`.
     """
-    root = Path(root)
-    _, chosen = _choose(root, split)
+    root, repairs = Path(root), Repairs("masks") if repairs is None else repairs
+    _, chosen = _choose(root, split, repairs)
     file = root / "classes.txt"
     names = read_names(file) if file.is_file() else ["object"]
     if len(names) != 1:
         raise DataError(f"{file}: expected one class, since the masks number objects, found {len(names)}")
-    records, ids = _records(root, chosen)
-    masks = dict(zip(ids, (mask for _, mask in chosen), strict=True))
-    for i, record in enumerate(records):
-        boxes = npboxes.of_masks(_instances(masks[record.id], record.image_size))
-        records[i] = replace(record, boxes=boxes, labels=np.zeros(len(boxes), np.int32))
+    records, (everything, masks) = [], _records(root, chosen, repairs)
+    for record in everything:
+        with repairs.skipping(record.id, record.file, "broken mask"):
+            boxes = npboxes.of_masks(_instances(masks[record.id], record.image_size))
+            records.append(replace(record, boxes=boxes, labels=np.zeros(len(boxes), np.int32)))
     source = f"images and instance masks, split {split or 'all'}"
     return Dataset(records, names, partial(_load_instances, masks), source)
 
 
-def _choose(root: Path, split: str | None):
+def _choose(root: Path, split: str | None, repairs: Repairs):
     """(all pairs of image and mask, those of `split`)."""
     parts = folders(root)
     if not parts:
         raise DataError(f"{root}: expected images/ beside masks/, or train/ beside trainannot/")
     name = None if split is None else choose_split(splits(root), split, root)
-    pairs = {part: _pairs(*both) for part, both in parts.items()}
+    pairs = {part: _pairs(*both, repairs) for part, both in parts.items()}
     everything = [pair for part in pairs.values() for pair in part]
     if name is None:
         return everything, everything
     if name in pairs:
         return everything, pairs[name]
     file = next(file for file in _lists(root) if file.stem == name)
-    return everything, _listed(file, pairs[""], parts[""])
+    return everything, _listed(file, pairs[""], parts[""], repairs)
 
 
 def _stem(file: Path, folder: Path) -> str:
     return file.relative_to(folder).with_suffix("").as_posix()
 
 
-def _pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
+def _pairs(images: Path, masks: Path, repairs: Repairs) -> list[tuple[Path, Path]]:
     by_stem = {_stem(f, images): f for f in list_images(images)}
     found = {}
     for mask in list_images(masks):
         stem = _stem(mask, masks)
         stem = stem if stem in by_stem else stem.removesuffix("_mask")
-        if stem not in by_stem:
-            raise DataError(f"{mask}: its image {images / stem}.jpg (or .png, ...) does not exist")
-        if stem in found:
-            raise DataError(f"{mask}: {found[stem][1]} is a mask of the same image")
-        found[stem] = by_stem[stem], mask
+        with repairs.skipping(stem):
+            if stem not in by_stem:
+                raise DataError(f"{mask}: its image {images / stem}.jpg (or .png, ...) does not exist", "missing image")
+            if stem in found:
+                raise DataError(f"{mask}: {found[stem][1]} is a mask of the same image", "listed twice")
+            found[stem] = regular(by_stem[stem], images, mask), regular(mask, masks, mask)
     if len(found) < len(by_stem):
         example = min(set(by_stem) - set(found))
         left = len(by_stem) - len(found)
-        line = "masks: %d image%s of %s left out without a mask (%s%s)"
-        logging.getLogger("visionkit").warning(line, left, "s" * (left > 1), images, example, ", ..." * (left > 1))
+        line = f"{left} image{'s' * (left > 1)} of {images} left out without a mask ({example}{', ...' * (left > 1)})"
+        repairs.note("missing annotation", line)
+        if not repairs.collect:
+            logging.getLogger("visionkit").warning("masks: %s", line)
     return [found[stem] for stem in sorted(found)]
 
 
@@ -141,65 +151,93 @@ def _lists(root: Path) -> list[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _listed(file: Path, pairs: list[tuple[Path, Path]], folders: tuple[Path, Path]) -> list[tuple[Path, Path]]:
+def _listed(file: Path, pairs: list[tuple[Path, Path]], folders: tuple[Path, Path], repairs: Repairs):
     """The pairs a list names: by stem alone, since such lists carry the folders of another machine."""
     by_stem = {Path(_stem(image, folders[0])).name: (image, mask) for image, mask in pairs}
     found = {}
     for n, line in read_lines(file):
         word = line.split()[0].replace("\\", "/").rsplit("/", 1)[-1]
         stem = next((s for s in (word, word.rsplit(".", 1)[0]) if s in by_stem), None)
-        if stem is None:
-            raise DataError(f"{file}:{n}: {word!r} has no image in {folders[0]} with a mask in {folders[1]}")
-        if stem in found:
-            raise DataError(f"{file}:{n}: {word!r} is listed twice")
-        found[stem] = by_stem[stem]
+        with repairs.skipping(word):
+            if stem is None:
+                where = f"{file}:{n}: {word!r} has no image in {folders[0]} with a mask in {folders[1]}"
+                raise DataError(where, "missing annotation")
+            if stem in found:
+                raise DataError(f"{file}:{n}: {word!r} is listed twice", "listed twice")
+            found[stem] = by_stem[stem]
     return list(found.values())
 
 
-def _records(root: Path, pairs) -> tuple[list[Sample], list[str]]:
-    ids = sample_ids([image.relative_to(root) for image, _ in pairs])
-    return [Sample(id=id, file=f, image_size=image_size(f)) for id, (f, _) in zip(ids, pairs, strict=True)], ids
+def _records(root: Path, pairs, repairs: Repairs) -> tuple[list[Sample], dict[str, Path]]:
+    """(a record for each image, id -> its mask)."""
+    ids, records = sample_ids([image.relative_to(root) for image, _ in pairs]), []
+    for id, (image, _) in zip(ids, pairs, strict=True):
+        with repairs.skipping(id, image, "broken image"):
+            records.append(Sample(id=id, file=image, image_size=image_size(image)))
+    return records, dict(zip(ids, (mask for _, mask in pairs), strict=True))
 
 
-def _values(pairs) -> dict[int, Path]:
-    """Value -> a mask that holds it; also checks that every mask can be read and is as large as its image."""
-    found = {}
+def _values(pairs, repairs: Repairs) -> tuple[dict[int, Path], set[tuple[Path, Path]]]:
+    """(value -> a mask that holds it, the pairs whose mask can be read and is as large as its image)."""
+    found, good = {}, set()
     for image, mask in pairs:
-        for value in np.unique(_check_size(read_mask(mask), mask, image_size(image))).tolist():
-            found.setdefault(value, mask)
-    return found
+        with repairs.skipping(image.stem, image, "broken image"):
+            size = image_size(image)
+            with repairs.skipping(image.stem, image, "broken mask"):
+                for value in np.unique(_check_size(read_mask(mask), mask, size)).tolist():
+                    found.setdefault(value, mask)
+                good.add((image, mask))
+    if not found:
+        raise DataError(f"{pairs[0][1].parent if pairs else 'masks'}: holds no mask that can be read")
+    return found, good
 
 
-def _classes(file: Path, given: bool, values: dict[int, Path], void: int | None) -> tuple[np.ndarray, list[str]]:
-    """(int32 table from mask value to class id or 255, class names)."""
+def _classes(
+    file: Path, given: bool, values: dict[int, Path], void: int | None, repairs: Repairs
+) -> tuple[np.ndarray, list[str]]:
+    """(int32 table from mask value to class id, 255 or, for values that mean nothing, -1; class names).
+
+    The last entry is -1 and stands for all values beyond it.
+    """
+    if void is not None and not 0 <= void <= 65535:
+        raise DataError(f"void: expected a value of the masks, 0 to 65535, found {void}")
     if given or file.is_file():
         named = dict(enumerate(read_names(file)))
         for value, mask in values.items():
-            if value not in named and value not in (IGNORE, void):
-                raise DataError(f"{mask}: holds the value {value}, but {file} names 0..{len(named) - 1}")
+            with repairs.skipping(mask.stem, mask):
+                if value not in named and value not in (IGNORE, void):
+                    text = f"{mask}: holds the value {value}, but {file} names 0..{len(named) - 1}"
+                    raise DataError(text, "unknown class")
     else:
-        ignored = () if set(values) <= {0, 255} else (IGNORE,)
-        named = {value: str(value) for value in sorted(values) if value not in ignored}
-    named = {value: name for value, name in named.items() if value != void and name.lower() not in _VOID}
+        binary = set(values) <= {0, 255}
+        named = {value: str(value) for value in sorted(values) if binary or value != IGNORE}
+    ignored = {value for value, name in named.items() if name.lower() in _VOID}
+    ignored |= ({IGNORE} - named.keys()) | (set() if void is None else {void})
+    named = {value: name for value, name in named.items() if value not in ignored}
     if len(named) > IGNORE or min(values) < 0 or max(values) > 65535:
         where = values[max(values)]
         raise DataError(f"{where}: expected a class map of at most {IGNORE} values, found {len(named)}: photographs?")
-    table = np.full(max(*values, 0) + 1, IGNORE, np.int32)
-    for i, value in enumerate(named):
-        if value < len(table):
-            table[value] = i
+    table = np.full(max(*values, *named, *ignored) + 2, UNKNOWN, np.int32)
+    table[list(ignored)] = IGNORE
+    table[list(named)] = np.arange(len(named))
     return table, list(named.values())
 
 
 def _check_size(mask: np.ndarray, file: Path, image_size: tuple[int, int]) -> np.ndarray:
     if mask.shape != image_size:
-        raise DataError(f"{file}: height, width {mask.shape}, but its image has {image_size}")
+        kind = "EXIF orientation" if mask.shape == image_size[::-1] else "image size"
+        raise DataError(f"{file}: height, width {mask.shape}, but its image has {image_size}", kind)
     return mask
 
 
 def _load_map(masks: dict, table: np.ndarray, record: Sample) -> Sample:
-    values = _check_size(read_mask(masks[record.id]), masks[record.id], record.image_size)
-    return check_sample(replace(load_image(record), segmentation=table[values]))
+    file = masks[record.id]
+    values = _check_size(read_mask(file), file, record.image_size)
+    segmentation = table[np.minimum(values, len(table) - 1)]
+    if (segmentation == UNKNOWN).any():  # all masks were looked at when the data set was opened
+        found = values[segmentation == UNKNOWN][0]
+        raise DataError(f"{file}: holds the value {found}, which is no class; the file has changed since it was opened")
+    return check_sample(replace(load_image(record), segmentation=segmentation))
 
 
 def _instances(file: Path, image_size: tuple[int, int]) -> np.ndarray:

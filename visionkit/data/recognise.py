@@ -7,6 +7,7 @@ from typing import NamedTuple
 from visionkit.data import arrays, coco, folder, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLITS, split_name, subfolders
+from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
 
@@ -59,6 +60,7 @@ def open_dataset(
     task: str | None = None,
     classes: Path | None = None,
     void: int | None = None,
+    repairs: Repairs | None = None,
 ) -> Dataset:
     """Reads the data set in `root`, whatever its format.
 
@@ -68,6 +70,7 @@ def open_dataset(
         task: "detect", "instance", "classify" or "segment"; needed only where a folder serves two, as images with masks
             do (without it: segment).
         classes, void: for class maps alone: which value is what; see `masks.semantic_masks`.
+        repairs: takes down what is wrong, see `data.repair`; by default it is logged, or raised.
 
     Raises:
         DataError: nothing is recognised (says what was looked for), no such split, or what the reader finds wrong.
@@ -76,7 +79,8 @@ def open_dataset(
     meaning = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
     if meaning and "segment" not in found.tasks:
         raise DataError(f"{root}: {' and '.join(meaning)} say what the values of class maps are; found {found.name}")
-    parts = [found.read(root, name, **meaning) for name in ([None] if split is None else split.split("+"))]
+    names = [None] if split is None else split.split("+")
+    parts = [found.read(root, name, repairs=repairs, **meaning) for name in names]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: holds no images")

@@ -50,6 +50,12 @@ def rasterise(segment, image_size: tuple[int, int]) -> np.ndarray:
     return np.ascontiguousarray(np.repeat(np.arange(len(segment)) % 2, segment).astype(np.uint8).reshape(w, h).T)
 
 
+def run_lengths(mask: np.ndarray) -> dict:
+    """The inverse of `rasterise`, as COCO writes it: uint8 `[H, W]` of 0 and 1 -> {"size", "counts"}."""
+    edges = np.flatnonzero(np.diff(mask.T.ravel(), prepend=np.uint8(0)))  # the first run is of 0, if only of length 0
+    return {"size": list(mask.shape), "counts": np.diff([0, *edges, mask.size]).tolist()}
+
+
 def _uncompress(text: str) -> list[int] | None:
     """COCO's compressed counts: 5 bits a character, low first, bit 32 = more; from the third on a difference."""
     counts, value, shift = [], 0, 0

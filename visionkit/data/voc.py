@@ -8,9 +8,18 @@ import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset
-from visionkit.data.files import choose_split, inside, list_images, load_image, number, read_bytes, read_lines
+from visionkit.data.files import (
+    checked_size,
+    choose_split,
+    inside,
+    list_images,
+    load_image,
+    number,
+    read_bytes,
+    read_lines,
+    regular,
+)
 from visionkit.data.repair import Repairs
-from visionkit.images import image_size
 from visionkit.types import DataError, Sample
 
 
@@ -29,7 +38,7 @@ def splits(root: Path) -> list[str]:
     return [f.stem for f in files if all(len(line.split()) == 1 for _, line in read_lines(f)[:1])]
 
 
-def voc(root: Path, split: str | None = None) -> Dataset:
+def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads Pascal VOC XML.
 
     Class names are those of ALL annotations, sorted, so that ids are the same in every split. `difficult` objects are
@@ -40,6 +49,7 @@ def voc(root: Path, split: str | None = None) -> Dataset:
     Args:
         root: the folder that holds Annotations/.
         split: a list of ImageSets/Main without its suffix; None for every annotation.
+        repairs: takes down what is wrong; by default it is logged, or raised.
 
     Raises:
         DataError: names the file (and object) that is wrong, or the splits there are.
@@ -49,50 +59,52 @@ def voc(root: Path, split: str | None = None) -> Dataset:
     if found is None:
         raise DataError(f"{root}: expected Annotations/*.xml beside JPEGImages/ or images/")
     annotations, images = found
-    parsed = {file.stem: _parse(file) for file in sorted(annotations.glob("*.xml"))}
+    repairs = Repairs("voc") if repairs is None else repairs
+    files, parsed = {file.stem: file for file in sorted(annotations.glob("*.xml"))}, {}
+    for id, file in files.items():
+        with repairs.skipping(id):
+            parsed[id] = _parse(regular(file, annotations, id), repairs)
     names = sorted({name for objects, _, _ in parsed.values() for name, _, _ in objects})
-    corners = np.array([box[:2] for objects, _, _ in parsed.values() for _, box, _ in objects] or [[1.0, 1.0]])
+    boxes = np.array([box for objects, _, _ in parsed.values() for _, box, _ in objects]).reshape(-1, 4)
+    corners = boxes[boxes.max(axis=1, initial=0) > 1][:, :2]  # others are fractions by mistake, and say nothing
     zero_based = bool(((corners >= 0) & (corners < 1)).any())
     by_stem = {f.stem: f for f in list_images(images, recursive=False)}
-    ids = list(parsed) if split is None else _listed(root, split, parsed, annotations)
-    repairs, records = Repairs("voc"), []
-    for id in ids:
+    ids = list(files) if split is None else _listed(root, split, files, repairs)
+    class_ids, records = {name: i for i, name in enumerate(names)}, []
+    for id in [id for id in ids if id in parsed]:
         objects, size, filename = parsed[id]
-        xml = annotations / f"{id}.xml"
-        file = by_stem.get(id) or inside(images, filename or f"{id}.jpg", f"{xml}: filename")
-        if not file.is_file():
-            raise DataError(f"{xml}: its image {file} does not exist")
-        real = image_size(file)
-        if size is not None and size != real:
-            turned = ": annotated before its EXIF orientation was applied?" if size == real[::-1] else ""
-            raise DataError(f"{xml}: says height, width {size}, but {file} has {real}{turned}")
-        raw = np.array([box for _, box, _ in objects]).reshape(-1, 4)
-        boxes = raw.astype(np.float32) if zero_based else npboxes.from_voc(raw)
-        flat = (raw[:, 2:] <= raw[:, :2]).any(axis=1)
-        boxes[flat, 2:] = boxes[flat, :2]
-        boxes, keep = repairs.apply(boxes, real, id)
-        labels = np.array([names.index(objects[i][0]) for i in keep], np.int32)
-        ignore = np.array([objects[i][2] for i in keep], bool)
-        records.append(Sample(id=id, file=file, image_size=real, boxes=boxes, labels=labels, ignore=ignore))
+        xml = files[id]
+        with repairs.skipping(id, by_stem.get(id), "broken image"):
+            file = regular(by_stem.get(id) or inside(images, filename or f"{id}.jpg", f"{xml}: filename"), images, xml)
+            real = checked_size(file, size, xml)
+            raw = np.array([box for _, box, _ in objects]).reshape(-1, 4)
+            boxes = raw.astype(np.float32) if zero_based else npboxes.from_voc(raw)
+            flat = raw[:, 2:] == raw[:, :2]
+            boxes[:, 2:][flat] = boxes[:, :2][flat]
+            boxes, keep = repairs.apply(boxes, real, id, file)
+            labels = np.array([class_ids[objects[i][0]] for i in keep], np.int32)
+            ignore = np.array([objects[i][2] for i in keep], bool)
+            records.append(Sample(id=id, file=file, image_size=real, boxes=boxes, labels=labels, ignore=ignore))
     repairs.warn()
     base = "0-based coordinates" if zero_based else "1-based coordinates"
     return Dataset(records, names, load_image, f"Pascal VOC XML ({base}), split {split or 'all'}")
 
 
-def _listed(root: Path, split: str, parsed: dict, annotations: Path) -> list[str]:
+def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) -> list[str]:
     file = root / "ImageSets" / "Main" / f"{choose_split(splits(root), split, root)}.txt"
     ids = {}
     for line, text in read_lines(file):
         id = text.split()[0]
-        if id not in parsed:
-            raise DataError(f"{file}:{line}: image {id!r} has no annotation {annotations / id}.xml")
-        if id in ids:
-            raise DataError(f"{file}:{line}: image {id!r} was already listed in line {ids[id]}")
-        ids[id] = line
+        with repairs.skipping(id):
+            if id not in files:
+                raise DataError(f"{file}:{line}: image {id!r} has no annotation {id}.xml", "missing annotation")
+            if id in ids:
+                raise DataError(f"{file}:{line}: image {id!r} was already listed in line {ids[id]}", "listed twice")
+            ids[id] = line
     return list(ids)
 
 
-def _parse(file: Path):
+def _parse(file: Path, repairs: Repairs):
     """([(name, [xmin, ymin, xmax, ymax], difficult)], (height, width) or None, filename or None) of one XML file."""
     try:
         tree = defusedxml.ElementTree.fromstring(read_bytes(file))
@@ -103,11 +115,12 @@ def _parse(file: Path):
     objects = []
     for i, element in enumerate(tree.findall("object"), start=1):
         where = f"{file}: object {i}"
-        name = (element.findtext("name") or "").strip()
-        if not name:
-            raise DataError(f"{where}: expected a <name>")
-        keys = ("xmin", "ymin", "xmax", "ymax")
-        box = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name}): {key}") for key in keys]
-        objects.append((name, box, (element.findtext("difficult") or "0").strip() not in ("0", "")))
+        with repairs.skipping(file.stem):
+            name = (element.findtext("name") or "").strip()
+            if not name:
+                raise DataError(f"{where}: expected a <name>")
+            keys = ("xmin", "ymin", "xmax", "ymax")
+            box = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name[:40]}): {key}") for key in keys]
+            objects.append((name, box, (element.findtext("difficult") or "0").strip() not in ("0", "")))
     size = tuple(int(number(tree.findtext(f"size/{key}") or 0, f"{file}: {key}")) for key in ("height", "width"))
     return objects, size if all(size) else None, (tree.findtext("filename") or "").strip() or None

@@ -17,6 +17,7 @@ from visionkit.data.files import (
     read_lines,
     read_names,
     read_text,
+    regular,
     sample_ids,
 )
 from visionkit.data.repair import Repairs
@@ -33,7 +34,7 @@ def splits(root: Path) -> dict[str, tuple[Path, Path]]:
     return parts if any(_label_files(labels) for _, labels in parts.values()) else {}
 
 
-def yolo(root: Path, split: str | None = None) -> Dataset:
+def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads YOLO txt; an image without a txt file is background; a polygon (`class x y x y x y ...`) gives its box.
 
     Names come from a .yaml file's `names` (its paths are not read), classes.txt or obj.names; without any, they are
@@ -42,6 +43,7 @@ def yolo(root: Path, split: str | None = None) -> Dataset:
     Args:
         root: holds images/ and labels/, or images/train/ and labels/train/, or train/images/ and train/labels/.
         split: one of those folders; None for all.
+        repairs: takes down what is wrong; by default it is logged, or raised.
 
     Raises:
         DataError: names the file and line that is wrong, or the splits there are.
@@ -50,25 +52,30 @@ def yolo(root: Path, split: str | None = None) -> Dataset:
     parts = splits(root)
     if not parts:
         raise DataError(f"{root}: expected images/ beside labels/*.txt, in {root} or in train/, val/, test/")
-    rows = {split: _read_split(*folders) for split, folders in parts.items()}
+    repairs = Repairs("yolo") if repairs is None else repairs
+    rows = {split: _read_split(*folders, repairs) for split, folders in parts.items()}
     top = max((int(row[1]) for files in rows.values() for _, found in files for row in found), default=-1)
     names = _names(root)
     if names is None and top >= MAX_CLASSES:
         raise DataError(f"{root}: class {top}, and no data.yaml or classes.txt names it")
     names = [str(i) for i in range(top + 1)] if names is None else names
     chosen = parts if split is None else [choose_split(parts, split, root)]
-    repairs, records = Repairs("yolo"), []
-    files = [(image, found) for name in chosen for image, found in rows[name]]
+    records, files = [], [(image, found) for name in chosen for image, found in rows[name]]
     ids = sample_ids([image.relative_to(root) for image, _ in files])
     for id, (image, found) in zip(ids, files, strict=True):
-        size = image_size(image)
-        for where, label, _ in found:
-            if label >= len(names):
-                raise DataError(f"{where}: expected a class 0..{len(names) - 1}, found {label}")
-        boxes = npboxes.from_yolo(np.array([box for _, _, box in found]).reshape(-1, 4), size)
-        boxes, keep = repairs.apply(boxes, size, id)
-        labels = np.array([found[i][1] for i in keep], np.int32)
-        records.append(Sample(id=id, file=image, image_size=size, boxes=boxes, labels=labels))
+        with repairs.skipping(id, image, "broken image"):
+            size, known = image_size(image), []
+            for where, label, box in found:
+                with repairs.skipping(id, image):
+                    if label >= len(names):
+                        raise DataError(
+                            f"{where}: expected a class 0..{len(names) - 1}, found {label}", "unknown class"
+                        )
+                    known.append((label, box))
+            boxes = npboxes.from_yolo(np.array([box for _, box in known]).reshape(-1, 4), size)
+            boxes, keep = repairs.apply(boxes, size, id, image)
+            labels = np.array([known[i][0] for i in keep], np.int32)
+            records.append(Sample(id=id, file=image, image_size=size, boxes=boxes, labels=labels))
     repairs.warn()
     return Dataset(records, names, load_image, f"YOLO txt, split {split or 'all'}")
 
@@ -77,17 +84,23 @@ def _label_files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.rglob("*.txt") if f.name != "classes.txt" and not f.name.startswith("."))
 
 
-def _read_split(images: Path, labels: Path) -> list[tuple[Path, list]]:
+def _read_split(images: Path, labels: Path, repairs: Repairs) -> list[tuple[Path, list]]:
     """[(image, [(where, class id, [cx, cy, w, h])])] of two parallel folders."""
     texts = {f.relative_to(labels).with_suffix(""): f for f in _label_files(labels)}
     found = []
     for image in list_images(images):
-        text = texts.get(image.relative_to(images).with_suffix(""))
-        found.append((image, [] if text is None else [_row(f"{text}:{n}", line) for n, line in read_lines(text)]))
-    left = set(texts) - {image.relative_to(images).with_suffix("") for image, _ in found}
-    if left:
-        stem = min(left)
-        raise DataError(f"{texts[stem]}: its image {images / stem}.jpg (or .png, ...) does not exist")
+        rows, text = [], texts.get(image.relative_to(images).with_suffix(""))
+        with repairs.skipping(image.stem, image):
+            for n, line in read_lines(regular(text, labels, image)) if text else ():
+                with repairs.skipping(image.stem, image):
+                    rows.append(_row(f"{text}:{n}", line))
+        with repairs.skipping(image.stem):
+            found.append((regular(image, images, image.stem), rows))
+    for stem in sorted(set(texts) - {image.relative_to(images).with_suffix("") for image in list_images(images)}):
+        with repairs.skipping(stem.as_posix()):
+            raise DataError(
+                f"{texts[stem]}: its image {images / stem}.jpg (or .png, ...) does not exist", "missing image"
+            )
     return found
 
 
@@ -96,7 +109,7 @@ def _row(where: str, line: str):
     if len(values) < 5 or len(values) == 6 or len(values) % 2 == 0 or values[0] != int(values[0]) or values[0] < 0:
         raise DataError(f"{where}: expected `class cx cy w h` or `class x y x y x y ...`, found {line[:60]!r}")
     if not all(-1 <= value <= 2 for value in values[1:]):
-        raise DataError(f"{where}: expected fractions of the image (0..1), found {line[:60]!r}")
+        raise DataError(f"{where}: expected fractions of the image (0..1), found {line[:60]!r}", "box format")
     box = np.array(values[1:])
     if len(box) > 4:
         x, y = box[::2], box[1::2]

@@ -18,11 +18,14 @@ def run(job: dict) -> dict:
     from visionkit.predict.predictor import Predictor
 
     task, exporter, folder = keras_file.load(job["model"]), EXPORTERS[job["to"]], Path(job["out"])
-    exporter.save(task, folder)
+    task.licence = job["licence"] or task.licence
+    calibration = [Path(file) for file in job["calibration"]]
+    exporter.save(task, folder, **({"calibration": calibration} if calibration else {}))
     with tempfile.TemporaryDirectory() as temporary:
         files = [Path(file) for file in job["files"]] or draw_images(Path(temporary))
-        room = task.serving().output["boxes"].shape[1]
-        return check_export(exporter, Predictor(task), folder, files, room, job["check"] or "drawn images")
+        outputs = task.serving().output
+        room = outputs["boxes"].shape[1] if "boxes" in outputs else 0
+        return check_export(job["to"], exporter, Predictor(task), folder, files, room, job["check"] or "drawn images")
 
 
 def draw_images(folder: Path) -> list[Path]:

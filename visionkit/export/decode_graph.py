@@ -1,4 +1,4 @@
-"""`images.read_image` and `images.letterbox` once more, as TensorFlow ops: what an exported graph does to bytes.
+"""`images.read_image` and `images.fit` once more, as TensorFlow ops: what an exported graph does to bytes.
 
 TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 bits. `decode_image` does none of that:
 
@@ -18,7 +18,7 @@ This module imports TensorFlow: import it only where a model is exported.
 import tensorflow as tf
 
 from visionkit.export import resize_graph
-from visionkit.images import BACKGROUND, MAX_PIXELS
+from visionkit.images import BACKGROUND, CROP_SHARE, LUMA, MAX_PIXELS, RULES
 
 PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
 _ZEROS = 8  # appended to the bytes, so that whatever a broken file points to beyond its end reads as 0
@@ -61,30 +61,49 @@ def decode_image(data):
 
 
 def fit(images, size, resize):
-    """Resizes images to what a model takes, as `images.letterbox` or `images.resize` do: equal, see `resize_graph`.
+    """Brings images to what a network takes, as `images.fit` does: equal, see `resize_graph`.
 
     Args:
         images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions are rounded, files have none.
         size: (height, width), two ints.
-        resize: "letterbox" (keeps the shape; the image at the top left, grey right and below) or "stretch".
+        resize: of `images.RULES`.
 
     Returns:
-        (float32 `[B, height, width, 3]`, whole numbers; int32 `[2]`, the (height, width) that the image itself has in
-        it).
+        (float32 `[B, height, width, 3]`, whole numbers; int32 `[2]`, the (height, width) that what is seen of the image
+        has in it).
     """
     height_width = tf.shape(images)[1:3]
-    if resize == "stretch":
-        new = tf.constant(size, tf.int32)
-    elif resize == "letterbox":
+    if resize not in RULES:
+        raise ValueError(f"expected resize of {RULES}, found {resize!r}")
+    if resize == "crop":
+        images = _middle(images, size)
+    if resize == "letterbox":
         exact = tf.cast(height_width, tf.float64)  # float32 would round some sizes to the other side
         scale = tf.reduce_min(tf.constant(size, tf.float64) / exact)
         new = tf.maximum(1, tf.cast(tf.floor(exact * scale + 0.5), tf.int32))
     else:
-        raise ValueError(f"expected resize 'letterbox' or 'stretch', found {resize!r}")
+        new = tf.constant(size, tf.int32)
     images = tf.cast(resize_graph.resize(tf.round(images), new), tf.float32)
     below, right = size[0] - new[0], size[1] - new[1]
     images = tf.pad(images, [[0, 0], [0, below], [0, right], [0, 0]], constant_values=float(PADDING_LEVEL))
     return tf.ensure_shape(images, [None, *size, 3]), new
+
+
+def to_channels(images, channels):
+    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `images.to_channels`."""
+    if channels == 3:
+        return images
+    luma = tf.reduce_sum(tf.cast(images, tf.int32) * tf.constant(LUMA), axis=-1, keepdims=True)
+    return tf.cast(tf.bitwise.right_shift(luma + 0x8000, 16), tf.float32)
+
+
+def _middle(images, size):
+    """What `images.crop_window` leaves of `[B, H, W, 3]`."""
+    height_width, size = tf.shape(images)[1:3], tf.constant(size, tf.float64)
+    scale = CROP_SHARE * tf.reduce_min(tf.cast(height_width, tf.float64) / size)
+    new = tf.maximum(1, tf.cast(tf.round(size * scale), tf.int32))  # halves to even, as Python rounds
+    (y, x), (h, w) = tf.unstack((height_width - new) // 2), tf.unstack(new)
+    return images[:, y : y + h, x : x + w]
 
 
 def _begins(raw, magic):

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from visionkit.types import DataError, Detections
+from visionkit.export.exported import write_metadata
+from visionkit.predict.predictor import Failure, Prediction
+from visionkit.types import DataError
 
 NAME = "model.keras"  # as in a run folder, so that an export can be used like one
 
@@ -13,6 +15,7 @@ def save(model, folder: Path | str) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.save(folder / NAME, include_optimizer=False)
+    write_metadata(model, "keras_file", folder)
 
 
 def load(folder: Path | str):
@@ -35,8 +38,8 @@ def load(folder: Path | str):
         raise DataError(f"{file}: cannot be loaded: {error}") from error
 
 
-def detect_alone(folder: Path | str, files: Sequence[Path]) -> list[Detections | str]:
-    """What the written file finds in image files: Detections, or what was wrong with the image."""
+def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Prediction | str]:
+    """What the written file says of image files, or what was wrong with the image."""
     from visionkit.predict.predictor import Predictor
 
-    return [r if isinstance(r, Detections) else r.error for r in Predictor(load(folder))(list(files))]
+    return [r.error if isinstance(r, Failure) else r for r in Predictor(load(folder))(list(files))]

@@ -2,8 +2,8 @@
 
     python run_saved_model.py SAVED_MODEL OUTPUT.npz < LIST.json
 
-LIST.json is a JSON list of image files. OUTPUT.npz gets `boxes_I`, `scores_I`, `labels_I`, `image_size_I` for the I-th
-file, or `error_I` where the graph refused it.
+LIST.json is a JSON list of image files. OUTPUT.npz gets `NAME_I`, all outputs but the strings, for the I-th file, or
+`error_I` where the graph refused it.
 """
 
 import json
@@ -17,15 +17,15 @@ import tensorflow as tf
 def main():
     folder, output = sys.argv[1:]
     model = tf.saved_model.load(folder)  # kept in a name: the signatures die with it
-    detect = model.signatures["serving_default"]
+    answer = model.signatures["serving_default"]
     arrays = {}
     for i, file in enumerate(json.load(sys.stdin)):
         try:
-            found = detect(image_bytes=tf.constant([Path(file).read_bytes()]))
+            found = answer(image_bytes=tf.constant([Path(file).read_bytes()]))
         except tf.errors.OpError as error:
             arrays[f"error_{i}"] = np.array(error.message)
             continue
-        arrays |= {f"{name}_{i}": found[name][0].numpy() for name in ("boxes", "scores", "labels", "image_size")}
+        arrays |= {f"{name}_{i}": value[0].numpy() for name, value in found.items() if value.dtype != tf.string}
     assert "visionkit" not in sys.modules, "the SavedModel was to run without visionkit"
     np.savez(output, **arrays)
 

@@ -1,23 +1,29 @@
-"""A detector as a TensorFlow SavedModel that takes encoded image files and needs neither visionkit nor Keras to run.
+"""A model as a TensorFlow SavedModel that takes encoded image files and needs neither visionkit nor Keras to run.
 
-`save` writes two signatures. Both return the same outputs, B images with M rows each, padded with score 0 and label -1:
+`save` writes three signatures. Two answer for the ORIGINAL upright image. B images of a detector have M rows each,
+padded with score 0 and label -1:
 
-| output | |
-|---|---|
-| `boxes` | float32 `[B, M, 4]` x1, y1, x2, y2 in pixels of the ORIGINAL upright image, inside it |
-| `scores` | float32 `[B, M]`, descending |
-| `labels` | int32 `[B, M]`, class ids 0..K-1 |
-| `class_names` | string `[B, M]`, the name of each label, "" for padding |
-| `image_size` | int32 `[B, 2]`, (height, width) of the upright image that the boxes refer to |
-| `masks` | only of models that have them: as the model gives them, float32 `[B, M, m, m]`, a grid over each box |
+| output | of | |
+|---|---|---|
+| `boxes` | detectors | float32 `[B, M, 4]` x1, y1, x2, y2 in pixels of the original, inside it |
+| `scores` | detectors | float32 `[B, M]`, descending |
+| `labels` | detectors | int32 `[B, M]`, class ids 0..K-1 |
+| `class_names` | detectors | string `[B, M]`, the name of each label, "" for padding |
+| `masks` | detectors that have them | as the model gives them, float32 `[B, M, m, m]`, a grid over each box |
+| `scores` | classifiers | float32 `[B, K]`, probabilities in the order of the class ids |
+| `label`, `class_name` | classifiers | int32 and string `[B]`, the best class |
+| `segmentation` | segmenters | int32 `[B, H, W]`, class ids; 255 beside images smaller than the batch's largest |
+| `image_size` | all | int32 `[B, 2]`, (height, width) of the upright image |
 
 Names come per detection, not as one list of K, since TensorFlow Serving's row format wants the batch first in every
 output and a client wants to read `{"class_names": ["cat", ...], "boxes": [[...], ...]}` without a second table. The
-list of all K names stands in `assets.extra/visionkit.json` beside the image size, the preprocessing and the licence.
+list of all K names stands in `visionkit.json` beside the image size, the preprocessing and the licence.
 
 `serving_default` takes `image_bytes`, string `[B]`: files of any mix of sizes, decoded by `export.decode_graph`. To
 TensorFlow Serving they are sent as `{"instances": [{"image_bytes": {"b64": "..."}}]}`.
 `serving_images` takes `images`, float32 `[B, H, W, 3]`, RGB 0..255, upright, of any one size.
+`serving_network` is what a Predictor runs: `images`, float32 `[B, h, w, C]`, already as the network takes them, and
+the outputs of the Task's `serving()`.
 """
 
 import json
@@ -30,50 +36,46 @@ from pathlib import Path
 
 import numpy as np
 
-import visionkit
+from visionkit.export.exported import Exported, write_metadata
 from visionkit.export.verify import ExportError
-from visionkit.types import PADDING, DataError, Detections
+from visionkit.predict.predictor import Prediction
+from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap
 
-METADATA = "assets.extra/visionkit.json"  # assets.extra: where TensorFlow leaves other people's files alone
+NAME = "saved_model"
 
 
 def save(model, folder: Path | str) -> None:
-    """Writes a detection Task as a SavedModel.
+    """Writes a Task as a SavedModel.
 
     Args:
-        model: a detection Task, on the TensorFlow backend.
+        model: a Task, on the TensorFlow backend.
         folder: where to; existing files of an earlier SavedModel are overwritten.
 
     Raises:
-        DataError: the model is no detector.
+        DataError: the model gives what no answer is known for, or crops what it is to find boxes in.
         RuntimeError: Keras runs on another backend; `export.export_model` starts a process on the right one.
     """
     import keras
     import tensorflow as tf
 
     from visionkit.export import decode_graph
+    from visionkit.export.answer_graph import ANSWERS
 
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"a SavedModel is written on the TensorFlow backend, not on {keras.backend.backend()}")
-    size, resize = tuple(model.image_size), model.resize
+    size, resize, channels = tuple(model.image_size), model.resize, model.channels
     serving = model.serving()
-    if not isinstance(serving.output, dict) or not {"boxes", "scores", "labels"} <= set(serving.output):
-        raise DataError(f"a {type(model).__name__} is no detector; this exporter writes detectors only")
-    names = tf.constant(["", *model.class_names])
+    kind = next((name for name in ANSWERS if name in serving.output), None)
+    if kind is None:
+        raise DataError(f"a {type(model).__name__} gives {sorted(serving.output)}: no form of a SavedModel for that")
+    if kind != "scores" and resize == "crop":
+        raise DataError("a model that crops its images does not see all of them; its resize must be another")
+    names = tf.constant(model.class_names)
 
-    def finish(fitted, original, new):
+    def answer(fitted, original, new):
         """fitted float32 [B, h, w, 3]; original and new int32 [B, 2]: (height, width) before and after the resize."""
-        found = dict(serving(fitted, training=False))
-        factor = tf.cast(original, tf.float32) / tf.cast(new, tf.float32)  # [B, 2], y and x
-        factor, limit = (tf.tile(yx[:, ::-1], [1, 2])[:, None] for yx in (factor, tf.cast(original, tf.float32)))
-        boxes = tf.clip_by_value(found["boxes"] * factor, 0.0, limit)  # [B, M, 4]; the factor is [B, 1, 4]
-        # What lay beside the image, in the letterbox's filling, has no area left: it becomes padding, at the end.
-        real = (found["labels"] != PADDING) & tf.reduce_all(boxes[..., :2] < boxes[..., 2:], axis=-1)
-        found |= {"boxes": tf.where(real[..., None], boxes, 0.0), "scores": tf.where(real, found["scores"], 0.0)}
-        found["labels"] = tf.where(real, found["labels"], PADDING)
-        order = tf.argsort(found["scores"], direction="DESCENDING", stable=True)  # [B, M]
-        found = {name: tf.gather(values, order, batch_dims=1) for name, values in found.items()}
-        return found | {"class_names": tf.gather(names, found["labels"] + 1), "image_size": original}
+        found = dict(serving(decode_graph.to_channels(fitted, channels), training=False))
+        return ANSWERS[kind](found, original, new, names)
 
     def read(data):
         image = decode_graph.decode_image(data)
@@ -83,60 +85,47 @@ def save(model, folder: Path | str) -> None:
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def serving_default(image_bytes):
         shapes = [tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([2], tf.int32), tf.TensorSpec([2], tf.int32)]
-        return finish(*tf.map_fn(read, image_bytes, fn_output_signature=tuple(shapes), parallel_iterations=4))
+        return answer(*tf.map_fn(read, image_bytes, fn_output_signature=tuple(shapes), parallel_iterations=4))
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")])
     def serving_images(images):
         fitted, new = decode_graph.fit(images, size, resize)
         count, original = tf.shape(images)[0], tf.shape(images)[1:3]
-        return finish(fitted, tf.tile(original[None], [count, 1]), tf.tile(new[None], [count, 1]))
+        return answer(fitted, tf.tile(original[None], [count, 1]), tf.tile(new[None], [count, 1]))
 
     module = tf.Module()
     module.weights = [variable.value for variable in serving.variables]  # TensorFlow saves what it can reach
-    signatures = {"serving_default": serving_default, "serving_images": serving_images}
-    tf.saved_model.save(module, str(folder), signatures=signatures)
-    metadata = {
-        "visionkit": visionkit.__version__,
-        "model": type(model).__name__,
-        "class_names": list(model.class_names),
-        "image_size": size,
-        "resize": resize,
-        "licence": getattr(model, "licence", None),
+    signatures = {
+        "serving_default": serving_default,
+        "serving_images": serving_images,
+        "serving_network": network_function(serving),
     }
-    file = Path(folder) / METADATA
-    file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    write_metadata(model, NAME, folder)
 
 
-def read_metadata(folder: Path | str) -> dict:
-    """What `save` wrote about the model: visionkit, model, class_names, image_size (height, width), resize, licence.
+def network_function(serving, batch: int | None = None):
+    """A tf.function of a functional model that gives a dict: `images` float32 `[batch, h, w, C]` -> that dict."""
+    import tensorflow as tf
 
-    Raises:
-        DataError: the folder is no SavedModel that visionkit exported.
-    """
-    file = Path(folder) / METADATA
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: not a SavedModel exported by visionkit: {error}") from None
+    spec = tf.TensorSpec([batch, *serving.input.shape[1:]], tf.float32, name="images")
+    return tf.function(lambda images: dict(serving(images, training=False)), input_signature=[spec])
 
 
-def load(folder: Path | str) -> "ExportedDetector":
+def load(folder: Path | str) -> "ExportedSavedModel":
     """Loads an exported SavedModel without building its Keras model: `Predictor(load(folder))(files)`.
 
     Raises:
         DataError: the folder is no SavedModel that visionkit exported, or a broken one.
     """
-    return ExportedDetector(folder)
+    return ExportedSavedModel(folder)
 
 
-class ExportedDetector:
-    """Stands where a Predictor expects a Task: `class_names`, `image_size`, `resize`, `serving()`, `licence`."""
+class ExportedSavedModel(Exported):
+    """An `Exported` that also takes what its clients send."""
 
     def __init__(self, folder: Path | str):
-        metadata = read_metadata(folder)
-        self.class_names, self.resize = metadata["class_names"], metadata["resize"]
-        self.image_size, self.licence = tuple(metadata["image_size"]), metadata["licence"]
+        super().__init__(folder, self._network)
 
         import tensorflow as tf
 
@@ -144,31 +133,30 @@ class ExportedDetector:
             self._loaded = tf.saved_model.load(str(folder))  # kept: the signatures die with it
         except (OSError, ValueError, tf.errors.OpError) as error:
             raise DataError(f"{folder}: broken SavedModel: {error}") from None
-        self._images = self._loaded.signatures["serving_images"]
-        self._bytes = self._loaded.signatures["serving_default"]
 
-    def serving(self) -> "ExportedDetector":
-        """Itself, in the role of a Task's serving model."""
-        return self
-
-    def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """images uint8 or float32 `[B, h, w, 3]`, RGB 0..255 -> the outputs of `serving_images`, as arrays."""
-        outputs = self._images(images=np.asarray(images, np.float32))
-        return {name: value.numpy() for name, value in outputs.items()}
+    def predict_images(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """images uint8 or float32 `[B, H, W, 3]`, RGB 0..255 -> the outputs of `serving_images`, as arrays."""
+        return self._call("serving_images", images=np.asarray(images, np.float32))
 
     def predict_bytes(self, files: list[bytes]) -> dict[str, np.ndarray]:
         """Encoded image files -> the outputs of `serving_default`, as arrays."""
+        return self._call("serving_default", image_bytes=np.array(files, object))
+
+    def _network(self, images):
+        return self._call("serving_network", images=images)
+
+    def _call(self, signature, **inputs):
         import tensorflow as tf
 
-        outputs = self._bytes(image_bytes=tf.constant(files, tf.string))
-        return {name: value.numpy() for name, value in outputs.items()}
+        inputs = {name: tf.constant(value) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in self._loaded.signatures[signature](**inputs).items()}
 
 
-def detect_alone(folder: Path | str, files: Sequence[Path]) -> list[Detections | str]:
-    """What a SavedModel finds in image files, in a fresh process that imports TensorFlow but not visionkit.
+def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Prediction | str]:
+    """What a SavedModel says of image files, in a fresh process that imports TensorFlow but not visionkit.
 
     Returns:
-        For each file its Detections in original pixels, or the graph's error.
+        For each file its Detections in original pixels, its Classification or its SegmentationMap; or an error.
 
     Raises:
         ExportError: the process failed.
@@ -185,19 +173,19 @@ def detect_alone(folder: Path | str, files: Sequence[Path]) -> list[Detections |
             lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
             raise ExportError(f"{folder}: does not run in a fresh process: {lines[-1].strip()}")
         with np.load(output) as arrays:
-            return [_detections(arrays, i, file) for i, file in enumerate(files)]
+            return [_prediction(arrays, i, file) for i, file in enumerate(files)]
 
 
-def _detections(arrays, i: int, file: Path) -> Detections | str:
+def _prediction(arrays, i: int, file: Path) -> Prediction | str:
     if f"error_{i}" in arrays:
         return " ".join(str(arrays[f"error_{i}"]).split())
-    boxes, scores, labels, size = (arrays[f"{name}_{i}"] for name in ("boxes", "scores", "labels", "image_size"))
+    same = {"id": str(file), "file": file, "image_size": tuple(arrays[f"image_size_{i}"].tolist())}
+    if f"segmentation_{i}" in arrays:
+        h, w = same["image_size"]
+        return SegmentationMap(segmentation=arrays[f"segmentation_{i}"][:h, :w], **same)
+    scores = arrays[f"scores_{i}"]
+    if f"boxes_{i}" not in arrays:
+        return Classification(scores=scores, **same)
+    boxes, labels = arrays[f"boxes_{i}"], arrays[f"labels_{i}"]
     real = labels != PADDING
-    return Detections(
-        id=str(file),
-        file=file,
-        image_size=tuple(size.tolist()),
-        boxes=boxes[real],
-        scores=scores[real],
-        labels=labels[real],
-    )
+    return Detections(boxes=boxes[real], scores=scores[real], labels=labels[real], **same)

@@ -1,115 +1,103 @@
-"""Proof that an exported model detects what the model it was made from detects."""
+"""Proof that an exported model says what the model it was made from says."""
 
 import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
+from visionkit.export.compare import SCORE, TOLERANCES, Tolerance, compare_of
+from visionkit.predict.predictor import Failure
 
-from visionkit import npboxes
-from visionkit.types import Detections
-
-SCORE = 0.3  # detections from here on must agree
-IOU_TOLERANCE = 0.98  # a partner overlaps by more
-SCORE_TOLERANCE = 0.02  # and its score differs by no more
 REPORT = "export_report.json"
+FILES = (".onnx", ".tflite", ".xml", ".bin", ".keras", ".pb")  # what counts as the model's size; also variables/*
 
 
 class ExportError(RuntimeError):
     """The export failed, or what it wrote does not do what the model does; one line."""
 
 
-def verify(expected: Sequence[Detections], found: Sequence[Detections | str], room: int) -> dict:
-    """Compares detections of the same images, those of the model and those of its export.
-
-    Every detection with a score of at least `SCORE`, on either side, needs a partner on the other: the same class, an
-    IoU above `IOU_TOLERANCE` and a score within `SCORE_TOLERANCE`. Only where the other list is full may one be missing
-    whose score is about that of the list's last entry: it was cut off there.
+def verify(expected: Sequence, found: Sequence, room: int, tolerance: Tolerance = TOLERANCES["float32"]) -> dict:
+    """Compares what a model and its export say of the same images: see `compare` for each kind of prediction.
 
     Args:
-        expected, found: one entry an image, with detections down to `SCORE - SCORE_TOLERANCE` at least; a string in
-            `found` is the error that the export gave instead.
+        expected, found: one prediction an image; detections down to `SCORE` less the tolerance of scores at least. A
+            string in `found` is the error that the export gave instead.
         room: the most detections an image can have.
 
     Returns:
-        JSON-ready: verdict "passed", "failed" or "nothing to compare" (no detection that high in any image); images,
-        detections (compared ones), the largest box_difference in pixels and score_difference and the smallest iou
-        between partners, the tolerances, the versions, and failures: a list of sentences by image.
+        JSON-ready: verdict "passed", "failed" or "nothing to compare" (a detector without any detection that high);
+        images, compared (detections or images), agreeing (share of them); of each measure its worst and its mean; the
+        tolerance, and failures: a list of sentences by image. An error or another image size always fails; else the
+        share of what agrees decides.
     """
-    ious, scores, boxes, failures = [], [], [], {}
+    measures, failures, broken, unpaired = {}, {}, False, 0
     for one, other in zip(expected, found, strict=True):
-        problems = failures.setdefault(one.id, [])
         if isinstance(other, str):
-            problems.append(f"the export gave an error: {other}")
-            continue
-        if tuple(one.image_size) != tuple(other.image_size):
-            problems.append(f"the image is {one.image_size} (height, width), but {other.image_size} to the export")
-            continue
-        for side, a, b in (("the model", one, other), ("the export", other, one)):
-            low = b.scores.min() + SCORE_TOLERANCE if len(b.scores) >= room else 0.0
-            for i in np.flatnonzero(a.scores >= SCORE):
-                iou = npboxes.iou(a.boxes[i : i + 1], b.boxes)[0]
-                score = np.abs(b.scores - a.scores[i])
-                partners = np.flatnonzero(
-                    (b.labels == a.labels[i]) & (iou > IOU_TOLERANCE) & (score <= SCORE_TOLERANCE)
-                )
-                if not len(partners):
-                    if a.scores[i] <= low:
-                        continue
-                    box = [round(float(v), 1) for v in a.boxes[i]]
-                    problems.append(f"only {side} finds class {a.labels[i]} at {box} with score {a.scores[i]:.3f}")
-                    continue
-                best = partners[iou[partners].argmax()]
-                ious.append(float(iou[best]))
-                scores.append(float(score[best]))
-                boxes.append(float(np.abs(a.boxes[i] - b.boxes[best]).max()))
-    failures = {name: problems for name, problems in failures.items() if problems}
+            problems, broken = [f"the export gave an error: {other}"], True
+        elif tuple(one.image_size) != tuple(other.image_size):
+            problems = [f"the image is {one.image_size} (height, width), but {other.image_size} to the export"]
+            broken = True
+        else:
+            measured, problems = compare_of(one)(one, other, tolerance, room)
+            unpaired += len(problems) if hasattr(one, "boxes") else bool(problems)
+            for name, values in measured.items():
+                measures.setdefault(name, []).extend(values)
+        if problems:
+            failures[one.id] = problems
+    measures = {name: values for name, values in measures.items() if values}
+    pairs = max((len(values) for values in measures.values()), default=0)
+    detects = "iou" in measures or not measures
+    compared = pairs + unpaired if detects else pairs  # a detection without a partner is measured by nothing
+    agreeing = 1 - unpaired / compared if compared else 1.0
+    failed = broken or agreeing < tolerance.agreeing
     return {
-        "verdict": "failed" if failures else "passed" if ious else "nothing to compare",
+        "verdict": "failed" if failed else "passed" if compared else "nothing to compare",
         "images": len(expected),
-        "detections": len(ious),
-        "iou_minimum": min(ious, default=None),
-        "box_difference_maximum": max(boxes, default=None),
-        "score_difference_maximum": max(scores, default=None),
-        "tolerances": {"score": SCORE, "iou": IOU_TOLERANCE, "score_difference": SCORE_TOLERANCE},
+        "compared": compared,
+        "agreeing": agreeing,
+        "measures": {
+            name: {"worst": (max if "difference" in name else min)(values), "mean": sum(values) / len(values)}
+            for name, values in measures.items()
+        },
+        "tolerance": asdict(tolerance),
         "failures": failures,
     }
 
 
-def check_export(exporter, predictor, folder: Path, files: Sequence[Path], room: int, check: str) -> dict:
+def check_export(name: str, exporter, predictor, folder: Path, files: Sequence[Path], room: int, check: str) -> dict:
     """Runs an export on image files, compares it with `predictor` and writes `folder/export_report.json`.
 
     Args:
-        exporter: a module of `EXPORTERS`.
+        name, exporter: an item of `EXPORTERS`.
         predictor: a Predictor of the model that was exported.
         files: images; one that the predictor cannot read is left out and named under "unreadable".
         room: the most detections the model gives for an image.
         check: where the images come from, for the report.
 
     Returns:
-        The report: what `verify` returns, exporter, check, seconds and versions.
+        The report: what `verify` returns, exporter, check, size of the model's files in bytes, seconds and versions.
 
     Raises:
         ExportError: they differ; the report is written all the same.
     """
-    start = time.monotonic()
-    results = list(predictor(list(files), score=SCORE - 2 * SCORE_TOLERANCE))
-    readable = [i for i, result in enumerate(results) if isinstance(result, Detections)]
-    found = exporter.detect_alone(folder, [files[i] for i in readable])
-    report = verify([results[i] for i in readable], found, room)
-    packages = ("visionkit", "keras", "tensorflow", "tensorflow-cpu", "numpy")
+    start, tolerance = time.monotonic(), TOLERANCES[getattr(exporter, "precision", "float32")]
+    results = list(predictor(list(files), score=max(0.01, SCORE - 2 * tolerance.score)))
+    readable = [i for i, result in enumerate(results) if not isinstance(result, Failure)]
+    found = exporter.predict_alone(folder, [files[i] for i in readable])
+    report = verify([results[i] for i in readable], found, room, tolerance)
+    packages = ("visionkit", "keras", "tensorflow", "tensorflow-cpu", "numpy", *getattr(exporter, "packages", ()))
     report |= {
-        "exporter": exporter.__name__.rpartition(".")[2],
+        "exporter": name,
         "check": check,
-        "unreadable": [result.error for result in results if not isinstance(result, Detections)],
+        "unreadable": [result.error for result in results if isinstance(result, Failure)],
+        "bytes": size_of(folder),
         "seconds": round(time.monotonic() - start, 1),
         "versions": {"python": sys.version.split()[0]} | {name: v for name in packages if (v := _version(name))},
     }
-    file = Path(folder) / REPORT
-    file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    _write(folder, report)
     if report["verdict"] == "failed":
         name, problems = next(iter(report["failures"].items()))
         many = f"{len(report['failures'])} of {report['images']} images"
@@ -117,17 +105,67 @@ def check_export(exporter, predictor, folder: Path, files: Sequence[Path], room:
     return report
 
 
+def add_scores(folder: Path, report: dict, scores: dict) -> dict:
+    """Adds what labelled data say to a report: {"metric", "data", "before", "after"}, and judges it.
+
+    Raises:
+        ExportError: the metric fell by more than the tolerance; the report is written all the same.
+    """
+    loss, allowed = scores["before"] - scores["after"], report["tolerance"]["metric"]
+    report = report | {"scores": scores | {"loss": loss}}
+    if not loss <= allowed:
+        report["verdict"] = "failed"
+    _write(folder, report)
+    if report["verdict"] == "failed":
+        raise ExportError(
+            f"{scores['metric']} on {scores['data']} falls from {scores['before']:.4f} to {scores['after']:.4f}, "
+            f"more than {allowed}"
+        )
+    return report
+
+
+def size_of(folder: Path | str) -> int:
+    """Bytes of the files that hold the model."""
+    folder = Path(folder)
+    files = [f for f in folder.rglob("*") if f.suffix in FILES or f.parent.name == "variables"]
+    return sum(file.stat().st_size for file in files)
+
+
 def summary(report: dict) -> str:
-    """One line about a report of `check_export` that did not fail."""
+    """One line about a report that did not fail."""
     where = f"{report['images']} images ({report['check']})"
-    if not report["detections"]:
-        return (
+    measures = {name: row["worst"] for name, row in report["measures"].items()}
+    if not report["compared"]:
+        line = (
             f"runs on {where}, but NOTHING WAS COMPARED: no score reaches {SCORE}; check with images that hold objects"
         )
-    return (
-        f"{report['detections']} detections on {where} agree: IoU at least {report['iou_minimum']:.4f}, boxes within "
-        f"{report['box_difference_maximum']:.2f} px, scores within {report['score_difference_maximum']:.4f}"
-    )
+    elif "iou" in measures:
+        line = (
+            f"{_share(report, 'detections')} on {where} agree: IoU at least {measures['iou']:.4f}, boxes within "
+            f"{measures['box_difference']:.2f} px, scores within {measures['score_difference']:.4f}"
+        )
+        if "mask_iou" in measures:
+            line += f", masks' IoU at least {measures['mask_iou']:.3f}"
+    elif "probability_difference" in measures:
+        line = (
+            f"{_share(report, 'images')} ({report['check']}) agree: probabilities within "
+            f"{measures['probability_difference']:.5f}, the same best class"
+        )
+    else:
+        equal = f"at least {measures['equal_pixels']:.4%} of the pixels"
+        line = f"{_share(report, 'images')} ({report['check']}) agree: {equal}"
+    if scores := report.get("scores"):
+        line += f"; {scores['metric']} {scores['before']:.4f} -> {scores['after']:.4f} on {scores['data']}"
+    return line
+
+
+def _share(report, what):
+    agreeing = round(report["agreeing"] * report["compared"])
+    return f"{agreeing} {what}" if agreeing == report["compared"] else f"{agreeing} of {report['compared']} {what}"
+
+
+def _write(folder, report):
+    (Path(folder) / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
 def _version(package: str) -> str | None:

@@ -76,7 +76,7 @@ class FCN(Task):
         levels = sorted(levels, reverse=True)  # coarse to fine
         below = {level: f"C{int(level[1:]) - 1}" for level in levels[1:]} if pooled_skips else {}
         features = take_levels(backbone, images, [below.get(level, level) for level in levels] + auxiliary)
-        for level, finer in below.items():
+        for level, finer in below.items():  # coarse to fine: a level is pooled before it is replaced
             features[level] = layers.MaxPooling2D(2, name=f"skip{level[1:]}")(features[finer])
         if fc_units:
             features[levels[0]] = _fully_connected(features[levels[0]], fc_units, dropout)

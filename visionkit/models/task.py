@@ -20,16 +20,29 @@ class Task(keras.Model):
         num_classes: K, without background.
         resize: how an image becomes one of `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom
             or right, "stretch" does not, "crop" keeps it and takes the middle; see `images.fit`.
+        licence: of the weights, as an SPDX name. A fine-tuned model has that of the published weights it began with.
     """
 
     task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify" or "segment"
 
-    def __init__(self, inputs, outputs, *, image_size, num_classes, class_names=(), resize="letterbox", **kwargs):
+    def __init__(
+        self,
+        inputs,
+        outputs,
+        *,
+        image_size,
+        num_classes,
+        class_names=(),
+        resize="letterbox",
+        licence="unknown",
+        **kwargs,
+    ):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
         self.image_size = tuple(image_size)
         self.num_classes = num_classes
         self.class_names = list(class_names) or [str(i) for i in range(num_classes)]
         self.resize = resize
+        self.licence = licence
         if len(self.class_names) != num_classes:
             raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
         if resize not in ("letterbox", "stretch", "crop"):
@@ -56,7 +69,8 @@ class Task(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is served")
 
     def get_config(self):
-        return {key: keras.saving.serialize_keras_object(value) for key, value in self._arguments.items()}
+        arguments = self._arguments | {"licence": self.licence}  # weights are loaded after the model was made
+        return {key: keras.saving.serialize_keras_object(value) for key, value in arguments.items()}
 
     @classmethod
     def from_config(cls, config, custom_objects=None):

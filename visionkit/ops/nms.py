@@ -109,7 +109,8 @@ def suppress(boxes, scores, iou_threshold, groups=None):
         following = valid * ops.cast(beaten < 0.5, scores.dtype)
         return following, ops.any(ops.not_equal(following, keep))
 
-    keep, _ = ops.while_loop(lambda _, changed: changed, step, (valid, ops.any(valid >= 0)), maximum_iterations=count)
+    started = (valid, ops.convert_to_tensor(True))
+    keep, _ = ops.while_loop(lambda _, changed: changed, step, started, maximum_iterations=count)
     return keep > 0.5
 
 

@@ -59,7 +59,7 @@ class Predictor:
             `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone;
             or to `probabilities` `[B, h, w, K]` of the pixels' classes.
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
-        batch_size: images a step; the last batch is filled up with black, so that one shape is compiled.
+        batch_size: images a step; a keras Model's last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; of no meaning to the other tasks.
         flip: of a segmenter: average what it says of the image and of its mirror image.
         window: of a segmenter: slide a window of the network's size over the image at its full resolution, instead of
@@ -67,8 +67,6 @@ class Predictor:
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
-        import keras  # here, where a model exists and Keras with it: importing this module stays cheap
-
         if model.resize not in images.RULES:
             raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
@@ -82,8 +80,12 @@ class Predictor:
             plane = 4 * self.image_size[0] * self.image_size[1] * len(self.class_names)  # bytes
             self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))
         self._serving = model.serving()
-        if keras.backend.backend() == "tensorflow":
-            self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
+        self._compiled = hasattr(self._serving, "jit_compile")  # a keras Model, not an export in another runtime
+        if self._compiled:
+            import keras  # here, where a keras Model exists: an export runs without Keras
+
+            if keras.backend.backend() == "tensorflow":
+                self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
 
     def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
         """Runs the model, lazily and in the order of `items`.
@@ -146,8 +148,9 @@ class Predictor:
 
     def _outputs(self, pixels: np.ndarray, inners: list[tuple[int, int]]) -> dict[str, np.ndarray]:
         """What the model gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` as in `_mirrored`."""
-        batch = np.zeros((self.batch_size, *pixels.shape[1:]), np.uint8)
-        batch[: len(pixels)] = pixels
+        batch = pixels
+        if self._compiled:
+            batch = np.pad(pixels, [(0, self.batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])
         outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
         if self.flip:
             mirrored = np.asarray(self._serving.predict_on_batch(_mirrored(batch, inners))["probabilities"])

@@ -3,6 +3,7 @@
 Like a file in configs/, and unlike the rest of train/, this joins a backbone, a model and data.
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,7 +21,8 @@ from visionkit.data.recognise import open_dataset, splits
 from visionkit.data.render import Transform
 from visionkit.data.transforms import classification_train, detection_train, segmentation_train
 from visionkit.models import MODELS
-from visionkit.train.recipe import Phase, Recipe, schedule
+from visionkit.train.learning import Learning
+from visionkit.train.recipe import Phase, Recipe
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
@@ -48,6 +50,8 @@ def detect(
     batch_size: int | None = None,
     lr: float = 1e-3,
     freeze: str | None = "C1",
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """A detector with a feature pyramid on a pretrained backbone.
@@ -60,9 +64,11 @@ def detect(
         lr: the peak learning rate at 16 images a step; in proportion at others.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
+        patience: epochs without a better score on val after which training stops.
+        learning: its rate is for 16 images a step.
     """
     train, val = training_data(data, "detect", seed)
-    return detector(model, train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+    return detector(model, train, val, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed)
 
 
 def instance(
@@ -73,11 +79,15 @@ def instance(
     batch_size: int = 8,
     lr: float = 1e-3,
     freeze: str | None = "C1",
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
     train, val = training_data(data, "instance", seed)
-    return detector("mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, seed)
+    return detector(
+        "mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed
+    )
 
 
 def detector(
@@ -90,6 +100,8 @@ def detector(
     batch_size: int | None = None,
     lr: float = 1e-3,
     freeze: str | None = "C1",
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """What `detect` and `instance` do, of data that is opened already; `model` is a name in MODELS."""
@@ -100,19 +112,22 @@ def detector(
     if model != "ssd":
         freeze_batch_norm(trunk)  # a step holds too few images for statistics of its own
     options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
-    network = MODELS[model](trunk, len(train.class_names), class_names=train.class_names, image_size=size, **options)
+    options = options | {"class_names": train.class_names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    network = MODELS[model](trunk, len(train.class_names), image_size=size, **options)
     batch_size = batch_size or (16 if model == "ssd" else 8)
     steps = steps_per_epoch(train, batch_size)
     epochs = epochs or min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
     print(f"{model} on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
-    rate = schedule(epochs * steps, lr * batch_size / 16)
+    learning = learning if learning.clip else replace(learning, clip=10.0)
+    rate = lr * batch_size * learning.accumulate / 16
     return Recipe(
         model=network,
         train=train,
         val=val,
         transform=detection_train(size, max_expand=2.0),
-        phases=[Phase(epochs, keras.optimizers.AdamW(rate, weight_decay=1e-4, global_clipnorm=10.0))],
+        phases=[Phase(epochs, learning.optimizer_for(network, epochs * steps, rate))],
         batch_size=batch_size,
+        patience=patience,
         seed=seed,
     )
 
@@ -124,6 +139,8 @@ def classify(
     image_size: int = 224,
     batch_size: int = 32,
     lr: float = 1e-3,
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
     head_share: float = 0.4,
     unfreeze: str = "C3",
@@ -141,6 +158,7 @@ def classify(
         head_share: of the epochs in which only the last layer learns.
         unfreeze: levels up to this one stay frozen to the end; None frees all.
         class_weights: weigh the loss of a class by the inverse of how often it occurs.
+        patience: epochs without a better score on val after which training stops.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
     """
     train, val = training_data(data, "classify", seed)
@@ -173,7 +191,7 @@ def classify(
         freeze_levels(trunk, unfreeze)
 
     def phase(count, peak, prepare):
-        return Phase(count, keras.optimizers.AdamW(schedule(count * steps, peak), weight_decay=1e-4), prepare)
+        return Phase(count, learning.optimizer_for(model, count * steps, peak), prepare)
 
     return Recipe(
         model=model,
@@ -183,6 +201,7 @@ def classify(
         phases=[phase(first, 5 * lr, only_the_last_layer), phase(epochs - first, lr / 5, upper_levels)],
         batch_size=batch_size,
         evaluate_every=2,
+        patience=patience,
         mix=Mixup(mixup) if mixup else CutMix(cutmix) if cutmix else None,
         seed=seed,
     )
@@ -202,6 +221,8 @@ def segment(
     max_scale: float = 2.0,
     classes: Path | None = None,
     void: int | None = None,
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """A fully convolutional network on a pretrained backbone.
@@ -217,7 +238,9 @@ def segment(
     train, val = training_data(data, "segment", seed, classes, void)
     size = network_size(train, image_size, multiple=8)
     transform = segmentation_train(size, scale=(min_scale, max_scale))
-    return segmenter(train, val, transform, backbone, epochs, batch_size, lr, freeze, finest, dice, seed)
+    return segmenter(
+        train, val, transform, backbone, epochs, batch_size, lr, freeze, finest, dice, patience, learning, seed
+    )
 
 
 def segmenter(
@@ -231,6 +254,8 @@ def segmenter(
     freeze: str | None = "C1",
     finest: str = "C3",
     dice: float = 0.0,
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
     """What `segment` does once the data are split.
@@ -248,7 +273,8 @@ def segmenter(
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
     freeze_levels(trunk, freeze)
     levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
-    model = MODELS["fcn"](trunk, len(names), class_names=names, image_size=size, levels=levels, dice=dice)
+    options = {"class_names": names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    model = MODELS["fcn"](trunk, len(names), image_size=size, levels=levels, dice=dice, **options)
     steps = steps_per_epoch(train, batch_size)
     epochs = epochs or min(100, max(10, round(SEGMENT_IMAGES / (steps * batch_size))))
     print(f"fcn on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
@@ -258,8 +284,9 @@ def segmenter(
         train=train,
         val=val,
         transform=transform,
-        phases=[Phase(epochs, keras.optimizers.AdamW(schedule(epochs * steps, lr), weight_decay=1e-4))],
+        phases=[Phase(epochs, learning.optimizer_for(model, epochs * steps, lr))],
         batch_size=batch_size,
+        patience=patience,
         seed=seed,
     )
 

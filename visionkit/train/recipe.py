@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+from keras import ops
 
 from visionkit.data.dataset import Dataset
 from visionkit.models.task import Task
@@ -39,6 +40,7 @@ class Recipe:
         batch_size: images a step.
         val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
         evaluate_every: epochs between two scorings of `val`; the last epoch is always scored.
+        patience: training stops when for so many epochs no scoring was better; None never stops it.
         mix: blends the images and labels of a classification batch, see `data.mix`.
         seed: of the order, the augmentation and whatever the model draws.
     """
@@ -50,6 +52,7 @@ class Recipe:
     transform: Callable | None = None
     val: Dataset | None = None
     evaluate_every: int = 5
+    patience: int | None = None
     mix: Callable | None = None
     seed: int = 0
 
@@ -71,12 +74,40 @@ def load_recipe(file: Path) -> Callable[..., Recipe]:
     return module.recipe
 
 
-def schedule(steps: int, lr: float, warmup: float = 0.05) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over the share `warmup` of `steps`, then half a cosine down to zero (arXiv 1608.03983)."""
+def schedule(
+    steps: int, lr: float, warmup: float = 0.05, shape: str = "cosine"
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear warm-up over the share `warmup` of `steps`; then half a cosine down to zero (arXiv 1608.03983).
+
+    Args:
+        shape: or "step", a tenth of `lr` from 2/3 and a hundredth from 8/9 of `steps` on, or "constant".
+    """
     warmup_steps = int(warmup * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=lr / 100,
-        decay_steps=max(1, steps - warmup_steps),
-        warmup_target=lr,
-        warmup_steps=warmup_steps,
-    )
+    if shape == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=lr / 100,
+            decay_steps=max(1, steps - warmup_steps),
+            warmup_target=lr,
+            warmup_steps=warmup_steps,
+        )
+    drops = {"step": (steps * 2 // 3, steps * 8 // 9), "constant": ()}[shape]
+    return _Steps(lr, warmup_steps, drops)
+
+
+class _Steps(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up from a hundredth of `lr` on, then `lr`, and a tenth of it from each of `drops` on."""
+
+    def __init__(self, lr: float, warmup_steps: int, drops: Sequence[int]):
+        self.lr, self.warmup_steps, self.drops = lr, warmup_steps, tuple(drops)
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        rate = self.lr * (0.01 + 0.99 * ops.minimum(step / max(1, self.warmup_steps), 1.0))
+        if not self.warmup_steps:
+            rate = ops.full((), self.lr)
+        for drop in self.drops:
+            rate = ops.where(step >= drop, 0.1 * rate, rate)
+        return rate
+
+    def get_config(self):
+        return {"lr": self.lr, "warmup_steps": self.warmup_steps, "drops": self.drops}

@@ -1,6 +1,6 @@
-"""Runs a recipe and leaves everything about the run in one folder."""
+"""Runs a recipe and leaves everything about the run in one folder, from which it can be continued at any moment."""
 
-import json
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -9,49 +9,100 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from visionkit.data.anchors import anchor_report
 from visionkit.data.batches import TASKS, batches, steps_per_epoch
 from visionkit.environment import environment
 from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
-from visionkit.train.callbacks import History, Progress, Score
+from visionkit.train import checkpoint
+from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
+from visionkit.train.crash import write_crash
 from visionkit.train.evaluate import MONITOR, evaluate
+from visionkit.train.feed import Timed
+from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
+from visionkit.train.resume import fingerprint, read_started, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
+from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample
 
 
-def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path | None = None) -> dict:
+def run(
+    recipe: Callable[..., Recipe],
+    knobs: dict,
+    out: Path,
+    recipe_file: Path | None = None,
+    options: Options = Options(),  # noqa: B008, it is frozen
+) -> dict:
     """Trains what `recipe(**knobs)` describes.
 
-    Writes into `out`: knobs.json, a copy of the recipe's file, first_batch.jpg (the first training batch WITH its
-    boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras and results.json.
+    Writes into `out`: knobs.json, a copy of the recipe's file, resume.json, first_batch.jpg (the first training batch
+    WITH its boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras (the best so
+    far, or the last where nothing is scored) and at the end results.json. If the loss stops being a number: crash/.
 
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
         out: the run folder; it must be new or empty.
+        options: see `Options`.
 
     Returns:
         What results.json holds.
 
     Raises:
-        DataError: `out` is in use, or the loss stopped being a number.
+        DataError: `out` is in use or cannot be written, or the loss stopped being a number.
     """
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if recipe_file:
-        shutil.copy(recipe_file, out / "recipe.py")
+    try:
+        (out / "checkpoints").mkdir(parents=True, exist_ok=True)
+        if recipe_file:
+            shutil.copy(recipe_file, out / "recipe.py")
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     write_json(out / "knobs.json", knobs)
-    keras.utils.set_random_seed(knobs.get("seed", 0))
-    plan = recipe(**knobs)
+    write_started(out, recipe, keras.backend.backend(), options)
+    return _train(recipe, knobs, out, options, None)
 
-    start = time.monotonic()
-    steps = steps_per_epoch(plan.train, plan.batch_size)
-    task, monitor = plan.model.task, MONITOR[plan.model.task]
 
-    def feed(epoch: int):
-        """The batches from `epoch` on, counted from 0."""
+def resume(out: Path) -> dict:
+    """Continues a run that was interrupted, from its newest checkpoint that is whole, to the same end to the bit.
+
+    Raises:
+        DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
+    """
+    started = read_started(out)
+    if started.backend != keras.backend.backend():
+        raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
+    recipe, knobs = recipe_of(out, started)
+    found = checkpoint.newest(out / "checkpoints")
+    if found is None:
+        print(f"{out}: no checkpoint was written yet, so it begins anew")
+    else:
+        print(f"{out}: going on in epoch {found[1]['epoch'] + 1} after {found[1]['step']} steps of it")
+    return _train(recipe, knobs, out, started.options, found)
+
+
+def _train(recipe, knobs, out, options, found) -> dict:
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(options.precision)
+    try:
+        keras.utils.set_random_seed(knobs.get("seed", 0))
+        plan = recipe(**knobs)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    arrays, state = found or ({}, {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0})
+    data = [fingerprint(dataset) for dataset in (plan.train, plan.val) if dataset is not None]
+    if state.get("data", data) != data:
+        raise DataError(f"{plan.train.source}: not the data that {out} began with; put them back or start a new run")
+
+    start = time.monotonic() - state["seconds"]
+    position = Position(state["phase"], state["epoch"], state["step"])
+    steps, model = steps_per_epoch(plan.train, plan.batch_size), plan.model
+    task, monitor = model.task, MONITOR[model.task]
+
+    def feed(epoch: int, step: int = 0, workers: int = 0):
+        """The batches from `step` of `epoch` on, counted from 0."""
         return batches(
             plan.train,
             plan.transform,
@@ -60,42 +111,86 @@ def run(recipe: Callable[..., Recipe], knobs: dict, out: Path, recipe_file: Path
             seed=plan.seed,
             epochs=plan.epochs,
             mix=plan.mix,
-            channels=plan.model.channels,
-            start_step=epoch * steps,
+            channels=model.channels,
+            start_step=epoch * steps + step,
+            workers=workers,
         )
 
-    _check_and_draw_first_batch(feed(0), plan, out / "first_batch.jpg")
-    best_file = out / "checkpoints" / "best.keras"
-    callbacks = [History(out), Progress(plan.epochs, steps, plan.batch_size)]
-    score = None
+    def crash(reason: str):
+        draw = functools.partial(_check_and_draw_first_batch, feed(position.epoch, position.step), plan)
+        write_crash(out / "crash", plan, position.epoch, position.step, reason, knobs, draw)
+
+    def collect() -> dict:
+        scores = {"best": score.best, "last": score.last} if score else {}
+        return scores | {"rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
+
+    score, guard, history = None, Guard(position, crash), History(out)
+    progress = Progress(plan.epochs, steps, plan.batch_size, position)
+    callbacks = [guard, history, progress, Checkpoints(out / "checkpoints", guard, steps, options, collect)]
     if plan.val is not None:
-        predictor = Predictor(plan.model)
-        score = Score(lambda: evaluate(predictor, plan.val), plan.evaluate_every, plan.epochs, monitor, best_file)
-        callbacks.insert(0, score)  # its numbers go into the other callbacks' logs
-    done = 0
-    for phase in plan.phases:
+        predictor = Predictor(model)
+        score = Score(
+            lambda: evaluate(predictor, plan.val),
+            plan.evaluate_every,
+            plan.epochs,
+            monitor,
+            out / "model.keras",
+            plan.patience,
+        )
+        score.best, score.last = state.get("best"), state.get("last")
+        callbacks.insert(1, score)  # its numbers go into the other callbacks' logs
+    if found:
+        history.restore(state["rows"])
+    else:
+        if hasattr(model, "anchors"):
+            print(anchor_report(plan.train, model.anchors, model.image_size, model.resize))
+        _check_and_draw_first_batch(feed(0), plan, out / "first_batch.jpg")
+
+    def fit(epochs: int, steps: int, metrics: dict):
+        """Trains until `epochs` epochs are done, `steps` steps each; the losses' means go on from `metrics`."""
+        progress.feed = Timed(feed(position.epoch, position.step, options.workers))
+        go_on = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: restore(model, metrics, ["metric"]))
+        fitting = {"initial_epoch": position.epoch, "epochs": epochs, "steps_per_epoch": steps}
+        model.fit(progress.feed, **fitting, callbacks=callbacks + [go_on] * bool(metrics), shuffle=False, verbose=0)
+
+    stopped, first, done = state["stopped"], position.phase, 0
+    for number, phase in enumerate(plan.phases):
         phase.prepare()
-        plan.model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
-        fitting = {"initial_epoch": done, "epochs": done + phase.epochs, "steps_per_epoch": steps}
-        plan.model.fit(feed(done), **fitting, callbacks=callbacks, shuffle=False, verbose=0)
         done += phase.epochs
+        if number < first:
+            continue
+        position.phase = number
+        model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
+        model.optimizer.build(model.trainable_variables)
+        keep_from_averaging(model.optimizer)
+        if found and number == first:
+            restore(model, arrays)
+            if position.step:
+                fit(position.epoch + 1, steps - position.step, arrays)
+                stopped = model.stop_training
+        if position.epoch < done and not stopped:
+            fit(done, steps, {})
+            stopped = model.stop_training
+        take_average(model)
+        if stopped:
+            break
 
     if score is None:
         scores = {"epoch": plan.epochs}
-        save_model(plan.model, out / "model.keras")
+        save_model(model, out / "model.keras")
     else:
         scores = score.best | {f"last_{monitor}": score.last}
-        best_file.rename(out / "model.keras")
     results = numbers(scores) | {
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
         "knobs": knobs,
-        "class_names": plan.model.class_names,
+        "class_names": model.class_names,
         "per_class": scores.get("per_class", {}),
         "environment": environment(),
     }
     write_json(out / "results.json", results)
+    checkpoint.remove_old(out / "checkpoints", keep=1)
     return results
 
 
@@ -119,10 +214,3 @@ def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
 def numbers(scores: dict) -> dict:
     """The part of `scores` that is one number each, -1 (nothing to measure by) left out."""
     return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}
-
-
-def write_json(file: Path, value):
-    """Writes JSON for people to read, complete or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    partial.replace(file)

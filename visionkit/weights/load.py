@@ -4,6 +4,7 @@ from pathlib import Path
 
 import keras
 
+from visionkit.models.task import Task
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
 from visionkit.weights.convert import Report, assign, few
@@ -23,8 +24,9 @@ def load_weights(
 ) -> Report:
     """Loads a published checkpoint into a backbone, or into a task model that holds one.
 
-    The model's normalisation is set to the one the weights were trained with. The head's last layer keeps its
-    initial values where the file has other classes. A model for grey images gets RGB kernels summed.
+    The model's normalisation is set to the one the weights were trained with, a task's `licence` to theirs. The head's
+    last layer keeps its initial values where the file has other classes. A model for grey images gets RGB kernels
+    summed.
 
     Args:
         model: its layers are found by name, also inside nested models.
@@ -54,6 +56,8 @@ def load_weights(
         )
     if card:
         normalise_like(model, card)
+    if isinstance(model, Task):
+        model.licence = card.licence if card else "unknown"
     return report
 
 

@@ -1,0 +1,33 @@
+"""`--batch-size auto`."""
+
+from pathlib import Path
+
+import pytest
+import tiny_data
+
+from visionkit.train.largest_batch import free_memory, largest_batch, next_fits
+from visionkit.train.recipe import load_recipe
+from visionkit.types import DataError
+
+FILE = Path(__file__).parents[1] / "configs" / "mnist_mlp.py"
+
+
+def test_the_largest_batch_of_six_images_is_four(tmp_path, capsys):
+    tiny_data.mnist(tmp_path)
+    assert largest_batch(load_recipe(FILE), {"data_dir": tmp_path}, FILE) == 4
+    assert "batch size: 4 is the largest power of two up to 64 that fits" in capsys.readouterr().out
+
+
+def test_a_recipe_that_fails_is_named(tmp_path):
+    file = tmp_path / "recipe.py"
+    file.write_text("def recipe(batch_size=1):\n    raise ValueError('no such thing')\n")
+    with pytest.raises(DataError, match=r"not even one image could be trained on; the trial said: .*no such thing"):
+        largest_batch(load_recipe(file), {}, file)
+
+
+def test_memory_grows_with_the_images():
+    peaks = [1000, 1010, 1030, 1070]  # 10 an image
+    assert next_fits(peaks, 1150)
+    assert not next_fits(peaks, 1149)
+    assert next_fits(peaks[:1], 0)  # one peak says nothing yet
+    assert 2**20 < free_memory() < 2**45

@@ -1,0 +1,57 @@
+"""What can be put right without a person: written as new annotations; no image and no old annotation is touched."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from visionkit.data.checks import repeated_boxes
+from visionkit.data.doctor import Report
+from visionkit.data.writers import write_annotations
+from visionkit.types import DataError, Sample
+
+
+def write_fixed(report: Report, root: Path, out: Path) -> str:
+    """Writes `out/annotations/instances_SPLIT.json` (COCO) and `out/images`, a link to `root`: a data set of its own.
+
+    Boxes without area or outside are gone, others are cut to their image, a box that is there twice is there once,
+    images that cannot be read are left out, and so is an image of which another split, later in the order train, val,
+    test, holds the same. Classes, crowds and masks stay.
+
+    Args:
+        report: of `examine` on `root`.
+        out: the new folder.
+
+    Returns:
+        One line that says what was left out.
+
+    Raises:
+        DataError: the data is not for detection, or `out` is not new or empty.
+    """
+    if report.what != "objects":
+        raise DataError(f"--fix writes boxes; {report.title} is for {report.task}")
+    if out.exists() and any(out.iterdir()):
+        raise DataError(f"{out}: the folder for the fixed annotations must be new or empty")
+    boxes = images = 0
+    for split, part in report.parts.items():
+        ids = [i for i, record in enumerate(part.records) if (split, record.id) not in report.leaked]
+        images += len(part) - len(ids)
+        with_masks = bool(ids) and part[ids[0]].masks is not None
+        fixed = []
+        for i in ids:
+            twice = repeated_boxes(part.records[i])
+            boxes += len(twice)
+            fixed.append(_without(part[i] if with_masks else part.records[i], twice))
+        file = out / "annotations" / f"instances_{split}.json"
+        write_annotations(fixed, part.class_names, file, lambda s: s.file.relative_to(root).as_posix())
+    (out / "images").symlink_to(root.resolve(), target_is_directory=True)
+    return f"{out}: annotations without {boxes} repeated boxes and {images} images that are in another split too"
+
+
+def _without(sample: Sample, rows: list[int]) -> Sample:
+    fields = {
+        name: np.delete(value, rows, axis=0)
+        for name in ("boxes", "labels", "ignore", "masks")
+        if (value := getattr(sample, name)) is not None
+    }
+    return replace(sample, image=None, **fields)

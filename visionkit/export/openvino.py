@@ -1,0 +1,50 @@
+"""A model as OpenVINO's `model.xml` and `model.bin`: fast on processors from Intel and on others that it supports.
+
+The graph is that of `serving()`, suppression included: `images` float32 `[B, h, w, C]`, channels last, as the network
+takes them, to the outputs by name. `visionkit.json` beside it says how an image becomes one of those.
+"""
+
+import sys
+from pathlib import Path
+
+from visionkit.export.alone import predict_alone
+from visionkit.export.exported import Exported, need, write_metadata
+from visionkit.export.saved_model import network_function
+from visionkit.types import DataError
+
+__all__ = ["load", "packages", "predict_alone", "save"]
+
+NAME = "model.xml"
+packages = ("openvino",)
+
+
+def save(model, folder: Path | str) -> None:
+    """Writes `folder/model.xml` and `folder/model.bin`, weights in float32.
+
+    Raises:
+        DataError: OpenVINO is not installed.
+    """
+    openvino = _openvino()
+    write_metadata(model, "openvino", folder)
+    function = network_function(model.serving()).get_concrete_function()
+    openvino.save_model(openvino.convert_model(function), str(Path(folder) / NAME), compress_to_fp16=False)
+
+
+def load(folder: Path | str) -> Exported:
+    """The export for a Predictor, on the CPU, computing in float32 also where the processor has shorter numbers.
+
+    Raises:
+        DataError: no such export, a broken one, or OpenVINO is not installed.
+    """
+    openvino, file = _openvino(), Path(folder) / NAME
+    try:
+        compiled = openvino.Core().compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    except RuntimeError as error:
+        raise DataError(f"{file}: cannot be loaded: {str(error).splitlines()[-1]}") from None
+    return Exported(folder, lambda images: {port.any_name: value for port, value in compiled(images).items()})
+
+
+def _openvino():
+    """The package, without what it would otherwise send to its makers when it is imported."""
+    sys.modules.setdefault("openvino_telemetry", None)  # taken as not installed
+    return need("openvino", "openvino")

@@ -1,0 +1,135 @@
+"""Checkpoints: one file each, written whole or not at all, checked when read; the newest few are kept.
+
+A file is three lines of text and then bytes: what it is, the SHA-256 of all that follows that line, and JSON
+{"state": ..., "arrays": [{"name", "dtype", "shape"}, ...]}; then the arrays' values, one after the other. Reading
+executes nothing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from visionkit.types import DataError
+
+MAGIC = b"visionkit checkpoint 1\n"
+PARTIAL = "partial-"  # of names of files that are being written
+
+
+def write_whole(file: Path, write: Callable[[Path], None]) -> None:
+    """Lets `write(path)` write a file beside `file` and puts it in its place: one of the two is always there.
+
+    What has been written is on the disk, not only in memory, when this returns.
+
+    Raises:
+        DataError: it could not be written (a full disk, a read-only folder); what was at `file` before is there still.
+    """
+    partial = file.with_name(PARTIAL + file.name)
+    try:
+        try:
+            write(partial)
+            _sync(partial)
+            partial.replace(file)
+            _sync(file.parent)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or str(error).splitlines()[0]
+        raise DataError(f"{file}: could not be written ({reason}); what was there before is unchanged") from error
+
+
+def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, keep: int = 3) -> Path:
+    """Writes the checkpoint of `step` and removes all but the newest `keep`.
+
+    Args:
+        folder: must be there.
+        step: counts up; of two checkpoints that of the higher step is the newer.
+        arrays: any names; booleans, integers and floats of any shape.
+        state: what JSON can hold; numpy's numbers and arrays become plain numbers and lists.
+
+    Raises:
+        DataError: it could not be written; the earlier ones are there still.
+    """
+    parts = [np.ascontiguousarray(array) for array in arrays.values()]
+    entries = [
+        {"name": name, "dtype": part.dtype.str, "shape": list(array.shape)}
+        for (name, array), part in zip(arrays.items(), parts, strict=True)
+    ]
+    head = json.dumps({"state": state, "arrays": entries}, default=lambda value: value.tolist()).encode() + b"\n"
+    digest = hashlib.sha256(head)
+    for part in parts:
+        digest.update(part.data)
+
+    def write(path):
+        with path.open("wb") as file:
+            file.write(MAGIC + digest.hexdigest().encode() + b"\n" + head)
+            for part in parts:
+                file.write(part.data)
+
+    file = folder / f"step-{step:09}.ckpt"
+    write_whole(file, write)
+    remove_old(folder, keep)
+    return file
+
+
+def remove_old(folder: Path, keep: int) -> None:
+    """Removes all checkpoints but the newest `keep`."""
+    for old in _newest_first(folder)[keep:]:
+        old.unlink()
+
+
+def read(file: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """(arrays, state) of one checkpoint.
+
+    Raises:
+        DataError: it is not whole, or not a checkpoint.
+    """
+    magic, _, rest = file.read_bytes().partition(b"\n")
+    digest, _, rest = rest.partition(b"\n")
+    if magic + b"\n" != MAGIC or hashlib.sha256(rest).hexdigest().encode() != digest:
+        raise DataError(f"{file}: damaged: its content is not what was written")
+    end = rest.index(b"\n") + 1
+    head, arrays = json.loads(rest[:end]), {}
+    for entry in head["arrays"]:
+        dtype, shape = np.dtype(entry["dtype"]), entry["shape"]
+        count = int(np.prod(shape, dtype=np.int64))
+        arrays[entry["name"]] = np.frombuffer(rest, dtype, count, end).reshape(shape).copy()
+        end += count * dtype.itemsize
+    return arrays, head["state"]
+
+
+def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
+    """(arrays, state) of the newest checkpoint that is whole, or None where there is none at all.
+
+    A damaged one is said, renamed to NAME.damaged and passed over.
+
+    Raises:
+        DataError: there are checkpoints, but all are damaged.
+    """
+    for partial in folder.glob(f"{PARTIAL}*"):  # of a process that was killed while it wrote
+        partial.unlink()
+    files = _newest_first(folder)
+    for file in files:
+        try:
+            return read(file)
+        except DataError:
+            print(f"{file} is damaged; going back to the checkpoint before it")
+            file.rename(file.with_name(f"{file.name}.damaged"))
+    if files:
+        raise DataError(f"{folder}: all {len(files)} checkpoints are damaged; start the run anew")
+    return None
+
+
+def _newest_first(folder):
+    return sorted(folder.glob("step-*.ckpt"), reverse=True)
+
+
+def _sync(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

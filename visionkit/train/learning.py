@@ -1,0 +1,64 @@
+"""How weights are moved: the knobs of optimizers and schedules that recipes share. Imports no framework."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """A recipe that takes one of these as its knob `learning` makes its optimizers with `optimizer_for`.
+
+    Args:
+        optimizer: momentum and nesterov are SGD with `momentum`.
+        schedule: of the learning rate, after the warm-up: half a cosine down to zero, a tenth of it from 2/3 and a
+            hundredth from 8/9 of the steps on, or constant.
+        warmup: the share of the steps in which the rate rises to its peak.
+        momentum: of momentum, nesterov and rmsprop.
+        weight_decay: the share of a weight, times the learning rate, that is taken off at each step; apart from the
+            gradient (arXiv 1711.05101).
+        l1, l2: what the absolute values and the squares of kernels add to the loss, times this.
+        clip: the gradient of all weights together is made no longer than this; by default the recipe's.
+        ema: the average of the weights, each step counting this share of the one after it, such as 0.999, is what is
+            scored and saved; 0 for none.
+        accumulate: batches whose gradients are averaged into one step.
+    """
+
+    optimizer: Literal["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw"] = "adamw"
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    warmup: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    l1: float = 0.0
+    l2: float = 0.0
+    clip: float | None = None
+    ema: float = 0.0
+    accumulate: int = 1
+
+    def optimizer_for(self, model, batches: int, lr: float):
+        """A Keras optimizer of `model` for so many batches, of peak rate `lr`; also sets the kernels' L1 and L2."""
+        import keras
+
+        from visionkit.train.recipe import schedule
+
+        if self.l1 or self.l2:
+            for variable in model.trainable_variables:
+                if len(variable.shape) > 1:  # kernels; what is shorter is a bias or belongs to a norm
+                    variable.regularizer = keras.regularizers.L1L2(self.l1, self.l2)
+        rate = schedule(batches, lr, self.warmup, self.schedule)
+        options = {
+            "weight_decay": self.weight_decay or (0.0 if self.optimizer == "adamw" else None),
+            "global_clipnorm": self.clip,
+            "use_ema": self.ema > 0,
+            "ema_momentum": self.ema ** (1 / self.accumulate),  # Keras averages, and asks the schedule, by batches
+            "gradient_accumulation_steps": self.accumulate if self.accumulate > 1 else None,
+        }
+        make = {
+            "sgd": keras.optimizers.SGD,
+            "momentum": lambda *a, **o: keras.optimizers.SGD(*a, momentum=self.momentum, **o),
+            "nesterov": lambda *a, **o: keras.optimizers.SGD(*a, momentum=self.momentum, nesterov=True, **o),
+            "adagrad": keras.optimizers.Adagrad,
+            "rmsprop": lambda *a, **o: keras.optimizers.RMSprop(*a, momentum=self.momentum, **o),
+            "adam": keras.optimizers.Adam,
+            "adamw": keras.optimizers.AdamW,
+        }[self.optimizer]
+        return make(rate, **options)

@@ -1,0 +1,112 @@
+"""What a run folder must say for the run to be continued, and what must be as it was. Imports no framework."""
+
+import hashlib
+import importlib
+import json
+import typing
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+
+from visionkit.train.checkpoint import write_whole
+from visionkit.train.options import Options
+from visionkit.types import DataError
+
+FILE = "resume.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """How a run was started.
+
+    Args:
+        recipe: "MODULE:FUNCTION", or "recipe.py" for the copy of a recipe's file in the run folder.
+        sha256: of that copy, else "".
+        backend: Keras' name of it.
+        options: see `Options`.
+    """
+
+    recipe: str
+    sha256: str
+    backend: str
+    options: Options
+
+
+def write_started(out: Path, recipe: Callable, backend: str, options: Options) -> None:
+    """Writes resume.json, for `read_started`; `out` has its knobs.json and, if there is a file, recipe.py already."""
+    copy = out / "recipe.py"
+    name = copy.name if copy.exists() else f"{recipe.__module__}:{recipe.__qualname__}"
+    started = Started(recipe=name, sha256=_sha256(copy), backend=backend, options=options)
+    write_json(out / FILE, asdict(started))
+
+
+def read_started(out: Path) -> Started:
+    """Reads resume.json.
+
+    Raises:
+        DataError: there is nothing to be continued, or the recipe has changed.
+    """
+    if not (out / FILE).is_file():
+        raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
+    if (out / "results.json").exists():
+        raise DataError(f"{out}: this run has finished; there is nothing to resume")
+    said = json.loads((out / FILE).read_text())
+    started = Started(**said | {"options": Options(**said["options"])})
+    if started.sha256 != _sha256(out / "recipe.py"):
+        raise DataError(f"{out / 'recipe.py'}: changed since the run began; put it back, or start a new run")
+    return started
+
+
+def recipe_of(out: Path, started: Started) -> tuple[Callable, dict]:
+    """The recipe's function and its knobs."""
+    if started.recipe == "recipe.py":
+        from visionkit.train.recipe import load_recipe
+
+        recipe = load_recipe(out / started.recipe)
+    else:
+        module, _, name = started.recipe.partition(":")
+        recipe = getattr(importlib.import_module(module), name)
+    return recipe, knobs_of(recipe, json.loads((out / "knobs.json").read_text()))
+
+
+def knobs_of(recipe: Callable, knobs: dict) -> dict:
+    """Knobs out of a JSON file with the types that the recipe's signature names."""
+    annotations = typing.get_type_hints(recipe)
+    return {name: _typed(value, annotations.get(name)) for name, value in knobs.items()}
+
+
+def fingerprint(dataset) -> str:
+    """Tells whether a data set is the same: SHA-256 of its samples' ids, sizes, annotations and files' sizes.
+
+    Masks and class maps that are only read with the pixels count by neither; nor do pixels, but for images in memory.
+    """
+    digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
+    for record in dataset.records:
+        size = record.file.stat().st_size if record.file else None
+        digest.update(repr((record.id, record.image_size, record.label, size)).encode())
+        for array in (record.image, record.boxes, record.labels, record.ignore):
+            if array is not None:
+                digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def write_json(file: Path, value) -> None:
+    """Writes JSON for people to read, complete or not at all."""
+    write_whole(file, lambda path: path.write_text(json.dumps(value, indent=2, default=_plain) + "\n"))
+
+
+def _plain(value):
+    return asdict(value) if is_dataclass(value) else str(value)
+
+
+def _typed(value, annotation):
+    if is_dataclass(annotation):
+        return annotation(**value)
+    kinds = {typing.get_origin(kind) or kind for kind in (annotation, *typing.get_args(annotation))}
+    if isinstance(value, str) and Path in kinds:
+        return Path(value)
+    return tuple(value) if isinstance(value, list) and tuple in kinds else value
+
+
+def _sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""

@@ -1,0 +1,57 @@
+"""The recipe of `visionkit selftest resume`: all that a resumed run could get wrong, as small as it can be.
+
+A detector of drawn shapes with batch norm and dropout, full augmentation, momentum, an average of the weights and a
+schedule, in two phases, scored every second epoch.
+"""
+
+import keras
+from keras import layers
+
+from visionkit.data.shapes import shapes
+from visionkit.data.transforms import detection_train
+from visionkit.models import MODELS
+from visionkit.train.recipe import Phase, Recipe, schedule
+
+SIZE, BATCH, STEPS = (64, 64), 4, 8  # steps of an epoch
+
+
+def recipe(epochs: int = 6, seed: int = 0) -> Recipe:
+    """Two phases of `epochs` epochs in all; in the first only the heads learn."""
+    train = shapes(BATCH * STEPS, SIZE, seed=seed, background="noise")
+    val = shapes(4, SIZE, seed=seed, split="val", background="noise")
+    images = keras.Input((None, None, 3), name="images")
+    x, levels = layers.Rescaling(1 / 127.5, -1.0)(images), {}
+    for n in range(1, 6):
+        x = layers.Conv2D(4 * n, 3, strides=2, padding="same", use_bias=False)(x)
+        x = layers.Dropout(0.2)(layers.ReLU()(layers.BatchNormalization()(x)))
+        levels[f"C{n}"] = x
+    backbone = keras.Model(images, {level: levels[level] for level in ("C4", "C5")}, name="tiny")
+    model = MODELS["ssd"](
+        backbone,
+        len(train.class_names),
+        class_names=train.class_names,
+        image_size=SIZE,
+        levels=("C4", "C5"),
+        extra_levels=0,
+        pyramid_channels=8,
+    )
+
+    def phase(count, trainable):
+        def prepare():
+            backbone.trainable = trainable
+
+        rate = schedule(count * STEPS, 0.01)
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, use_ema=True, ema_momentum=0.9, global_clipnorm=5.0)
+        return Phase(count, optimizer, prepare)
+
+    first = epochs // 2
+    return Recipe(
+        model=model,
+        train=train,
+        val=val,
+        transform=detection_train(SIZE),
+        phases=[phase(first, False), phase(epochs - first, True)],
+        batch_size=BATCH,
+        evaluate_every=2,
+        seed=seed,
+    )
