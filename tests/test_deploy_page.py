@@ -17,7 +17,7 @@ from visionkit.data.shapes import shapes
 from visionkit.images import read_image, write_image
 
 PAGE = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text()
-COMMANDS = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S)).splitlines()
+COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S)).splitlines()
 ROOT = Path(__file__).parents[1]
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from visionkit.export.exported import FILE, read_metadata
 from visionkit.open_model import open_predictor
 from visionkit.types import DataError
 
@@ -36,7 +37,7 @@ def main():
         start = time.perf_counter()
         predictor = open_predictor(Path(model), int(batch_size))
         seconds = time.perf_counter() - start
-        say(runtime=runtime(predictor), task=predictor.task, load_s=seconds)
+        say(runtime=runtime(Path(model)), task=predictor.task, load_s=seconds)
         for line in sys.stdin:
             request = json.loads(line)
             answer = through(predictor, **request) if "images" in request else alone(predictor, **request)
@@ -45,14 +46,13 @@ def main():
         say(error=str(error))
 
 
-def runtime(predictor) -> str:
-    """What computes: "keras/te" on TensorFlow, or the module of the export."""
-    serving = predictor._serving
-    if hasattr(serving, "jit_compile"):
-        import keras
+def runtime(model: Path) -> str:
+    """What computes: the name of the exporter, or Keras with the first letters of its backend."""
+    if (model / FILE).is_file():
+        return read_metadata(model)["exporter"]
+    import keras
 
-        return f"keras/{keras.backend.backend()[:2]}"
-    return type(serving).__module__.rsplit(".", 1)[-1]
+    return f"keras/{keras.backend.backend()[:2]}"
 
 
 def alone(predictor, calls: int) -> dict:

@@ -247,7 +247,7 @@ def ahead(jobs: Iterator, work: Callable, depth: int, threads: int = DECODERS) -
 
     `jobs` is drawn from in the consumer's thread alone, so a generator may stand there.
     """
-    pool, pending = ThreadPoolExecutor(threads, thread_name_prefix=getattr(work, "__name__", "ahead")), deque()
+    pool, pending = ThreadPoolExecutor(threads, thread_name_prefix="ahead"), deque()
     try:
         for job in jobs:
             pending.append(pool.submit(work, job))
