@@ -20,7 +20,7 @@ HELD_BACK = 6
 
 
 def recipe(
-    data_dir: Path, image_size: int = 512, lr: float = 1e-3, epochs: int = 60, batch_size: int = 4, seed: int = 0
+    data_dir: Path, image_size: int = 512, lr: float = 1e-3, epochs: int = 30, batch_size: int = 4, seed: int = 0
 ) -> Recipe:
     """Membranes are a few pixels wide, so the finest level counts; the tissue has neither left nor up."""
     whole = open_dataset(data_dir, task="segment")

@@ -147,4 +147,4 @@ def test_on_the_command_line_unreadable_images_make_exit_code_3(folder, tmp_path
     assert (opened.flip, opened.window) == (True, False)
     opened.task = "detect"
     assert main(["segment", "run", str(folder), "--out", str(tmp_path / "out"), "--window"]) == 1
-    assert "--flip and --window are for segmenters; this model is for the task detect" in capsys.readouterr().err
+    assert "flip and window are for segmenters; this model is for the task detect" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
-from visionkit.cli_predict import bench, classify, detect, segment, segmenting, serve
+from visionkit.cli_predict import bench, classify, detect, segment, serve
 from visionkit.data.cli import doctor
 from visionkit.train.cli import check_and_say, new_run, print_scores, resume_and_say, selftest, train_and_say
 from visionkit.train.learning import Learning
@@ -191,7 +191,7 @@ def evaluate(
     """
     from visionkit.open_model import open_predictor
 
-    predictor = segmenting(open_predictor(model), flip, window)
+    predictor = open_predictor(model).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.train.evaluate import evaluate as score
     from visionkit.train.run import numbers, write_json

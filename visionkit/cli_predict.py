@@ -140,7 +140,7 @@ def segment(
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.write import segment_folder
 
-    predictor = segmenting(open_predictor(model), flip, window)
+    predictor = open_predictor(model).look(flip, window)
     return _report(segment_folder(predictor, images, out, made_by=made_by(model)), out)
 
 
@@ -180,14 +180,6 @@ def _is_video(source: str) -> bool:
     from visionkit.predict.video import is_video
 
     return is_video(source)
-
-
-def segmenting(predictor, flip, window):
-    """The predictor, with what segmenters alone can do."""
-    if (flip or window) and predictor.task != "segment":
-        raise DataError(f"--flip and --window are for segmenters; this model is for the task {predictor.task}")
-    predictor.flip, predictor.window = flip, window
-    return predictor
 
 
 def _report(report, out, what: str = "images") -> int:

@@ -61,9 +61,7 @@ class Predictor:
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
         batch_size: images a step; a keras Model's last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; of no meaning to the other tasks.
-        flip: of a segmenter: average what it says of the image and of its mirror image.
-        window: of a segmenter: slide a window of the network's size over the image at its full resolution, instead of
-            shrinking the image to that size; see `predict.window`.
+        flip, window: see `look`.
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
@@ -73,7 +71,8 @@ class Predictor:
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
-        self.batch_size, self.score, self.flip, self.window = batch_size, score, flip, window
+        self.batch_size, self.score = batch_size, score
+        self.look(flip, window)
         if self.task == "segment":
             if self.resize == "crop":
                 raise ValueError("a segmenter that sees a crop says nothing of the rest; expected letterbox or stretch")
@@ -86,6 +85,22 @@ class Predictor:
 
             if keras.backend.backend() == "tensorflow":
                 self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
+
+    def look(self, flip: bool, window: bool) -> "Predictor":
+        """Decides how a segmenter looks at an image, and returns itself.
+
+        Args:
+            flip: average what it says of the image and of its mirror image.
+            window: slide a window of the network's size over the image at its full resolution, instead of shrinking
+                the image to that size; see `predict.window`.
+
+        Raises:
+            DataError: one of them is asked of another task's model.
+        """
+        if (flip or window) and self.task != "segment":
+            raise DataError(f"flip and window are for segmenters; this model is for the task {self.task}")
+        self.flip, self.window = flip, window
+        return self
 
     def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
         """Runs the model, lazily and in the order of `items`.
