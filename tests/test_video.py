@@ -11,11 +11,11 @@ from visionkit.predict.video import detect_video, is_video
 from visionkit.types import DataError
 
 
-def film(file, count=21, size=(48, 64)):
-    """A grey video that gets lighter by 10 levels a frame."""
+def film(file, count=21, size=(48, 64), colour=(1, 1, 1)):
+    """A video, grey unless another `colour` (RGB, 0..1) is given, that gets lighter by 10 levels a frame."""
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), 10, size[::-1])
     for i in range(count):
-        writer.write(np.full((*size, 3), 10 * i, np.uint8))
+        writer.write(np.full((*size, 3), 10 * i * np.array(colour[::-1]), np.uint8))
     writer.release()
     return file
 
@@ -56,6 +56,17 @@ def test_every_frame_is_in_the_lines_and_in_the_video(tmp_path):
     plain = [frame[20:28, 52:60].mean() for frame in written]  # right of the object's box
     np.testing.assert_allclose(plain, 10 * np.arange(21), atol=12)
     assert np.ptp(written[10][:, :36], axis=(0, 1)).max() > 60  # the box
+
+
+def test_colours_go_through_as_they_are(tmp_path):
+    predictor, seen = FakePredictor(), []
+    run = predictor._serving.predict_on_batch
+    predictor._serving.predict_on_batch = lambda batch: (seen.extend(batch[:, 4, 4].tolist()), run(batch))[1]
+    detect_video(predictor, film(tmp_path / "a.mp4", colour=(1, 0.5, 0)), tmp_path / "out", progress=False)
+    np.testing.assert_allclose(seen[20], (200, 100, 0), atol=15)
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "a.mp4"))
+    written = [capture.read()[1] for _ in range(21)]
+    np.testing.assert_allclose(written[20][20:28, 52:60].mean(axis=(0, 1)), (0, 100, 200), atol=15)  # BGR
 
 
 def test_frames_without_a_video(tmp_path):
