@@ -35,7 +35,7 @@ def test_everything_is_written(folder, tmp_path):
     assert [failure.file.name for failure in report.failed] == ["broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
     masks = ["masks/a.png", "masks/a.png.png", "masks/b/c.png"]
-    assert files == ["a.jpg", "a.png", "areas.csv", "b/c.png", "classes.txt", *masks]
+    assert files == ["a.jpg", "a.png", "areas.csv", "b/c.png", "classes.txt", *masks, "results.jsonl"]
 
     with (out / "areas.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit import __version__
+from visionkit.cli_predict import bench, classify, detect, segment, serve
 from visionkit.data.cli import doctor
 from visionkit.style.cli import stylize
 from visionkit.train.cli import check_and_say, new_run, print_scores, resume_and_say, selftest, train_and_say
@@ -24,7 +25,6 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
 _AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 _Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
 _Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
@@ -210,68 +210,8 @@ def evaluate(
         confusion_picture(scores["confusion"], predictor.class_names, confusion)
 
 
-@app.command
-def detect(
-    model: Path, images: Annotated[list[str], cyclopts.Parameter(negative=())], /, *, out: Path, score: float = 0.3
-):
-    """Detect objects; writes a picture for each image, detections.json (COCO results) and detections.csv.
-
-    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
-
-    Args:
-        model: a run folder, a .keras file or an export in its runtime.
-        images: files, folders or globs.
-        out: the folder for the results.
-        score: detections below this are left out, 0 to 1.
-    """
-    from visionkit.open_model import open_predictor
-    from visionkit.predict.write import detect_folder
-
-    return _report(detect_folder(open_predictor(model), images, out, score), out)
-
-
-@app.command
-def classify(model: Path, images: Annotated[list[str], cyclopts.Parameter(negative=())], /, *, out: Path):
-    """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
-
-    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
-
-    Args:
-        model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
-        images: files, folders or globs.
-        out: the folder for the results.
-    """
-    from visionkit.open_model import open_predictor
-    from visionkit.predict.write import classify_folder
-
-    return _report(classify_folder(open_predictor(model), images, out), out)
-
-
-@app.command
-def segment(
-    model: Path,
-    images: Annotated[list[str], cyclopts.Parameter(negative=())],
-    /,
-    *,
-    out: Path,
-    flip: bool = False,
-    window: bool = False,
-):
-    """Say the class of every pixel; writes a picture for each image, index PNGs in masks/, areas.csv and classes.txt.
-
-    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
-
-    Args:
-        model: a run folder, a .keras file or an export.
-        images: files, folders or globs.
-        out: the folder for the results.
-        flip: average what the model says of the image and of its mirror image: twice the time, a little better.
-        window: slide a window of the network's size over images at full resolution instead of shrinking them.
-    """
-    from visionkit.open_model import open_predictor
-    from visionkit.predict.write import segment_folder
-
-    return _report(segment_folder(open_predictor(model).look(flip, window), images, out), out)
+for _verb in (detect, classify, segment, serve, bench):
+    app.command(_verb)
 
 
 @app.command
@@ -381,10 +321,3 @@ def main(tokens: list[str] | None = None) -> int:
         line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
         print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
-
-
-def _report(report, out) -> int:
-    for failure in report.failed:
-        print(f"not read: {failure.error}", file=sys.stderr)
-    print(f"{report.done} images done, {len(report.failed)} not read, {report.found} rows of results: {out}")
-    return PARTLY_DONE if report.failed else 0

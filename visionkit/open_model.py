@@ -1,5 +1,6 @@
 """What a person may write for MODEL on the command line, and what it becomes."""
 
+import hashlib
 from pathlib import Path
 
 from visionkit.environment import import_keras_quietly
@@ -93,3 +94,14 @@ def _published(card, batch_size):
     if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
     return predictor
+
+
+def made_by(model: Path) -> str:
+    """What tells MODEL from others and from its own earlier self: its path, its files' sizes and times of change."""
+    file = model / "model.keras"
+    files = [file] if file.is_file() else [f for f in sorted(model.rglob("*")) if f.is_file()] or [model]
+    found = [f"{model.absolute()}"]
+    for file in files:
+        stat = file.stat() if file.is_file() else None  # the name of published weights is no file
+        found.append(f"{file}" if stat is None else f"{file} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
