@@ -165,6 +165,8 @@ def _plate(pen, text, font, box, image_size, plates, boxes) -> tuple[int, int, i
         plate = (x, y, x + width, y + height)
         hidden = sum(2 * _overlap(plate, other) for other in plates) + sum(_overlap(plate, other) for other in small)
         hidden += 10 * (width * height - _overlap(plate, (0, 0, w, h)))  # beyond the edge nothing can be read
+        if not hidden:
+            return plate
         if hidden < least:
             best, least = plate, hidden
     return best
