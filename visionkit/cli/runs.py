@@ -1,36 +1,23 @@
-"""`visionkit VERB ...`: one function a verb. Heavy imports stand inside the verbs, so that --help answers at once."""
+"""The verbs that train: finetune, train and selftest. Heavy imports stand inside them."""
 
 import inspect
-import os
-import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cyclopts
 
-from visionkit import __version__
-from visionkit.cli_predict import bench, classify, detect, segment, serve
-from visionkit.data.cli import doctor
-from visionkit.style.cli import stylize
-from visionkit.train.cli import check_and_say, new_run, print_scores, resume_and_say, selftest, train_and_say
+from visionkit.cli.scores import print_scores
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
-from visionkit.weights.cli import weights
 
-app = cyclopts.App(
-    name="visionkit",
-    help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback; "
-    "with --offline, the network is never touched.",
-    version=__version__,
-    result_action="return_value",
-)
 _AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 _Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
 _Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
-@app.command
 def finetune(
     data: Path | None = None,
     /,
@@ -107,7 +94,6 @@ def finetune(
     return train_and_say(recipe, knobs, out or new_run("finetune"), None, options)
 
 
-@app.command(help_flags=[])
 def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
@@ -120,6 +106,8 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
     """
     if str(recipe) in ("--help", "-h"):
+        from visionkit.cli import app
+
         return app.help_print(["train"])
     if str(recipe) == "--resume":
         if len(knobs) != 1:
@@ -160,164 +148,65 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     return check_and_say(function, knobs) if check else train_and_say(function, knobs, out, recipe, options)
 
 
-@app.command
-def evaluate(
-    model: Path,
-    data: Path,
-    /,
-    *,
-    split: str | None = None,
-    classes: Path | None = None,
-    void: int | None = None,
-    json: Path | None = None,
-    confusion: Path | None = None,
-    flip: bool = False,
-    window: bool = False,
-    curves: Path | None = None,
-):
-    """Score a model on labelled data.
+def new_run(name: str) -> Path:
+    """Where a run goes that was given no folder."""
+    return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
+
+
+def train_and_say(recipe: Callable, knobs: dict, out: Path, recipe_file: Path | None, options: Options) -> None:
+    """Runs a recipe and prints its scores; its `batch_size` may be "auto"."""
+    from visionkit.train.largest_batch import largest_batch
+    from visionkit.train.run import run
+
+    if knobs.get("batch_size") == "auto":
+        knobs["batch_size"] = largest_batch(recipe, knobs, recipe_file, options.precision)
+    print_scores(run(recipe, knobs, out, recipe_file, options))
+    print(f"run folder: {out}")
+
+
+def check_and_say(recipe: Callable, knobs: dict) -> int:
+    """Prints what `train.preflight` finds of a recipe; returns the exit code, 1 where something is wrong."""
+    from visionkit.train.preflight import preflight
+
+    rows = preflight(recipe, knobs)
+    print("\n".join(map(str, rows)))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def resume_and_say(out: Path) -> None:
+    """Continues a run and prints its scores."""
+    from visionkit.environment import import_keras_quietly
+    from visionkit.train.resume import read_started
+
+    if read_started(out).options.deterministic:
+        make_deterministic()
+    import_keras_quietly()
+    from visionkit.train.run import resume
+
+    print_scores(resume(out))
+    print(f"run folder: {out}")
+
+
+selftest = cyclopts.App(name="selftest", help="Proofs on this machine of what visionkit promises.")
+
+
+@selftest.command(name="resume")
+def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0):
+    """Kill a small training at random moments, resume it, and compare the end with an uninterrupted one, bit by bit.
 
     Args:
-        model: a run folder, a .keras file, an export in its runtime, or published weights by name.
-        data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
-        split: the part to score, such as test or train+val; by default all of it.
-        classes: (segment) file that names the values of the class maps; see finetune.
-        void: (segment) the value of the class maps that is not scored, besides 255.
-        json: also write the numbers to this file, as one flat object.
-        confusion: (classify) also draw the confusion matrix into this .png.
-        flip: (segment) average over the image and its mirror image.
-        window: (segment) slide a window over images at full resolution; see segment.
-        curves: (detect) also write into this folder: precision-recall and F1 curves, each class's best threshold, the
-            confusion matrix with background, and pictures of the worst mistakes.
+        kills: how many; each costs a start.
+        workers: processes that read and augment images; 0 does it with threads.
+        seed: of the moments.
     """
-    from visionkit.open_model import open_predictor
+    import shutil
+    import tempfile
 
-    predictor = open_predictor(model).look(flip, window)
-    from visionkit.data.recognise import open_dataset
-    from visionkit.train.evaluate import evaluate as score
-    from visionkit.train.run import numbers, write_json
-
-    dataset = open_dataset(data, split, predictor.task, classes, void)
-    scores = score(predictor, dataset, curves)
-    print_scores(scores)
-    if json:
-        write_json(json, numbers(scores))
-    if confusion:
-        if "confusion" not in scores:
-            raise DataError(f"--confusion is for classifiers; this model is for the task {predictor.task}")
-        from visionkit.metrics.classification import confusion_picture
-
-        confusion_picture(scores["confusion"], predictor.class_names, confusion)
-
-
-for _verb in (detect, classify, segment, serve, bench):
-    app.command(_verb)
-
-
-@app.command
-def export(
-    model: Path,
-    /,
-    *,
-    out: Path,
-    to: str = "saved_model",
-    check: Path | None = None,
-    images: int = 20,
-    calibrate: Path | None = None,
-    data: Path | None = None,
-    split: str | None = None,
-    licence: str | None = None,
-):
-    """Freeze a model for deployment, and prove in a fresh process that it says the same.
-
-    The folder can be given to detect, classify, segment and evaluate in place of the model; export_report.json in it
-    holds what was compared.
-
-    Args:
-        model: a run folder or a .keras file.
-        out: the folder for the export, new or empty.
-        to: the format: keras_file, saved_model, onnx, openvino, litert, litert_float16 or litert_int8.
-        check: images to compare on; without them nothing is compared, and that is said.
-        images: how many of them.
-        calibrate: (litert_int8) images like those to come, of which up to 100 are used.
-        data: labelled data: the metric before and after goes into the report, and a fall fails the export.
-        split: the part of the data to score, such as test; by default all of it.
-        licence: of the weights, in place of what the model says.
-    """
-    from visionkit.export import export_model
-    from visionkit.open_model import keras_path
-
-    file = keras_path(model)
-    score = None if data is None else lambda folder: _scores_of_both(file, folder, data, split)
-    print(export_model(file, to, out, check, images, calibrate, licence, score))
-
-
-def _scores_of_both(model: Path, exported: Path, data: Path, split: str | None) -> dict:
-    """The metric of a model and of its export, by the path that evaluate takes."""
-    from visionkit.data.recognise import open_dataset
-    from visionkit.open_model import open_predictor
-    from visionkit.train.evaluate import MONITOR
-    from visionkit.train.evaluate import evaluate as score
-
-    before, after = open_predictor(model), open_predictor(exported)
-    dataset, metric = open_dataset(data, split, before.task), MONITOR[before.task]
-    scores = {"metric": metric, "data": f"{data}{f' ({split})' if split else ''}"}
-    return scores | {"before": score(before, dataset)[metric], "after": score(after, dataset)[metric]}
-
-
-app.command(doctor)
-app.command(stylize)
-app.command(weights)
-
-
-@app.command(name="convert_weights")
-def convert_weights(file: Path, /, *, arch: str, out: Path):
-    """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running anything in it.
-
-    Args:
-        file: .pth, .pt or .th with a state dict in torchvision's naming.
-        arch: the network, such as resnet50.
-        out: the .keras file to write.
-    """
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
-    from visionkit.train.save import save_model
-    from visionkit.weights.classifiers import classifier_of_file
+    from visionkit.train.selftest import selftest_resume as prove
 
-    save_model(classifier_of_file(file, arch), out)
-    print(f"written: {out}")
-
-
-app.command(selftest)
-
-
-@app.command
-def env():
-    """Versions, devices, and why no GPU is seen."""
-    from visionkit.environment import describe, import_keras_quietly
-
-    import_keras_quietly()
-    print(describe())
-
-
-def main(tokens: list[str] | None = None) -> int:
-    """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
-    tokens = list(sys.argv[1:] if tokens is None else tokens)
-    debug = "--debug" in tokens
-    if "--offline" in tokens:
-        os.environ["VISIONKIT_OFFLINE"] = "1"
-    try:
-        return (
-            app([t for t in tokens if t not in ("--debug", "--offline")], exit_on_error=False, print_error=False) or 0
-        )
-    except KeyboardInterrupt:
-        print("visionkit: interrupted", file=sys.stderr)
-        return 130
-    except Exception as error:
-        if debug:
-            raise
-        known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
-        line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
-        print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
-        return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+    folder = tempfile.mkdtemp(prefix="selftest-")
+    print(prove(Path(folder), kills, workers, seed))
+    shutil.rmtree(folder)  # where it fails, there is something to be seen in it

@@ -1,4 +1,4 @@
-"""The verb `visionkit stylize`; heavy imports stand inside, as in `cli`."""
+"""The verb stylize. Heavy imports stand inside it."""
 
 import sys
 import time
@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 import cyclopts
 
+from visionkit.cli.models import PARTLY_DONE
 from visionkit.types import DataError
 
-PARTLY_DONE = 3  # as in `cli`
 _Many = cyclopts.Parameter(negative=())
 
 
