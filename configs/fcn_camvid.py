@@ -2,7 +2,7 @@
 
 Run:      visionkit train configs/fcn_camvid.py --data-dir PATH
 Score:    visionkit evaluate RUN PATH --split val --classes configs/camvid_classes.txt
-Reached:  not yet measured.
+Reached:  mIoU 0.728 on val (seed 0), 49 min on 2 busy CPU cores; the last epoch was the best.
 
 The epoch is chosen on val, on which it is then scored, so the number flatters; `last_mIoU` in results.json is that of
 the last epoch, which nobody chose.

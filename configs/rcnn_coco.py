@@ -4,8 +4,8 @@ Run:      visionkit train configs/rcnn_coco.py --data-dir PATH
 Reached:  not run: it needs a GPU, the internet for ResNet-50's weights, and COCO. torchvision's own weights, which
           `visionkit weights pull maskrcnn_resnet50_fpn_coco` fetches: box AP 37.9, mask AP 34.6 after 26 epochs.
 
-PATH holds annotations/instances_train2017.json and instances_val2017.json, train2017/ and val2017/. He et al. 2017 (arXiv
-1703.06870), section 3.1; 90,000 steps of 16 images, a tenth of the rate after 60,000 and 80,000.
+PATH holds annotations/instances_train2017.json and instances_val2017.json, train2017/ and val2017/. He et al. 2017
+(arXiv 1703.06870), section 3.1; 90,000 steps of 16 images, a tenth of the rate after 60,000 and 80,000.
 """
 
 import math

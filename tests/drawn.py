@@ -75,3 +75,23 @@ SCENES = {
     "maskrcnn_resnet50_fpn": ((128, 192), (160, 96)),
 }
 PROPOSALS = 300
+
+
+def drawn_training_batch(name: str):
+    """What losses are compared on: two images of the detector's first size, with three objects and one.
+
+    Returns:
+        images float32 `[2, H, W, 3]`, 0..255, and a dict of boxes float32 `[2, 3, 4]`, labels int32 `[2, 3]` with -1
+        for padding, ignore bool `[2, 3]` and masks uint8 `[2, 3, H, W]`, which are left halves of their boxes.
+    """
+    h, w = SCENES[name][0]
+    scene = drawn_scene((h, w))
+    parts = [[[0.1, 0.2, 0.35, 0.6], [0.5, 0.1, 0.95, 0.9], [0.3, 0.55, 0.5, 0.8]], [[0.2, 0.3, 0.8, 0.75]] * 3]
+    boxes = (np.float32(parts) * np.float32([w, h, w, h])).round()
+    boxes[1, 1:] = 0
+    masks = np.zeros((2, 3, h, w), np.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks.reshape(6, h, w), boxes.reshape(6, 4).astype(int), strict=True):
+        mask[y1:y2, x1 : (x1 + x2) // 2] = 1
+    labels = np.int32([[0, 40, 79], [17, -1, -1]])
+    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((2, 3), bool), "masks": masks}
+    return np.concatenate([scene, scene[:, :, ::-1]]), y

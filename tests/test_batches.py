@@ -119,6 +119,22 @@ def test_detection_batches_are_padded_and_in_pixels_of_their_images():
     assert y["boxes"].shape == (2, 3, 4) and "masks" not in y
 
 
+def test_images_of_different_sizes_make_one_batch():
+    """Landscape, portrait and square: each is letterboxed, and its box scaled by its own factor."""
+    sizes, records = [(50, 100), (120, 60), (80, 80)], []
+    for h, w in sizes:
+        image, box = np.full((h, w, 3), 255, np.uint8), np.float32([[0, 0, w, h]])
+        labels = np.zeros(1, np.int32)
+        records.append(Sample(id=f"{h}x{w}", image_size=(h, w), image=image, boxes=box, labels=labels))
+    data = Dataset(records, ["all"], lambda record: record)
+    images, y = next(iter(batches(data, detection_train((40, 40), strength="none"), 3, shuffle=False)))
+    assert images.shape == (3, 40, 40, 3)
+    assert y["boxes"][:, 0].tolist() == [[0, 0, 40, 20], [0, 0, 20, 40], [0, 0, 40, 40]]
+    for image, (x1, y1, x2, y2) in zip(images, y["boxes"][:, 0].astype(int), strict=True):
+        white = (image == 255).all(axis=2)
+        assert white[y1:y2, x1:x2].all() and white.sum() == (y2 - y1) * (x2 - x1)
+
+
 def test_of_too_many_objects_the_largest_stay(caplog):
     boxes = np.array([[0, 0, 2, 2], [0, 0, 9, 9], [0, 0, 1, 1], [0, 0, 5, 5]], np.float32)
     record = Sample(

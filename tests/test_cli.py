@@ -18,7 +18,7 @@ def run(capsys, *words):
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("verb", ["", "train", "finetune", "evaluate", "detect", "segment", "export"])
+@pytest.mark.parametrize("verb", ["", "train", "finetune", "evaluate", "detect", "segment", "export", "serve"])
 def test_help_answers_within_a_second(verb):
     before = _cpu_seconds()  # not the clock's: the tests' machine may be busy
     done = subprocess.run([sys.executable, "-m", "visionkit", *verb.split(), "--help"], capture_output=True, text=True)
@@ -48,6 +48,7 @@ def test_every_verb_is_a_tool(verb):
         (["detect", "model", "images"], "--out"),
         (["evaluate", "nowhere", "nothing"], "nowhere: expected a run folder"),
         (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file or"),
+        (["detect", "model", "x.jpg", "--out", "o", "--frames", "3"], "--frames is for a video or a camera"),
         (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
         (["finetune", "."], ".: no data set recognised; looked for Annotations/*.xml"),

@@ -6,7 +6,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from drawn import COCO_GAPS, PROPOSALS, SCENES, drawn_detector_tensor, drawn_places, drawn_scene
+from drawn import (
+    COCO_GAPS,
+    PROPOSALS,
+    SCENES,
+    drawn_detector_tensor,
+    drawn_places,
+    drawn_scene,
+    drawn_training_batch,
+)
 from tiny import SIZE, tiny_backbone
 
 from visionkit.models import MODELS
@@ -55,6 +63,39 @@ def test_raw_outputs_and_detections_equal_torchvisions(name):
                 a, b = (paste_masks(mask[None], box[None], size)[0] > 0 for mask in (ours, theirs))
                 assert b.any()
                 assert (a & b).sum() > 0.99 * (a | b).sum()
+
+
+# torchvision's names of our losses.
+LOSSES = {
+    "classification": "class_loss",
+    "bbox_regression": "box_loss",
+    "loss_classifier": "class_loss",
+    "loss_box_reg": "box_loss",
+    "loss_objectness": "rpn_class_loss",
+    "loss_rpn_box_reg": "rpn_box_loss",
+    "loss_mask": "mask_loss",
+}
+# Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
+EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
+# Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
+LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
+
+
+@pytest.mark.parametrize("name", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"])  # Faster R-CNN's losses are Mask R-CNN's
+def test_training_losses_equal_torchvisions(name):
+    golden = np.load(GOLDEN / f"{name}.npz")
+    shapes = json.loads(golden["tensors"].tobytes())
+    tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+    size = SCENES[name][0]
+    model = DETECTORS[name](80, image_size=size, **({} if name.startswith("ssd") else EVERYTHING))
+    assign(model, tensors, name)
+    images, y = drawn_training_batch(name)
+    y = {key: keras.ops.convert_to_tensor(value) for key, value in y.items()}
+    raw = {key: keras.ops.convert_to_tensor(out) for key, out in model.predict_on_batch(images).items()}
+    model.compute_loss(None, y, raw, training=False)
+    for theirs, expected in zip(golden["loss_names"], golden["losses"], strict=True):
+        found = float(getattr(model, LOSSES[theirs]).result())
+        assert found == pytest.approx(expected, rel=LOSS_TOLERANCE.get(LOSSES[theirs], 1e-4)), theirs
 
 
 def serve(model, options):

@@ -150,7 +150,7 @@ def test_score_for_one_call(predictor):
 
 
 def test_reads_only_a_little_ahead(predictor):
-    """However many images there are: at most 2 batches wait decoded, one is collected, one handed out."""
+    """However many images there are: at most 2 batches wait decoded, 2 are at the model, one is handed out."""
     before = threading.active_count()
     taken = count()
 
@@ -163,8 +163,25 @@ def test_reads_only_a_little_ahead(predictor):
     for _ in range(10):
         next(results)
     results.close()  # an early end leaves no thread behind
-    assert next(taken) <= 10 + 4 * 3
+    assert next(taken) <= 10 + 5 * 3
     assert threading.active_count() == before
+
+
+def test_the_model_does_not_wait_for_whoever_takes_the_results():
+    task, second = FakeTask("stretch"), threading.Event()
+    predictor = Predictor(task, batch_size=1)
+    run = predictor._serving.predict_on_batch
+
+    def watched(batch):
+        if task.shapes:
+            second.set()
+        return run(batch)
+
+    predictor._serving.predict_on_batch = watched
+    results = predictor([picture(SIZE, (8, 8, 24, 32))] * 3)
+    next(results)
+    assert second.wait(60)  # and nothing was asked for meanwhile
+    assert len(list(results)) == 2
 
 
 def test_wrong_arrays_and_models_are_refused(predictor):

@@ -144,6 +144,32 @@ def test_a_pyramid_has_one_level_more_for_proposals_with_torchvisions_spacing():
     assert model.rpn_anchors[0][0].tolist() == [-17, -8, 17, 8]
 
 
+def test_fast_rcnn_learns_and_serves_on_proposals_from_outside():
+    """Proposals that are the objects themselves, moved a little: the first stage is neither needed nor taught."""
+    model = BUILD["faster_rcnn"]()
+    for layer in model.layers:
+        layer.trainable = not layer.name.startswith("rpn_")
+    images, y = random_batch(batch=2)
+    near = np.concatenate([y["boxes"][:, :3] + 1, y["boxes"][:, :3] + [[30, -20, 34, -16]]], axis=1)
+    y["proposals"] = np.pad(np.clip(near, 0, [[96, 64] * 2]), [[0, 0], [0, 2], [0, 0]]).astype(np.float32)  # [2, 8, 4]
+    rois = model.sample_rois(tensors(y), {})
+    drawn = ops.convert_to_numpy(ops.sum(rois["drawn"], axis=1)).tolist()
+    assert drawn == [9, 9]  # six proposals and three objects; padding is not drawn
+    model.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=False)
+    losses = model.train_on_batch(images, y, return_dict=True)
+    assert losses["rpn_class_loss"] == losses["rpn_box_loss"] == 0
+    assert 0 < losses["box_loss"] < losses["loss"] < 1e3
+    served = model.on_proposals(8, score_threshold=0.0, keep=40)
+    found = served.predict_on_batch({"images": images, "proposals": y["proposals"]})
+    none = served.predict_on_batch({"images": images, "proposals": np.zeros_like(y["proposals"])})
+    assert (found["labels"] >= 0).any(axis=1).all()
+    assert (none["labels"] == -1).all()
+    # A region's answer is the region's: boxes stay by their proposals, whose deltas are small at the start.
+    real = ops.convert_to_tensor(found["boxes"][found["labels"] >= 0])
+    overlap = box_ops.iou(real, ops.convert_to_tensor(y["proposals"].reshape(-1, 4)))
+    assert ops.convert_to_numpy(ops.max(overlap, axis=1)).min() > 0.6
+
+
 def test_masks_of_padding_are_zero_and_others_are_probabilities():
     images, _ = random_batch(batch=2)
     found = BUILD["mask_rcnn"]().serving(score_threshold=0.3).predict_on_batch(images)

@@ -35,7 +35,7 @@ def test_everything_is_written(folder, tmp_path):
     assert [failure.file.name for failure in report.failed] == ["broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
     masks = ["masks/a.png", "masks/a.png.png", "masks/b/c.png"]
-    assert files == ["a.jpg", "a.png", "areas.csv", "b/c.png", "classes.txt", *masks]
+    assert files == ["a.jpg", "a.png", "areas.csv", "b/c.png", "classes.txt", *masks, "results.jsonl"]
 
     with (out / "areas.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
@@ -147,4 +147,4 @@ def test_on_the_command_line_unreadable_images_make_exit_code_3(folder, tmp_path
     assert (opened.flip, opened.window) == (True, False)
     opened.task = "detect"
     assert main(["segment", "run", str(folder), "--out", str(tmp_path / "out"), "--window"]) == 1
-    assert "--flip and --window are for segmenters; this model is for the task detect" in capsys.readouterr().err
+    assert "flip and window are for segmenters; this model is for the task detect" in capsys.readouterr().err

@@ -2,14 +2,23 @@
 
 import csv
 import json
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pycocotools import mask as rle
 
 from visionkit import images
+from visionkit.data.coco import coco
+from visionkit.data.voc import voc
+from visionkit.data.yolo import yolo
+from visionkit.open_model import made_by
+from visionkit.predict.formats import FORMATS, to_record, to_supervision, write_json, write_voc
 from visionkit.predict.predictor import Predictor
-from visionkit.predict.write import DetectionFiles, Report, detect_folder
+from visionkit.predict.write import Report, detect_folder
 from visionkit.types import DataError, Detections
 
 
@@ -52,7 +61,7 @@ def test_everything_is_written(folder, tmp_path, capfd):
     assert (report.done, report.found) == (3, 3)
     assert [failure.file for failure in report.failed] == [folder / "b" / "broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
-    assert files == ["a/x.jpg", "b/x.jpg", "detections.csv", "detections.json", "odd.webp.jpg"]
+    assert files == ["a/x.jpg", "b/x.jpg", "detections.csv", "detections.json", "odd.webp.jpg", "results.jsonl"]
 
     results = json.loads((out / "detections.json").read_text(encoding="utf-8"))
     # Sorted: a/x.jpg is image 0, b/broken.png 1 (it keeps its number), b/x.jpg 2, odd.webp 3.
@@ -81,7 +90,11 @@ def test_score_reaches_files_and_nothing_found_is_an_empty_list(folder, tmp_path
     assert report.found == 2
     detect_folder(FakePredictor(), folder / "a", tmp_path / "high", score=0.8, progress=False, pictures=False)
     assert json.loads((tmp_path / "high" / "detections.json").read_text()) == []
-    assert sorted(f.name for f in (tmp_path / "high").iterdir()) == ["detections.csv", "detections.json"]
+    assert sorted(f.name for f in (tmp_path / "high").iterdir()) == [
+        "detections.csv",
+        "detections.json",
+        "results.jsonl",
+    ]
 
 
 def test_results_inside_the_folder_are_not_taken_for_images(folder):
@@ -117,13 +130,138 @@ def test_an_error_leaves_the_old_files_alone(tmp_path):
         labels=np.int32([0]),
         masks=np.ones((1, 4, 4), np.uint8),
     )
-    with pytest.raises(RuntimeError, match="power cut"), DetectionFiles(tmp_path, ["cat"]) as files:
-        files.add(0, "a.png", one)
+    record = {"file": "a.png", "number": 0, **to_record(one)}
+
+    def cut_short():
+        yield record
         raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_json(tmp_path, cut_short(), ["cat"])
     assert [f.name for f in tmp_path.iterdir()] == ["detections.json"]
     assert (tmp_path / "detections.json").read_text() == "old"
-    with DetectionFiles(tmp_path, ["cat"]) as files:
-        files.add(0, "a.png", one)
-    (record,) = json.loads((tmp_path / "detections.json").read_text())
-    assert record["bbox"] == [0, 0, 1.23, 2] and record["score"] == 0.12346
-    assert rle.area(record["segmentation"]) == 16
+    write_json(tmp_path, [record], ["cat"])
+    (written,) = json.loads((tmp_path / "detections.json").read_text())
+    assert written["bbox"] == [0, 0, 1.23, 2] and written["score"] == 0.12346
+    assert rle.area(written["segmentation"]) == 16
+
+
+def counted(predictor):
+    """The predictor, and a list to which the number of images of each of its batches is added."""
+    run, seen = predictor._serving.predict_on_batch, []
+
+    def spy(batch):
+        seen.append(int(batch.reshape(len(batch), -1).any(axis=1).sum()))  # padding is black
+        return run(batch)
+
+    predictor._serving.predict_on_batch = spy
+    return predictor, seen
+
+
+def test_what_is_done_is_passed_over(folder, tmp_path):
+    predictor, seen = counted(FakePredictor())
+    first = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
+    assert (sum(seen), first.earlier) == (3, 0)
+    before = (tmp_path / "out" / "detections.json").read_bytes()
+    again = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
+    assert (sum(seen), again.earlier, again.found) == (3, 3, 3)
+    assert [failure.file.name for failure in again.failed] == ["broken.png"]  # tried again, and named again
+    assert (tmp_path / "out" / "detections.json").read_bytes() == before
+    images.write_image(folder / "a" / "x.jpg", np.full((40, 62, 3), 90, np.uint8))  # one changed,
+    images.write_image(folder / "c.jpg", np.full((40, 60, 3), 90, np.uint8))  # one new,
+    (tmp_path / "out" / "odd.webp.jpg").unlink()  # and one whose picture went
+    more = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
+    assert (sum(seen), more.done, more.earlier) == (6, 4, 1)
+    rows = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [row["bbox"][2] for row in rows] == [31.0, 30.0, 30.0, 30.0]
+    for other in ({"made_by": "n"}, {"made_by": "m", "score": 0.1}, {}):
+        detect_folder(predictor, folder / "b", tmp_path / "out", progress=False, **other)
+    assert sum(seen) == 9
+
+
+def test_a_kill_loses_at_most_the_image_it_met(folder, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    predictor, seen = counted(FakePredictor())
+    for i in range(9):
+        images.write_image(folder / f"{i}.png", np.full((40, 60, 3), 90, np.uint8))
+    write, whole = images.write_image, []
+
+    def die(file, image):
+        if len(whole) == 5:
+            raise Killed
+        write(file, image)
+        whole.append(file)
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(images, "write_image", die)
+        detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
+    assert not (tmp_path / "out" / "detections.json").exists()
+    journal = tmp_path / "out" / "results.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert 2 <= len(lines) <= 6  # the head and what was handed out before the kill
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # a torn line
+    seen.clear()
+    report = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
+    assert (report.done, report.earlier) == (12, len(lines) - 2)
+    assert sum(seen) == 12 - report.earlier
+    assert [json.loads(line)["file"] for line in journal.read_text().splitlines()[1:]].count("0.png") == 1
+    detect_folder(FakePredictor(), folder, tmp_path / "fresh", progress=False)
+    for name in ("detections.json", "detections.csv"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+
+
+def test_formats_are_what_their_readers_read(tmp_path):
+    for name in ("x", "y"):
+        images.write_image(tmp_path / "in" / f"{name}.png", np.full((40, 60, 3), 90, np.uint8))
+    out = tmp_path / "out"
+    detect_folder(FakePredictor(), tmp_path / "in", out, progress=False, formats=list(FORMATS))
+    shutil.copytree(tmp_path / "in", out / "voc" / "JPEGImages")
+    shutil.copytree(tmp_path / "in", out / "yolo" / "images")
+    readers = {"coco": (out, coco), "voc": (out / "voc", voc), "yolo": (out / "yolo", yolo)}
+    for name, (root, reader) in readers.items():
+        dataset = reader(root)
+        assert dataset.class_names[-1] == "dög", name
+        samples = list(dataset)
+        assert [sample.id[-1] for sample in samples] == ["x", "y"], name
+        for sample in samples:
+            np.testing.assert_allclose(sample.boxes, [[0, 0, 30, 40]], atol=1e-3, err_msg=name)
+    with pytest.raises(DataError, match="no format 'xml'; there are json, csv, coco, voc, yolo"):
+        detect_folder(FakePredictor(), tmp_path / "in", out, progress=False, formats=["xml"])
+
+
+def test_names_without_suffix_do_not_meet(tmp_path):
+    record = {"size": [4, 6], "objects": [{"label": 0, "score": 0.5, "box": [1.4, 0.0, 1.45, 4.0]}]}
+    write_voc(tmp_path, [{"file": name, "number": 0, **record} for name in ("a.png", "a.jpg", "d/b.png")], ["cat"])
+    assert sorted(f.name for f in (tmp_path / "voc" / "Annotations").iterdir()) == ["a.jpg.xml", "a.png.xml", "d_b.xml"]
+    text = (tmp_path / "voc" / "Annotations" / "d_b.xml").read_text()
+    assert "<xmin>2</xmin>" in text and "<xmax>2</xmax>" in text  # thinner than a pixel: one pixel, not none
+
+
+def test_supervision_gets_its_fields(monkeypatch):
+    given = {}
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=lambda **fields: given.update(fields)))
+    boxes, scores = np.float32([[0, 0, 1, 2], [1, 1, 3, 3]]), np.float32([0.9, 0.5])
+    to_supervision(
+        Detections(id="a", image_size=(4, 4), boxes=boxes, scores=scores, labels=np.int32([1, 0])), ["cat", "dog"]
+    )
+    assert given["mask"] is None and given["class_id"].tolist() == [1, 0]
+    assert given["data"]["class_name"].tolist() == ["dog", "cat"]
+    np.testing.assert_array_equal(given["xyxy"], boxes)
+    np.testing.assert_array_equal(given["confidence"], scores)
+
+
+def test_a_model_that_has_changed_is_another(tmp_path):
+    run, export = tmp_path / "run", tmp_path / "export"
+    for file in (run / "model.keras", run / "history.csv", export / "variables" / "data"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("1")
+    names = [run, export, run / "model.keras", Path("resnet50_imagenet")]
+    before = [made_by(name) for name in names]
+    assert len(set(before)) == 4 and before == [made_by(name) for name in names]
+    (run / "history.csv").write_text("12")  # is not the model
+    assert made_by(run) == before[0]
+    (run / "model.keras").write_text("12")
+    (export / "variables" / "data").write_text("12")
+    assert [made_by(name) == old for name, old in zip(names, before, strict=True)] == [False, False, False, True]

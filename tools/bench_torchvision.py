@@ -1,10 +1,12 @@
 """Times visionkit beside torchvision, in turn in one run, on the CPU; see `--help`. A maintenance script, not a verb.
 
-    python tools/bench_torchvision.py --torch-python OTHER/bin/python [CASE ...] [--json FILE]
+    python tools/bench_torchvision.py --torch-python OTHER/bin/python [CASE ...] [--runtime openvino ...] [--json FILE]
 
 `--torch-python` names the interpreter of an environment with torch and torchvision (visionkit is not needed there).
 Each side runs in a process of its own with the same drawn weights and images, so that both suppress the same boxes;
 while one works the other waits. A round is one call of each side, so noise of the machine meets both: read the ratios.
+On a machine with other work the CPU seconds say more than the clock; set OMP_WAIT_POLICY=PASSIVE then, or torch's
+waiting threads count as work.
 
 To add a case: its name and size in CASES, its layers in `ours` and in `theirs`.
 """
@@ -28,8 +30,12 @@ CASES = {
     "ssd300_vgg16": ((300, 300), (1, 4), 4),
     "fasterrcnn_resnet50_fpn": ((480, 640), (1, 4), 2),
     "fcn_resnet50": ((520, 520), (1, 2), 2),
+    "resnet50": ((224, 224), (1, 8), None),
+    "densenet121": ((224, 224), (1, 8), None),
+    "vgg16": ((224, 224), (1, 8), None),
 }
-WARM_UP = 2  # calls before the first that counts: TensorFlow traces in the first
+CLASSIFIERS = ("resnet50", "densenet121", "vgg16")
+WARM_UP = 1  # calls before the first that counts: TensorFlow traces in it
 PAUSE = 0.1  # seconds between two calls, in which idle threads stop spinning
 OBJECTS = 6  # an image, in training
 
@@ -38,35 +44,57 @@ def main():
     parser = argparse.ArgumentParser(description="Times visionkit beside torchvision, in turn, on the CPU.")
     parser.add_argument("cases", nargs="*", metavar="CASE", help=f"of {', '.join(CASES)}; by default all")
     parser.add_argument("--torch-python", type=Path, help="the interpreter with torch and torchvision")
+    parser.add_argument("--runtime", nargs="*", default=[], help="exports whose inference is measured too: onnx, ...")
+    parser.add_argument("--batch", nargs="*", type=int, default=[], help="images of an inference, for all cases")
+    parser.add_argument("--only", default="", help="measures with this in their name, such as 'inference, batch 1'")
     parser.add_argument("--rounds", type=int, default=5, help="calls of each side that count (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
     parser.add_argument("--json", type=Path, help="also write the rows into this file")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        return work(*options.worker, options.threads)
+        return work(*options.worker, options)
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no case {sorted(unknown)[0]!r}; there are {', '.join(CASES)}")
     if options.torch_python is None or not options.torch_python.is_file():
         parser.error("--torch-python: name the interpreter of an environment with torch and torchvision")
     rows = []
-    print(f"{'':52}{'visionkit':>12}{'torchvision':>14}{'ratio':>8}", flush=True)
+    print(f"{'medians':48}{'visionkit':>11}{'torchvision':>12}{'ratio':>7}{'of CPU time':>13}", flush=True)
     for case in options.cases or CASES:
-        sides = [Worker(python, side, case, options.threads) for python, side in interpreters(options)]
-        for what in sides[0].measures:
-            times = [[], []]
+        sides = [Worker(python, side, case, options) for python, side in interpreters(options)]
+        for what in (what for what in sides[0].measures if options.only in what):
+            times = {"visionkit": [], "torchvision": []}  # [[seconds, CPU seconds], ...]
             for turn in range(WARM_UP + options.rounds):
-                for side, seconds in zip(sides, times, strict=True):
-                    seconds += [side.call(what)] * (turn >= WARM_UP)
-            ours, theirs = map(median, times)
-            rows.append({"case": case, "measure": what, "visionkit_s": ours, "torchvision_s": theirs, "times_s": times})
+                for side, calls in zip(sides, times.values(), strict=True):
+                    measure = what if what in side.measures else what.rsplit(", ", 1)[0]  # torchvision has no runtimes
+                    calls += [side.call(measure)] * (turn >= WARM_UP)
+            (ours, ours_cpu), (theirs, theirs_cpu) = (map(median, zip(*calls, strict=True)) for calls in times.values())
+            rows.append(
+                {"case": case, "measure": what, "ratio": ours / theirs, "cpu_ratio": ours_cpu / theirs_cpu} | times
+            )
             line = f"{case}, {what}"
-            print(f"{line:52}{ours * 1e3:>9.1f} ms{theirs * 1e3:>11.1f} ms{ours / theirs:>8.2f}", flush=True)
+            numbers = f"{ours * 1e3:>8.1f} ms{theirs * 1e3:>9.1f} ms{ours / theirs:>7.2f}{ours_cpu / theirs_cpu:>13.2f}"
+            print(f"{line:48}{numbers}", flush=True)
         for side in sides:
             side.close()
+    summarise(rows)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2) + "\n")
     return 0
+
+
+def summarise(rows):
+    """The geometric means of the ratios of inference: as it is by default, and by the fastest of the runtimes."""
+    ratios = {}
+    for row in rows:
+        if row["measure"].startswith("inference"):
+            _, batch, *runtime = row["measure"].split(", ")
+            ratios.setdefault((row["case"], batch), {})["".join(runtime)] = row["ratio"]
+    if ratios:
+        default = np.exp(np.mean([np.log(found[""]) for found in ratios.values() if "" in found]))
+        best = np.exp(np.mean([np.log(min(found.values())) for found in ratios.values()]))
+        means = f"{default:.2f} by default, {best:.2f} by the best runtime"
+        print(f"inference, geometric mean of {len(ratios)} ratios: {means}")
 
 
 def interpreters(options):
@@ -74,17 +102,18 @@ def interpreters(options):
 
 
 class Worker:
-    """The process of one side and one case: a line in names a measure, a line out gives the seconds it took."""
+    """The process of one side and one case: it is told the name of a measure and answers with `timed`'s seconds."""
 
-    def __init__(self, python, side, case, threads):
+    def __init__(self, python, side, case, options):
         limits = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-        environment = os.environ | dict.fromkeys(limits, str(threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        command = [python, __file__, "--worker", side, case, "--threads", str(threads)]
+        environment = os.environ | dict.fromkeys(limits, str(options.threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [python, __file__, "--worker", side, case, "--threads", str(options.threads)]
+        command += ["--runtime", *options.runtime, "--batch", *map(str, options.batch)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, **pipes)
         self.measures = self._answer()
 
-    def call(self, what) -> float:
+    def call(self, what) -> list[float]:
         print(what, file=self.process.stdin, flush=True)
         return self._answer()
 
@@ -99,9 +128,16 @@ class Worker:
         return json.loads(line)
 
 
-def work(side, case, threads):
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
-    calls = {"ours": ours, "theirs": theirs}[side](case, threads)
+def work(side, case, options):
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    sys.stdout = sys.stderr
+    if hasattr(os, "sched_setaffinity"):  # not every runtime reads the variables; all count the cores they may use
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    if options.batch:
+        size, _, train_batch = CASES[case]
+        CASES[case] = (size, tuple(options.batch), train_batch)
+    calls = ours(case, options.runtime) if side == "ours" else theirs(case, options.threads)
     print(json.dumps(list(calls)), file=answers, flush=True)
     for line in sys.stdin:
         time.sleep(PAUSE)
@@ -110,14 +146,18 @@ def work(side, case, threads):
 
 
 def timed(function):
-    """A function without arguments that runs `function` and returns the seconds."""
+    """A function without arguments that runs `function` and returns the seconds by the clock and of CPU."""
 
     def call():
-        start = time.perf_counter()
+        start = now()
         function()
-        return time.perf_counter() - start
+        return (now() - start).tolist()
 
     return call
+
+
+def now():
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def scene(case, batch):
@@ -155,7 +195,7 @@ def candidates():
 NMS = {"score_threshold": 0.01, "iou_threshold": 0.45, "top_k": 400, "keep": 200}
 
 
-def ours(case, threads):
+def ours(case, runtimes):
     """{measure: function that makes one call and returns its seconds}"""
     import keras
 
@@ -173,7 +213,9 @@ def ours(case, threads):
         return {"batch 1": timed(lambda: suppress(boxes, scores)["scores"].numpy())}
 
     if case.startswith("fcn"):
-        return ours_segmenter(case)
+        return ours_segmenter(case, runtimes)
+    if case in CLASSIFIERS:
+        return ours_classifier(case, runtimes)
 
     from drawn import drawn_detector_tensor
 
@@ -193,6 +235,7 @@ def ours(case, threads):
         x = scene(case, batch)
         calls[f"inference, batch {batch}"] = timed(lambda x=x: serving.predict_on_batch(x))
         calls[f"post-processing, batch {batch}"] = ours_after(model, raw, options, x)
+    calls |= exported(model, case, runtimes)
     y = dict(zip(("boxes", "labels"), objects(case, train_batch), strict=True))
     y["ignore"] = np.zeros(y["labels"].shape, bool)
     model.compile(optimizer=keras.optimizers.SGD(1e-5, momentum=0.9), jit_compile=False)
@@ -221,7 +264,43 @@ def ours_after(model, raw, options, x):
     return timed(after)
 
 
-def ours_segmenter(case):
+def ours_classifier(case, runtimes):
+    """Weights as Keras draws them: what they are does not change the time, and nothing is suppressed."""
+    from visionkit.backbones import BACKBONES
+    from visionkit.models import Classifier
+
+    size, batches, _ = CASES[case]
+    model = Classifier(BACKBONES[case](), 1000, image_size=size)
+    serving = model.serving()
+    serving.jit_compile = False
+    calls = {}
+    for batch in batches:
+        x = scene(case, batch)
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: serving.predict_on_batch(x))
+    return calls | exported(model, case, runtimes)
+
+
+def exported(model, case, runtimes):
+    """Inference by the exports of a model, made here."""
+    import tempfile
+
+    from visionkit.export import EXPORTERS
+
+    calls = {}
+    for name in runtimes:
+        folder = tempfile.TemporaryDirectory()
+        EXPORTERS[name].save(model, Path(folder.name))
+        loaded = EXPORTERS[name].load(Path(folder.name))
+        for batch in CASES[case][1]:
+            x = scene(case, batch)
+            # The folder lives as long as the call: some runtimes map its files.
+            calls[f"inference, batch {batch}, {name}"] = timed(
+                lambda x=x, loaded=loaded, folder=folder: loaded.predict_on_batch(x)
+            )
+    return calls
+
+
+def ours_segmenter(case, runtimes):
     import keras
     from drawn import drawn_tensor
 
@@ -240,8 +319,27 @@ def ours_segmenter(case):
     for batch in batches:
         x = scene(case, batch)
         calls[f"inference, batch {batch}"] = timed(lambda x=x: logits.predict_on_batch(x))
+    calls |= exported(model, case, runtimes)  # with the softmax
     x, y = scene(case, train_batch), {"segmentation": classes(case, train_batch)}
     calls[f"training step, batch {train_batch}"] = timed(lambda: model.train_on_batch(x, y))
+    return calls
+
+
+def theirs_classifier(case):
+    import torch
+    from torchvision import models
+
+    model = getattr(models, case)(weights=None).eval()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+    def infer(x):
+        with torch.inference_mode():
+            model((x - mean[:, None, None]) / std[:, None, None]).softmax(dim=1).numpy()
+
+    calls = {}
+    for batch in CASES[case][1]:
+        x = torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255
+        calls[f"inference, batch {batch}"] = timed(lambda x=x: infer(x))
     return calls
 
 
@@ -311,6 +409,8 @@ def theirs(case, threads):
 
     if case.startswith("fcn"):
         return theirs_segmenter(case)
+    if case in CLASSIFIERS:
+        return theirs_classifier(case)
 
     from drawn import drawn_detector_tensor
 
@@ -325,9 +425,9 @@ def theirs(case, threads):
         method = getattr(owner, name)
 
         def watched(*args):
-            start = time.perf_counter()
+            start = now()
             result = method(*args)
-            seconds.append(time.perf_counter() - start)
+            seconds.append(now() - start)
             return result
 
         setattr(owner, name, watched)
@@ -346,7 +446,7 @@ def theirs(case, threads):
     def after(x):
         seconds.clear()
         infer(x)
-        return sum(seconds)
+        return sum(seconds).tolist()
 
     def images(batch):
         return list(torch.from_numpy(scene(case, batch).transpose(0, 3, 1, 2).copy()) / 255)

@@ -6,8 +6,9 @@ Run it in an environment with torch and torchvision (visionkit is not needed):
 
 A golden holds the names and shapes of the checkpoint's tensors and, for two images of different shapes, 400 places of
 each raw output with its range (in our order of classes, see `ours`), what the second stage says of 16 proposals, three
-masks and the final detections; tests/test_detector_goldens.py compares. To accept a new value, run this again and say
-in the commit message why the old one was wrong: it is torchvision's answer, not ours.
+masks and the final detections; and the training losses of one batch. tests/test_detector_goldens.py compares. To
+accept a new value, run this again and say in the commit message why the old one was wrong: it is torchvision's answer,
+not ours.
 """
 
 import json
@@ -20,7 +21,15 @@ from torchvision.models import detection
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
-from drawn import COCO_GAPS, PROPOSALS, SCENES, drawn_detector_tensor, drawn_places, drawn_scene  # noqa: E402
+from drawn import (  # noqa: E402
+    COCO_GAPS,
+    PROPOSALS,
+    SCENES,
+    drawn_detector_tensor,
+    drawn_places,
+    drawn_scene,
+    drawn_training_batch,
+)
 
 CLASSES = [n for n in range(1, 91) if n not in COCO_GAPS]
 
@@ -34,7 +43,8 @@ def make(name):
     limits = (
         {}
         if name.startswith("ssd")
-        else dict.fromkeys(("rpn_pre_nms_top_n_test", "rpn_post_nms_top_n_test"), PROPOSALS)
+        else {f"rpn_{when}_nms_top_n_{use}": PROPOSALS for when in ("pre", "post") for use in ("test", "train")}
+        | {"rpn_batch_size_per_image": 10**6, "box_batch_size_per_image": 10**6}  # sampling takes all there are
     )
     model = getattr(detection, name)(weights=None, weights_backbone=None, **limits).eval()
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
@@ -68,6 +78,9 @@ def make(name):
         if "masks" in result:
             golden[f"found_masks_{i}"] = found_masks(model, found, result)
         print(name, size, len(result["scores"]), "found, scores", result["scores"][[0, -1]])
+    losses = training_losses(model, name)
+    golden |= {"loss_names": np.array(list(losses)), "losses": np.array(list(losses.values()), np.float64)}
+    print(name, losses)
     file = ROOT / "tests" / "golden" / "detectors" / f"{name}.npz"
     file.parent.mkdir(exist_ok=True)
     np.savez_compressed(file, **golden)
@@ -93,6 +106,27 @@ def raw_outputs(name, found):
         "box_logits": ours(logits),
         "box_deltas": deltas.reshape(-1, 91, 4)[:, CLASSES],
     }
+
+
+def training_losses(model, name):
+    """{torchvision's name: value}, with the normalisation layers as in use: ours are called so too."""
+    images, y = drawn_training_batch(name)
+    targets = []
+    for boxes, labels, masks in zip(y["boxes"], y["labels"], y["masks"], strict=True):
+        real = labels >= 0
+        numbers = torch.tensor([CLASSES[k] for k in labels[real]])
+        target = {"boxes": torch.from_numpy(boxes[real]), "labels": numbers, "masks": torch.from_numpy(masks[real])}
+        targets.append(target)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    if not name.startswith("ssd"):
+        size = images.shape[1:3]
+        model.transform.min_size, model.transform.max_size = (min(size),), max(size)
+    with torch.no_grad():
+        losses = model(list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255), targets)
+    return {key: float(value) for key, value in losses.items()}
 
 
 def found_masks(model, found, result, count=3):

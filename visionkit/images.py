@@ -46,20 +46,21 @@ _TURNS = {  # EXIF orientation -> what makes the image upright
 }
 
 
-def read_image(file: Path | str | bytes) -> np.ndarray:
+def read_image(file: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decodes an image by the rules above.
 
     Args:
         file: a path, or the encoded bytes themselves.
+        max_pixels: an image that claims more is refused before it is decoded.
 
     Returns:
         uint8 `[H, W, 3]`, RGB, upright.
 
     Raises:
-        DataError: not an image, truncated, broken, or above `MAX_PIXELS`; names the file and the reason.
+        DataError: not an image, truncated, broken, or above `max_pixels`; names the file and the reason.
         OSError: the file cannot be opened.
     """
-    return _decode(file, lambda image: np.asarray(_rgb(_upright(image))))
+    return _decode(file, lambda image: np.asarray(_rgb(_upright(image))), max_pixels)
 
 
 def read_mask(file: Path | str | bytes) -> np.ndarray:
@@ -266,19 +267,19 @@ def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     return sorted(found)
 
 
-def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object]):
+def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object], max_pixels: int = MAX_PIXELS):
     """Opens `file`, checks its size and returns `work(image)`; every failure of the decoder becomes a DataError."""
     name = f"{len(file)} bytes" if isinstance(file, bytes) else str(file)
     with io.BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as stream:
         try:
             with Image.open(stream, formats=_FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {MAX_PIXELS} pixels")
+                if image.width * image.height > max_pixels:
+                    raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {max_pixels} pixels")
                 return work(image)
         except DataError as error:
             raise error if str(error).startswith(name) else DataError(f"{name}: {error}", error.kind) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise DataError(f"{name}: above the limit of {MAX_PIXELS} pixels") from None
+            raise DataError(f"{name}: above the limit of {max_pixels} pixels") from None
         except UnidentifiedImageError:
             empty = "is empty" if not stream.seek(0, io.SEEK_END) else "is not an image that can be read"
             raise DataError(f"{name}: {empty}") from None

@@ -1,5 +1,6 @@
 """What a person may write for MODEL on the command line, and what it becomes."""
 
+import hashlib
 from pathlib import Path
 
 from visionkit.environment import import_keras_quietly
@@ -38,6 +39,37 @@ def open_predictor(model: Path, batch_size: int = 8):
     return Predictor(keras_file.load(file), batch_size=batch_size)
 
 
+def open_features(name: str):
+    """What `style` looks at pictures with: the frozen levels of a VGG with the published weights `name`."""
+    card = _card(name)
+    if card is None or not card.architecture.startswith("vgg"):
+        raise DataError(f"{name}: expected published weights of a VGG; see visionkit weights list")
+    import_keras_quietly()
+    from visionkit.backbones import BACKBONES
+    from visionkit.style.losses import take_features
+    from visionkit.weights.load import load_weights
+
+    backbone = BACKBONES[card.architecture]()
+    load_weights(backbone, name, verbose=False)
+    return take_features(backbone)
+
+
+def open_style_network(file: Path):
+    """The StyleNetwork in a .keras file."""
+    import_keras_quietly()
+    import keras
+
+    from visionkit.style.network import StyleNetwork
+
+    try:
+        model = keras.saving.load_model(file, compile=False)
+    except (ValueError, TypeError, OSError) as error:
+        raise DataError(f"{file}: cannot be loaded: {error}") from error
+    if not isinstance(model, StyleNetwork):
+        raise DataError(f"{file}: a {type(model).__name__}; expected a style network, see configs/style.py")
+    return model
+
+
 def _card(name: str):
     from visionkit.weights.cards import CARDS
 
@@ -62,3 +94,14 @@ def _published(card, batch_size):
     if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
     return predictor
+
+
+def made_by(model: Path) -> str:
+    """What tells MODEL from others and from its own earlier self: its path, its files' sizes and times of change."""
+    file = model / "model.keras"
+    files = [file] if file.is_file() else [f for f in sorted(model.rglob("*")) if f.is_file()] or [model]
+    found = [f"{model.absolute()}"]
+    for file in files:
+        stat = file.stat() if file.is_file() else None  # the name of published weights is no file
+        found.append(f"{file}" if stat is None else f"{file} {stat.st_size} {stat.st_mtime_ns}")
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]

@@ -25,6 +25,7 @@ TASKS = {
     "instance": ("boxes", "labels", "ignore", "masks"),
     "classify": ("label",),
     "segment": ("segmentation",),
+    "style": (),
 }
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def batches(
         transform: see `data.transforms`; must give every sample the same size. None takes the images as they are, and
             whole batches at once out of a data set of `arrays`.
         batch_size: samples in a batch.
-        task: "detect", "instance", "classify" or "segment".
+        task: "detect", "instance", "classify", "segment" or "style".
         epochs: how many times each sample comes.
         shuffle: False keeps the data set's order.
         max_objects: M below. None: the most that a sample of the data set has, rounded up to a multiple of 8, at least
@@ -76,7 +77,7 @@ def batches(
         grain.IterDataset of `(images, y)`: images uint8 `[B, H, W, C]` and, by task,
         detect: `boxes` float32 `[B, M, 4]` in pixels of the images, `labels` int32 `[B, M]`, -1 where there is no
         object, `ignore` bool `[B, M]`; instance: `masks` uint8 `[B, M, H, W]` besides; classify: `label` int32 `[B]`;
-        segment: `segmentation` int32 `[B, H, W]`.
+        segment: `segmentation` int32 `[B, H, W]`; style: nothing, the images are all it takes.
 
     Raises:
         DataError: the data set is empty; or while reading, naming the sample: it breaks a convention, lacks what the
@@ -208,6 +209,8 @@ class _Batches:
             return self._labelled(images, np.array([sample.label for sample in samples], np.int32), epoch, step)
         if self.task == "segment":
             return images, {"segmentation": np.stack([sample.segmentation for sample in samples])}
+        if self.task == "style":
+            return images, {}
         return images, self._padded(samples)
 
     def _labelled(self, images, labels, epoch, step):

@@ -43,17 +43,14 @@ def _in_pixels(boxes, image_size):
 
 def other_format(record: Sample, boxes: np.ndarray, form: str) -> Finding | None:
     """The boxes `[N, 4]` of an image, as `form` has them, that make sense only when they are read in another way."""
+    boxes, what = boxes[(boxes[:, :2] != boxes[:, 2:]).any(axis=1)], None  # a mere point says nothing
     if not len(boxes) or form not in _READINGS:
         return None
-    what = None
     if form != "YOLO txt" and boxes.max() <= 1:
         what = "fractions of the image"
     elif 2 * np.count_nonzero(~_inside(boxes, record.image_size, SPILL)) >= len(boxes):
-        sized = boxes[(boxes[:, :2] != boxes[:, 2:]).any(axis=1)]  # a mere point says nothing
-        fitting = (
-            name for name, read in _READINGS[form] if _inside(read(sized, record.image_size), record.image_size).all()
-        )
-        what = next(fitting, None) if len(sized) else None
+        readings = ((name, read(boxes, record.image_size)) for name, read in _READINGS[form])
+        what = next((name for name, other in readings if _inside(other, record.image_size).all()), None)
     if what is None:
         return None
     text = f"{record.id}: its {len(boxes)} boxes look like {what}, which {form} is not"

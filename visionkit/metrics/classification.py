@@ -63,13 +63,14 @@ class ClassificationMetric:
         return top | {"images": images, "per_class": per_class}
 
 
-def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path) -> None:
+def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path, title: str | None = None) -> None:
     """Draws a confusion matrix: rows are the truth, columns what was said, colours the share of the row.
 
     Args:
         matrix: int `[K, K]`; counts are written into the cells up to 25 classes, beyond they could not be read.
         class_names: K names.
         file: a .png, .svg or .pdf; it appears whole or not at all.
+        title: by default the share of images that are right.
     """
     from matplotlib.figure import Figure  # a Figure of its own: no pyplot, no global state, no display needed
 
@@ -86,7 +87,8 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path
         axes.set_xticks(range(k), class_names, rotation=45, ha="right", rotation_mode="anchor", fontsize=small)
         axes.set_yticks(range(k), class_names, fontsize=small)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{_share(np.trace(matrix), matrix.sum()):.1%} of {matrix.sum()} images right", fontsize=11)
+    right = f"{_share(np.trace(matrix), matrix.sum()):.1%} of {matrix.sum()} images right"
+    axes.set_title(title or right, fontsize=11)
     axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
     axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
     axes.grid(which="minor", color="white", linewidth=1)
@@ -98,6 +100,11 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path
             text = {"ha": "center", "va": "center", "color": colour, "fontsize": small}
             axes.text(column, row, str(matrix[row, column]), **text)
     figure.colorbar(picture, label="share of the true class", shrink=0.8, aspect=30).outline.set_visible(False)
+    save_figure(figure, file)
+
+
+def save_figure(figure, file: Path) -> None:
+    """Writes a matplotlib Figure, whole or not at all; the suffix says how."""
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".part-{file.name}")
     try:

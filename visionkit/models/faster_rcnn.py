@@ -1,6 +1,7 @@
 """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (arXiv 1612.03144) or on one level."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from visionkit.layers.decode import DecodeRegions
@@ -28,7 +29,10 @@ class FasterRCNN(Task):
     W/4, C]`, ...), "objectness" logits float32 `[B, A]` and "deltas" float32 `[B, A, 4]`. The second stage sees other
     proposals in training than in use, so `compute_loss` and `serving` call it, each with static shapes.
 
-    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}.
+    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}. Where `y` also
+    has "proposals" `[B, P, 4]`, in pixels of the network's input and zero for padding, the second stage alone is
+    trained, on those: Fast R-CNN (arXiv 1504.08083), which `on_proposals` serves. Freeze the layers named "rpn_..."
+    then; nothing teaches them.
 
     Args:
         backbone: a model images -> {"Cn": features}.
@@ -95,6 +99,7 @@ class FasterRCNN(Task):
             # Where a size does not divide by the stride, torchvision spaces the anchors by this quotient.
             spacing = tuple(pixels // n for pixels, n in zip(self.image_size, cells, strict=True))
             self.rpn_anchors.append(anchor_ops.grid(cells, spacing, shapes, offset=0.0))
+        self.anchors = np.concatenate(self.rpn_anchors)  # [A, 4]
         channels = features[self.pooled[0]].shape[-1]
         self.box_head = PerRegion(_box_head(channels, num_classes, head_units, head_dropout), name="box_regions")
         self.propose = Proposals(self.rpn_anchors, self.image_size, train_proposals, train_proposals)
@@ -113,7 +118,7 @@ class FasterRCNN(Task):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The four losses of both stages, summed; each is divided by the number of samples of its stage."""
-        losses = self.rpn_losses(y, y_pred)
+        losses = {} if "proposals" in y else self.rpn_losses(y, y_pred)
         losses |= self.roi_losses(self.sample_rois(y, y_pred), y, y_pred, training)
         for name, loss in losses.items():
             getattr(self, name).update_state(loss)
@@ -121,7 +126,7 @@ class FasterRCNN(Task):
 
     def rpn_losses(self, y, y_pred):
         """The first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
-        anchors = ops.concatenate([ops.convert_to_tensor(level) for level in self.rpn_anchors])  # [A, 4]
+        anchors = ops.convert_to_tensor(self.anchors)
         matched, positive, negative = assign(anchors, y, **RPN_RULE)
         index, positive, drawn = self._sample(positive, negative, self.rpn_samples, RPN_POSITIVE)  # [B, S]
         positive, drawn = ops.cast(positive, "float32"), ops.cast(drawn, "float32")
@@ -144,9 +149,12 @@ class FasterRCNN(Task):
             with `num_classes` for background, positive and drawn float32 `[B, S]` of 0 and 1, the positive ones first.
         """
         objects, targets = ops.cast(y["boxes"], "float32"), real(y)
-        proposals, scores = self.propose(y_pred["objectness"], y_pred["deltas"])
+        if "proposals" in y:
+            proposals = ops.cast(y["proposals"], "float32")
+        else:
+            proposals, _ = self.propose(y_pred["objectness"], y_pred["deltas"])
         boxes = ops.concatenate([proposals, ops.where(targets[..., None], objects, 0.0)], axis=1)  # [B, P + M, 4]
-        valid = ops.concatenate([scores > 0, targets], axis=1)
+        valid = ops.concatenate([ops.any(proposals > 0, axis=-1), targets], axis=1)
         matched, positive, negative = assign(boxes, y, **ROI_RULE)
         positive, negative = ops.logical_and(positive, valid), ops.logical_and(negative, valid)
         index, positive, drawn = self._sample(positive, negative, self.roi_samples, ROI_POSITIVE)  # [B, S]
@@ -176,15 +184,29 @@ class FasterRCNN(Task):
         """The levels that the second stage pools from, out of the graph's output."""
         return {level: y_pred[level] for level in self.pooled}
 
-    def detections(self, raw, score_threshold=0.05, iou_threshold=0.5, proposals=1000, top_k=4000, keep=100):
+    def detections(self, raw, proposals=1000, **options):
         """Both stages on the graph's output `raw`: a dict of boxes, scores and labels, see `serving`."""
         propose = Proposals(self.rpn_anchors, self.image_size, proposals, proposals, name="proposals")
-        regions, _ = propose(raw["objectness"], raw["deltas"])  # [B, P, 4]
+        return self.refine(raw, propose(raw["objectness"], raw["deltas"])[0], **options)
+
+    def refine(self, raw, regions, score_threshold=0.05, iou_threshold=0.5, top_k=4000, keep=100):
+        """The second stage on `regions` `[B, P, 4]`: a dict of boxes, scores and labels, see `serving`."""
         output = self.box_head(self.pool(self.features(raw), regions))
         decode = DecodeRegions(
             self.image_size, VARIANCES, score_threshold, iou_threshold, top_k, keep, name="decode_regions"
         )
         return decode(output["logits"], output["deltas"], regions)
+
+    def on_proposals(self, count, **options) -> keras.Model:
+        """Fast R-CNN: {"images" `[B, H, W, 3]`, "proposals" `[B, count, 4]`} -> what `serving` gives.
+
+        Args:
+            count: proposals an image, in pixels of the network's input; rows of zeros are padding.
+            options: those of `serving` but `proposals`.
+        """
+        regions = keras.Input((count, 4), name="proposals")
+        inputs = {"images": self.input, "proposals": regions}
+        return keras.Model(inputs, self.refine(self(self.input), regions, **options), name=f"{self.name}_on_proposals")
 
     def serving(self, **options) -> keras.Model:
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.

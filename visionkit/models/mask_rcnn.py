@@ -79,9 +79,9 @@ class MaskRCNN(FasterRCNN):
         maps = ops.reshape(ops.cast(masks, "float32"), (-1, h, w, 1))  # [B * M, H, W, 1]
         return ops.stop_gradient(roi_align({"C0": maps}, boxes, MASK_SIZE, aligned=True, rows=rows)[..., 0])
 
-    def detections(self, raw, **options):
-        """As `FasterRCNN.detections`, with "masks" for the boxes that are returned."""
-        found = super().detections(raw, **options)
+    def refine(self, raw, regions, **options):
+        """As `FasterRCNN.refine`, with "masks" for the boxes that are returned."""
+        found = super().refine(raw, regions, **options)
         logits = self.mask_head(self.mask_pool(self.features(raw), found["boxes"]))
         return found | {"masks": PickMasks(name="pick_masks")(logits, found["labels"])}
 

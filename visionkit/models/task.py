@@ -23,7 +23,7 @@ class Task(keras.Model):
         licence: of the weights, as an SPDX name. A fine-tuned model has that of the published weights it began with.
     """
 
-    task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify" or "segment"
+    task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify", "segment", "style"
 
     def __init__(
         self,

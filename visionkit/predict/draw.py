@@ -14,6 +14,7 @@ from visionkit.predict.palette import INK, PAPER, colour_of, text_colour
 from visionkit.types import IGNORE, PADDING, Classification, Detections, Sample
 
 GREY = (150, 150, 150)  # of objects that are neither target nor mistake
+RED = (230, 30, 40)  # of a mistake
 CELL = 400  # pixels, width of one sample in a grid
 
 
@@ -36,6 +37,26 @@ def draw_detections(
     texts = [f"{class_names[k]} {score:.2f}" for k, score in zip(labels, detections.scores[keep], strict=True)]
     masks = None if detections.masks is None else detections.masks[keep]
     return _draw(image, detections.boxes[keep], texts, [colour_of(k) for k in labels], masks)
+
+
+def draw_mistake(
+    image: np.ndarray, box: np.ndarray, text: str, sample: Sample, class_names: Sequence[str]
+) -> np.ndarray:
+    """One mistake of a detector in red, among the objects that are there in grey.
+
+    Args:
+        image: uint8 `[H, W, 3]`, the image of `sample`.
+        box: `[4]`, of the detection that is wrong or of the object that was missed.
+        text: what to say about it.
+        sample: its boxes and labels.
+        class_names: names of the class ids 0..K-1.
+
+    Returns:
+        uint8 `[H, W, 3]`, a new array.
+    """
+    others = [i for i, other in enumerate(sample.boxes) if not np.array_equal(other, box)]
+    texts = [text, *(class_names[sample.labels[i]] for i in others)]
+    return _draw(image, [box, *sample.boxes[others]], texts, [RED] + [GREY] * len(others))
 
 
 def draw_segmentation(image: np.ndarray, segmentation: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
@@ -144,6 +165,8 @@ def _plate(pen, text, font, box, image_size, plates, boxes) -> tuple[int, int, i
         plate = (x, y, x + width, y + height)
         hidden = sum(2 * _overlap(plate, other) for other in plates) + sum(_overlap(plate, other) for other in small)
         hidden += 10 * (width * height - _overlap(plate, (0, 0, w, h)))  # beyond the edge nothing can be read
+        if not hidden:
+            return plate
         if hidden < least:
             best, least = plate, hidden
     return best

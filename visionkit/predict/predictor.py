@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ class _Loaded:
 
 
 class Predictor:
-    """Runs a task model over images: decoding in threads ahead of the model, in batches of fixed size.
+    """Runs a task model over images, in batches of fixed size: decoding, model and what follows it overlap.
+
+    Threads decode up to two batches ahead, one thread does nothing but run the model, and the consumer's own thread
+    brings the answers of the batch before to original pixels, so that the model never waits for either.
 
     Args:
         model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
@@ -57,9 +61,7 @@ class Predictor:
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
         batch_size: images a step; a keras Model's last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; of no meaning to the other tasks.
-        flip: of a segmenter: average what it says of the image and of its mirror image.
-        window: of a segmenter: slide a window of the network's size over the image at its full resolution, instead of
-            shrinking the image to that size; see `predict.window`.
+        flip, window: see `look`.
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
@@ -69,7 +71,8 @@ class Predictor:
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
-        self.batch_size, self.score, self.flip, self.window = batch_size, score, flip, window
+        self.batch_size, self.score = batch_size, score
+        self.look(flip, window)
         if self.task == "segment":
             if self.resize == "crop":
                 raise ValueError("a segmenter that sees a crop says nothing of the rest; expected letterbox or stretch")
@@ -83,6 +86,22 @@ class Predictor:
             if keras.backend.backend() == "tensorflow":
                 self._serving.jit_compile = False  # XLA over the convolutions is slower and compiles for minutes
 
+    def look(self, flip: bool, window: bool) -> "Predictor":
+        """Decides how a segmenter looks at an image, and returns itself.
+
+        Args:
+            flip: average what it says of the image and of its mirror image.
+            window: slide a window of the network's size over the image at its full resolution, instead of shrinking
+                the image to that size; see `predict.window`.
+
+        Raises:
+            DataError: one of them is asked of another task's model.
+        """
+        if (flip or window) and self.task != "segment":
+            raise DataError(f"flip and window are for segmenters; this model is for the task {self.task}")
+        self.flip, self.window = flip, window
+        return self
+
     def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
         """Runs the model, lazily and in the order of `items`.
 
@@ -94,60 +113,44 @@ class Predictor:
         Yields:
             For each item its `Detections`, boxes in original pixels and clipped to the image, its `Classification` or
             its `SegmentationMap` at the original's size; or a `Failure` that names an image which cannot be read, and
-            the others go on. Two or three batches of network-sized images are held at a time, however many items.
+            the others go on. Five batches of network-sized images are held at a time at most, however many items.
 
         Raises:
             ValueError: an array that is not uint8 `[H, W, 3]`.
         """
         score = self.score if score is None else score
-        jobs = enumerate(_getters(items))
-        waiting, ready = [], 0  # in order; failures wait for the images before them
         wanted = 1 if self.window else self.batch_size  # images a step
-        for item in ahead(jobs, lambda job: self._load(*job), depth=2 * wanted):
-            waiting.append(item)
-            ready += isinstance(item, _Loaded)
-            if ready in (0, wanted):
-                yield from self._run(waiting, score)
-                waiting, ready = [], 0
-        yield from self._run(waiting, score)
+        loaded = ahead(enumerate(getters(items)), lambda job: self._load(*job), depth=2 * wanted)
+        for waiting, outputs in ahead(_batches(loaded, wanted), self._run, depth=2, threads=1):
+            yield from self._finish(waiting, outputs, score)
 
     def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
-        name, file = str(number), None
-        try:
-            item = get()
-            if isinstance(item, Sample):
-                name, file, image = item.id, item.file, item.image
-            elif isinstance(item, np.ndarray):
-                image = item
-            else:
-                name, file, image = str(item), Path(item), None
-            if image is None:
-                image = images.read_image(file)
-        except (DataError, OSError) as error:
-            return Failure(id=name, file=file, error=str(error))
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-        size = image.shape[:2]
+        item = read_item(number, get)
+        if isinstance(item, Failure):
+            return item
         if self.window:
-            pixels, factors, inner = image, (1.0, 1.0), size
+            pixels, factors, inner = item.image, (1.0, 1.0), item.image_size
         else:
-            pixels, factors = images.fit(image, self.image_size, self.resize)
+            pixels, factors = images.fit(item.image, self.image_size, self.resize)
             letterboxed = self.resize == "letterbox"
-            inner = images.letterbox_factors(size, self.image_size)[0] if letterboxed else self.image_size
+            inner = images.letterbox_factors(item.image_size, self.image_size)[0] if letterboxed else self.image_size
         pixels = images.to_channels(pixels, self.channels)
-        return _Loaded(id=name, file=file, image_size=size, factors=factors, inner=inner, pixels=pixels)
+        same = {"id": item.id, "file": item.file, "image_size": item.image_size}
+        return _Loaded(**same, factors=factors, inner=inner, pixels=pixels)
 
-    def _run(self, items: list[_Loaded | Failure], score: float) -> Iterator[Prediction | Failure]:
+    def _run(self, items: list[_Loaded | Failure]) -> tuple[list[_Loaded | Failure | SegmentationMap], dict]:
+        """`items` and the model's outputs for those that were read; where windows slide, with what became of them."""
         if self.window:
-            yield from (item if isinstance(item, Failure) else self._slide(item) for item in items)
-            return
+            return [item if isinstance(item, Failure) else self._slide(item) for item in items], {}
         loaded = [item for item in items if isinstance(item, _Loaded)]
-        rows = iter(())
-        if loaded:
-            outputs = self._outputs(np.stack([item.pixels for item in loaded]), [item.inner for item in loaded])
-            rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
+        if not loaded:
+            return items, {}
+        return items, self._outputs(np.stack([item.pixels for item in loaded]), [item.inner for item in loaded])
+
+    def _finish(self, items, outputs, score: float) -> Iterator[Prediction | Failure]:
+        rows = ({key: value[i] for key, value in outputs.items()} for i in count())
         for item in items:
-            if isinstance(item, Failure):
+            if not isinstance(item, _Loaded):
                 yield item
             elif "boxes" in (row := next(rows)):
                 yield _in_original_pixels(item, row, score)
@@ -176,6 +179,19 @@ class Predictor:
         strips = windowed(predict, item.pixels, self.image_size, self.batch_size)
         found = np.concatenate([strip.argmax(axis=-1).astype(np.int32) for strip in strips])
         return SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=found)
+
+
+def _batches(items: Iterator[_Loaded | Failure], wanted: int) -> Iterator[list[_Loaded | Failure]]:
+    """Lists of `wanted` images in order, with the failures between them; failures alone do not wait."""
+    waiting, ready = [], 0
+    for item in items:
+        waiting.append(item)
+        ready += isinstance(item, _Loaded)
+        if ready in (0, wanted):
+            yield waiting
+            waiting, ready = [], 0
+    if waiting:
+        yield waiting
 
 
 def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
@@ -208,7 +224,31 @@ def _in_original_pixels(item: _Loaded, row: dict, score: float) -> Detections:
     )
 
 
-def _getters(items) -> Iterator[Callable[[], Image]]:
+def read_item(number: int, get: Callable[[], Image]) -> Sample | Failure:
+    """The item with its pixels, or why there are none; an array has its number for an id, a file its path.
+
+    Raises:
+        ValueError: an array that is not uint8 `[H, W, 3]`.
+    """
+    name, file = str(number), None
+    try:
+        item = get()
+        if isinstance(item, Sample):
+            name, file, image = item.id, item.file, item.image
+        elif isinstance(item, np.ndarray):
+            image = item
+        else:
+            name, file, image = str(item), Path(item), None
+        if image is None:
+            image = images.read_image(file)
+    except (DataError, OSError) as error:
+        return Failure(id=name, file=file, error=str(error))
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
+    return Sample(id=name, file=file, image_size=image.shape[:2], image=image)
+
+
+def getters(items) -> Iterator[Callable[[], Image]]:
     """Functions that fetch one item each: a sequence is indexed by whoever calls, an iterator only here."""
     if isinstance(items, str | Path | Sample) or (isinstance(items, np.ndarray) and items.ndim == 3):
         items = [items]
@@ -217,9 +257,12 @@ def _getters(items) -> Iterator[Callable[[], Image]]:
     return ((lambda item=item: item) for item in items)
 
 
-def ahead(jobs: Iterator, work: Callable, depth: int) -> Iterator:
-    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer."""
-    pool, pending = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode"), deque()
+def ahead(jobs: Iterator, work: Callable, depth: int, threads: int = DECODERS) -> Iterator:
+    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer.
+
+    `jobs` is drawn from in the consumer's thread alone, so a generator may stand there.
+    """
+    pool, pending = ThreadPoolExecutor(threads, thread_name_prefix="ahead"), deque()
     try:
         for job in jobs:
             pending.append(pool.submit(work, job))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -11,13 +12,14 @@ from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.predict.predictor import Failure
+from visionkit.train.mistakes import write_mistakes
 from visionkit.types import IGNORE, DataError, Sample
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many
 
 
-def evaluate(predictor, dataset: Dataset) -> dict:
+def evaluate(predictor, dataset: Dataset, curves: Path | None = None) -> dict:
     """Scores a model: the numbers of its metric's `result`, with `seconds`.
 
     Where a detector's mAP50 is about 0, `why` holds the likely reasons. `confusion` is a classifier's matrix, int
@@ -26,23 +28,32 @@ def evaluate(predictor, dataset: Dataset) -> dict:
     Args:
         predictor: a `Predictor`, of a Task or of an exported model.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
+        curves: (detectors) the folder for what `write_mistakes` writes; the best thresholds also go into `per_class`.
 
     Raises:
         DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
-    score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
-    scores = score(predictor, dataset)
+    of_detector = predictor.task in ("detect", "instance")
+    if curves is not None and not of_detector:
+        raise DataError(f"--curves is for detectors; this model is for the task {predictor.task}")
+    if of_detector:
+        scores = _detector(predictor, dataset, curves)
+    else:
+        scores = {"classify": _classifier, "segment": _segmenter}[predictor.task](predictor, dataset)
     return scores | {"seconds": round(time.monotonic() - start, 2)}
 
 
-def _detector(predictor, dataset):
+def _detector(predictor, dataset, curves):
     ids = np.array(_class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
     for i, (record, found) in enumerate(_predictions(predictor, dataset)):
         truth = record if found.masks is None else dataset[i]  # masks are read when they are needed
         metric.update(replace(truth, labels=ids[truth.labels]), found)
     scores = metric.result()
+    if curves is not None:
+        for name, row in write_mistakes(metric.pairs, predictor.class_names, dataset, curves).items():
+            scores["per_class"][name] |= row
     return scores | {"why": metric.why_zero()} if scores["mAP50"] < 0.01 else scores
 
 

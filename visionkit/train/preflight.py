@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from visionkit import npboxes
+from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
 from visionkit.images import letterbox_factors
 from visionkit.metrics.detection import DetectionMetric
@@ -18,7 +19,6 @@ from visionkit.types import IGNORE, PADDING, Detections
 
 RECORDS = 64  # whose truth goes through encoding and decoding
 STEPS, SECONDS = 12, 20.0  # of learning one batch by heart: what is reached first, but 4 steps at least
-COVERED = 0.5  # IoU with its best anchor from which an object is well covered
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ def preflight(recipe: Callable[..., Recipe], knobs: dict) -> list[Row]:
 
 def anchor_coverage(plan: Recipe) -> Row:
     """How many objects have an anchor that overlaps them enough to be learned from without being forced on one."""
-    anchors = plan.model.anchors if hasattr(plan.model, "anchors") else np.concatenate(plan.model.rpn_anchors)
-    boxes = [r.boxes * _factors(plan, r.image_size) for r in plan.train.records[:RECORDS] if len(r.boxes)]
-    best = np.concatenate([npboxes.iou(part, anchors).max(axis=1) for part in boxes] or [[1.0]])
-    share = float((best >= COVERED).mean())
-    text = f"{share:.0%} of {len(best)} objects overlap an anchor by {COVERED} or more"
+    some = plan.train.subset(range(min(RECORDS, len(plan.train))))
+    boxes, _ = network_boxes(some, plan.model.image_size, plan.model.resize)
+    covered = best_overlap(boxes, plan.model.anchors) >= OVERLAP
+    share = float(covered.mean()) if len(boxes) else 1.0
+    text = f"{share:.0%} of {len(boxes)} objects overlap an anchor by {OVERLAP} or more"
     return Row("anchors", share >= 0.8, text, "a larger --image-size, or anchors of other sizes")
 
 

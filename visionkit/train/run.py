@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from visionkit.data.anchors import anchor_report
 from visionkit.data.batches import TASKS, batches, steps_per_epoch
 from visionkit.environment import environment
 from visionkit.images import to_channels
@@ -98,7 +99,7 @@ def _train(recipe, knobs, out, options, found) -> dict:
     start = time.monotonic() - state["seconds"]
     position = Position(state["phase"], state["epoch"], state["step"])
     steps, model = steps_per_epoch(plan.train, plan.batch_size), plan.model
-    task, monitor = model.task, MONITOR[model.task]
+    task, monitor = model.task, MONITOR.get(model.task)
 
     def feed(epoch: int, step: int = 0, workers: int = 0):
         """The batches from `step` of `epoch` on, counted from 0."""
@@ -141,6 +142,8 @@ def _train(recipe, knobs, out, options, found) -> dict:
     if found:
         history.restore(state["rows"])
     else:
+        if hasattr(model, "anchors"):
+            print(anchor_report(plan.train, model.anchors, model.image_size, model.resize))
         _check_and_draw_first_batch(feed(0), plan, out / "first_batch.jpg")
 
     def fit(epochs: int, steps: int, metrics: dict):
@@ -196,6 +199,11 @@ def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
     if "boxes" in targets:
         check_batch(images, targets, plan.model.num_classes)
         draw_samples_grid((images, targets["boxes"], targets["labels"]), plan.train.class_names, file)
+        return
+    if not targets:  # photos to be painted
+        draw_samples_grid(
+            [Sample(id=str(i), image=image, image_size=images.shape[1:3]) for i, image in enumerate(images)], [], file
+        )
         return
     field = TASKS[plan.model.task][0]
     if targets[field].dtype == np.int32:  # a mixed batch has shares of labels, which have no picture

@@ -1,4 +1,6 @@
-"""`visionkit weights ...`: the published weights."""
+"""`visionkit weights ...` and convert_weights: the published weights, and those of others."""
+
+from pathlib import Path
 
 import cyclopts
 
@@ -39,3 +41,21 @@ def path(name: str, /):
     from visionkit.weights.store import find, get_card
 
     print(find(get_card(name), offline=True))
+
+
+def convert_weights(file: Path, /, *, arch: str, out: Path):
+    """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running anything in it.
+
+    Args:
+        file: .pth, .pt or .th with a state dict in torchvision's naming.
+        arch: the network, such as resnet50.
+        out: the .keras file to write.
+    """
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
+    from visionkit.train.save import save_model
+    from visionkit.weights.classifiers import classifier_of_file
+
+    save_model(classifier_of_file(file, arch), out)
+    print(f"written: {out}")

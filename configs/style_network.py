@@ -1,0 +1,75 @@
+"""A network that paints photos in one pass (arXiv 1603.08155), learned from photos and one or several paintings.
+
+PATH holds content/, photos of any size, and style/, paintings; --photos and --styles name them if elsewhere.
+
+Run:      visionkit train configs/style_network.py --data-dir PATH
+Then:     visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER
+Reached:  not yet measured.
+"""
+
+from pathlib import Path
+
+import keras
+
+from visionkit.data.batches import steps_per_epoch
+from visionkit.data.photos import photos as read_photos
+from visionkit.data.transforms import classification_train
+from visionkit.images import find_images, read_image
+from visionkit.open_model import open_features
+from visionkit.style.canvas import Weights
+from visionkit.style.network import StyleNetwork
+from visionkit.style.optimise import scaled
+from visionkit.train.recipe import Phase, Recipe, schedule
+from visionkit.types import DataError
+
+
+def recipe(
+    data_dir: Path,
+    photos: Path | None = None,
+    styles: Path | None = None,
+    steps: int = 2500,
+    lr: float = 2e-3,
+    batch_size: int = 4,
+    crop: int = 128,
+    style_size: int = 256,
+    width: int = 16,
+    blocks: int = 5,
+    content_weight: float = 1.0,
+    style_weight: float = 40.0,
+    smooth_weight: float = 0.5,
+    features: str = "vgg16_hed_bsds500",
+    seed: int = 0,
+) -> Recipe:
+    """Every row of a batch is painted in one of the styles, in turn, so all are learned alike.
+
+    Args:
+        photos: a folder; by default content/ of `data_dir`.
+        styles: a painting or a folder of them, each a style by its file's name; by default style/ of `data_dir`.
+        steps: of the optimizer.
+        crop: side in pixels of the crops learned from, a multiple of 4.
+        style_size: long side of the paintings in pixels; smaller gives finer strokes.
+        width: channels of the network's first layer; the paper has 32.
+        blocks: residual blocks; the paper has 5.
+        features: published weights of the VGG that looks.
+    """
+    paintings = find_images(styles or data_dir / "style")
+    if len(paintings) > batch_size:
+        raise DataError(f"{len(paintings)} styles need a batch of at least as many photos; found {batch_size=}")
+    train, size = read_photos(photos or data_dir / "content"), (crop, crop)
+    names = [painting.stem for painting in paintings]
+    model = StyleNetwork(len(names), class_names=names, image_size=size, width=width, blocks=blocks)
+    weights = Weights(content=content_weight, style=style_weight, smooth=smooth_weight)
+    model.learn_from(open_features(features), [scaled(read_image(file), style_size) for file in paintings], weights)
+    epochs = max(1, round(steps / steps_per_epoch(train, batch_size)))
+    rate = schedule(epochs * steps_per_epoch(train, batch_size), lr)
+    print(
+        f"{len(train)} photos, styles {', '.join(names)}; {epochs} epochs of {steps_per_epoch(train, batch_size)} steps"
+    )
+    return Recipe(
+        model=model,
+        train=train,
+        transform=classification_train(size, min_area=0.25, colour=0),
+        phases=[Phase(epochs, keras.optimizers.Adam(rate))],
+        batch_size=batch_size,
+        seed=seed,
+    )

@@ -1,0 +1,192 @@
+"""The HTTP server: good images, garbage, bombs, many clients; and the form in which TensorFlow Serving is asked."""
+
+import http.client
+import io
+import json
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_write import FakePredictor
+
+from visionkit.predict.predictor import Predictor
+from visionkit.serve import Application, create_server
+from visionkit.types import DataError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+import load_server
+
+WIDTHS = range(40, 80, 8)
+
+
+def encoded(width, kind="PNG"):
+    stream = io.BytesIO()
+    Image.new("RGB", (width, 30), (90, 20, width)).save(stream, kind)
+    return stream.getvalue()
+
+
+def started(application):
+    server = create_server(application, "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    return server, thread
+
+
+@pytest.fixture(scope="module")
+def application():
+    """One object in the left half of every image; two images at most at a time."""
+    application = Application(FakePredictor(), megabytes=1, megapixels=2)
+    yield application
+    application.close()
+
+
+@pytest.fixture(scope="module")
+def ask(application):
+    server, thread = started(application)
+
+    def ask(method, path, body=None):
+        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        status, content, headers = response.status, response.read(), response.headers
+        connection.close()
+        return status, json.loads(content) if "json" in headers["Content-Type"] else content, headers
+
+    ask.port = server.effective_port
+    yield ask
+    server.close()
+    thread.join(10)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
+def test_an_image_gets_its_objects(ask, kind):
+    status, found, _ = ask("POST", "/predict", encoded(60, kind))
+    assert status == 200
+    assert found == {"size": [30, 60], "objects": [{"label": 1, "class": "dög", "score": 0.75, "box": [0, 0, 30, 30]}]}
+    assert [item["score"] for item in ask("POST", "/predict?score=0.1", encoded(60))[1]["objects"]] == [0.75, 0.25]
+    assert ask("POST", "/predict?score=1", encoded(60))[1] == {"size": [30, 60], "objects": []}
+
+
+def test_what_is_wrong_is_said_and_the_next_request_works(ask):
+    cases = {
+        (b"not an image", ""): (400, "12 bytes: is not an image that can be read"),
+        (b"", ""): (400, "is empty"),
+        (encoded(60, "JPEG")[:200], ""): (400, "broken image"),
+        (encoded(60), "?score=high"): (400, "score: expected a number 0..1, found 'high'"),
+        (encoded(60), "?score=nan"): (400, "score: expected a number 0..1, found 'nan'"),
+    }
+    for (body, query), (status, reason) in cases.items():
+        found = ask("POST", f"/predict{query}", body)
+        assert found[0] == status and reason in found[1]["error"] and "\n" not in found[1]["error"]
+        assert ask("POST", "/predict", encoded(60))[0] == 200
+    assert ask("GET", "/predict")[0] == 405 and ask("GET", "/predict")[2]["Allow"] == "POST"
+    status, found, _ = ask("POST", "/v2/nothing", b"x")
+    assert status == 404 and "/v2/nothing" in found["error"]
+
+
+def test_bombs_are_refused_before_they_are_decoded(ask, application, monkeypatch):
+    decoded = []
+    load = Image.Image.load
+    monkeypatch.setattr(Image.Image, "load", lambda self: (decoded.append(self.size), load(self))[1])
+    for side in (10_000, 1500):  # 100 megapixels, which Pillow would stop at too, and just above the server's own limit
+        stream = io.BytesIO()
+        Image.new("1", (side, side)).save(stream, "PNG")
+        decoded.clear()
+        assert len(stream.getvalue()) < 20_000
+        status, found, _ = ask("POST", "/predict", stream.getvalue())
+        assert status == 400 and "above the limit of 2000000 pixels" in found["error"]
+        assert not decoded
+    assert ask("POST", "/predict", b"x" * (2**20 + 1))[0] == 413
+    assert ask("POST", "/predict", encoded(60))[0] == 200
+
+
+def test_health_names_the_limits(ask):
+    status, found, _ = ask("GET", "/health")
+    assert status == 200
+    assert found == {
+        "status": "ok",
+        "task": "detect",
+        "class_names": ["cat", "dög"],
+        "max_bytes": 2**20,
+        "max_pixels": 2_000_000,
+    }
+
+
+def test_a_failure_inside_is_500_and_the_next_request_works(ask, application, monkeypatch, capsys):
+    def fail(batch):
+        raise RuntimeError("out of memory: 0x7f")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(application.predictor._serving, "predict_on_batch", fail)
+        status, found, _ = ask("POST", "/predict", encoded(60))
+    assert status == 500 and "0x7f" not in found["error"]
+    assert "out of memory: 0x7f" in capsys.readouterr().err
+    assert ask("POST", "/predict", encoded(60))[0] == 200
+
+
+def test_many_clients_and_garbage_between(ask, application):
+    good = [(encoded(width), application.predict(encoded(width), load_server.SCORE)) for width in WIDTHS]
+    report = load_server.load(ask.port, good, requests=200, clients=8, share=0.1)
+    assert report["first_wrong"] == []
+    assert (report["right"], report["refused"], report["wrong"]) == (180, 20, 0)
+    assert 0 < report["p50_ms"] <= report["p90_ms"] <= report["p99_ms"] <= report["p100_ms"]
+
+
+def test_the_load_notices_a_wrong_answer(ask, application):
+    good = [(encoded(width), application.predict(encoded(width), load_server.SCORE)) for width in WIDTHS]
+    good[2][1]["objects"][0]["box"][2] += 1
+    report = load_server.load(ask.port, good, requests=20, clients=2, share=0.1)
+    assert 3 <= report["wrong"] <= 4 and report["right"] == 18 - report["wrong"]
+
+
+def test_what_waits_goes_to_the_model_together(application, monkeypatch):
+    batches, gate = [], threading.Event()
+    run = application.predictor._serving.predict_on_batch
+
+    def slow(batch):
+        gate.wait(60)
+        batches.append(int(batch.reshape(len(batch), -1).any(axis=1).sum()))  # padding is black
+        return run(batch)
+
+    monkeypatch.setattr(application.predictor._serving, "predict_on_batch", slow)
+    answers = {}
+    askers = [threading.Thread(target=lambda w=w: answers.update({w: application.predict(encoded(w))})) for w in WIDTHS]
+    for asker in askers:
+        asker.start()
+    while application._waiting.qsize() < len(askers) - 2:  # all but those at the model
+        threading.Event().wait(0.01)
+    gate.set()
+    for asker in askers:
+        asker.join(60)
+    assert sum(batches) == 5 and max(batches) == 2 and len(batches) <= 4
+    assert {w: found["size"][1] for w, found in answers.items()} == {w: w for w in WIDTHS}
+
+
+def test_a_classifier_answers_with_classes():
+    class Classify:
+        image_size, resize, class_names, task = (8, 8), "stretch", ("cat", "dog", "emu"), "classify"
+
+        def serving(self):
+            return self
+
+        def predict_on_batch(self, batch):
+            return {"scores": np.tile(np.float32([[0.2, 0.7, 0.1]]), (len(batch), 1))}
+
+    application = Application(Predictor(Classify(), batch_size=1))
+    found = application.predict(encoded(40))
+    application.close()
+    assert [(item["class"], item["label"], item["score"]) for item in found["classes"]] == [
+        ("dog", 1, 0.7),
+        ("cat", 0, 0.2),
+        ("emu", 2, 0.1),
+    ]
+
+
+def test_other_tasks_are_refused():
+    predictor = FakePredictor()
+    predictor.task = "segment"
+    with pytest.raises(DataError, match="this model is for the task segment"):
+        Application(predictor)

@@ -1,0 +1,266 @@
+"""The feed-forward network: normalisation by hand, learning, saving, tiles without seams, folders and videos."""
+
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from test_style import photo, stripes, tiny_features
+
+from visionkit.cli import main
+from visionkit.data.photos import photos
+from visionkit.images import read_image, write_image
+from visionkit.open_model import open_style_network
+from visionkit.style.folder import choose, stylize_path
+from visionkit.style.layers import Moments, Restyle, StyleOfRow
+from visionkit.style.network import StyleNetwork
+from visionkit.style.stylizer import Stylizer
+from visionkit.style.video import smooth, stylize_video
+from visionkit.train.recipe import load_recipe
+from visionkit.train.run import run
+from visionkit.types import DataError
+
+CONFIG = Path(__file__).parents[1] / "configs" / "style_network.py"
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Two styles, with scales and shifts that were drawn: at first all styles are one."""
+    keras.utils.set_random_seed(0)
+    model = StyleNetwork(2, ["spots", "lines"], (32, 32), width=4, blocks=2)
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.path.endswith(("scale", "shift")):
+            weight.assign(rng.normal(1 if weight.path.endswith("scale") else 0, 0.5, weight.shape))
+    return model
+
+
+@pytest.fixture(scope="module")
+def stylizer(network):
+    return Stylizer(network, whole=64 * 64, tile=32)
+
+
+def test_restyle_is_instance_normalisation_with_the_scale_of_the_style():
+    x = np.random.default_rng(0).normal(5, 3, (3, 4, 6, 2)).astype(np.float32)
+    shares = np.float32([[1, 0], [0, 1], [0.5, 0.5]])
+    layer = Restyle(2)
+    moments = Moments()(x)
+    layer(x, moments, shares)
+    layer.set_weights([np.float32([[1, 2], [3, 4]]), np.float32([[0, 1], [2, -1]])])
+    got = ops.convert_to_numpy(layer(x, moments, shares))
+    for row, (scale, shift) in enumerate([((1, 2), (0, 1)), ((3, 4), (2, -1)), ((2, 3), (1, 0))]):
+        plain = (x[row] - x[row].mean((0, 1))) / np.sqrt(x[row].var((0, 1)) + 1e-5)
+        np.testing.assert_allclose(got[row], plain * scale + shift, atol=1e-4)
+    together = ops.convert_to_numpy(Moments(jointly=True)(x))
+    np.testing.assert_allclose(together[0], [x.mean((0, 1, 2)), x.var((0, 1, 2))], rtol=1e-5)
+
+
+def test_rows_of_a_batch_take_turns():
+    assert ops.convert_to_numpy(StyleOfRow(2)(np.zeros((3, 8, 8, 3)))).tolist() == [[1, 0], [0, 1], [1, 0]]
+
+
+def test_the_styles_of_one_network_differ_and_mix(stylizer):
+    image = photo((32, 48))
+    one, other, both = (stylizer(image, share) for share in ([1, 0], [0, 1], [0.5, 0.5]))
+    assert one.shape == image.shape
+    assert (one != other).mean() > 0.5
+    assert ((both != one) & (both != other)).mean() > 0.5
+
+
+@pytest.mark.parametrize("size", [(33, 50), (16, 31)])
+def test_any_size_goes_in_and_comes_out(stylizer, size):
+    assert stylizer(photo(size), [1, 0]).shape == (*size, 3)
+
+
+def test_a_picture_that_is_too_small_is_refused(stylizer):
+    with pytest.raises(DataError, match="at least 16 pixels a side, found 20x12"):
+        stylizer(photo((12, 20)), [1, 0])
+
+
+def test_tiles_give_what_the_whole_gives_by_the_same_moments(network, stylizer):
+    """Seen as float: nothing of a tile's border may reach what is kept of it."""
+    image = photo((140, 172), seed=3)
+    shares = np.float32([[0, 1]])
+    moments = [np.asarray(m) for m in stylizer.moments(image, shares)]
+    inputs = {"images": image[None].astype(np.float32), "shares": shares, "moments": moments}
+    whole = network.painting().predict_on_batch(inputs)[0]
+    tiled = stylizer(image, [0, 1]).astype(float)
+    assert np.abs(tiled - whole).max() < 0.51  # rounding alone
+    assert stylizer.seams(image, np.float32([0, 1])) <= 1
+    assert whole.std() > 5
+
+
+def test_tiles_that_find_moments_of_their_own_would_show_seams(stylizer, monkeypatch):
+    """What the shared moments are for, and that `seams` sees it."""
+    plain = stylizer._run
+    alone = lambda graph, images, shares, **more: plain("serving" if graph == "painting" else graph, images, shares)  # noqa: E731
+    monkeypatch.setattr(stylizer, "_run", alone)
+    assert stylizer.seams(photo((140, 172), seed=3), np.float32([0, 1])) > 10
+
+
+def test_a_halo_that_is_too_small_would_show(network, monkeypatch):
+    small = Stylizer(network, whole=64 * 64, tile=32)
+    monkeypatch.setattr(small, "halo", 8)
+    assert small.seams(photo((140, 172), seed=3), np.float32([0, 1])) > 1
+
+
+def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
+    """The recipe, from files to a painted folder; the style's loss falls, and the critic is not in the file."""
+    monkeypatch.setattr("visionkit.open_model.open_features", lambda name: tiny_features())
+    for i in range(4):
+        write_image(tmp_path / "data" / "content" / f"{i}.png", photo((40, 48), seed=i))
+    write_image(tmp_path / "data" / "style" / "stripes.png", stripes())
+    write_image(tmp_path / "data" / "style" / "spots.png", photo((64, 64), seed=9))
+    knobs = {"data_dir": tmp_path / "data", "steps": 40, "crop": 32, "style_size": 48, "width": 4, "blocks": 1}
+    results = run(load_recipe(CONFIG), knobs | {"lr": 0.01}, tmp_path / "run", CONFIG)
+    assert results["class_names"] == ["spots", "stripes"]
+    assert (tmp_path / "run" / "first_batch.jpg").is_file()
+    rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
+    column = rows[0].split(",").index("style")
+    losses = [float(row.split(",")[column]) for row in rows[1:]]
+    assert losses[-1] < 0.6 * losses[0]
+    assert (tmp_path / "run" / "model.keras").stat().st_size < 400_000
+    capsys.readouterr()
+
+    (tmp_path / "data" / "content" / "broken.png").write_bytes(b"no image")
+    words = [str(tmp_path / "data" / "content"), "--model", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    assert main(["stylize", *words]) == 1
+    assert "several styles: choose with --style spots or stripes" in capsys.readouterr().err
+    assert main(["stylize", *words, "--style", "stripes"]) == 3
+    captured = capsys.readouterr()
+    assert "4 pictures painted, 1 not read" in captured.out
+    assert "broken.png" in captured.err
+    assert main(["stylize", *words[:3], "--out", words[0], "--style", "stripes"]) == 1
+    assert "would be overwritten" in capsys.readouterr().err
+    model = open_style_network(tmp_path / "run" / "model.keras")
+    expected = Stylizer(model)(photo((40, 48), seed=1), [0, 1])
+    np.testing.assert_array_equal(read_image(tmp_path / "out" / "1.png"), expected)
+    assert main(["stylize", *words, "--steps", "3"]) == 1
+    assert "--steps is not for --model; leave it out" in capsys.readouterr().err
+
+
+def test_it_says_that_it_was_not_told_what_to_learn(network):
+    with pytest.raises(ValueError, match="learn_from"):
+        network.compute_loss(np.zeros((1, 32, 32, 3)), {}, ops.zeros((1, 32, 32, 3)))
+
+
+def test_photos_are_all_images_of_a_folder(tmp_path):
+    write_image(tmp_path / "a" / "1.png", photo((20, 30)))
+    write_image(tmp_path / "b" / "1.jpg", photo((30, 20)))
+    found = photos(tmp_path)
+    assert [(s.id, s.image_size) for s in found.records] == [("a/1", (20, 30)), ("b/1", (30, 20))]
+    assert found[1].image.shape == (30, 20, 3)
+
+
+def test_styles_are_chosen_by_name_or_by_shares():
+    assert choose(["a"], None, None).tolist() == [1]
+    assert choose(["a", "b"], "b", None).tolist() == [0, 1]
+    assert choose(["a", "b"], None, [3, 1]).tolist() == [0.75, 0.25]
+    for style, shares, message in (
+        ("c", None, "no style 'c'; it has a, b"),
+        (None, [1], "2 --shares"),
+        ("a", [1, 0], "one each for a, b"),
+    ):
+        with pytest.raises(DataError, match=message):
+            choose(["a", "b"], style, shares)
+
+
+def video(file, frames):
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, frames[0].shape[1::-1])
+    for frame in frames:
+        writer.write(np.ascontiguousarray(frame[..., ::-1]))
+    writer.release()
+    return file
+
+
+def test_a_video_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
+    wide = photo((48, 120), seed=5)
+    file = video(tmp_path / "pan.avi", [wide[:, 4 * i : 4 * i + 64] for i in range(5)])
+    calls = []
+
+    def paint(frame):
+        if len(calls) == stop:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return 255 - frame
+
+    stop = 99
+    result = stylize_video(paint, file, tmp_path / "whole")
+    assert cv2.VideoCapture(str(result)).get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    calls, stop = [], 3
+    with pytest.raises(KeyboardInterrupt):
+        stylize_video(paint, file, tmp_path / "parts")
+    calls, stop = [], 99
+    stylize_video(paint, file, tmp_path / "parts")
+    assert len(calls) == 2  # of 5
+    for i in range(5):
+        name = Path("frames", f"{i:06}.png")
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(DataError, match=r"was begun with smoothing 0\.7, not 0\.2"):
+        stylize_video(paint, file, tmp_path / "parts", smoothing=0.2)
+
+
+def test_a_file_that_is_no_video_is_named(tmp_path):
+    (tmp_path / "x.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"x\.mp4: not a video"):
+        stylize_video(lambda frame: frame, tmp_path / "x.mp4", tmp_path / "out")
+
+
+def test_smoothing_stills_what_flickers_follows_what_moves_and_forgets_at_a_cut():
+    rng, wide = np.random.default_rng(0), photo((64, 120), seed=5)
+    before, now = wide[:, 0:96], wide[:, 5:101]  # the camera moves by 5 pixels
+
+    def flickering(frame):
+        return np.clip(frame + rng.normal(0, 25, frame.shape), 0, 255).astype(np.uint8)
+
+    painted, fresh = flickering(before), flickering(now)
+    held = smooth(fresh, painted, now, before, 0.7)
+    inner = (slice(8, -8), slice(12, -12))
+    shift = painted[:, 5:].astype(float)[:, :91]  # where the painting of before is to be found in `now`
+
+    def difference(a):
+        return np.abs(a[:, :91].astype(float) - shift)[inner].mean()
+
+    assert difference(held) < 0.6 * difference(fresh)
+    cut = 255 - now
+    np.testing.assert_allclose(smooth(cut, painted, cut, before, 0.7)[inner].astype(float), cut[inner], atol=30)
+    np.testing.assert_array_equal(smooth(fresh, painted, now, before, 0.0), fresh)
+
+
+def test_a_video_has_its_own_size(network, tmp_path):
+    file = video(tmp_path / "v.avi", [photo((32, 48))] * 2)
+    with pytest.raises(DataError, match="--size is not for videos"):
+        stylize_path(network, file, tmp_path / "out", np.float32([1, 0]), size=32)
+    assert stylize_path(network, file, tmp_path / "out", np.float32([1, 0])) == (2, [])
+    assert (tmp_path / "out" / "v.mp4").is_file()
+
+
+@pytest.mark.parametrize("styles", [1, 2])
+def test_the_saved_model_takes_files_and_gives_png_files(styles, network, tmp_path):
+    """In a process without visionkit: JPEG, grey, alpha, an EXIF turn and odd sizes, as the network paints them."""
+    pytest.importorskip("tensorflow")
+    from visionkit.export.child import draw_images
+    from visionkit.export.style_saved_model import export_style
+
+    model = network if styles == 2 else StyleNetwork(1, ["only"], (32, 32), width=4, blocks=1)
+    files = draw_images(tmp_path)
+    write_image(tmp_path / "odd.jpg", photo((45, 71)))
+    report = export_style(model, tmp_path / "export", [*files, tmp_path / "odd.jpg"])
+    assert report["pictures"] == 4
+    assert report["difference_maximum"] <= 1
+    with pytest.raises(DataError, match="must be new"):
+        export_style(model, tmp_path / "export", files)
+
+
+def test_an_export_that_paints_otherwise_is_refused(network, tmp_path, monkeypatch):
+    from visionkit.export import style_saved_model
+
+    write_image(tmp_path / "a.png", photo((32, 32)))
+    other = StyleNetwork(2, ["a", "b"], (32, 32), width=4, blocks=2)
+    save = style_saved_model.save
+    monkeypatch.setattr(style_saved_model, "save", lambda model, folder: save(other, folder))
+    with pytest.raises(style_saved_model.ExportError, match="differs from the model by"):
+        style_saved_model.export_style(network, tmp_path / "export", [tmp_path / "a.png"])
+    assert not (tmp_path / "export").exists()

@@ -1,0 +1,92 @@
+"""The process of one model in a bench: python -m visionkit.bench.worker MODEL BATCH THREADS, 0 for the runtime's own.
+
+Its first line says `runtime`, `task` and `load_s`; then it answers lines.
+
+| request | answer |
+|---|---|
+| {"calls": n} | `seconds` of n calls of the model alone, images in and arrays out, and `peak_mb` |
+| {"images": [files], "out": folder} | `seconds` from files to written results, `images`, `model_waits`, `peak_mb` |
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from visionkit.export.exported import FILE, read_metadata
+from visionkit.open_model import open_predictor
+from visionkit.types import DataError
+
+
+def main():
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what a library prints is no answer
+    sys.stdout = sys.stderr
+
+    def say(**answer):
+        print(json.dumps(answer), file=answers, flush=True)
+
+    try:
+        model, batch_size, cores = sys.argv[1:]
+        if int(cores) and hasattr(os, "sched_setaffinity"):  # every runtime counts the cores it may use, when imported
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
+        start = time.perf_counter()
+        predictor = open_predictor(Path(model), int(batch_size))
+        seconds = time.perf_counter() - start
+        say(runtime=runtime(Path(model)), task=predictor.task, load_s=seconds)
+        for line in sys.stdin:
+            request = json.loads(line)
+            answer = through(predictor, **request) if "images" in request else alone(predictor, **request)
+            say(**answer, peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    except (DataError, OSError) as error:
+        say(error=str(error))
+
+
+def runtime(model: Path) -> str:
+    """What computes: the name of the exporter, or Keras with the first letters of its backend."""
+    if (model / FILE).is_file():
+        return read_metadata(model)["exporter"]
+    import keras
+
+    return f"keras/{keras.backend.backend()[:2]}"
+
+
+def alone(predictor, calls: int) -> dict:
+    """Times calls of the model on drawn images."""
+    shape = (predictor.batch_size, *predictor.image_size, predictor.channels)
+    batch, times = np.random.default_rng(0).integers(0, 256, shape, np.uint8), []
+    for _ in range(calls):
+        start = time.perf_counter()
+        for value in predictor._serving.predict_on_batch(batch).values():
+            np.asarray(value)
+        times.append(time.perf_counter() - start)
+    return {"seconds": times}
+
+
+def through(predictor, images: list[str], out: str) -> dict:
+    """Times what `visionkit detect` or `classify` does with files: pictures and tables too."""
+    from visionkit.predict.write import classify_folder, detect_folder
+
+    inside, run = [], predictor._serving.predict_on_batch
+
+    def timed(batch):
+        start = time.perf_counter()
+        outputs = run(batch)
+        inside.append(time.perf_counter() - start)
+        return outputs
+
+    predictor._serving.predict_on_batch = timed
+    folder = classify_folder if predictor.task == "classify" else detect_folder
+    start = time.perf_counter()
+    report = folder(predictor, images, out, progress=False)
+    seconds = time.perf_counter() - start
+    predictor._serving.predict_on_batch = run
+    return {"seconds": seconds, "images": report.done, "model_waits": max(0.0, 1 - sum(inside) / seconds)}
+
+
+if __name__ == "__main__":
+    main()

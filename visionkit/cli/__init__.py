@@ -1,0 +1,60 @@
+"""`visionkit VERB ...`: one function a verb, in the files beside. Heavy imports stand inside the verbs, so that --help
+answers at once."""
+
+import os
+import sys
+
+import cyclopts
+
+from visionkit import __version__
+from visionkit.cli.data import doctor
+from visionkit.cli.exports import export
+from visionkit.cli.models import bench, classify, detect, segment, serve
+from visionkit.cli.runs import finetune, selftest, train
+from visionkit.cli.scores import evaluate
+from visionkit.cli.style import stylize
+from visionkit.cli.weights import convert_weights, weights
+from visionkit.types import DataError
+
+app = cyclopts.App(
+    name="visionkit",
+    help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback; "
+    "with --offline, the network is never touched.",
+    version=__version__,
+    result_action="return_value",
+)
+for _verb in (doctor, finetune, evaluate, detect, classify, segment, stylize, export, serve, bench, weights, selftest):
+    app.command(_verb)
+app.command(train, help_flags=[])  # its help is the recipe's
+app.command(convert_weights, name="convert_weights")
+
+
+@app.command
+def env():
+    """Versions, devices, and why no GPU is seen."""
+    from visionkit.environment import describe, import_keras_quietly
+
+    import_keras_quietly()
+    print(describe())
+
+
+def main(tokens: list[str] | None = None) -> int:
+    """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
+    tokens = list(sys.argv[1:] if tokens is None else tokens)
+    debug = "--debug" in tokens
+    if "--offline" in tokens:
+        os.environ["VISIONKIT_OFFLINE"] = "1"
+    try:
+        return (
+            app([t for t in tokens if t not in ("--debug", "--offline")], exit_on_error=False, print_error=False) or 0
+        )
+    except KeyboardInterrupt:
+        print("visionkit: interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
+        line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
+        print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
+        return 2 if isinstance(error, cyclopts.CycloptsError) else 1

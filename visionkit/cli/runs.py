@@ -1,0 +1,212 @@
+"""The verbs that train: finetune, train and selftest. Heavy imports stand inside them."""
+
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+
+from visionkit.cli.scores import print_scores
+from visionkit.train.learning import Learning
+from visionkit.train.options import Options, make_deterministic
+from visionkit.types import DataError
+
+_AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+_Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
+_Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
+
+
+def finetune(
+    data: Path | None = None,
+    /,
+    *,
+    task: Literal["detect", "instance", "classify", "segment"] | None = None,
+    model: Literal["ssd", "faster_rcnn"] | None = None,
+    backbone: str = "efficientnet_lite0",
+    check: bool = False,
+    epochs: int | None = None,
+    image_size: int | None = None,
+    batch_size: int | Literal["auto"] | None = None,
+    lr: float = 1e-3,
+    class_weights: bool | None = None,
+    label_smoothing: float | None = None,
+    mixup: float | None = None,
+    cutmix: float | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
+    patience: int | None = None,
+    learning: _Learning = Learning(),  # noqa: B008, it is frozen
+    seed: int = 0,
+    out: Path | None = None,
+    resume: Path | None = None,
+    options: _Options = Options(),  # noqa: B008, it is frozen
+):
+    """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
+
+    Args:
+        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks, class maps or class folders.
+        task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
+        model: (detect) the detector; by default ssd.
+        backbone: the pretrained network underneath.
+        check: train nothing, but try everything for a minute and say what is wrong; the exit code is then 1.
+        epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
+        image_size: long side in pixels of what the network sees; by default 384 (classify: 224, segment: 480).
+        batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8). auto tries out
+            the largest that memory holds, up to 64.
+        lr: peak learning rate; detectors scale it with the batch size, from 16 images a step.
+        class_weights: (classify) weigh a class by the inverse of how often it occurs.
+        label_smoothing: (classify) share of the target spread over all classes; by default 0.1.
+        mixup: (classify) alpha of mixup, such as 0.2; by default none.
+        cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
+        classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
+            in DATA. A class called void is neither trained on nor scored.
+        void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
+        patience: stop after so many epochs without a better score on the validation images; by default never.
+        seed: of everything that is drawn.
+        out: the run folder, new or empty; by default runs/finetune/TIME.
+        resume: a run folder: continue that run, which was interrupted. It says all else itself.
+    """
+    if resume:
+        return resume_and_say(resume)
+    if data is None:
+        raise DataError("finetune needs the folder of your data, or --resume with a run folder")
+    from visionkit.data.recognise import task_of
+    from visionkit.environment import import_keras_quietly
+
+    task = task or task_of(data)
+    if options.deterministic:
+        make_deterministic()
+    import_keras_quietly()
+    from visionkit.train import finetune as recipes
+
+    knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
+    knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
+    knobs |= {"mixup": mixup, "cutmix": cutmix, "classes": classes, "void": void, "seed": seed}
+    knobs |= {"patience": patience, "learning": learning}
+    knobs = {name: value for name, value in knobs.items() if value is not None}
+    recipe = getattr(recipes, task)
+    if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
+        raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
+    if check:
+        return check_and_say(recipe, knobs)
+    return train_and_say(recipe, knobs, out or new_run("finetune"), None, options)
+
+
+def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
+    """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
+
+    `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
+    --batch-size auto, where a recipe has that knob, tries out the largest batch that memory holds, up to 64.
+    `visionkit train --resume RUN` continues a run that was interrupted, to the same end. --check trains nothing, but
+    tries everything for a minute and says what is wrong.
+
+    Args:
+        recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
+    """
+    if str(recipe) in ("--help", "-h"):
+        from visionkit.cli import app
+
+        return app.help_print(["train"])
+    if str(recipe) == "--resume":
+        if len(knobs) != 1:
+            raise DataError("--resume takes a run folder and nothing else: the run says itself how it was started")
+        return resume_and_say(Path(knobs[0]))
+    if "--deterministic" in knobs:
+        make_deterministic()  # before Keras, which the recipe imports
+    check, knobs = "--check" in knobs, [word for word in knobs if word != "--check"]
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
+    from visionkit.train.recipe import load_recipe
+
+    function = load_recipe(recipe)
+    signature = inspect.signature(function, eval_str=True)
+    extra = [
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None),
+        inspect.Parameter("options", inspect.Parameter.KEYWORD_ONLY, default=Options(), annotation=_Options),
+    ]
+
+    def options(**given):
+        return given
+
+    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])
+    options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
+    options.__doc__ = function.__globals__["__doc__"]
+    parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
+    if {"--help", "-h"} & set(knobs):
+        return parser.help_print([])
+    auto = "auto" in knobs and knobs[knobs.index("auto") - 1] == "--batch-size"
+    if auto:
+        knobs = ["1" if knob == "auto" else knob for knob in knobs]
+    _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    chosen = dict(bound.arguments)
+    knobs = chosen | ({"batch_size": "auto"} if auto else {})
+    out, options = knobs.pop("out") or new_run(recipe.stem), knobs.pop("options")
+    return check_and_say(function, knobs) if check else train_and_say(function, knobs, out, recipe, options)
+
+
+def new_run(name: str) -> Path:
+    """Where a run goes that was given no folder."""
+    return Path("runs", name, time.strftime("%Y%m%d-%H%M%S"))
+
+
+def train_and_say(recipe: Callable, knobs: dict, out: Path, recipe_file: Path | None, options: Options) -> None:
+    """Runs a recipe and prints its scores; its `batch_size` may be "auto"."""
+    from visionkit.train.largest_batch import largest_batch
+    from visionkit.train.run import run
+
+    if knobs.get("batch_size") == "auto":
+        knobs["batch_size"] = largest_batch(recipe, knobs, recipe_file, options.precision)
+    print_scores(run(recipe, knobs, out, recipe_file, options))
+    print(f"run folder: {out}")
+
+
+def check_and_say(recipe: Callable, knobs: dict) -> int:
+    """Prints what `train.preflight` finds of a recipe; returns the exit code, 1 where something is wrong."""
+    from visionkit.train.preflight import preflight
+
+    rows = preflight(recipe, knobs)
+    print("\n".join(map(str, rows)))
+    return 0 if all(row.ok for row in rows) else 1
+
+
+def resume_and_say(out: Path) -> None:
+    """Continues a run and prints its scores."""
+    from visionkit.environment import import_keras_quietly
+    from visionkit.train.resume import read_started
+
+    if read_started(out).options.deterministic:
+        make_deterministic()
+    import_keras_quietly()
+    from visionkit.train.run import resume
+
+    print_scores(resume(out))
+    print(f"run folder: {out}")
+
+
+selftest = cyclopts.App(name="selftest", help="Proofs on this machine of what visionkit promises.")
+
+
+@selftest.command(name="resume")
+def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0):
+    """Kill a small training at random moments, resume it, and compare the end with an uninterrupted one, bit by bit.
+
+    Args:
+        kills: how many; each costs a start.
+        workers: processes that read and augment images; 0 does it with threads.
+        seed: of the moments.
+    """
+    import shutil
+    import tempfile
+
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
+    from visionkit.train.selftest import selftest_resume as prove
+
+    folder = tempfile.mkdtemp(prefix="selftest-")
+    print(prove(Path(folder), kills, workers, seed))
+    shutil.rmtree(folder)  # where it fails, there is something to be seen in it

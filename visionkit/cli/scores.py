@@ -1,0 +1,66 @@
+"""The verb evaluate, and how scores are printed. Heavy imports stand inside."""
+
+from pathlib import Path
+
+from visionkit.types import DataError
+
+
+def evaluate(
+    model: Path,
+    data: Path,
+    /,
+    *,
+    split: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
+    json: Path | None = None,
+    confusion: Path | None = None,
+    flip: bool = False,
+    window: bool = False,
+    curves: Path | None = None,
+):
+    """Score a model on labelled data.
+
+    Args:
+        model: a run folder, a .keras file, an export in its runtime, or published weights by name.
+        data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
+        split: the part to score, such as test or train+val; by default all of it.
+        classes: (segment) file that names the values of the class maps; see finetune.
+        void: (segment) the value of the class maps that is not scored, besides 255.
+        json: also write the numbers to this file, as one flat object.
+        confusion: (classify) also draw the confusion matrix into this .png.
+        flip: (segment) average over the image and its mirror image.
+        window: (segment) slide a window over images at full resolution; see segment.
+        curves: (detect) also write into this folder: precision-recall and F1 curves, each class's best threshold, the
+            confusion matrix with background, and pictures of the worst mistakes.
+    """
+    from visionkit.open_model import open_predictor
+
+    predictor = open_predictor(model).look(flip, window)
+    from visionkit.data.recognise import open_dataset
+    from visionkit.train.evaluate import evaluate as score
+    from visionkit.train.run import numbers, write_json
+
+    dataset = open_dataset(data, split, predictor.task, classes, void)
+    scores = score(predictor, dataset, curves)
+    print_scores(scores)
+    if json:
+        write_json(json, numbers(scores))
+    if confusion:
+        if "confusion" not in scores:
+            raise DataError(f"--confusion is for classifiers; this model is for the task {predictor.task}")
+        from visionkit.metrics.classification import confusion_picture
+
+        confusion_picture(scores["confusion"], predictor.class_names, confusion)
+
+
+def print_scores(scores: dict) -> None:
+    """Prints the numbers of `evaluate` or of a run that people look for."""
+    wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
+    wanted += ("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1")
+    wanted += ("images", "seconds")
+    print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
+    for name, row in scores.get("per_class", {}).items():
+        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+    for reason in scores.get("why", ()):
+        print(f"mAP50 is about 0: {reason}")

@@ -1,0 +1,132 @@
+"""The verb stylize. Heavy imports stand inside it."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+
+from visionkit.cli.models import PARTLY_DONE
+from visionkit.types import DataError
+
+_Many = cyclopts.Parameter(negative=())
+
+
+def stylize(
+    content: Path,
+    styles: Annotated[tuple[Path, ...], _Many] = (),
+    /,
+    *,
+    out: Path,
+    model: Path | None = None,
+    style: str | None = None,
+    shares: Annotated[list[float] | None, _Many] = None,
+    size: int | None = None,
+    seed: int | None = None,
+    keep_colours: bool = False,
+    steps: int | None = None,
+    optimizer: Literal["lbfgs", "adam"] | None = None,
+    content_weight: float | None = None,
+    style_weight: float | None = None,
+    smooth_weight: float | None = None,
+    style_scale: float | None = None,
+    noise: float | None = None,
+    mask: Path | None = None,
+    preview: int | None = None,
+    features: str | None = None,
+    smoothing: float | None = None,
+):
+    """Paint a photo like a painting: visionkit stylize PHOTO PAINTING... --out FILE, step by step; or, in one pass and
+    by a network trained for it: visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER.
+
+    Args:
+        content: the photo; with --model also a folder, a glob or a video.
+        styles: the paintings; not with --model.
+        out: the picture to write, .png or .jpg; with --model a folder.
+        model: a run folder or .keras file of a style network.
+        style: (with --model) which of its styles; by default its only one.
+        shares: how much of each painting (by default alike), or of each style of the model: --shares 2 --shares 1.
+        size: long side of the picture in pixels; by default 384, with --model that of the photo.
+        seed: of the noise; by default 0.
+        keep_colours: paint the brightness and keep the colours of the photo.
+        steps: of the optimizer; by default 100, twice as many at half the size, and so on down to 128 pixels.
+        optimizer: by default lbfgs; adam needs more steps.
+        content_weight: what the photo counts; by default 1.
+        style_weight: what the painting counts; by default 20.
+        smooth_weight: what smoothness counts; by default 0.5.
+        style_scale: size of the paintings over that of the picture; by default 1, below it the strokes are finer.
+        noise: share of noise in what it starts from, 0 to 1; by default 0.1.
+        mask: an image of the photo's proportions: white is painted, black stays a photo.
+        preview: write the picture so far into OUT every so many steps.
+        features: published weights of the VGG that looks; by default vgg16_hed_bsds500.
+        smoothing: (with --model, videos) how far a frame holds to the one before, 0 to 1; by default 0.7.
+    """
+    weights = {"content": content_weight, "style": style_weight, "smooth": smooth_weight}
+    slow = {"seed": seed, "steps": steps, "optimizer": optimizer, "style_scale": style_scale, "noise": noise}
+    weighed = {f"{name}_weight": value for name, value in weights.items()}
+    others = {"mask": mask, "preview": preview, "features": features}
+    if model is None:
+        _refuse({"style": style, "smoothing": smoothing}, "needs --model")
+        if not styles:
+            raise DataError("expected a painting behind the photo, or --model RUN; see visionkit stylize --help")
+        knobs = {name: value for name, value in slow.items() if value is not None}
+        knobs |= {"size": size or 384, "shares": shares, "keep_colours": keep_colours}
+        weights = {name: value for name, value in weights.items() if value is not None}
+        return _optimise(content, styles, out, knobs, weights, mask, preview, features or "vgg16_hed_bsds500")
+    _refuse(slow | weighed | others, "is not for --model")
+    if styles:
+        raise DataError(f"{styles[0]}: a painting is not for --model, which knows its styles; leave it out")
+    network = _open(model)
+    from visionkit.style.folder import choose, stylize_path
+
+    share = choose(network.class_names, style, shares)
+    options = {"size": size, "keep_colours": keep_colours, "smoothing": 0.7 if smoothing is None else smoothing}
+    done, failed = stylize_path(network, content, out, share, settings={"model": str(model)}, **options)
+    for error in failed:
+        print(f"not read: {error}", file=sys.stderr)
+    print(f"{done} pictures painted, {len(failed)} not read: {out}")
+    return PARTLY_DONE if failed else 0
+
+
+def _refuse(knobs, why):
+    if given := [name for name, value in knobs.items() if value is not None]:
+        raise DataError(f"--{given[0].replace('_', '-')} {why}; leave it out")
+
+
+def _open(model):
+    from visionkit.open_model import keras_path, open_style_network
+
+    return open_style_network(keras_path(model))
+
+
+def _optimise(content, styles, out, knobs, weights, mask, preview, features):
+    from visionkit.images import read_image, resize, write_image
+
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DataError(f"{out}: expected a picture to write, .png or .jpg")
+    photo, paintings = read_image(content), [read_image(file) for file in styles]  # before Keras is loaded
+    area = None if mask is None else resize(read_image(mask), photo.shape[:2]).mean(axis=-1) / 255
+    from visionkit.open_model import open_features
+
+    network = open_features(features)
+    from visionkit.style.canvas import Weights
+    from visionkit.style.optimise import paint
+
+    start, style_losses = time.monotonic(), []
+
+    def progress(step):
+        style_losses.append(step.losses["style"])
+        if step.number % 25 == 0 or step.number == step.steps:
+            h, w = step.size
+            losses = " ".join(f"{name} {value:.4g}" for name, value in step.losses.items())
+            line = f"step {step.number}/{step.steps} | {w}x{h} | {losses} | {time.monotonic() - start:.0f} s"
+            print(line, file=sys.stderr, flush=True)
+        if preview and step.number and step.number % preview == 0:
+            write_image(out, step.picture())
+
+    picture = paint(photo, paintings, network, mask=area, weights=Weights(**weights), progress=progress, **knobs)
+    write_image(out, picture)
+    first, last = style_losses[0], max(style_losses[-1], 1e-12)
+    print(f"style loss {first:.4g} -> {last:.4g} ({first / last:.1f}x), {time.monotonic() - start:.0f} s: {out}")
+    return 0

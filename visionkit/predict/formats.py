@@ -1,0 +1,202 @@
+"""Detections and classifications as files that other programs read, and as objects of the `supervision` package.
+
+A record is what `results.jsonl` holds of an image: `file`, its name; `number`, its place among all images from 0;
+`size` [height, width]; and of a detector `objects`, a list of {"label", "score", "box" [x1, y1, x2, y2] in pixels, and
+where there are masks "mask", COCO's run-length code}; of a classifier `best`, a list of [class id, score]; of a
+segmenter `areas`, a list of [class id, pixels], the largest first.
+
+| `--format` | writes | |
+|---|---|---|
+| json | detections.json | COCO's result format, with names |
+| csv | detections.csv | file, class, score, x1, y1, x2, y2 |
+| coco | coco.json | images, categories (ours, counted from 1) and annotations with scores |
+| voc | voc/Annotations/NAME.xml | 1-based whole pixels, without scores |
+| yolo | yolo/labels/NAME.txt and yolo/data.yaml | fractions, without scores |
+
+VOC and YOLO are what a person would have drawn: to be corrected and learned from, as labels. An image without objects
+has its file there too.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+import numpy as np
+import yaml
+from pycocotools import mask as rle
+
+from visionkit.npboxes import to_voc, to_xywh, to_yolo
+from visionkit.predict.journal import whole_file
+from visionkit.types import Classification, Detections, SegmentationMap
+
+TOP = 5  # classes of an image that are kept
+
+
+def to_record(found: Detections | Classification | SegmentationMap) -> dict:
+    """A prediction as JSON has it, rounded to hundredths of a pixel."""
+    record = {"size": [int(n) for n in found.image_size]}
+    if isinstance(found, Classification):
+        best = found.scores.argsort(kind="stable")[::-1][:TOP].tolist()
+        return record | {"best": [[k, round(float(found.scores[k]), 5)] for k in best]}
+    if isinstance(found, SegmentationMap):
+        labels, pixels = np.unique(found.segmentation, return_counts=True)
+        order = np.argsort(-pixels, kind="stable")
+        return record | {"areas": np.stack([labels, pixels], axis=1)[order].tolist()}
+    record["objects"] = []
+    for i, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True)):
+        box = [round(float(v), 2) for v in found.boxes[i]]
+        record["objects"].append({"label": label, "score": round(score, 5), "box": box})
+        if found.masks is not None:
+            code = rle.encode(np.asfortranarray(found.masks[i]))
+            record["objects"][-1]["mask"] = {"size": code["size"], "counts": code["counts"].decode("ascii")}
+    return record
+
+
+def write_json(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """detections.json, a list: `image_id` (the number), `file_name`, `category`, `category_id`, `bbox`, `score`."""
+    with whole_file(out / "detections.json") as stream:
+        separator = "[\n"
+        for record in records:
+            same = {"image_id": record["number"], "file_name": record["file"]}
+            for item in record["objects"]:
+                found = same | {"category": class_names[item["label"]], "category_id": item["label"]}
+                found |= {"bbox": _xywh(item["box"]), "score": item["score"]}
+                if "mask" in item:
+                    found["segmentation"] = item["mask"]
+                stream.write(separator + json.dumps(found, ensure_ascii=False))
+                separator = ",\n"
+        stream.write("\n]\n" if separator == ",\n" else "[]\n")
+
+
+def write_csv(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """detections.csv, a row an object."""
+    with whole_file(out / "detections.csv") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", "class", "score", "x1", "y1", "x2", "y2"])
+        for record in records:
+            for item in record["objects"]:
+                rows.writerow([record["file"], class_names[item["label"]], item["score"], *item["box"]])
+
+
+def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """coco.json, a data set for programs that want images and categories with the annotations."""
+    with whole_file(out / "coco.json") as stream:
+        categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
+        stream.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)},\n"images": [')
+        for i, record in enumerate(records):
+            h, w = record["size"]
+            image = {"id": record["number"] + 1, "file_name": record["file"], "height": h, "width": w}
+            stream.write(("," if i else "") + "\n" + json.dumps(image, ensure_ascii=False))
+        stream.write('],\n"annotations": [')
+        number = 0
+        for record in records:
+            for item in record["objects"]:
+                number += 1
+                bbox = _xywh(item["box"])
+                row = {"id": number, "image_id": record["number"] + 1, "category_id": item["label"] + 1}
+                row |= {"bbox": bbox, "area": round(bbox[2] * bbox[3], 2), "iscrowd": 0, "score": item["score"]}
+                if "mask" in item:
+                    row |= {"segmentation": item["mask"], "area": int(rle.area(item["mask"]))}
+                stream.write(("," if number > 1 else "") + "\n" + json.dumps(row))
+        stream.write("]}\n")
+
+
+def write_voc(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """voc/Annotations, an XML an image, all in one folder; boxes are rounded to whole pixels, at least one wide."""
+    for record, name in _named(records, separator="_"):
+        (h, w), boxes = record["size"], _boxes(record)
+        first = np.clip(np.rint(to_voc(boxes)[:, :2]), 1, [w, h]).astype(int)
+        last = np.clip(np.rint(boxes[:, 2:]), first, [w, h]).astype(int)
+        root = ElementTree.Element("annotation")
+        ElementTree.SubElement(root, "filename").text = record["file"]
+        size = ElementTree.SubElement(root, "size")
+        for key, value in (("width", w), ("height", h), ("depth", 3)):
+            ElementTree.SubElement(size, key).text = str(value)
+        for item, (x1, y1), (x2, y2) in zip(record["objects"], first, last, strict=True):
+            element = ElementTree.SubElement(root, "object")
+            ElementTree.SubElement(element, "name").text = class_names[item["label"]]
+            ElementTree.SubElement(element, "difficult").text = "0"
+            box = ElementTree.SubElement(element, "bndbox")
+            for key, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
+                ElementTree.SubElement(box, key).text = str(value)
+        ElementTree.indent(root)
+        with whole_file(out / "voc" / "Annotations" / f"{name}.xml") as stream:
+            stream.write(ElementTree.tostring(root, encoding="unicode") + "\n")
+
+
+def write_yolo(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """yolo/labels, a text file an image with a line `class cx cy width height` an object, and yolo/data.yaml."""
+    with whole_file(out / "yolo" / "data.yaml") as stream:
+        yaml.safe_dump({"names": list(class_names)}, stream, allow_unicode=True)
+    for record, name in _named(records):
+        rows = to_yolo(_boxes(record), record["size"]).tolist()
+        with whole_file(out / "yolo" / "labels" / f"{name}.txt") as stream:
+            for item, row in zip(record["objects"], rows, strict=True):
+                stream.write(" ".join([str(item["label"]), *(f"{value:.6f}" for value in row)]) + "\n")
+
+
+def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """classes.csv, a row an image: file, then class and score of the best classes."""
+    with whole_file(out / "classes.csv") as stream:
+        rows = csv.writer(stream)
+        columns = [[f"class{i}", f"score{i}"] for i in range(1, min(TOP, len(class_names)) + 1)]
+        rows.writerow(["file", *(name for pair in columns for name in pair)])
+        for record in records:
+            rows.writerow(
+                [record["file"], *(value for k, score in record["best"] for value in (class_names[k], score))]
+            )
+
+
+def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+    """areas.csv, a row for each class in an image: file, class, pixels, share of the image; and classes.txt."""
+    with whole_file(out / "classes.txt") as stream:
+        stream.write("".join(f"{name}\n" for name in class_names))
+    with whole_file(out / "areas.csv") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["file", "class", "pixels", "share"])
+        for record in records:
+            h, w = record["size"]
+            for k, pixels in record["areas"]:
+                rows.writerow([record["file"], class_names[k], pixels, round(pixels / (h * w), 6)])
+
+
+FORMATS = {"json": write_json, "csv": write_csv, "coco": write_coco, "voc": write_voc, "yolo": write_yolo}
+
+
+def to_supervision(found: Detections, class_names: Sequence[str]):
+    """The same as `supervision.Detections`, with names under `data["class_name"]`, as its annotators expect them.
+
+    Raises:
+        ModuleNotFoundError: that package is not installed; visionkit does not depend on it.
+    """
+    import supervision
+
+    return supervision.Detections(
+        xyxy=found.boxes,
+        mask=None if found.masks is None else found.masks.astype(bool),
+        confidence=found.scores,
+        class_id=found.labels.astype(int),
+        data={"class_name": np.array([class_names[k] for k in found.labels], dtype=str)},
+    )
+
+
+def _boxes(record) -> np.ndarray:
+    return np.array([item["box"] for item in record["objects"]], np.float64).reshape(-1, 4)
+
+
+def _xywh(box) -> list[float]:
+    return [round(float(v), 2) for v in to_xywh(np.array(box))]
+
+
+def _named(records, separator: str = "/"):
+    """Each record with its name without suffix; where two images would share it, with the suffix."""
+
+    def stem(record):
+        return str(PurePosixPath(record["file"]).with_suffix("")).replace("/", separator)
+
+    stems = Counter(map(stem, records))
+    for record in records:
+        yield record, stem(record) if stems[stem(record)] == 1 else record["file"].replace("/", separator)

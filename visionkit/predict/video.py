@@ -1,0 +1,150 @@
+"""A detector over a video file or a camera: the video with what was found drawn in, and a line of JSON a frame."""
+
+import json
+import math
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from visionkit.predict.draw import draw_detections
+from visionkit.predict.formats import to_record
+from visionkit.predict.journal import whole_file
+from visionkit.predict.predictor import Failure, Predictor, ahead
+from visionkit.predict.write import Report
+from visionkit.types import DataError
+
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+CAMERA = "camera"  # or camera:1, the number that OpenCV counts
+FRAME_RATE = 25.0  # of the written video, where the source does not say its own
+SHORT = 0.9  # share of the frames that a file promises; one that gives fewer is named as cut short
+
+
+def is_video(source: str | Path) -> bool:
+    """Whether `source` is a camera or a file with the suffix of a video."""
+    return _camera(source) is not None or Path(source).suffix.lower() in VIDEO_SUFFIXES
+
+
+def detect_video(
+    predictor: Predictor,
+    source: Path | str,
+    out: Path | str,
+    score: float = 0.3,
+    frames: int | None = None,
+    progress: bool = True,
+    pictures: bool = True,
+) -> Report:
+    """Detects objects in each frame and writes NAME.mp4, drawn on, and NAME.jsonl into `out`.
+
+    A line of the .jsonl is {"frame": its number from 0, "seconds": since the start, "size": [height, width],
+    "objects": [{"label", "class", "score", "box"}]}. Both files appear, whole, at the end: of the source, of `frames`,
+    or by Ctrl-C, which keeps what is done. Frames under way are held in memory: some five batches of the predictor.
+
+    Args:
+        predictor: of a detector; a `Tiled` one too.
+        source: a video file, "camera", or "camera:N".
+        out: a folder, made when missing.
+        score: detections below are neither written nor drawn.
+        frames: stop after so many; by default at the end of the file, or by Ctrl-C.
+        progress: show a bar on stderr.
+        pictures: write the video.
+
+    Returns:
+        The report, in frames; a file that ends before the frames it promises is in `failed`.
+
+    Raises:
+        DataError: no such video or camera, nothing in it that can be decoded, or the model is no detector.
+    """
+    if predictor.task not in ("detect", "instance"):
+        raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
+    capture, names, out = _open(source), predictor.class_names, Path(out)
+    name = f"camera{_camera(source)}" if _camera(source) is not None else Path(source).stem
+    film = out / f"{name}.mp4"
+    if film.resolve() == Path(source).resolve():
+        raise DataError(f"{film}: would overwrite its source; choose another output folder")
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    rate = rate if math.isfinite(rate) and 0 < rate <= 1000 else FRAME_RATE
+    promised = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0)) if _camera(source) is None else 0
+    out.mkdir(parents=True, exist_ok=True)
+    part, writer, under_way, done, found = film.with_name(f".{film.stem}.part.mp4"), None, deque(), 0, 0
+
+    def held():
+        for frame in _frames(capture, frames):
+            under_way.append(frame)
+            yield frame
+
+    def draw(result):  # in threads; a frame belongs to the result that comes in its turn
+        frame, result = result
+        return (draw_detections(frame, result, names, min_score=score) if pictures else None), result
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+    try:
+        with bar, whole_file(out / f"{name}.jsonl") as lines:
+            task = bar.add_task("detect", total=min(promised or math.inf, frames or math.inf) if promised else frames)
+            results = ((under_way.popleft(), result) for result in predictor(held(), score=score))
+            try:
+                for picture, result in ahead(results, draw, depth=4):
+                    objects = to_record(result)["objects"]
+                    for item in objects:
+                        item["class"] = names[item["label"]]
+                    line = {"frame": done, "seconds": round(done / rate, 4), "size": list(result.image_size)}
+                    lines.write(json.dumps(line | {"objects": objects}, ensure_ascii=False) + "\n")
+                    if pictures:
+                        writer = writer or _film(part, picture.shape[:2], rate)
+                        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                    done, found = done + 1, found + len(objects)
+                    bar.advance(task)
+            except KeyboardInterrupt:  # how a camera is stopped
+                pass
+            if not done:
+                raise DataError(f"{source}: holds no frame that can be decoded")
+        if writer is not None:
+            writer.release()
+            part.replace(film)
+    finally:
+        capture.release()
+        part.unlink(missing_ok=True)
+    failed = []
+    if frames is None and done < SHORT * promised:
+        error = f"{source}: ends after {done} of {promised} frames: cut short or broken"
+        failed.append(Failure(id=str(source), file=Path(source), error=error))
+    return Report(done=done, found=found, failed=failed)
+
+
+def _camera(source: str | Path) -> int | None:
+    kind, _, number = str(source).partition(":")
+    return int(number or 0) if kind == CAMERA and (number.isdecimal() or not number) else None
+
+
+def _open(source):
+    camera = _camera(source)
+    if camera is None and not Path(source).is_file():
+        raise DataError(f"{source}: no such file")
+    capture = cv2.VideoCapture(str(source) if camera is None else camera)
+    if not capture.isOpened():
+        what = "not a video that can be read" if camera is None else "no such camera, or it is in use"
+        raise DataError(f"{source}: {what}")
+    return capture
+
+
+def _frames(capture, limit: int | None) -> Iterator[np.ndarray]:
+    """uint8 `[H, W, 3]` RGB, turned upright where the file says how."""
+    number = 0
+    while limit is None or number < limit:
+        ok, frame = capture.read()
+        if not ok:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        number += 1
+
+
+def _film(file: Path, size: tuple[int, int], rate: float):
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, size[::-1])
+    if not writer.isOpened():
+        raise DataError(f"{file}: this build of OpenCV writes no MP4")
+    return writer

@@ -1,0 +1,183 @@
+"""A model behind HTTP: POST an image, get JSON. A WSGI application that waitress serves, or any other server.
+
+| request | answer |
+|---|---|
+| `POST /predict`, the file's bytes as body | 200: `size` [height, width], and `objects` or `classes`, see `answer` |
+| `POST /predict?score=0.5` | the same, of a detector, without what is scored lower |
+| `GET /health` | 200: `status` "ok", `task`, `class_names` and the limits |
+| bytes that are no image, a broken one, one of too many pixels, a bad score | 400 |
+| another path, another method, a body that is too large | 404, 405, 413 |
+
+Whatever is wrong is said in `error`, one line, and the next request is none the worse.
+
+The files are decoded as everywhere in visionkit, not by the graph: in the server's threads, so that the model's one
+thread does nothing else, and with a reason where one cannot be.
+"""
+
+import json
+import queue
+import sys
+import threading
+import traceback
+from concurrent.futures import Future
+from urllib.parse import parse_qs
+
+import numpy as np
+
+from visionkit import images
+from visionkit.predict.formats import to_record
+from visionkit.predict.predictor import Predictor
+from visionkit.types import Classification, DataError, Detections
+
+MEGABYTES, MEGAPIXELS = 20.0, 25.0  # of a file and of its image; a larger one is refused before it is decoded
+THREADS = 8  # requests that are read and decoded at a time; further ones wait
+STATUS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 413: "Content Too Large"}
+STATUS |= {500: "Internal Server Error"}
+
+
+class Application:
+    """The WSGI application; `close()` ends its thread.
+
+    Args:
+        predictor: of a detector or a classifier. Its `batch_size` images at most are given to the model at once: those
+            that wait when it gets free.
+        score: detections below this are left out where the request does not say another.
+        megabytes, megapixels: the limits of a file and of the image in it.
+
+    Raises:
+        DataError: a model for another task.
+    """
+
+    def __init__(
+        self, predictor: Predictor, score: float = 0.3, megabytes: float = MEGABYTES, megapixels: float = MEGAPIXELS
+    ):
+        if predictor.task not in ("detect", "instance", "classify"):
+            raise DataError(f"serve is for detectors and classifiers; this model is for the task {predictor.task}")
+        self.predictor, self.score = predictor, score
+        self.max_bytes, self.max_pixels = round(megabytes * 2**20), round(megapixels * 1e6)
+        self._waiting = queue.SimpleQueue()  # never longer than the server has threads
+        self._thread = threading.Thread(target=self._work, name="model", daemon=True)
+        self._thread.start()
+
+    def __call__(self, environ, start_response):
+        headers = [("Content-Type", "application/json; charset=utf-8")]
+        try:
+            status, content = self._respond(environ)
+        except DataError as error:
+            status, content = 400, {"error": str(error)}
+        except Exception:  # a server goes on; the reason is for its log, not for whoever asks
+            traceback.print_exc()
+            status, content = 500, {"error": "the server failed on this request; its log has the reason"}
+        if status == 405:
+            headers.append(("Allow", content.pop("allow")))
+        body = json.dumps(content, ensure_ascii=False).encode() + b"\n"
+        start_response(f"{status} {STATUS[status]}", [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+
+    def close(self) -> None:
+        """Ends the model's thread, after the images that wait."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def predict(self, data: bytes, score: float | None = None) -> dict:
+        """The answer to an encoded image file.
+
+        Raises:
+            DataError: the bytes are no image, a broken one, or one above `max_pixels`.
+        """
+        image, future = images.read_image(data, self.max_pixels), Future()
+        self._waiting.put((image, future))
+        return answer(future.result(), self.predictor.class_names, self.score if score is None else score)
+
+    def _respond(self, environ) -> tuple[int, dict]:
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        allowed = {"/predict": "POST", "/health": "GET"}.get(path)
+        if allowed is None:
+            return 404, {"error": f"no such path: {path}; there are POST /predict and GET /health"}
+        if method != allowed:
+            return 405, {"error": f"{path} takes {allowed}, not {method}", "allow": allowed}
+        if path == "/health":
+            limits = {"max_bytes": self.max_bytes, "max_pixels": self.max_pixels}
+            return 200, {
+                "status": "ok",
+                "task": self.predictor.task,
+                "class_names": self.predictor.class_names,
+            } | limits
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length > self.max_bytes:
+            return 413, {"error": f"{length} bytes are above the limit of {self.max_bytes}"}
+        score = _score(parse_qs(environ.get("QUERY_STRING", "")))
+        return 200, self.predict(environ["wsgi.input"].read(length), score)
+
+    def _work(self):
+        while (job := self._waiting.get()) is not None:
+            jobs = [job]
+            while len(jobs) < self.predictor.batch_size and not self._waiting.empty():
+                if (job := self._waiting.get()) is None:
+                    self._waiting.put(None)
+                    break
+                jobs.append(job)
+            try:
+                results = list(self.predictor([image for image, _ in jobs], score=0.0))
+            except Exception as error:
+                for _, future in jobs:
+                    future.set_exception(error)
+            else:
+                for (_, future), result in zip(jobs, results, strict=True):
+                    future.set_result(result)
+
+
+def answer(found: Detections | Classification, class_names: list[str], score: float) -> dict:
+    """A prediction as JSON.
+
+    Returns:
+        `size` [height, width] of the upright image, and with falling scores
+        of a detector `objects`: `label`, `class`, `score`, `box` [x1, y1, x2, y2] in pixels, and where there are masks
+        `mask`, COCO's run-length code;
+        of a classifier `classes`, the best five: `label`, `class`, `score`.
+    """
+    record = to_record(found)
+    if "best" in record:
+        classes = [{"label": k, "class": class_names[k], "score": value} for k, value in record["best"]]
+        return {"size": record["size"], "classes": classes}
+    objects = [item | {"class": class_names[item["label"]]} for item in record["objects"] if item["score"] >= score]
+    return {"size": record["size"], "objects": objects}
+
+
+def _score(query) -> float | None:
+    text = query.get("score", [None])[0]
+    try:
+        score = None if text is None else float(text)
+    except ValueError:
+        score = np.nan
+    if score is not None and not 0 <= score <= 1:
+        raise DataError(f"score: expected a number 0..1, found {text!r}")
+    return score
+
+
+def create_server(application: Application, host: str, port: int, threads: int = THREADS):
+    """A waitress server: `run()` serves, `close()` ends it, `effective_port` says which port 0 became.
+
+    Raises:
+        DataError: waitress is not installed.
+    """
+    try:
+        import waitress
+    except ModuleNotFoundError:
+        raise DataError("waitress is not installed; get it with: pip install 'visionkit[serve]'") from None
+    # Waitress itself refuses a body above its limit before it has read it, with 413; ours only words it better.
+    limit = application.max_bytes + 1
+    return waitress.create_server(application, host=host, port=port, threads=threads, max_request_body_size=limit)
+
+
+def serve(application: Application, host: str, port: int, threads: int = THREADS) -> None:
+    """Answers until it is interrupted. The first answer is as quick as the others: a drawn image goes through first."""
+    h, w = application.predictor.image_size
+    list(application.predictor(np.zeros((h, w, 3), np.uint8)))
+    server = create_server(application, host, port, threads)
+    print(f"http://{host}:{server.effective_port}/predict takes images; Ctrl-C ends it", file=sys.stderr, flush=True)
+    try:
+        server.run()
+    finally:
+        server.close()
+        application.close()

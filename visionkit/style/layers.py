@@ -1,0 +1,108 @@
+"""Layers of the feed-forward network: instance normalisation in two halves, reflection, doubling."""
+
+import keras
+from keras import layers, ops
+
+EPSILON = 1e-5
+
+
+@keras.saving.register_keras_serializable("visionkit")
+class Moments(layers.Layer):
+    """Mean and variance of every channel of `[B, H, W, C]` over the places of an image: `[B, 2, C]`.
+
+    Args:
+        jointly: over all images of the batch together: `[1, 2, C]`. Crops of a big picture so tell its moments.
+    """
+
+    def __init__(self, jointly=False, **kwargs):
+        super().__init__(**kwargs)
+        self.jointly = jointly
+
+    def call(self, x):
+        axes = (0, 1, 2) if self.jointly else (1, 2)
+        mean = ops.mean(x, axis=axes, keepdims=True)  # [B or 1, 1, 1, C]
+        variance = ops.mean(ops.square(x - mean), axis=axes, keepdims=True)
+        return ops.concatenate([mean[:, 0], variance[:, 0]], axis=1)
+
+    def compute_output_shape(self, shape):
+        return (1 if self.jointly else shape[0], 2, shape[-1])
+
+    def get_config(self):
+        return super().get_config() | {"jointly": self.jointly}
+
+
+@keras.saving.register_keras_serializable("visionkit")
+class Restyle(layers.Layer):
+    """Instance normalisation by given moments, then the scale and shift of a style.
+
+    Ulyanov et al. 2016 (arXiv 1607.08022) with a scale and a shift a style, all that tells the styles of one network
+    apart (Dumoulin et al. 2017, arXiv 1610.07629, section 2.2); mixed by shares, they give what lies between.
+
+    Args:
+        num_styles: K.
+    """
+
+    def __init__(self, num_styles, **kwargs):
+        super().__init__(**kwargs)
+        self.num_styles = num_styles
+
+    def build(self, x_shape, moments_shape, shares_shape):
+        self.scale = self.add_weight(shape=(self.num_styles, x_shape[-1]), initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=(self.num_styles, x_shape[-1]), initializer="zeros", name="shift")
+
+    def call(self, x, moments, shares):
+        """x `[B, H, W, C]`, moments `[B or 1, 2, C]`, shares `[B, K]` summing to 1 -> `[B, H, W, C]`."""
+        factor = ops.matmul(shares, self.scale) * ops.rsqrt(moments[:, 1] + EPSILON)  # [B, C]
+        offset = ops.matmul(shares, self.shift) - factor * moments[:, 0]
+        return x * factor[:, None, None] + offset[:, None, None]
+
+    def compute_output_shape(self, x_shape, moments_shape, shares_shape):
+        return x_shape
+
+    def get_config(self):
+        return super().get_config() | {"num_styles": self.num_styles}
+
+
+@keras.saving.register_keras_serializable("visionkit")
+class Reflect(layers.Layer):
+    """Pads `[B, H, W, C]` on all sides by its mirror image, the border pixel not repeated.
+
+    Args:
+        pixels: on each side; less than H and W.
+    """
+
+    def __init__(self, pixels, **kwargs):
+        super().__init__(**kwargs)
+        self.pixels = pixels
+
+    def call(self, x):
+        return ops.pad(x, ((0, 0), (self.pixels, self.pixels), (self.pixels, self.pixels), (0, 0)), mode="reflect")
+
+    def compute_output_shape(self, shape):
+        grown = [None if n is None else n + 2 * self.pixels for n in shape[1:3]]
+        return (shape[0], *grown, shape[-1])
+
+    def get_config(self):
+        return super().get_config() | {"pixels": self.pixels}
+
+
+@keras.saving.register_keras_serializable("visionkit")
+class StyleOfRow(layers.Layer):
+    """images `[B, H, W, 3]` -> shares `[B, K]`: row i of a batch is painted in style i modulo K alone.
+
+    Args:
+        num_styles: K.
+    """
+
+    def __init__(self, num_styles, **kwargs):
+        super().__init__(**kwargs)
+        self.num_styles = num_styles
+
+    def call(self, images):
+        return ops.one_hot(ops.arange(ops.shape(images)[0]) % self.num_styles, self.num_styles, dtype="float32")
+
+    def compute_output_shape(self, shape):
+        return (shape[0], self.num_styles)
+
+    def get_config(self):
+        return super().get_config() | {"num_styles": self.num_styles}
