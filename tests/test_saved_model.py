@@ -256,7 +256,7 @@ def test_the_lone_runner_insists_on_being_alone(monkeypatch, tmp_path, exported)
 def test_export_model_ends_in_a_checked_folder(tmp_path, photos, to):
     detector().save(tmp_path / "model.keras")
     (photos[0].parent / "broken.png").write_bytes(b"broken")
-    said = export_model(tmp_path, to, tmp_path / "out", check=photos[0].parent)
+    said = export_model(tmp_path, to, tmp_path / "out", check=photos[0].parent, licence="CC-BY-4.0")
     (photos[0].parent / "broken.png").unlink()
     assert said.startswith(f"{to} in {tmp_path / 'out'}: ") and "on 6 images" in said
     report = json.loads((tmp_path / "out" / verify.REPORT).read_text())
@@ -264,7 +264,8 @@ def test_export_model_ends_in_a_checked_folder(tmp_path, photos, to):
     assert report["compared"] > 30 and report["measures"]["iou"]["worst"] > 0.99
     assert report["bytes"] > 20_000
     assert len(report["unreadable"]) == 1 and "broken.png" in report["unreadable"][0]
-    assert EXPORTERS[to].load(tmp_path / "out").class_names == NAMES
+    loaded = EXPORTERS[to].load(tmp_path / "out")
+    assert (loaded.class_names, loaded.licence) == (NAMES, "CC-BY-4.0")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.keras", "out"]
 
 
