@@ -187,10 +187,13 @@ def letterbox(image: np.ndarray, size: tuple[int, int], fill=(114, 114, 114)) ->
 
 
 def crop_window(image_size: tuple[int, int], size: tuple[int, int], share: float = CROP_SHARE):
-    """(x1, y1, x2, y2) of the middle of an image: `share` of the largest rectangle with the proportions of `size`."""
-    (h, w), (to_h, to_w) = image_size, size
-    scale = share * min(h / to_h, w / to_w)
-    new_h, new_w = max(1, round(to_h * scale)), max(1, round(to_w * scale))
+    """(x1, y1, x2, y2) of the middle of an image: `share` of the largest rectangle with the proportions of `size`.
+
+    In whole numbers: of 437.5 pixels, floats in another order of operations make 437.49..., and every graph repeats it.
+    """
+    (h, w), (to_h, to_w), (share, whole) = image_size, size, share.as_integer_ratio()
+    limit, to_limit = (h, to_h) if h * to_w <= w * to_h else (w, to_w)  # the side that the rectangle fills
+    new_h, new_w = (max(1, (2 * to * share * limit + whole * to_limit) // (2 * whole * to_limit)) for to in size)
     x1, y1 = (w - new_w) // 2, (h - new_h) // 2
     return x1, y1, x1 + new_w, y1 + new_h
 

@@ -99,11 +99,13 @@ def to_channels(images, channels):
 
 def _middle(images, size):
     """What `images.crop_window` leaves of `[B, H, W, 3]`."""
-    height_width, size = tf.shape(images)[1:3], tf.constant(size, tf.float64)
-    scale = CROP_SHARE * tf.reduce_min(tf.cast(height_width, tf.float64) / size)
-    new = tf.maximum(1, tf.cast(tf.round(size * scale), tf.int32))  # halves to even, as Python rounds
-    (y, x), (h, w) = tf.unstack((height_width - new) // 2), tf.unstack(new)
-    return images[:, y : y + h, x : x + w]
+    (share, whole), height_width = CROP_SHARE.as_integer_ratio(), tf.shape(images, out_type=tf.int64)[1:3]
+    (h, w), (to_h, to_w), size = tf.unstack(height_width), size, tf.constant(size, tf.int64)
+    high = h * to_w <= w * to_h
+    limit, to_limit = tf.where(high, h, w), tf.where(high, tf.constant(to_h, tf.int64), to_w)
+    new = tf.maximum((2 * size * share * limit + whole * to_limit) // (2 * whole * to_limit), 1)
+    (y, x), (new_h, new_w) = tf.unstack((height_width - new) // 2), tf.unstack(new)
+    return images[:, y : y + new_h, x : x + new_w]
 
 
 def _begins(raw, magic):
