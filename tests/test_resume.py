@@ -60,7 +60,8 @@ def test_the_workers_of_a_killed_run_leave_with_it(tmp_path):
     workers = [file.name for file in Path("/proc").iterdir() if parent_of(file.name) == str(run.pid)]
     assert len(workers) >= 2
     run.kill()
-    run.communicate()
+    run.wait()
+    run.stdout.close()  # not read to its end, which would be that of a worker left over
     for _ in range(600):
         if not any(Path("/proc", pid).exists() for pid in workers):
             break

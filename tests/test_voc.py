@@ -119,8 +119,8 @@ def test_missing_files_are_named_with_what_needs_them(tmp_path):
 
 def test_annotation_above_the_limit_is_refused(tmp_path):
     root = tiny_data.voc(tmp_path, {"a": []})
-    tiny_data.text(root / "Annotations" / "a.xml", " " * (10 * 2**20 + 1))
-    with pytest.raises(DataError, match=r"a\.xml: above the limit of 10 MB"):
+    tiny_data.text(root / "Annotations" / "a.xml", " " * (2 * 2**20 + 1))
+    with pytest.raises(DataError, match=r"a\.xml: above the limit of 2 MB"):
         voc(root)
 
 

@@ -39,7 +39,7 @@ def main():
             images = (np.asarray(image, np.float32) for image in (picture, photo))
             canvas = Canvas(features, *images, [style], [1.0], Weights())
             canvas.compile()
-            return canvas.losses()
+            return canvas.measure()
 
         one, other = losses(painted), losses(optimise.paint(photo, [style], features, size=size, steps=200))
         ratios.append(one["style"] / other["style"])

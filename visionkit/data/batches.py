@@ -2,6 +2,7 @@
 
 import logging
 import math
+import multiprocessing
 import os
 import threading
 import time
@@ -146,7 +147,9 @@ def _max_objects(dataset, max_objects):
 
 def _init_worker(index, count):
     cv2.setNumThreads(0)  # the processes are the parallelism
-    threading.Thread(target=_leave_after, args=(os.getppid(),), daemon=True).start()
+    # Not os.getppid(): where the parent was killed while this worker started, that is another process already.
+    parent = multiprocessing.parent_process().pid
+    threading.Thread(target=_leave_after, args=(parent,), daemon=True).start()
 
 
 def _leave_after(parent):

@@ -201,18 +201,19 @@ def _classes(
     """
     if void is not None and not 0 <= void <= 65535:
         raise DataError(f"void: expected a value of the masks, 0 to 65535, found {void}")
+    unnamed = set()
     if given or file.is_file():
         named = dict(enumerate(read_names(file)))
-        for value, mask in values.items():
-            with repairs.skipping(mask.stem, mask):
-                if value not in named and value not in (IGNORE, void):
-                    text = f"{mask}: holds the value {value}, but {file} names 0..{len(named) - 1}"
-                    raise DataError(text, "unknown class")
+        for value in sorted(values.keys() - named.keys() - {IGNORE, void}):
+            with repairs.skipping(values[value].stem, values[value]):
+                text = f"{values[value]}: holds the value {value}, but {file} names 0..{len(named) - 1}"
+                raise DataError(text, "unknown class")
+            unnamed.add(value)  # noted: it goes on as if it were void
     else:
         binary = set(values) <= {0, 255}
         named = {value: str(value) for value in sorted(values) if binary or value != IGNORE}
     ignored = {value for value, name in named.items() if name.lower() in _VOID}
-    ignored |= ({IGNORE} - named.keys()) | (set() if void is None else {void})
+    ignored |= unnamed | ({IGNORE} - named.keys()) | (set() if void is None else {void})
     named = {value: name for value, name in named.items() if value not in ignored}
     if len(named) > IGNORE or min(values) < 0 or max(values) > 65535:
         where = values[max(values)]

@@ -22,6 +22,8 @@ from visionkit.data.files import (
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError, Sample
 
+XML_LIMIT = 2 * 2**20  # bytes; a tree of nothing but tags takes a hundred times as much memory
+
 
 def folders(root: Path) -> tuple[Path, Path] | None:
     """The folders of annotations and images, or None where `root` holds no such data set."""
@@ -107,7 +109,7 @@ def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) ->
 def _parse(file: Path, repairs: Repairs):
     """([(name, [xmin, ymin, xmax, ymax], difficult)], (height, width) or None, filename or None) of one XML file."""
     try:
-        tree = defusedxml.ElementTree.fromstring(read_bytes(file))
+        tree = defusedxml.ElementTree.fromstring(read_bytes(file, XML_LIMIT))
     except ParseError as error:
         raise DataError(f"{file}: broken XML: {error}") from None
     except (ValueError, LookupError) as error:  # entities and the like are refused; so are unknown encodings

@@ -94,7 +94,7 @@ class Canvas(keras.Model):
         found = self.train_on_batch(np.zeros((1, 1), np.float32), return_dict=True)
         return {name: float(found[name]) for name in ("loss", *self.trackers)}
 
-    def losses(self) -> dict[str, float]:
+    def measure(self) -> dict[str, float]:
         """The losses as they stand, without a step."""
         self.reset_metrics()
         found = self.test_on_batch(np.zeros((1, 1), np.float32), return_dict=True)

@@ -142,7 +142,7 @@ def _adam(canvas, count, tell):
     canvas.compile(optimizer=keras.optimizers.Adam(rate), jit_compile=keras.backend.backend() == "jax")
     for number in range(count):
         tell(number, canvas.step())
-    tell(count, canvas.losses())
+    tell(count, canvas.measure())
 
 
 def _check(content, styles, shares, size, steps, optimizer, style_scale, noise, mask):
