@@ -1,5 +1,6 @@
 """The HTTP server: good images, garbage, bombs, many clients; and the form in which TensorFlow Serving is asked."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -49,10 +50,11 @@ def ask(application):
 
     def ask(method, path, body=None):
         connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
-        connection.request(method, path, body)
-        response = connection.getresponse()
-        status, content, headers = response.status, response.read(), response.headers
-        connection.close()
+        with contextlib.closing(connection):
+            with contextlib.suppress(BrokenPipeError):  # too large a body is answered before all of it was sent
+                connection.request(method, path, body)
+            response = connection.getresponse()
+            status, content, headers = response.status, response.read(), response.headers
         return status, json.loads(content) if "json" in headers["Content-Type"] else content, headers
 
     ask.port = server.effective_port

@@ -3,7 +3,6 @@
 `python -m visionkit.train.largest_batch FOLDER LIMIT` is that process.
 """
 
-import resource
 import shutil
 import subprocess
 import sys
@@ -56,6 +55,12 @@ def free_memory() -> int:
     return free
 
 
+def peak_memory() -> int:
+    """Bytes that this process has held at most. `resource` would begin with the peak of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def next_fits(peaks: list[int], limit: int) -> bool:
     """Whether twice the batch will stay below `limit` bytes, by the peaks at 1, 2, 4, ... images so far.
 
@@ -82,7 +87,7 @@ def _try(folder: Path, limit: int):
         images, targets = next(iter(batches(plan.train, plan.transform, size, **options)))
         for _ in range(2):
             model.train_on_batch(images, targets)
-        peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+        peaks.append(peak_memory())
         if peaks[-1] > limit:
             break
         print(_FITS, size, peaks[-1], flush=True)
