@@ -93,3 +93,9 @@ def _why_no_gpu():
     return (
         "a driver is there but the backend does not use it: its CUDA packages may be missing or too new for the driver"
     )
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most. `resource` would begin with the peak of the process that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

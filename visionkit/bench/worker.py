@@ -10,13 +10,13 @@ Its first line says `runtime`, `task` and `load_s`; then it answers lines.
 
 import json
 import os
-import resource
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
+from visionkit.environment import peak_memory
 from visionkit.export.exported import FILE, read_metadata
 from visionkit.open_model import open_predictor
 from visionkit.types import DataError
@@ -41,7 +41,7 @@ def main():
         for line in sys.stdin:
             request = json.loads(line)
             answer = through(predictor, **request) if "images" in request else alone(predictor, **request)
-            say(**answer, peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+            say(**answer, peak_mb=peak_memory() / 2**20)
     except (DataError, OSError) as error:
         say(error=str(error))
 

@@ -90,7 +90,7 @@ def finetune(
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
     if check:
-        return check_and_say(recipe, knobs)
+        return check_and_say(recipe, knobs, None, options)
     return train_and_say(recipe, knobs, out or new_run("finetune"), None, options)
 
 
@@ -145,7 +145,9 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     chosen = dict(bound.arguments)
     knobs = chosen | ({"batch_size": "auto"} if auto else {})
     out, options = knobs.pop("out") or new_run(recipe.stem), knobs.pop("options")
-    return check_and_say(function, knobs) if check else train_and_say(function, knobs, out, recipe, options)
+    if check:
+        return check_and_say(function, knobs, recipe, options)
+    return train_and_say(function, knobs, out, recipe, options)
 
 
 def new_run(name: str) -> Path:
@@ -154,21 +156,27 @@ def new_run(name: str) -> Path:
 
 
 def train_and_say(recipe: Callable, knobs: dict, out: Path, recipe_file: Path | None, options: Options) -> None:
-    """Runs a recipe and prints its scores; its `batch_size` may be "auto"."""
-    from visionkit.train.largest_batch import largest_batch
+    """Runs a recipe and prints its scores."""
     from visionkit.train.run import run
 
-    if knobs.get("batch_size") == "auto":
-        knobs["batch_size"] = largest_batch(recipe, knobs, recipe_file, options.precision)
-    print_scores(run(recipe, knobs, out, recipe_file, options))
+    print_scores(run(recipe, _settled(recipe, knobs, recipe_file, options), out, recipe_file, options))
     print(f"run folder: {out}")
 
 
-def check_and_say(recipe: Callable, knobs: dict) -> int:
+def _settled(recipe: Callable, knobs: dict, recipe_file: Path | None, options: Options) -> dict:
+    """`knobs` with a number for a `batch_size` of "auto"."""
+    if knobs.get("batch_size") != "auto":
+        return knobs
+    from visionkit.train.largest_batch import largest_batch
+
+    return knobs | {"batch_size": largest_batch(recipe, knobs, recipe_file, options.precision)}
+
+
+def check_and_say(recipe: Callable, knobs: dict, recipe_file: Path | None, options: Options) -> int:
     """Prints what `train.preflight` finds of a recipe; returns the exit code, 1 where something is wrong."""
     from visionkit.train.preflight import preflight
 
-    rows = preflight(recipe, knobs)
+    rows = preflight(recipe, _settled(recipe, knobs, recipe_file, options))
     print("\n".join(map(str, rows)))
     return 0 if all(row.ok for row in rows) else 1
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from visionkit.environment import peak_memory
 from visionkit.train.options import Options
 from visionkit.train.resume import read_started, recipe_of, write_json, write_started
 from visionkit.types import DataError
@@ -53,12 +54,6 @@ def free_memory() -> int:
     if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
         free = min(free, int(limit) - int((group / "memory.current").read_text()))
     return free
-
-
-def peak_memory() -> int:
-    """Bytes that this process has held at most. `resource` would begin with the peak of the process that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def next_fits(peaks: list[int], limit: int) -> bool:

@@ -1,7 +1,6 @@
 """`--check`: a minute before the hours, on what goes wrong most: targets, learning, NaN, memory, speed of data."""
 
 import os
-import resource
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 from visionkit import npboxes
 from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
+from visionkit.environment import peak_memory
 from visionkit.images import letterbox_factors
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.train.recipe import Recipe
@@ -89,12 +89,12 @@ def practice(plan: Recipe) -> list[Row]:
     settings = {"task": task, "seed": plan.seed, "epochs": 1000, "mix": plan.mix, "channels": model.channels}
     feed = iter(batches(plan.train, plan.transform, plan.batch_size, **settings))
     images, y = next(feed)
-    before, losses, times = _peak(), [], []
+    before, losses, times = peak_memory(), [], []
     while len(losses) < STEPS and (len(losses) < 5 or sum(times) < SECONDS):
         start = time.monotonic()
         losses.append(float(model.train_on_batch(images, y, return_dict=True)["loss"]))
         times.append(time.monotonic() - start)
-    taken, step = _peak() - before, float(np.median(times[1:]))  # the first one compiles
+    taken, step = peak_memory() - before, float(np.median(times[1:]))  # the first one compiles
     fell = losses[-1] < losses[0]
     text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps on one batch"
     rows = [Row("learning", bool(fell), text, "look at the labels in first_batch.jpg of a run, and at what is frozen")]
@@ -148,8 +148,3 @@ def _factors(plan: Recipe, image_size) -> np.ndarray:
     stretch = (h / image_size[0], w / image_size[1])
     fy, fx = letterbox_factors(image_size, (h, w))[1] if plan.model.resize == "letterbox" else stretch
     return np.float32([fx, fy, fx, fy])
-
-
-def _peak() -> int:
-    """Bytes that this process has ever held at once."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
