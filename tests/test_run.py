@@ -71,14 +71,13 @@ def test_the_first_batch_is_drawn_with_its_boxes(done):
     assert picture.shape[1] >= 2 * SIZE[1]
 
 
-def test_the_saved_model_scores_what_the_run_said(done, tmp_path):
+def test_the_saved_model_scores_what_the_run_said(done):
     out, results = done
     predictor = open_predictor(out)
     val = shapes(6, SIZE, seed=1, split="val")
     assert predictor.class_names == val.class_names
-    scores = evaluate(predictor, val, curves=tmp_path)
+    scores = evaluate(predictor, val, closely=True)
     assert scores["mAP50"] == pytest.approx(results["mAP50"], abs=1e-6)
-    assert {"pr.png", "f1.png", "confusion.png", "thresholds.csv"} <= {file.name for file in tmp_path.iterdir()}
     assert all(0 <= row["threshold"] <= 1 for row in scores["per_class"].values() if row["objects"])
 
 
