@@ -11,6 +11,7 @@ from visionkit import __version__
 from visionkit.cli.data import doctor
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
+from visionkit.cli.report import report
 from visionkit.cli.runs import finetune, selftest, train
 from visionkit.cli.scores import evaluate
 from visionkit.cli.style import stylize
@@ -24,7 +25,22 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-for _verb in (doctor, finetune, evaluate, detect, classify, segment, stylize, export, serve, bench, weights, selftest):
+_verbs = (
+    doctor,
+    finetune,
+    report,
+    evaluate,
+    detect,
+    classify,
+    segment,
+    stylize,
+    export,
+    serve,
+    bench,
+    weights,
+    selftest,
+)
+for _verb in _verbs:
     app.command(_verb)
 app.command(train, help_flags=[])  # its help is the recipe's
 app.command(convert_weights, name="convert_weights")

@@ -22,7 +22,7 @@ from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
-from visionkit.train.resume import fingerprint, read_started, recipe_of, write_json, write_started
+from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample
@@ -71,7 +71,7 @@ def resume(out: Path) -> dict:
     Raises:
         DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
     """
-    started = read_started(out)
+    started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
     recipe, knobs = recipe_of(out, started)
@@ -122,10 +122,11 @@ def _train(recipe, knobs, out, options, found) -> dict:
 
     def collect() -> dict:
         scores = {"best": score.best, "last": score.last} if score else {}
-        return scores | {"rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
+        seconds = {"seconds": round(time.monotonic() - start, 1), "waited": round(progress.waited, 1)}
+        return scores | {"rows": history.rows, "data": data} | seconds
 
     score, guard, history = None, Guard(position, crash), History(out)
-    progress = Progress(plan.epochs, steps, plan.batch_size, position)
+    progress = Progress(plan.epochs, steps, plan.batch_size, position, state.get("waited", 0.0))
     callbacks = [guard, history, progress, Checkpoints(out / "checkpoints", guard, steps, options, collect)]
     if plan.val is not None:
         predictor = Predictor(model)
@@ -184,6 +185,7 @@ def _train(recipe, knobs, out, options, found) -> dict:
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
+        "waited": round(progress.waited, 1),
         "knobs": knobs,
         "class_names": model.class_names,
         "per_class": scores.get("per_class", {}),
