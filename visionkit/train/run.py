@@ -18,6 +18,7 @@ from visionkit.predict.predictor import Predictor
 from visionkit.train import checkpoint
 from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
 from visionkit.train.crash import write_crash
+from visionkit.train.curves import draw_curves, verdict
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
@@ -39,7 +40,8 @@ def run(
 
     Writes into `out`: knobs.json, a copy of the recipe's file, resume.json, first_batch.jpg (the first training batch
     WITH its boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras (the best so
-    far, or the last where nothing is scored) and at the end results.json. If the loss stops being a number: crash/.
+    far, or the last where nothing is scored) and at the end curves.png and results.json. If the loss stops being a
+    number: crash/.
 
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
@@ -187,10 +189,13 @@ def _train(recipe, knobs, out, options, found) -> dict:
         "seconds": round(time.monotonic() - start, 1),
         "waited": round(progress.waited, 1),
         "knobs": knobs,
+        "verdict": verdict(history.rows),
         "class_names": model.class_names,
         "per_class": scores.get("per_class", {}),
         "environment": environment(),
     }
+    draw_curves(history.rows, out / "curves.png")
+    print(f"curves: {results['verdict']}")
     write_json(out / "results.json", results)
     checkpoint.remove_old(out / "checkpoints", keep=1)
     return results
