@@ -8,6 +8,7 @@ import numpy as np
 
 from visionkit.images import resize
 
+_ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser holds the page to it
 _STYLE = """
 :root { color-scheme: light dark; --paper: #f6f7f9; --card: #fff; --ink: #1c2127; --soft: #5b6570; --line: #e2e6eb;
   --error: #b3261e; --warning: #9a5700; --note: #47616d; --good: #1b7a48; --blue: 37, 99, 235; --red: 214, 48, 49 }
@@ -42,6 +43,7 @@ def document(title: str, body: str, style: str = "") -> str:
         style: CSS besides the shell's.
     """
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f'<meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">'
     head += f"<title>{text(title)}</title><style>{_STYLE}{style}</style>"
     return f'<!doctype html><html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
 
