@@ -11,7 +11,7 @@ from visionkit import __version__
 from visionkit.cli.data import doctor
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
-from visionkit.cli.report import report
+from visionkit.cli.reports import report
 from visionkit.cli.runs import finetune, selftest, train
 from visionkit.cli.scores import evaluate
 from visionkit.cli.style import stylize

@@ -20,7 +20,7 @@ def page(report: Report) -> str:
     grades = ", ".join(f"{count} {grade}{'s' * (count != 1)}" for grade, count in report.grades().items())
     parts = [f"<h1>{text(report.title)}</h1><p>{grades}. {text(_images(report))}</p>", _classes(report)]
     parts += [_section(kind, found) for kind, found in report.by_kind().items()]
-    return document("Dataset doctor", "\n".join(parts))
+    return document("Dataset doctor", "\n".join(parts), ".pictures { --least: 28em }")
 
 
 def _images(report):

@@ -1,5 +1,7 @@
 """`visionkit report`. Heavy imports stand inside the function."""
 
+import contextlib
+import io
 from pathlib import Path
 
 from visionkit.types import DataError
@@ -27,7 +29,7 @@ def report(run: Path, /, *, data: Path | None = None, split: str | None = None):
     except (DataError, OSError) as error:
         if data:  # was asked for
             raise
-        found.absent["model"] = f"Not measured: {error}. visionkit report RUN --data DIR measures it."
+        found.absent["model"] = f"Not measured: {_line(error)}. visionkit report RUN --data DIR measures it."
     found.absent["The data"] = _examine(facts, found, data)
     file = write_report(facts, found)
     print(f"report: {file}")
@@ -44,7 +46,7 @@ def _score(facts, found, data, split) -> None:
 
     if data:
         dataset = open_dataset(data, split, predictor.task, **_meaning(facts))
-        where = f"{data}" + (f", split {split}" if split else "")
+        where = f"{data}, split {split}" if split else f"{data}, all of it: it may have learned from some of them"
     else:
         dataset = _validation(facts)
         where = f"its validation images ({dataset.source})"
@@ -61,7 +63,8 @@ def _validation(facts):
 
     recipe, knobs = recipe_of(facts.folder, read_started(facts.folder))
     keras.utils.set_random_seed(knobs.get("seed", 0))
-    dataset = recipe(**knobs).val
+    with contextlib.redirect_stdout(io.StringIO()):  # recipes speak of the training, which is over
+        dataset = recipe(**knobs).val
     if dataset is None:
         raise DataError("the run had no validation images")
     return dataset
@@ -77,8 +80,12 @@ def _examine(facts, found, data) -> str:
     try:
         found.doctor = examine(root, task=found.task, size=found.size or 384, **_meaning(facts))
     except (DataError, OSError) as error:
-        return f"Not examined: {error}."
+        return f"Not examined: {_line(error)}."
     return ""
+
+
+def _line(error) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _meaning(facts) -> dict:
