@@ -25,23 +25,9 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-_verbs = (
-    doctor,
-    finetune,
-    report,
-    evaluate,
-    detect,
-    classify,
-    segment,
-    stylize,
-    export,
-    serve,
-    bench,
-    weights,
-    selftest,
-)
-for _verb in _verbs:
+for _verb in (doctor, finetune, evaluate, detect, classify, segment, stylize, export, serve, bench, weights, selftest):
     app.command(_verb)
+app.command(report)
 app.command(train, help_flags=[])  # its help is the recipe's
 app.command(convert_weights, name="convert_weights")
 

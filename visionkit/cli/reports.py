@@ -7,7 +7,15 @@ from pathlib import Path
 from visionkit.types import DataError
 
 
-def report(run: Path, /, *, data: Path | None = None, split: str | None = None):
+def report(
+    run: Path,
+    /,
+    *,
+    data: Path | None = None,
+    split: str | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
+):
     """Write report.html into a run folder: one page on how good the model is, where it fails and what to do next.
 
     The model is scored again, closely, on what it was validated with, for which the recipe is executed, or on --data.
@@ -17,25 +25,30 @@ def report(run: Path, /, *, data: Path | None = None, split: str | None = None):
         run: a run folder, also of a run that goes on still.
         data: score it on these labelled data instead, in any layout that finetune takes.
         split: the part of --data, such as test; by default all of it.
+        classes: (segment) file that names the values of the class maps; by default what finetune was told.
+        void: (segment) the value of the class maps that is not scored, besides 255; by default what finetune was told.
     """
     from visionkit.train.report import Findings, read_run, write_report
 
     if split and not data:
         raise DataError("--split is a part of --data: name both")
     facts = read_run(run)
+    meaning = (
+        _meaning(facts.knobs) | ({"classes": classes} if classes else {}) | ({} if void is None else {"void": void})
+    )
     found = Findings(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
     try:
-        _score(facts, found, data, split)
+        _score(facts, found, data, split, meaning)
     except (DataError, OSError) as error:
         if data:  # was asked for
             raise
         found.absent["model"] = f"Not measured: {_line(error)}. visionkit report RUN --data DIR measures it."
-    found.absent["The data"] = _examine(facts, found, data)
+    found.absent["The data"] = _examine(facts, found, data, meaning)
     file = write_report(facts, found)
     print(f"report: {file}")
 
 
-def _score(facts, found, data, split) -> None:
+def _score(facts, found, data, split, meaning) -> None:
     """Fills in what the model does on the data; raises `DataError` where it cannot be scored."""
     from visionkit.open_model import keras_path, open_predictor
 
@@ -45,7 +58,7 @@ def _score(facts, found, data, split) -> None:
     from visionkit.train.evaluate import evaluate
 
     if data:
-        dataset = open_dataset(data, split, predictor.task, **_meaning(facts))
+        dataset = open_dataset(data, split, predictor.task, **meaning)
         where = f"{data}, split {split}" if split else f"{data}, all of it: it may have learned from some of them"
     else:
         dataset = _validation(facts)
@@ -70,7 +83,7 @@ def _validation(facts):
     return dataset
 
 
-def _examine(facts, found, data) -> str:
+def _examine(facts, found, data, meaning) -> str:
     """Asks the doctor; returns why not, where that cannot be."""
     from visionkit.data.doctor import examine
 
@@ -78,7 +91,7 @@ def _examine(facts, found, data) -> str:
     if root is None:
         return "No knob of the recipe names the folder of its data; visionkit report RUN --data DIR does."
     try:
-        found.doctor = examine(root, task=found.task, size=found.size or 384, **_meaning(facts))
+        found.doctor = examine(root, task=found.task, size=found.size or 384, **meaning)
     except (DataError, OSError) as error:
         return f"Not examined: {_line(error)}."
     return ""
@@ -88,10 +101,7 @@ def _line(error) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _meaning(facts) -> dict:
+def _meaning(knobs) -> dict:
     """What the values of class maps mean, where finetune was told."""
-    return {
-        key: Path(facts.knobs[key]) if key == "classes" else facts.knobs[key]
-        for key in ("classes", "void")
-        if facts.knobs.get(key) is not None
-    }
+    told = {key: knobs[key] for key in ("classes", "void") if knobs.get(key) is not None}
+    return told | ({"classes": Path(told["classes"])} if "classes" in told else {})

@@ -20,7 +20,8 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 74em; pa
   background: var(--paper); color: var(--ink); overflow-wrap: anywhere }
 h1 { font-size: 1.8em; line-height: 1.2; margin: .2em 0 } h2 { font-size: 1.25em; margin: 2em 0 .5em }
 h3 { font-size: 1em; margin: 1.2em 0 .4em } p { margin: .4em 0 } .soft { color: var(--soft) }
-h2 .grade { font-size: .7em; padding: .15em .6em; border-radius: 1em; color: var(--card); vertical-align: .15em }
+h2 .grade, td .grade { font-size: .8em; padding: .1em .6em; border-radius: 1em; color: var(--card); font-weight: 600 }
+h2 .grade { font-size: .7em; vertical-align: .15em }
 .grade.error { background: var(--error) } .grade.warning { background: var(--warning) }
 .grade.note { background: var(--note) } .grade.good { background: var(--good) }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6em; padding: .9em 1.1em }

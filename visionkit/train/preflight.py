@@ -12,6 +12,9 @@ from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
 from visionkit.data.render import Transform
 from visionkit.environment import peak_memory
+from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.fcn import FCN
+from visionkit.models.ssd import SSD
 from visionkit.predict.predictor import Predictor
 from visionkit.train.evaluate import evaluate
 from visionkit.train.recipe import Recipe
@@ -49,7 +52,7 @@ def preflight(recipe: Callable[..., Recipe], knobs: dict) -> list[Row]:
     rows = []
     if plan.model.task in ("detect", "instance"):
         rows.append(anchor_coverage(plan))
-    if plan.model.task in WANTED:
+    if isinstance(plan.model, tuple(ANSWERS)):
         rows.append(oracle(plan))
     return rows + practice(plan)
 
@@ -86,7 +89,7 @@ class _Oracle:
             setattr(self, name, getattr(model, name))
         fit = Transform(model.image_size, model.resize)
         self.truths = iter(batches(dataset, fit, 1, task=model.task, shuffle=False, channels=model.channels))
-        self.answer = ANSWERS[next(kind for kind in ANSWERS if kind in [c.__name__ for c in type(model).__mro__])]
+        self.answer = next(answer for kind, answer in ANSWERS.items() if isinstance(model, kind))
         self.layers = model.serving().get_layer
 
     def serving(self):
@@ -126,7 +129,7 @@ def _fcn(model, layer, y):
     return {"probabilities": layer("probabilities")(logits)}
 
 
-ANSWERS = {"SSD": _ssd, "FasterRCNN": _rcnn, "FCN": _fcn}
+ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
 
 
 def practice(plan: Recipe) -> list[Row]:

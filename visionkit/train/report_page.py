@@ -62,7 +62,9 @@ header p { margin: .1em 0 } .cards { display: grid; gap: 1em; margin: 1.2em 0;
 .kind { --least: 17em } .kind.pixels { --least: 40em } .absent { color: var(--soft); font-style: italic }
 .kind figure { padding: .5em } .kind figcaption { margin-top: .3em } details { margin: .6em 0 }
 summary { cursor: pointer } .pair { display: grid; gap: 1em; grid-template-columns: repeat(auto-fit,
-  minmax(min(100%, 22em), 1fr)) } .pair > * { min-width: 0 }
+  minmax(min(100%, 22em), 1fr)) } .pair > * { min-width: 0 } .doctor td { vertical-align: top }
+.doctor td:nth-child(-n+3) { white-space: nowrap }
+.value { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
 """
 )
 
@@ -136,10 +138,11 @@ def _curves(run):
     losses = sorted((key for key in keys if key not in shares), key=lambda key: key != "loss")
     values = [row[key] for row in run.history for key in losses if key in row]
     wide = bool(values) and min(values) > 0 and max(values) > 8 * min(values)
-    title = "loss on the training images" + (", each line a factor" if wide else "")
-    drawn = [line_chart(title, _lines(run.history, losses), "epoch", log=wide)]
+    title = "loss on the training images" + (", logarithmic" if wide else "")
+    epochs = run.history[0]["epoch"], max(run.history[-1]["epoch"], run.history[0]["epoch"] + 1)
+    drawn = [line_chart(title, _lines(run.history, losses), "epoch", epochs, log=wide)]
     if shares:
-        drawn.append(line_chart("scores", _lines(run.history, shares), "epoch", y_range=(0, 1)))
+        drawn.append(line_chart("scores", _lines(run.history, shares), "epoch", epochs, (0, 1)))
     none = (
         "" if shares else '<p class="absent">Nothing was scored while it trained: there were no validation images.</p>'
     )
@@ -276,7 +279,7 @@ def _doctor(found):
     report = found.doctor
     images = ", ".join(f"{split} {count:,}" for split, count in report.images().items())
     rows = [
-        f'<tr><td><span class="grade {KINDS[kind][0]}">&nbsp;{KINDS[kind][0]}&nbsp;</span></td><td>{text(kind)}</td>'
+        f'<tr><td><span class="grade {KINDS[kind][0]}">{KINDS[kind][0]}</span></td><td>{text(kind)}</td>'
         f'<td class="number">{len(items):,}</td><td>{text(KINDS[kind][1])}<br>'
         f'<span class="soft">{text(items[0].message)}</span></td></tr>'
         for kind, items in report.by_kind().items()
@@ -321,8 +324,8 @@ def _machine(run):
 
 
 def _table(rows: Sequence[tuple]) -> str:
-    lines = [f'<tr><td>{text(name)}</td><td class="number">{text(value)}</td></tr>' for name, value in rows]
-    return f'<div class="card scroll"><table>{"".join(lines)}</table></div>'
+    lines = [f'<tr><td>{text(name)}</td><td class="value">{text(value)}</td></tr>' for name, value in rows]
+    return f'<div class="card"><table>{"".join(lines)}</table></div>'
 
 
 def _duration(seconds: float) -> str:
