@@ -20,7 +20,7 @@ ALLOWED = {
     "ops": set(),
     "layers": {"ops"},
     "backbones": {"layers"},
-    "models": {"ops", "layers"},
+    "models": {"types", "ops", "layers"},
     "weights": {"types", "backbones", "models"},
     "page": {"images"},
     "data": {"types", "npboxes", "images", "page"},

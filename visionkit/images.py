@@ -24,12 +24,10 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from visionkit.types import DataError
+from visionkit.types import CROP_SHARE, DataError, crop_share
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
-RULES = ("letterbox", "stretch", "crop")  # how an image becomes one of the network's size; see `fit`
-CROP_SHARE = 0.875  # of the middle that "crop" shows: 224 of 256 pixels
 LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
@@ -203,19 +201,23 @@ def fit(image: np.ndarray, size: tuple[int, int], rule: str) -> tuple[np.ndarray
 
     Args:
         size: (height, width) of the network's input.
-        rule: one of `RULES`: "letterbox" keeps the proportions and fills right and below, "stretch" does not keep
-            them, "crop" keeps them and shows the middle only, as ImageNet classifiers are evaluated.
+        rule: "letterbox" keeps the proportions and fills right and below, "stretch" does not keep them, "crop" keeps
+            them and shows the middle only, as ImageNet classifiers are evaluated; see `crop_share`.
 
     Returns:
         (uint8 `[height, width, 3]`, (fy, fx): y and x of the original times these are network pixels; for "crop" the
         scale alone, without the crop's corner).
+
+    Raises:
+        ValueError: there is no such rule.
     """
+    share = crop_share(rule)
     h, w = image.shape[:2]
     if rule == "letterbox":
         return letterbox(image, size)[0], letterbox_factors((h, w), size)[1]
     if rule == "stretch":
         return resize(image, size), (size[0] / h, size[1] / w)
-    x1, y1, x2, y2 = crop_window((h, w), size)
+    x1, y1, x2, y2 = crop_window((h, w), size, share)
     return resize(np.ascontiguousarray(image[y1:y2, x1:x2]), size), (size[0] / (y2 - y1), size[1] / (x2 - x1))
 
 
