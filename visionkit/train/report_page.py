@@ -14,10 +14,9 @@ from visionkit.train.mistakes import BACKGROUND, best_thresholds
 from visionkit.train.report import Findings, RunFacts
 from visionkit.train.report_words import mix_ups, remarks
 
-PICTURES = 12  # mistakes of a kind
-SIDES = {"pixels": 1200}  # pixels of a mistake's long side; by default `SIDE`
-SIDE = 420
-ROWS, CELLS = 60, 30  # classes that the tables have room for
+PICTURES, SIDE = 12, 420  # mistakes of a kind, and pixels of the long side of each
+WIDE = {"pixels": (6, 1200)}  # the same of kinds that show three pictures side by side
+ROWS, CELLS, BESIDE = 60, 30, 8  # classes that the tables have room for; so few leave room for another beside them
 
 HEADLINES = {  # task -> (key, name, what it means); the first one is the headline
     "detect": (
@@ -63,6 +62,7 @@ header p { margin: .1em 0 } .cards { display: grid; gap: 1em; margin: 1.2em 0;
 .kind figure { padding: .5em } .kind figcaption { margin-top: .3em } details { margin: .6em 0 }
 summary { cursor: pointer } .pair { display: grid; gap: 1em; grid-template-columns: repeat(auto-fit,
   minmax(min(100%, 22em), 1fr)) } .pair > * { min-width: 0 } .doctor td { vertical-align: top }
+.stack > * + * { margin-top: 1em }
 .doctor td:nth-child(-n+3) { white-space: nowrap }
 .value { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
 """
@@ -207,7 +207,8 @@ def _confusion(found):
     if closely.names[-1] == BACKGROUND:
         note += " The last column is what was missed, the last row what was invented."
     drawn = f'<div class="card scroll">{matrix_table(closely.confusion, closely.names, compact)}</div>'
-    return f'<p class="soft">{text(note)}</p><div class="pair">{drawn}{listed}</div>'
+    side_by_side = "pair" if len(closely.names) <= BESIDE else "stack"
+    return f'<p class="soft">{text(note)}</p><div class="{side_by_side}">{drawn}{listed}</div>'
 
 
 def _precision(found):
@@ -261,8 +262,8 @@ def _mistakes(found):
     }
     parts = []
     for kind in kinds:
-        mistakes = [mistake for mistake in closely.worst if mistake.kind == kind][:PICTURES]
-        side = SIDES.get(kind, SIDE)
+        count, side = WIDE.get(kind, (PICTURES, SIDE))
+        mistakes = [mistake for mistake in closely.worst if mistake.kind == kind][:count]
         figures = "".join(_figure(mistake, side) for mistake in mistakes)
         parts.append(f'<h3>{titles[kind]}</h3><div class="pictures kind {kind.split()[0]}">{figures}</div>')
     return "".join(parts) or "<p>None: everything is right.</p>"
