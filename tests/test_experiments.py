@@ -60,6 +60,13 @@ from test_experiments import recipe
 """
 
 
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(FILE)
+    return "mine.py"
+
+
 # Learning rate
 
 
@@ -223,6 +230,21 @@ def test_the_summary_of_some_scores():
     assert runs.summary([0.5])["std"] == 0
 
 
+def test_seeds_are_scored_on_test_images_where_there_are_any(file, capsys):
+    """All three are alike, so that whatever a model says is right once."""
+    for name in ("top", "middle", "bottom"):
+        tiny_data.picture(Path("t", "test", name, "a.png"))
+    command = ["seeds", file, "--count", "2", "--epochs", "1", "--test-data", "t", "--test-split", "test"]
+    assert main(command) == 0
+    found = json.loads(Path("runs/mine/seeds/seeds.json").read_text())
+    assert [row["top1"] for row in found["rows"]] == pytest.approx([1 / 3] * 2)
+    Path("runs/mine/seeds/seeds.json").unlink()
+    assert main([*command[:-4], "--out", "runs/mine/seeds"]) == 1
+    assert "holds an experiment with another test, " in capsys.readouterr().err
+    assert main(command) == 0
+    assert json.loads(Path("runs/mine/seeds/seeds.json").read_text()) == found
+
+
 def test_seeds_need_something_to_score_on(tmp_path):
     with pytest.raises(DataError, match="no validation images to score with; name labelled data with --test-data"):
         seeds(recipe, KNOBS | {"val": False}, 2, tmp_path / "other")
@@ -322,13 +344,6 @@ def test_a_search_that_was_stopped_goes_on_as_one_that_was_not(tmp_path, monkeyp
 # The command line
 
 
-@pytest.fixture
-def file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("mine.py").write_text(FILE)
-    return "mine.py"
-
-
 def test_all_of_them_from_the_command_line(file, capsys):
     assert main(["lr_find", file, "--steps", "40", "--high", "100"]) == 0
     said = capsys.readouterr().out
@@ -384,5 +399,9 @@ def test_help_lists_the_knobs_and_the_options(file, capsys):
     assert main(["folds", file, "--help"]) == 0
     said = capsys.readouterr().out
     assert all(word in said for word in ("--lr", "--k", "--out", "--workers", "The experiment"))
+    Path("own.py").write_text("from visionkit.train.finetune import classify as recipe\n")
+    assert main(["seeds", "own.py", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("--backbone", "--mixup", "--count"))
     assert main(["search", "--help"]) == 0
     assert "--space lr=1e-4..1e-1:log" in capsys.readouterr().out
