@@ -8,6 +8,7 @@ import cyclopts
 
 from visionkit import __version__
 from visionkit.cli.data import doctor
+from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
 from visionkit.cli.runs import finetune, selftest, train
@@ -25,7 +26,9 @@ app = cyclopts.App(
 )
 for _verb in (doctor, finetune, evaluate, detect, classify, segment, stylize, export, serve, bench, weights, selftest):
     app.command(_verb)
-app.command(train, help_flags=[])  # its help is the recipe's
+for _verb in (train, folds, search, seeds):
+    app.command(_verb, help_flags=[])  # its help is the recipe's
+app.command(lr_find, name="lr_find", help_flags=[])
 app.command(convert_weights, name="convert_weights")
 
 
