@@ -23,7 +23,7 @@ from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
-from visionkit.train.resume import fingerprint, read_started, recipe_of, write_json, write_started
+from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample
@@ -78,7 +78,7 @@ def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict
     Raises:
         DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
     """
-    started = read_started(out)
+    started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
     recipe, knobs = recipe_of(out, started)
@@ -129,10 +129,11 @@ def _train(recipe, knobs, out, options, found, watch) -> dict:
 
     def collect() -> dict:
         scores = {"best": score.best, "last": score.last} if score else {}
-        return scores | {"rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
+        seconds = {"seconds": round(time.monotonic() - start, 1), "waited": round(progress.waited, 1)}
+        return scores | {"rows": history.rows, "data": data} | seconds
 
     score, guard, history = None, Guard(position, crash), History(out)
-    progress = Progress(plan.epochs, steps, plan.batch_size, position)
+    progress = Progress(plan.epochs, steps, plan.batch_size, position, state.get("waited", 0.0))
     callbacks = [guard, history, progress, Checkpoints(out / "checkpoints", guard, steps, options, collect)]
     if plan.val is not None:
         predictor = Predictor(model)
@@ -199,6 +200,7 @@ def _train(recipe, knobs, out, options, found, watch) -> dict:
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
+        "waited": round(progress.waited, 1),
         "knobs": knobs,
         "verdict": verdict(history.rows),
         "class_names": model.class_names,
