@@ -29,6 +29,7 @@ ALLOWED = {
     "predict": {"types", "npboxes", "images", "models"},
     "export": {"environment", "types", "npboxes", "images", "models", "predict", "style"},
     "train": {"environment", "types", "npboxes", "images", "page", "models", "data", "metrics", "predict"},
+    "experiments": {"types", "open_model", "models", "data", "metrics", "predict", "train"},  # many trainings
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.
 RECIPES = {"train/finetune.py", "train/selftest_recipe.py"}

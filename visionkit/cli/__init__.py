@@ -9,6 +9,7 @@ import cyclopts
 
 from visionkit import __version__
 from visionkit.cli.data import doctor
+from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
 from visionkit.cli.reports import report
@@ -25,10 +26,12 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-for _verb in (doctor, finetune, evaluate, detect, classify, segment, stylize, export, serve, bench, weights, selftest):
+for _verb in (doctor, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench, weights):
     app.command(_verb)
-app.command(report)
-app.command(train, help_flags=[])  # its help is the recipe's
+app.command(selftest)
+for _verb in (train, folds, search, seeds):
+    app.command(_verb, help_flags=[])  # its help is the recipe's
+app.command(lr_find, name="lr_find", help_flags=[])
 app.command(convert_weights, name="convert_weights")
 
 

@@ -35,6 +35,7 @@ def run(
     out: Path,
     recipe_file: Path | None = None,
     options: Options = Options(),  # noqa: B008, it is frozen
+    watch: Callable[[list[dict]], bool] | None = None,
 ) -> dict:
     """Trains what `recipe(**knobs)` describes.
 
@@ -47,6 +48,7 @@ def run(
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
         out: the run folder; it must be new or empty.
         options: see `Options`.
+        watch: is given the rows of the history at each epoch's end; the training ends where it returns True.
 
     Returns:
         What results.json holds.
@@ -64,11 +66,14 @@ def run(
         raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     write_json(out / "knobs.json", knobs)
     write_started(out, recipe, keras.backend.backend(), options)
-    return _train(recipe, knobs, out, options, None)
+    return _train(recipe, knobs, out, options, None, watch)
 
 
-def resume(out: Path) -> dict:
+def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
     """Continues a run that was interrupted, from its newest checkpoint that is whole, to the same end to the bit.
+
+    Args:
+        watch: that which `run` had.
 
     Raises:
         DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
@@ -82,10 +87,10 @@ def resume(out: Path) -> dict:
         print(f"{out}: no checkpoint was written yet, so it begins anew")
     else:
         print(f"{out}: going on in epoch {found[1]['epoch'] + 1} after {found[1]['step']} steps of it")
-    return _train(recipe, knobs, out, started.options, found)
+    return _train(recipe, knobs, out, started.options, found, watch)
 
 
-def _train(recipe, knobs, out, options, found) -> dict:
+def _train(recipe, knobs, out, options, found, watch) -> dict:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
     try:
@@ -142,6 +147,14 @@ def _train(recipe, knobs, out, options, found) -> dict:
         )
         score.best, score.last = state.get("best"), state.get("last")
         callbacks.insert(1, score)  # its numbers go into the other callbacks' logs
+    if watch:
+
+        def look(epoch, logs):  # before a checkpoint is written that says whether the run has stopped
+            model.stop_training = model.stop_training or watch(history.rows)
+
+        callbacks.insert(
+            -1, keras.callbacks.LambdaCallback(on_epoch_end=look)
+        )  # before it is written into a checkpoint
     if found:
         history.restore(state["rows"])
     else:
