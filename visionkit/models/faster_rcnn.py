@@ -16,6 +16,7 @@ from visionkit.ops.matching import assign, real
 from visionkit.ops.sampling import sample
 
 BETA = 1 / 9  # of the smooth L1, Detectron's and torchvision's; the paper has 1
+TINY = 1e-6  # in place of a count of nothing, whose sum of losses is 0
 RPN_RULE = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}  # section 3.1.2
 ROI_RULE = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
 RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # greatest share of a sample
@@ -135,7 +136,7 @@ class FasterRCNN(Task):
         anchors = ops.take(anchors, index, axis=0)  # [B, S, 4]
         matched = ops.take_along_axis(matched, index, axis=1)
         targets = _targets(y["boxes"], matched, positive, anchors, RPN_VARIANCES)
-        count = ops.maximum(ops.sum(drawn), 1.0)
+        count = ops.maximum(self.over_devices(ops.sum(drawn)), TINY)
         return {
             "rpn_class_loss": ops.sum(binary_cross_entropy(logits, positive) * drawn) / count,
             "rpn_box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * positive[..., None]) / count,
@@ -174,7 +175,7 @@ class FasterRCNN(Task):
         row = ops.minimum(rois["labels"], self.num_classes - 1)[..., None, None]
         deltas = ops.take_along_axis(output["deltas"], row, axis=2)[:, :, 0]  # [B, S, 4]
         targets = _targets(y["boxes"], rois["matched"], rois["positive"], rois["boxes"], VARIANCES)
-        drawn = ops.maximum(ops.sum(rois["drawn"]), 1.0)
+        drawn = ops.maximum(self.over_devices(ops.sum(rois["drawn"])), TINY)
         return {
             "class_loss": ops.sum(softmax_cross_entropy(output["logits"], rois["labels"]) * rois["drawn"]) / drawn,
             "box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * rois["positive"][..., None]) / drawn,
