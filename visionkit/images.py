@@ -105,6 +105,10 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     """Writes uint8 `[H, W, 3]` RGB or `[H, W]` grey as PNG, or as JPEG (quality 95) for .jpg and .jpeg.
 
     The file appears whole or not at all: it is written under another name in the same folder, then renamed.
+
+    Raises:
+        DataError: it could not be written; what was at `file` before is there still.
+        ValueError: not such an image, or another suffix.
     """
     file, image = Path(file), np.asarray(image)
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
@@ -116,14 +120,19 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
 
 
 def _save(file: Path, image: Image.Image, kind: str, **options) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part, encoded = file.with_name(f".{file.name}.{os.getpid()}.part"), io.BytesIO()
+    # Not into the file at once: what Pillow says of a full disk is "encoder error -2".
+    content = io.BytesIO()
+    image.save(content, format=kind, **options)
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        image.save(encoded, format=kind, **options)  # in memory: Pillow writes files in many small steps
-        part.write_bytes(encoded.getbuffer())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(content.getbuffer())
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{file}: could not be written ({error.strerror})") from error
 
 
 def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:

@@ -16,6 +16,7 @@ from visionkit.ops.matching import assign, real
 from visionkit.ops.sampling import sample
 
 BETA = 1 / 9  # of the smooth L1, Detectron's and torchvision's; the paper has 1
+TINY = 1e-6  # in place of a count of nothing, whose sum of losses is 0
 RPN_RULE = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}  # section 3.1.2
 ROI_RULE = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
 RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # greatest share of a sample
@@ -154,7 +155,7 @@ class FasterRCNN(Task):
         positive, drawn = ops.cast(positive, "float32"), ops.cast(drawn, "float32")
         logits = ops.take_along_axis(y_pred["objectness"], index, axis=1)  # [B, S]
         deltas, targets = (ops.take_along_axis(x, index[..., None], axis=1) for x in (y_pred["deltas"], targets))
-        count = ops.maximum(ops.sum(drawn), 1.0)
+        count = ops.maximum(self.over_devices(ops.sum(drawn)), TINY)
         return {
             "rpn_class_loss": ops.sum(binary_cross_entropy(logits, positive) * drawn) / count,
             "rpn_box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * positive[..., None]) / count,
@@ -193,7 +194,7 @@ class FasterRCNN(Task):
         output = self.box_head(self.pool(self.features(y_pred), rois["boxes"]), training=training)
         row = ops.minimum(rois["labels"], self.num_classes - 1)[..., None, None]
         deltas = ops.take_along_axis(output["deltas"], row, axis=2)[:, :, 0]  # [B, S, 4]
-        drawn = ops.maximum(ops.sum(rois["drawn"]), 1.0)
+        drawn = ops.maximum(self.over_devices(ops.sum(rois["drawn"])), TINY)
         return {
             "class_loss": ops.sum(softmax_cross_entropy(output["logits"], rois["labels"]) * rois["drawn"]) / drawn,
             "box_loss": ops.sum(smooth_l1(deltas - rois["deltas"], BETA) * rois["positive"][..., None]) / drawn,
