@@ -384,6 +384,10 @@ def test_all_of_them_from_the_command_line(file, capsys):
         (["search", "mine.py"], "search needs --space, such as --space lr=1e-4..1e-1:log"),
         (["search", "mine.py", "--space", "lr=1|x"], 'unable to convert "x" into float'),
         (["search", "mine.py", "--space", "rate=1..2"], "Unknown option: --rate"),
+        (
+            ["lr_find", "mine.py", "--low", "20"],
+            "expected 0 < --low < --high and at least 20 --steps",
+        ),
         (["lr_find", "mine.py", "--phase", "2"], "--phase 2: the recipe has 1"),
     ],
 )

@@ -42,11 +42,10 @@ def lr_find(
         there is no such knob or suggestion.
 
     Raises:
-        DataError: there is no such phase, or the recipe moves its weights without its optimizer.
-        ValueError: an argument is out of its range.
+        DataError: an argument is out of its range, or the recipe moves its weights without its optimizer.
     """
     if not 0 < low < high or steps < 20:
-        raise ValueError(f"expected 0 < low < high and at least 20 steps, found {low}, {high}, {steps}")
+        raise DataError(f"expected 0 < --low < --high and at least 20 --steps, found {low}, {high}, {steps}")
     keras.utils.set_random_seed(knobs.get("seed", 0))
     plan = recipe(**knobs)
     if not 1 <= phase <= len(plan.phases):
