@@ -158,6 +158,20 @@ def counted(predictor):
     return predictor, seen
 
 
+def test_a_small_image_is_decoded_once_and_a_large_one_is_not_held(tmp_path, monkeypatch):
+    for name, size in (("small", (40, 60)), ("large", (900, 1000))):  # 7 KB and 2.7 MB of pixels
+        images.write_image(tmp_path / "in" / f"{name}.png", np.full((*size, 3), 90, np.uint8))
+    read, decoded = images.read_image, []
+    monkeypatch.setattr(
+        images, "read_image", lambda file, *more: (decoded.append(Path(file).stem), read(file, *more))[1]
+    )
+    detect_folder(FakePredictor(), tmp_path / "in", tmp_path / "out", progress=False)
+    assert sorted(decoded) == ["large", "large", "small"]
+    decoded.clear()
+    detect_folder(FakePredictor(), tmp_path / "in", tmp_path / "bare", progress=False, pictures=False)
+    assert sorted(decoded) == ["large", "small"]
+
+
 def test_what_is_done_is_passed_over(folder, tmp_path):
     predictor, seen = counted(FakePredictor())
     first = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
