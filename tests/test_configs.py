@@ -30,7 +30,9 @@ def test_a_recipe_says_how_it_is_run_and_what_it_reached(file):
     assert re.search(r"^Reached:  \S", doc, re.M)
 
 
-@pytest.mark.parametrize("name", ["mnist_softmax", "mnist_mlp", "mnist_lenet", "mnist_notes", "cifar_resnet20"])
+@pytest.mark.parametrize(
+    "name", ["mnist_softmax", "mnist_mlp", "mnist_lenet", "mnist_notes", "mnist_compare", "cifar_resnet20"]
+)
 def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
     if name.startswith("mnist"):
         tiny_data.mnist(tmp_path / "data")
@@ -39,7 +41,7 @@ def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
             tiny_data.picture(tmp_path / "data" / "train" / str(i) / "a.png", (32, 32))
     knobs = {"data_dir": tmp_path / "data", "epochs": 1}
     results = run(recipe(name), knobs, tmp_path / "run")
-    assert results["train_images"] == (6 if name.startswith("mnist") else 10)
+    assert results["train_images"] == {"mnist_compare": 1, "cifar_resnet20": 10}.get(name, 6)
     assert ("the notes: 8.89 s" in capsys.readouterr().out) == (name == "mnist_notes")
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert type(model) is MODELS["classifier"]
@@ -96,6 +98,27 @@ def test_the_notes_network_is_network_py(tmp_path):
     assert float(cost) == pytest.approx(np.mean(costs), abs=1e-4)
     for ours, theirs in zip(model.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("start", "kernel", "bias"),  # standard deviations
+    [
+        ("normal", 1.0, 1.0),
+        ("scaled", (1 / 784) ** 0.5, 1.0),
+        ("glorot", (2 / (784 + 100)) ** 0.5, 0.0),
+        ("he", (2 / 784) ** 0.5, 0.0),
+    ],
+)
+def test_the_first_weights_are_drawn_as_their_name_says(start, kernel, bias, tmp_path):
+    tiny_data.mnist(tmp_path)
+    make = recipe("mnist_compare")
+    keras.utils.set_random_seed(0)
+    weights, biases, *_ = make(tmp_path, start=start).model.get_weights()
+    assert (weights.shape, weights.mean()) == ((784, 100), pytest.approx(0, abs=0.02 * kernel))
+    assert weights.std() == pytest.approx(kernel, rel=0.02)
+    assert biases.std() == pytest.approx(bias, rel=0.3)
+    keras.utils.set_random_seed(1)
+    assert not np.array_equal(make(tmp_path, start=start).model.get_weights()[0], weights)
 
 
 def test_the_papers_ssd_takes_two_steps(tmp_path):

@@ -20,14 +20,16 @@ ALLOWED = {
     "ops": set(),
     "layers": {"ops"},
     "backbones": {"layers"},
-    "models": {"ops", "layers"},
+    "models": {"types", "ops", "layers"},
     "weights": {"types", "backbones", "models"},
-    "data": {"types", "npboxes", "images"},
+    "page": {"images"},
+    "data": {"types", "npboxes", "images", "page"},
     "metrics": {"types", "npboxes", "images"},
     "style": {"types", "images", "models"},  # models for Task; a recipe or the CLI hands it a loaded backbone
     "predict": {"types", "npboxes", "images", "models"},
     "export": {"environment", "types", "npboxes", "images", "models", "predict", "style"},
-    "train": {"environment", "types", "npboxes", "images", "models", "data", "metrics", "predict"},
+    "train": {"environment", "types", "npboxes", "images", "page", "models", "data", "metrics", "predict"},
+    "experiments": {"types", "open_model", "models", "data", "metrics", "predict", "train"},  # many trainings
 }
 # The built-in recipes join a backbone, a model and data, as files in configs/ do.
 RECIPES = {"train/finetune.py", "train/selftest_recipe.py"}

@@ -12,9 +12,11 @@ import skimage
 
 from visionkit.cli import main
 from visionkit.export import keras_file
-from visionkit.images import read_image
+from visionkit.images import fit, read_image
 from visionkit.open_model import open_predictor
 from visionkit.types import DataError
+from visionkit.weights.classifiers import _build
+from visionkit.weights.store import get_card
 
 CAT = Path(skimage.__file__).parent / "data" / "chelsea.png"  # a tabby cat, photographed from the front
 CIFAR = Path(__file__).resolve().parents[2] / "shared" / "weights" / "cifar-resnets" / "resnet20-12fca82f.th"
@@ -66,9 +68,9 @@ def test_evaluate_takes_folders_named_by_wordnet_id(tmp_path):
     for wordnet_id in ("n02123159", "n01440764"):  # tiger cat, which is right, and tench, which is wrong
         (tmp_path / "data" / wordnet_id).mkdir(parents=True)
         shutil.copy(CAT, tmp_path / "data" / wordnet_id)
-    written = ["--json", str(tmp_path / "scores.json"), "--confusion", str(tmp_path / "confusion.png")]
+    written = ["--json", str(tmp_path / "scores.json"), "--curves", str(tmp_path / "seen")]
     assert main(["evaluate", NAME, str(tmp_path / "data"), *written]) == 0
-    assert read_image(tmp_path / "confusion.png").std() > 1  # not an empty sheet
+    assert read_image(tmp_path / "seen" / "confusion.png").std() > 1  # not an empty sheet
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert (scores["top1"], scores["top5"], scores["images"]) == (0.5, 0.5, 2)
 
@@ -91,3 +93,24 @@ def test_a_torch_checkpoint_becomes_a_keras_file(tmp_path):
     assert model.class_names[3] == "cat"
     images = np.random.default_rng(0).integers(0, 255, (2, *model.image_size, 3)).astype(np.uint8)
     assert model.predict_on_batch(images)["logits"].shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("card", "rule"),
+    [
+        ("efficientnet_lite0_imagenet", "crop 224/256"),
+        ("efficientnet_lite1_imagenet", "crop 240/272"),
+        ("resnet20_cifar_cifar10", "crop 32/32"),
+    ],
+)
+def test_a_published_network_sees_the_share_of_an_image_that_its_numbers_were_measured_on(card, rule):
+    card = get_card(card)
+    assert _build(card.architecture, len(card.class_names), card).resize == rule
+
+
+@pytest.mark.skipif(not CIFAR.is_file(), reason=f"{CIFAR.name} is not here")
+def test_a_network_for_small_pictures_sees_them_to_the_border(tmp_path):
+    assert main(["convert_weights", str(CIFAR), "--arch", "resnet20_cifar", "--out", str(tmp_path / "r.keras")]) == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    predictor = open_predictor(tmp_path / "r.keras")
+    assert np.array_equal(fit(pixels, predictor.image_size, predictor.resize)[0], pixels)

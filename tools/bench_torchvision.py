@@ -1,10 +1,11 @@
 """Times visionkit beside torchvision, in turn in one run, on the CPU; see `--help`. A maintenance script, not a verb.
 
-    python tools/bench_torchvision.py --torch-python OTHER/bin/python [CASE ...] [--runtime openvino ...] [--json FILE]
+    python tools/bench_torchvision.py --torch-python OTHER/bin/python [CASE ...] [--runtime openvino ...] [--out FOLDER]
 
 `--torch-python` names the interpreter of an environment with torch and torchvision (visionkit is not needed there).
 Each side runs in a process of its own with the same drawn weights and images, so that both suppress the same boxes;
-while one works the other waits. A round is one call of each side, so noise of the machine meets both: read the ratios.
+while one works the other waits. A round is one call of torchvision and one of each of ours, by Keras and by every
+runtime, so noise of the machine meets all alike: read the ratios.
 On a machine with other work the CPU seconds say more than the clock; set OMP_WAIT_POLICY=PASSIVE then, or torch's
 waiting threads count as work.
 
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
@@ -27,9 +27,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 # Image size (height, width), images of an inference, images of a training step.
 CASES = {
     "nms": (None, (1,), None),  # 8732 boxes of 20 classes
-    "ssd300_vgg16": ((300, 300), (1, 4), 4),
-    "fasterrcnn_resnet50_fpn": ((480, 640), (1, 4), 2),
-    "fcn_resnet50": ((520, 520), (1, 2), 2),
+    "ssd300_vgg16": ((300, 300), (1, 8), 4),
+    "fasterrcnn_resnet50_fpn": ((480, 640), (1, 8), 2),
+    "fcn_resnet50": ((520, 520), (1, 8), 2),
     "resnet50": ((224, 224), (1, 8), None),
     "densenet121": ((224, 224), (1, 8), None),
     "vgg16": ((224, 224), (1, 8), None),
@@ -47,54 +47,125 @@ def main():
     parser.add_argument("--runtime", nargs="*", default=[], help="exports whose inference is measured too: onnx, ...")
     parser.add_argument("--batch", nargs="*", type=int, default=[], help="images of an inference, for all cases")
     parser.add_argument("--only", default="", help="measures with this in their name, such as 'inference, batch 1'")
-    parser.add_argument("--rounds", type=int, default=5, help="calls of each side that count (default 5)")
+    parser.add_argument("--exports", type=Path, help="keep the exports in this folder, and take those that are there")
+    parser.add_argument("--prepare", action="store_true", help="write the exports into --exports and measure nothing")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, at most (default 5)")
+    parser.add_argument("--seconds", type=float, default=30, help="begin no third round later than this (default 30)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
-    parser.add_argument("--json", type=Path, help="also write the rows into this file")
+    parser.add_argument("--out", type=Path, help="also write rows.json, table.md and ratios.png into this folder")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
         return work(*options.worker, options)
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no case {sorted(unknown)[0]!r}; there are {', '.join(CASES)}")
+    if options.prepare:
+        return prepare(options)
     if options.torch_python is None or not options.torch_python.is_file():
         parser.error("--torch-python: name the interpreter of an environment with torch and torchvision")
     rows = []
-    print(f"{'medians':48}{'visionkit':>11}{'torchvision':>12}{'ratio':>7}{'of CPU time':>13}", flush=True)
+    print(f"{'medians':56}{'visionkit':>11}{'torchvision':>12}{'ratio':>7}{'of CPU time':>13}", flush=True)
     for case in options.cases or CASES:
-        sides = [Worker(python, side, case, options) for python, side in interpreters(options)]
-        for what in (what for what in sides[0].measures if options.only in what):
-            times = {"visionkit": [], "torchvision": []}  # [[seconds, CPU seconds], ...]
-            for turn in range(WARM_UP + options.rounds):
-                for side, calls in zip(sides, times.values(), strict=True):
-                    measure = what if what in side.measures else what.rsplit(", ", 1)[0]  # torchvision has no runtimes
-                    calls += [side.call(measure)] * (turn >= WARM_UP)
-            (ours, ours_cpu), (theirs, theirs_cpu) = (map(median, zip(*calls, strict=True)) for calls in times.values())
-            rows.append(
-                {"case": case, "measure": what, "ratio": ours / theirs, "cpu_ratio": ours_cpu / theirs_cpu} | times
-            )
-            line = f"{case}, {what}"
-            numbers = f"{ours * 1e3:>8.1f} ms{theirs * 1e3:>9.1f} ms{ours / theirs:>7.2f}{ours_cpu / theirs_cpu:>13.2f}"
-            print(f"{line:48}{numbers}", flush=True)
-        for side in sides:
-            side.close()
-    summarise(rows)
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+        ours, theirs = (Worker(python, side, case, options) for python, side in interpreters(options))
+        for what in (what for what in theirs.measures if options.only in what):
+            same = [measure for measure in ours.measures if measure == what or measure.startswith(f"{what}, ")]
+            rows += measured(case, what, same, ours, theirs, options)
+        ours.close()
+        theirs.close()
+    means = summarise(rows)
+    print(means)
+    if options.out:
+        write(rows, means, options.out)
     return 0
+
+
+def measured(case, what, same, ours, theirs, options):
+    """A row for each of our measures in `same`, which torchvision's `what` stands beside."""
+    calls, start = [(theirs, what), *((ours, measure) for measure in same)], time.perf_counter()
+    times = [[] for _ in calls]  # of each [[seconds, CPU seconds], ...]
+    for turn in range(WARM_UP + options.rounds):
+        if turn >= WARM_UP + 2 and time.perf_counter() - start > options.seconds:
+            break
+        for (side, measure), spent in zip(calls, times, strict=True):
+            spent += [side.call(measure)] * (turn >= WARM_UP)
+    rows = []
+    (their_time, their_cpu), *medians = (np.median(spent, axis=0).tolist() for spent in times)
+    for measure, spent, (our_time, our_cpu) in zip(same, times[1:], medians, strict=True):
+        ratios = {"ratio": our_time / their_time, "cpu_ratio": our_cpu / their_cpu}
+        rows.append({"case": case, "measure": measure, **ratios, "visionkit": spent, "torchvision": times[0]})
+        numbers = f"{our_time * 1e3:>8.1f} ms{their_time * 1e3:>9.1f} ms"
+        print(
+            f"{f'{case}, {measure}':56}{numbers}{our_time / their_time:>7.2f}{our_cpu / their_cpu:>13.2f}", flush=True
+        )
+    return rows
 
 
 def summarise(rows):
     """The geometric means of the ratios of inference: as it is by default, and by the fastest of the runtimes."""
-    ratios = {}
+    lines = []
+    for ratio, name in (("ratio", "the clock"), ("cpu_ratio", "CPU time")):
+        found = ratios(rows, ratio)
+        if found:
+            default, best = (
+                np.exp(np.mean([np.log(choose(row)) for row in found.values()]))
+                for choose in (lambda row: row[""], lambda row: min(row.values()))
+            )
+            means = f"{default:.2f} by default, {best:.2f} by the best runtime"
+            lines.append(f"inference, geometric mean of {len(found)} ratios by {name}: {means}")
+    return "\n".join(lines)
+
+
+def ratios(rows, ratio):
+    """{(case, "batch N"): {runtime, "" for Keras: ratio}} of inference."""
+    found = {}
     for row in rows:
         if row["measure"].startswith("inference"):
             _, batch, *runtime = row["measure"].split(", ")
-            ratios.setdefault((row["case"], batch), {})["".join(runtime)] = row["ratio"]
-    if ratios:
-        default = np.exp(np.mean([np.log(found[""]) for found in ratios.values() if "" in found]))
-        best = np.exp(np.mean([np.log(min(found.values())) for found in ratios.values()]))
-        means = f"{default:.2f} by default, {best:.2f} by the best runtime"
-        print(f"inference, geometric mean of {len(ratios)} ratios: {means}")
+            found.setdefault((row["case"], batch), {})["".join(runtime)] = row[ratio]
+    return found
+
+
+def write(rows, means, folder):
+    """rows.json, table.md and ratios.png in `folder`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.json").write_text(json.dumps(rows, indent=2) + "\n")
+    found = ratios(rows, "ratio")
+    runtimes = list(dict.fromkeys(runtime for row in found.values() for runtime in row))
+    lines = [
+        ["time beside torchvision's", *(runtime or "Keras" for runtime in runtimes)],
+        ["---"] * (1 + len(runtimes)),
+    ]
+    for (case, batch), row in found.items():
+        lines.append([f"{case}, {batch}", *(f"{row[runtime]:.2f}" for runtime in runtimes)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    (folder / "table.md").write_text(f"{table}\n\n{means}\n")
+    figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.35 * len(found)), layout="constrained")
+    for i, runtime in enumerate(runtimes):
+        places = [(row[runtime], place) for place, row in enumerate(found.values()) if runtime in row]
+        axes.plot(*zip(*places, strict=True), "o", color=f"C{i}", label=runtime or "Keras")
+    axes.axvline(1, color="grey", linewidth=1)
+    axes.set_yticks(range(len(found)), [", ".join(key) for key in found])
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.set_xlabel("time of an inference in torchvision's (left of 1 is faster)")
+    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(folder / "ratios.png", dpi=120)
+    pyplot.close(figure)
+
+
+def prepare(options):
+    """Writes the exports of all cases, each in a process of its own, which takes longer than to measure them."""
+    for case in options.cases or [case for case in CASES if case != "nms"]:
+        worker = Worker(sys.executable, "ours", case, options)
+        worker.call("prepare")
+        worker.close()
+    return 0
 
 
 def interpreters(options):
@@ -109,6 +180,7 @@ class Worker:
         environment = os.environ | dict.fromkeys(limits, str(options.threads)) | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [python, __file__, "--worker", side, case, "--threads", str(options.threads)]
         command += ["--runtime", *options.runtime, "--batch", *map(str, options.batch)]
+        command += ["--exports", str(options.exports)] if options.exports else []
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
         self.process = subprocess.Popen(command, env=environment | {"PYTHONUNBUFFERED": "1"}, **pipes)
         self.measures = self._answer()
@@ -137,7 +209,7 @@ def work(side, case, options):
     if options.batch:
         size, _, train_batch = CASES[case]
         CASES[case] = (size, tuple(options.batch), train_batch)
-    calls = ours(case, options.runtime) if side == "ours" else theirs(case, options.threads)
+    calls = ours(case, options) if side == "ours" else theirs(case, options.threads)
     print(json.dumps(list(calls)), file=answers, flush=True)
     for line in sys.stdin:
         time.sleep(PAUSE)
@@ -195,7 +267,19 @@ def candidates():
 NMS = {"score_threshold": 0.01, "iou_threshold": 0.45, "top_k": 400, "keep": 200}
 
 
-def ours(case, runtimes):
+def later(make):
+    """A call of the function that `make` gives; it is made in the first call, which is the warm-up's."""
+    made = []
+
+    def call():
+        if not made:
+            made.append(make())
+        return made[0]()
+
+    return call
+
+
+def ours(case, options):
     """{measure: function that makes one call and returns its seconds}"""
     import keras
 
@@ -213,9 +297,9 @@ def ours(case, runtimes):
         return {"batch 1": timed(lambda: suppress(boxes, scores)["scores"].numpy())}
 
     if case.startswith("fcn"):
-        return ours_segmenter(case, runtimes)
+        return ours_segmenter(case, options)
     if case in CLASSIFIERS:
-        return ours_classifier(case, runtimes)
+        return ours_classifier(case, options)
 
     from drawn import drawn_detector_tensor
 
@@ -226,16 +310,16 @@ def ours(case, runtimes):
     model = DETECTORS[case](80, image_size=size)
     shapes = json.loads(np.load(ROOT / "tests" / "golden" / "detectors" / f"{case}.npz")["tensors"].tobytes())
     assign(model, {name: drawn_detector_tensor(name, tuple(shape)) for name, shape in shapes.items()}, case)
-    options = {"iou_threshold": 0.45} if case.startswith("ssd") else {}
-    serving = model.serving(**options)
+    settings = {"iou_threshold": 0.45} if case.startswith("ssd") else {}
+    serving = model.serving(**settings)
     raw = keras.Model(model.input, model.output)
     serving.jit_compile = raw.jit_compile = False
     calls = {}
     for batch in batches:
         x = scene(case, batch)
         calls[f"inference, batch {batch}"] = timed(lambda x=x: serving.predict_on_batch(x))
-        calls[f"post-processing, batch {batch}"] = ours_after(model, raw, options, x)
-    calls |= exported(model, case, runtimes)
+        calls[f"post-processing, batch {batch}"] = later(lambda x=x: ours_after(model, raw, settings, x))
+    calls |= exported(model, case, options)
     y = dict(zip(("boxes", "labels"), objects(case, train_batch), strict=True))
     y["ignore"] = np.zeros(y["labels"].shape, bool)
     model.compile(optimizer=keras.optimizers.SGD(1e-5, momentum=0.9), jit_compile=False)
@@ -244,12 +328,12 @@ def ours(case, runtimes):
     return calls
 
 
-def ours_after(model, raw, options, x):
+def ours_after(model, raw, settings, x):
     """What follows the network alone: decoding and suppression, of the proposals too; not the second stage's layers."""
     import tensorflow as tf
 
     raw = {key: tf.constant(value) for key, value in raw.predict_on_batch(x).items()}
-    layers = {layer.name: layer for layer in model.serving(**options).layers}
+    layers = {layer.name: layer for layer in model.serving(**settings).layers}
     if "decode" in layers:
         decode = tf.function(layers["decode"])
         return timed(lambda: decode(raw["logits"], raw["deltas"])["scores"].numpy())
@@ -264,7 +348,7 @@ def ours_after(model, raw, options, x):
     return timed(after)
 
 
-def ours_classifier(case, runtimes):
+def ours_classifier(case, options):
     """Weights as Keras draws them: what they are does not change the time, and nothing is suppressed."""
     from visionkit.backbones import BACKBONES
     from visionkit.models import Classifier
@@ -277,30 +361,37 @@ def ours_classifier(case, runtimes):
     for batch in batches:
         x = scene(case, batch)
         calls[f"inference, batch {batch}"] = timed(lambda x=x: serving.predict_on_batch(x))
-    return calls | exported(model, case, runtimes)
+    return calls | exported(model, case, options)
 
 
-def exported(model, case, runtimes):
-    """Inference by the exports of a model, made here."""
+def exported(model, case, options):
+    """Inference by the exports of a model, which are written in the first call if they are not there."""
     import tempfile
 
     from visionkit.export import EXPORTERS
 
-    calls = {}
-    for name in runtimes:
-        folder = tempfile.TemporaryDirectory()
-        EXPORTERS[name].save(model, Path(folder.name))
-        loaded = EXPORTERS[name].load(Path(folder.name))
+    kept = tempfile.TemporaryDirectory() if options.exports is None else None  # as long as the calls
+    loaded = {}
+
+    def load(name):
+        if name not in loaded:
+            folder = Path(kept.name if kept else options.exports) / f"{case}-{name}"
+            if not folder.exists():
+                part = folder.with_suffix(".part")
+                EXPORTERS[name].save(model, part)
+                part.rename(folder)
+            loaded[name] = EXPORTERS[name].load(folder)
+        return loaded[name]
+
+    calls = {"prepare": timed(lambda: [load(name) for name in options.runtime])}
+    for name in options.runtime:
         for batch in CASES[case][1]:
             x = scene(case, batch)
-            # The folder lives as long as the call: some runtimes map its files.
-            calls[f"inference, batch {batch}, {name}"] = timed(
-                lambda x=x, loaded=loaded, folder=folder: loaded.predict_on_batch(x)
-            )
+            calls[f"inference, batch {batch}, {name}"] = timed(lambda x=x, name=name: load(name).predict_on_batch(x))
     return calls
 
 
-def ours_segmenter(case, runtimes):
+def ours_segmenter(case, options):
     import keras
     from drawn import drawn_tensor
 
@@ -319,7 +410,7 @@ def ours_segmenter(case, runtimes):
     for batch in batches:
         x = scene(case, batch)
         calls[f"inference, batch {batch}"] = timed(lambda x=x: logits.predict_on_batch(x))
-    calls |= exported(model, case, runtimes)  # with the softmax
+    calls |= exported(model, case, options)  # with the softmax
     x, y = scene(case, train_batch), {"segmentation": classes(case, train_batch)}
     calls[f"training step, batch {train_batch}"] = timed(lambda: model.train_on_batch(x, y))
     return calls

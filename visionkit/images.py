@@ -24,12 +24,10 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from visionkit.types import DataError
+from visionkit.types import CROP_SHARE, DataError, crop_share
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
-RULES = ("letterbox", "stretch", "crop")  # how an image becomes one of the network's size; see `fit`
-CROP_SHARE = 0.875  # of the middle that "crop" shows: 224 of 256 pixels
 LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
@@ -118,18 +116,22 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
     if kind is None:
         raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
-    _save(file, Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {}))
+    _write(file, _encoded(Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {})))
 
 
-def _save(file: Path, image: Image.Image, kind: str, **options) -> None:
-    # Not into the file at once: what Pillow says of a full disk is "encoder error -2".
-    content = io.BytesIO()
-    image.save(content, format=kind, **options)
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+    # Not into the file at once: Pillow writes in many small steps, and says "encoder error -2" of a full disk.
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def _write(file: Path, data: bytes) -> None:
     part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            part.write_bytes(content.getbuffer())
+            part.write_bytes(data)
             part.replace(file)
         finally:
             part.unlink(missing_ok=True)
@@ -138,25 +140,38 @@ def _save(file: Path, image: Image.Image, kind: str, **options) -> None:
 
 
 def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:
-    """Writes whole numbers `[H, W]`, 0..255, as a palette PNG: `read_mask` gives them back, viewers show colours.
+    """Writes `encode_mask` of the values: `read_mask` gives them back, viewers show colours.
+
+    Raises:
+        ValueError: as `encode_mask`, or a suffix that is not .png; names the file.
+    """
+    if Path(file).suffix.lower() != ".png":
+        raise ValueError(f"{file}: expected the suffix .png, which keeps the values")
+    try:
+        data = encode_mask(values, colours)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    _write(Path(file), data)
+
+
+def encode_mask(values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> bytes:
+    """Whole numbers `[H, W]`, 0..255, as a palette PNG.
 
     Args:
         colours: RGB 0..255 of the values 0, 1, ...; white beyond.
 
     Raises:
-        ValueError: a value outside of 0..255, or a suffix that is not .png; names the file.
+        ValueError: a value outside of 0..255.
     """
     values = np.asarray(values)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if values.ndim != 2 or values.dtype.kind not in "iu" or low < 0 or high > 255:
         found = f"{values.dtype} {values.shape} of {low}..{high}"
-        raise ValueError(f"{file}: expected whole numbers 0..255 [H, W], found {found}")
-    if Path(file).suffix.lower() != ".png":
-        raise ValueError(f"{file}: expected the suffix .png, which keeps the values")
+        raise ValueError(f"expected whole numbers 0..255 [H, W], found {found}")
     mask = Image.fromarray(values.astype(np.uint8))
     # All 256 entries, so that a value takes 8 bits: not every reader unpacks fewer.
     mask.putpalette([channel for colour in [*colours, *[(255, 255, 255)] * 256][:256] for channel in colour])
-    _save(Path(file), mask, "PNG")
+    return _encoded(mask, "PNG")
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -191,7 +206,7 @@ def letterbox(image: np.ndarray, size: tuple[int, int], fill=(114, 114, 114)) ->
     h, w = image.shape[:2]
     (new_h, new_w), _ = letterbox_factors((h, w), size)
     canvas = np.empty((*size, 3), np.uint8)
-    canvas[:] = fill
+    canvas[:] = np.tile(np.uint8(fill), (size[1], 1))  # row by row: pixel by pixel takes as long as half a resize
     canvas[:new_h, :new_w] = resize(image, (new_h, new_w))
     return canvas, min(size[0] / h, size[1] / w)
 
@@ -213,19 +228,23 @@ def fit(image: np.ndarray, size: tuple[int, int], rule: str) -> tuple[np.ndarray
 
     Args:
         size: (height, width) of the network's input.
-        rule: one of `RULES`: "letterbox" keeps the proportions and fills right and below, "stretch" does not keep
-            them, "crop" keeps them and shows the middle only, as ImageNet classifiers are evaluated.
+        rule: "letterbox" keeps the proportions and fills right and below, "stretch" does not keep them, "crop" keeps
+            them and shows the middle only, as ImageNet classifiers are evaluated; see `crop_share`.
 
     Returns:
         (uint8 `[height, width, 3]`, (fy, fx): y and x of the original times these are network pixels; for "crop" the
         scale alone, without the crop's corner).
+
+    Raises:
+        ValueError: there is no such rule.
     """
+    share = crop_share(rule)
     h, w = image.shape[:2]
     if rule == "letterbox":
         return letterbox(image, size)[0], letterbox_factors((h, w), size)[1]
     if rule == "stretch":
         return resize(image, size), (size[0] / h, size[1] / w)
-    x1, y1, x2, y2 = crop_window((h, w), size)
+    x1, y1, x2, y2 = crop_window((h, w), size, share)
     return resize(np.ascontiguousarray(image[y1:y2, x1:x2]), size), (size[0] / (y2 - y1), size[1] / (x2 - x1))
 
 
@@ -320,7 +339,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # which would be a copy
 
 
 def _rgb_of_wide(values: np.ndarray) -> Image.Image:

@@ -16,12 +16,14 @@
 """
 
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 IGNORE = 255  # the value of a segmentation map that is neither trained on nor scored
 PADDING = -1  # the label of a row that holds no object
+CROP_SHARE = 0.875  # of the middle of an image, what the rule "crop" shows: 224 of 256 pixels
 
 
 class DataError(ValueError):
@@ -34,6 +36,26 @@ class DataError(ValueError):
     def __init__(self, message: str = "", kind: str | None = None):
         super().__init__(message)
         self.kind = kind
+
+
+def crop_share(rule: str) -> Fraction | None:
+    """What a rule of `images.fit` shows of the largest rectangle with the network's proportions; None if it shows all.
+
+    "crop 224/232" says it in the field's way: the shorter side resized to 232 pixels and the middle 224 taken. "crop"
+    alone is 224 of 256.
+
+    Raises:
+        ValueError: there is no such rule.
+    """
+    name, _, share = rule.partition(" ")
+    try:
+        if name == "crop" and 0 < (share := Fraction(share or CROP_SHARE)) <= 1:
+            return share
+    except (ValueError, ZeroDivisionError):
+        pass  # as any other rule that there is not
+    if rule not in ("letterbox", "stretch"):
+        raise ValueError(f"resize must be 'letterbox', 'stretch', 'crop' or 'crop 224/232', not {rule!r}")
+    return None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

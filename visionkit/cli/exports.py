@@ -24,7 +24,7 @@ def export(
     Args:
         model: a run folder or a .keras file.
         out: the folder for the export, new or empty.
-        to: the format: keras_file, saved_model, onnx, openvino, litert, litert_float16 or litert_int8.
+        to: the format: keras_file, saved_model, onnx, openvino, openvino_bf16, litert, litert_float16 or litert_int8.
         check: images to compare on; without them nothing is compared, and that is said.
         images: how many of them.
         calibrate: (litert_int8) images like those to come, of which up to 100 are used.

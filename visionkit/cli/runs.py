@@ -2,7 +2,7 @@
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,9 +13,9 @@ from visionkit.train.learning import Learning
 from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
 
-_AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 _Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
-_Options = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
+RunOptions = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
 def finetune(
@@ -41,7 +41,7 @@ def finetune(
     seed: int = 0,
     out: Path | None = None,
     resume: Path | None = None,
-    options: _Options = Options(),  # noqa: B008, it is frozen
+    options: RunOptions = Options(),  # noqa: B008, it is frozen
 ):
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and said.
 
@@ -94,7 +94,7 @@ def finetune(
     return train_and_say(recipe, knobs, out or new_run("finetune"), None, options)
 
 
-def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
+def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     """Train a recipe, with its knobs as options: visionkit train configs/X.py --lr 3e-4 --out runs/mine.
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
@@ -113,19 +113,51 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
         if len(knobs) != 1:
             raise DataError("--resume takes a run folder and nothing else: the run says itself how it was started")
         return resume_and_say(Path(knobs[0]))
-    if "--deterministic" in knobs:
+    check, words = "--check" in knobs, [word for word in knobs if word != "--check"]
+    auto = "auto" in words and words[words.index("auto") - 1] == "--batch-size"
+    if auto:
+        words = ["1" if word == "auto" else word for word in words]
+    function = open_recipe(recipe, words)
+    own = {"out": (Path | None, None), "options": (RunOptions, Options())}
+    parsed = parse_knobs("train", recipe, function, words, own)
+    if parsed is None:
+        return None
+    chosen, own = parsed
+    chosen |= {"batch_size": "auto"} if auto else {}
+    if check:
+        return check_and_say(function, chosen, recipe, own["options"])
+    return train_and_say(function, chosen, own["out"] or new_run(recipe.stem), recipe, own["options"])
+
+
+def open_recipe(recipe: Path, words: Sequence[str]) -> Callable:
+    """The function in a recipe's file; Keras is imported as the command line `words` says."""
+    if "--deterministic" in words:
         make_deterministic()  # before Keras, which the recipe imports
-    check, knobs = "--check" in knobs, [word for word in knobs if word != "--check"]
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
     from visionkit.train.recipe import load_recipe
 
-    function = load_recipe(recipe)
+    return load_recipe(recipe)
+
+
+def parse_knobs(
+    verb: str, recipe: Path, function: Callable, words: Sequence[str], own: dict[str, tuple]
+) -> tuple[dict, dict] | None:
+    """(the recipe's knobs, the verb's own options) that `words` say; None where they ask for help, which is printed.
+
+    Args:
+        own: name -> (annotation, default) of the options that `verb` has besides the recipe's knobs.
+
+    Raises:
+        DataError: the recipe has a knob of the name of one of them.
+    """
     signature = inspect.signature(function, eval_str=True)
+    if both := [name for name in own if name in signature.parameters]:
+        raise DataError(f"{recipe}: its knob {both[0]} has the name of an option of visionkit {verb}; rename it")
     extra = [
-        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Path | None),
-        inspect.Parameter("options", inspect.Parameter.KEYWORD_ONLY, default=Options(), annotation=_Options),
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        for name, (annotation, default) in own.items()
     ]
 
     def options(**given):
@@ -134,20 +166,14 @@ def train(recipe: Annotated[Path, _AsIs], /, *knobs: Annotated[str, _AsIs]):
     options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])
     options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
     options.__doc__ = function.__globals__["__doc__"]
-    parser = cyclopts.App(name=f"visionkit train {recipe}", default_command=options, result_action="return_value")
-    if {"--help", "-h"} & set(knobs):
-        return parser.help_print([])
-    auto = "auto" in knobs and knobs[knobs.index("auto") - 1] == "--batch-size"
-    if auto:
-        knobs = ["1" if knob == "auto" else knob for knob in knobs]
-    _, bound, _ = parser.parse_args(knobs, exit_on_error=False, print_error=False)
+    parser = cyclopts.App(name=f"visionkit {verb} {recipe}", default_command=options, result_action="return_value")
+    if {"--help", "-h"} & set(words):
+        parser.help_print([])
+        return None
+    _, bound, _ = parser.parse_args(list(words), exit_on_error=False, print_error=False)
     bound.apply_defaults()
-    chosen = dict(bound.arguments)
-    knobs = chosen | ({"batch_size": "auto"} if auto else {})
-    out, options = knobs.pop("out") or new_run(recipe.stem), knobs.pop("options")
-    if check:
-        return check_and_say(function, knobs, recipe, options)
-    return train_and_say(function, knobs, out, recipe, options)
+    knobs = dict(bound.arguments)
+    return knobs, {name: knobs.pop(name) for name in own}
 
 
 def new_run(name: str) -> Path:
@@ -184,9 +210,9 @@ def check_and_say(recipe: Callable, knobs: dict, recipe_file: Path | None, optio
 def resume_and_say(out: Path) -> None:
     """Continues a run and prints its scores."""
     from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_started
+    from visionkit.train.resume import read_interrupted
 
-    if read_started(out).options.deterministic:
+    if read_interrupted(out).options.deterministic:
         make_deterministic()
     import_keras_quietly()
     from visionkit.train.run import resume

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from visionkit import images
 from visionkit.data.render import Transform
 from visionkit.data.views import CentreCrop, Expand, Flip, IoUCrop, RandomResizedCrop, ScaleJitter
+from visionkit.types import CROP_SHARE
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def classification_train(
     return Transform(size, "stretch", views, (Photometric(colour), *extra))
 
 
-def classification_eval(size: tuple[int, int], share: float = images.CROP_SHARE) -> Transform:
+def classification_eval(size: tuple[int, int], share: float = CROP_SHARE) -> Transform:
     """The centre crop of `share` (224 of 256) of the shorter side, resized to `size`."""
     return Transform(size, "stretch", (CentreCrop(size, share),))
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from visionkit import images, npboxes
-from visionkit.types import Sample
+from visionkit.types import CROP_SHARE, Sample
 
 
 class View(NamedTuple):
@@ -122,7 +122,7 @@ class CentreCrop:
     """The middle of the image: `share` of the largest rectangle that has the proportions of `size`."""
 
     size: tuple[int, int]
-    share: float = images.CROP_SHARE
+    share: float = CROP_SHARE
 
     def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
         x1, y1, x2, y2 = images.crop_window(sample.image_size, self.size, self.share)

@@ -2,7 +2,7 @@
 
     >>> from visionkit.export import EXPORTERS
     >>> list(EXPORTERS)
-    ['keras_file', 'saved_model', 'onnx', 'openvino', 'litert', 'litert_float16', 'litert_int8']
+    ['keras_file', 'saved_model', 'onnx', 'openvino', 'openvino_bf16', 'litert', 'litert_float16', 'litert_int8']
 
 An exporter is a module or object with `save(model, folder)`, `load(folder)` -> what a Predictor takes in place of a
 Task, and `predict_alone(folder, files)` -> what the written files say of images. Optional: `precision`, the row of
@@ -20,10 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from visionkit import images
-from visionkit.export import keras_file, onnx, openvino, saved_model
+from visionkit.export import keras_file, onnx, saved_model
 from visionkit.export.alone import search_path
 from visionkit.export.exported import read_metadata
 from visionkit.export.litert import LiteRT
+from visionkit.export.openvino import OpenVINO
 from visionkit.export.verify import ExportError, add_scores, summary
 from visionkit.types import DataError
 
@@ -31,7 +32,8 @@ EXPORTERS = {
     "keras_file": keras_file,
     "saved_model": saved_model,
     "onnx": onnx,
-    "openvino": openvino,
+    "openvino": OpenVINO("openvino", "float32"),
+    "openvino_bf16": OpenVINO("openvino_bf16", "bfloat16"),
     "litert": LiteRT("litert", "float32"),
     "litert_float16": LiteRT("litert_float16", "float16"),
     "litert_int8": LiteRT("litert_int8", "int8"),

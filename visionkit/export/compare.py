@@ -34,10 +34,12 @@ class Tolerance:
     metric: float = 0.002
 
 
-# By the numbers that an export computes with. Eight bits change every score a little: there the metric decides.
+# By the numbers that an export computes with. Eight bits, and less so bfloat16's 8 binary digits, change every score a
+# little: there the metric decides.
 TOLERANCES = {
     "float32": Tolerance(),
     "float16": Tolerance(probability=0.01, pixels=0.995, agreeing=0.98),
+    "bfloat16": Tolerance(iou=0.9, mask_iou=0.8, score=0.1, probability=0.05, pixels=0.98, agreeing=0.95, metric=0.005),
     "int8": Tolerance(iou=0.7, mask_iou=0.6, score=0.25, probability=0.25, pixels=0.95, agreeing=0.75, metric=0.02),
 }
 

@@ -18,7 +18,8 @@ This module imports TensorFlow: import it only where a model is exported.
 import tensorflow as tf
 
 from visionkit.export import resize_graph
-from visionkit.images import BACKGROUND, CROP_SHARE, LUMA, MAX_PIXELS, RULES
+from visionkit.images import BACKGROUND, LUMA, MAX_PIXELS
+from visionkit.types import crop_share
 
 PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
 _ZEROS = 8  # appended to the bytes, so that whatever a broken file points to beyond its end reads as 0
@@ -66,17 +67,15 @@ def fit(images, size, resize):
     Args:
         images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions are rounded, files have none.
         size: (height, width), two ints.
-        resize: of `images.RULES`.
+        resize: a rule of `images.fit`.
 
     Returns:
         (float32 `[B, height, width, 3]`, whole numbers; int32 `[2]`, the (height, width) that what is seen of the image
         has in it).
     """
     height_width = tf.shape(images)[1:3]
-    if resize not in RULES:
-        raise ValueError(f"expected resize of {RULES}, found {resize!r}")
-    if resize == "crop":
-        images = _middle(images, size)
+    if share := crop_share(resize):
+        images = _middle(images, size, share)
     if resize == "letterbox":
         exact = tf.cast(height_width, tf.float64)  # float32 would round some sizes to the other side
         scale = tf.reduce_min(tf.constant(size, tf.float64) / exact)
@@ -97,9 +96,9 @@ def to_channels(images, channels):
     return tf.cast(tf.bitwise.right_shift(luma + 0x8000, 16), tf.float32)
 
 
-def _middle(images, size):
+def _middle(images, size, share):
     """What `images.crop_window` leaves of `[B, H, W, 3]`."""
-    (share, whole), height_width = CROP_SHARE.as_integer_ratio(), tf.shape(images, out_type=tf.int64)[1:3]
+    (share, whole), height_width = share.as_integer_ratio(), tf.shape(images, out_type=tf.int64)[1:3]
     (h, w), (to_h, to_w), size = tf.unstack(height_width), size, tf.constant(size, tf.int64)
     high = h * to_w <= w * to_h
     limit, to_limit = tf.where(high, h, w), tf.where(high, tf.constant(to_h, tf.int64), to_w)

@@ -5,6 +5,8 @@ import inspect
 
 import keras
 
+from visionkit.types import crop_share
+
 
 class Task(keras.Model):
     """A functional Keras model that owns its loss and its decoding.
@@ -19,7 +21,7 @@ class Task(keras.Model):
         class_names: names of the class ids 0..K-1; by default "0", "1", ...
         num_classes: K, without background.
         resize: how an image becomes one of `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom
-            or right, "stretch" does not, "crop" keeps it and takes the middle; see `images.fit`.
+            or right, "stretch" does not, "crop" and "crop 224/232" keep it and take the middle; see `images.fit`.
         licence: of the weights, as an SPDX name. A fine-tuned model has that of the published weights it began with.
     """
 
@@ -45,8 +47,7 @@ class Task(keras.Model):
         self.licence = licence
         if len(self.class_names) != num_classes:
             raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
-        if resize not in ("letterbox", "stretch", "crop"):
-            raise ValueError(f"resize must be 'letterbox', 'stretch' or 'crop', not {resize!r}")
+        crop_share(resize)  # there is such a rule
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

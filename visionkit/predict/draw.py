@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -133,47 +134,55 @@ def _draw(image, boxes, texts, colours, masks=None) -> np.ndarray:
     """Boxes with their texts on plates; the first is the most important and lies on top."""
     h, w = image.shape[:2]
     side = math.sqrt(h * w)
-    line, font = max(1, round(0.0055 * side)), _font(max(9, round(0.02 * side + 4)))
+    line, size = max(1, round(0.0055 * side)), max(9, round(0.02 * side + 4))
     if masks is not None:
         image = _draw_masks(image, masks, colours, line)
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas, "RGBA")  # "RGBA": colours with a fourth number are blended
-    corners = [[round(float(v)) for v in box] for box in boxes]
-    for (x1, y1, x2, y2), colour in reversed(list(zip(corners, colours, strict=True))):
+    corners = np.rint(np.asarray(boxes, np.float64).reshape(-1, 4)).astype(int)
+    for (x1, y1, x2, y2), colour in reversed(list(zip(corners.tolist(), colours, strict=True))):
         x2, y2 = max(x1, x2 - 1), max(y1, y2 - 1)  # Pillow includes the last pixel
         halo = [x1 - 1, y1 - 1, x2 + 1, y2 + 1]
         pen.rectangle(halo, outline=(*INK, 110), width=line + 2)  # a thin dark rim, for light backgrounds
         pen.rectangle([x1, y1, x2, y2], outline=colour, width=line)
-    plates = []
-    for box, text, colour in zip(corners, texts, colours, strict=True):
-        plates.append((_plate(pen, text, font, box, (h, w), [plate for plate, *_ in plates], corners), text, colour))
-    for (x1, y1, x2, y2), text, colour in reversed(plates):
+    letters = [_letters(text, size) for text in texts]
+    plates = np.zeros_like(corners)  # without size where no place has been found yet
+    for i, (box, mask) in enumerate(zip(corners, letters, strict=True)):
+        plates[i] = _plate(mask.size, box, (h, w), plates, corners)
+    for (x1, y1, x2, y2), mask, colour in reversed(list(zip(plates.tolist(), letters, colours, strict=True))):
         pen.rectangle([x1, y1, x2 - 1, y2 - 1], fill=(*colour, 235))
-        pen.text(((x1 + x2) / 2, (y1 + y2) / 2), text, font=font, fill=text_colour(colour), anchor="mm")
-    return np.asarray(canvas).copy()
+        canvas.paste(text_colour(colour), (x1, y1), mask)
+    return np.array(canvas)
 
 
-def _plate(pen, text, font, box, image_size, plates, boxes) -> tuple[int, int, int, int]:
+@lru_cache(maxsize=512)  # of ten boxes nine have a class and a score that another had: shaping letters is what is slow
+def _letters(text: str, size: int) -> Image.Image:
+    """A text in the middle of a plate that fits it, as a mask."""
+    font = _font(size)
+    width, height = math.ceil(font.getlength(text)) + round(0.6 * size), round(1.45 * size)
+    mask = Image.new("L", (width, height))
+    ImageDraw.Draw(mask).text((width / 2, height / 2), text, font=font, fill=255, anchor="mm")
+    return mask
+
+
+def _plate(size, box, image_size, plates, boxes) -> np.ndarray:
     """Where the text of a box goes: above it, or the first place that is inside the image and hides the least."""
-    (h, w), (x1, y1, x2, y2) = image_size, box
-    width = math.ceil(pen.textlength(text, font=font)) + round(0.6 * font.size)
-    height = round(1.45 * font.size)
-    small = [b for b in boxes if (b[2] - b[0]) * (b[3] - b[1]) < 2 * width * height]  # those it could hide
-    best, least = None, math.inf
-    for x, y in [(x1, y1 - height), (x2 - width, y1 - height), (x1, y1), (x1, y2), (x2 - width, y2), (x1, y2 - height)]:
-        x = max(0, min(x, w - width))
-        plate = (x, y, x + width, y + height)
-        hidden = sum(2 * _overlap(plate, other) for other in plates) + sum(_overlap(plate, other) for other in small)
-        hidden += 10 * (width * height - _overlap(plate, (0, 0, w, h)))  # beyond the edge nothing can be read
-        if not hidden:
-            return plate
-        if hidden < least:
-            best, least = plate, hidden
-    return best
+    (width, height), (h, w), (x1, y1, x2, y2) = size, image_size, box
+    boxes = boxes[(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) < 2 * width * height]  # those it could hide
+    lefts = np.array([x1, x2 - width, x1, x1, x2 - width, x1])
+    places = np.empty((len(lefts), 4), int)
+    places[:, 0] = np.clip(lefts, 0, max(0, w - width))
+    places[:, 1] = [y1 - height, y1 - height, y1, y2, y2, y2 - height]
+    places[:, 2:] = places[:, :2] + [width, height]
+    hidden = 2 * _overlaps(places, plates) + _overlaps(places, boxes)
+    hidden -= 10 * _overlaps(places, np.array([[0, 0, w, h]]))  # beyond the edge nothing can be read
+    return places[hidden.argmin()]  # of equals the first
 
 
-def _overlap(a, b) -> int:
-    return max(0, min(a[2], b[2]) - max(a[0], b[0])) * max(0, min(a[3], b[3]) - max(a[1], b[1]))
+def _overlaps(a, b) -> np.ndarray:
+    """How many pixels of each of the boxes `a` `[N, 4]` lie in boxes of `b` `[M, 4]`, together: `[N]`."""
+    sides = np.minimum(a[:, None, 2:], b[:, 2:]) - np.maximum(a[:, None, :2], b[:, :2])  # [N, M, 2]
+    return np.maximum(sides, 0).prod(axis=2).sum(axis=1)
 
 
 def _draw_masks(image, masks, colours, line) -> np.ndarray:
@@ -252,6 +261,6 @@ def _shortened(text: str, length: int) -> str:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    import matplotlib  # its DejaVu Sans knows Latin, Greek, Cyrillic, Arabic and more; Pillow's own font only Latin
-
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf"), size)
+    # Matplotlib's DejaVu Sans knows Latin, Greek, Cyrillic, Arabic and more; Pillow's own font only Latin.
+    package = Path(find_spec("matplotlib").origin).parent  # not imported: that takes as long as many pictures
+    return ImageFont.truetype(str(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"), size)

@@ -14,7 +14,7 @@ from visionkit import images
 from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
-from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap
+from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap, crop_share
 
 Image = Path | str | np.ndarray | Sample
 Prediction = Detections | Classification | SegmentationMap
@@ -54,10 +54,10 @@ class Predictor:
     brings the answers of the batch before to original pixels, so that the model never waits for either.
 
     Args:
-        model: a Task: `image_size` (height, width) of the network's input, `resize` (of `images.RULES`), `class_names`,
-            and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels, `scores` and
-            `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores` `[B, K]` alone;
-            or to `probabilities` `[B, h, w, K]` of the pixels' classes.
+        model: a Task: `image_size` (height, width) of the network's input, `resize` (a rule of `images.fit`),
+            `class_names` and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels,
+            `scores` and `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores`
+            `[B, K]` alone; or to `probabilities` `[B, h, w, K]` of the pixels' classes.
             C is its `channels`: 3 without that attribute, 1 for a network for grey images.
         batch_size: images a step; a keras Model's last batch is filled up with black, so that one shape is compiled.
         score: detections below this are left out, 0..1; of no meaning to the other tasks.
@@ -65,8 +65,6 @@ class Predictor:
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
-        if model.resize not in images.RULES:
-            raise ValueError(f"expected a model with resize of {images.RULES}, found {model.resize!r}")
         self.image_size, self.resize = tuple(model.image_size), model.resize
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
@@ -74,7 +72,7 @@ class Predictor:
         self.batch_size, self.score = batch_size, score
         self.look(flip, window)
         if self.task == "segment":
-            if self.resize == "crop":
+            if crop_share(self.resize):
                 raise ValueError("a segmenter that sees a crop says nothing of the rest; expected letterbox or stretch")
             plane = 4 * self.image_size[0] * self.image_size[1] * len(self.class_names)  # bytes
             self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))

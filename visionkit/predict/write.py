@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -14,10 +15,11 @@ from visionkit.predict.formats import FORMATS, to_record, write_areas, write_cla
 from visionkit.predict.journal import Journal
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
-from visionkit.types import DataError
+from visionkit.types import DataError, Sample
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .jpg behind their name
 JOURNAL = "results.jsonl"
+KEPT = 2**26  # bytes of decoded images that wait for their pictures, in all; further ones are decoded again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,10 +164,10 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
 
-    def keep(item):  # in threads, while the model runs; the image is read again rather than kept
+    def keep(item):  # in threads, while the model runs
         number, result = item
         if draw and not isinstance(result, Failure):
-            images.write_image(pictured[number], draw(images.read_image(result.file), result))
+            images.write_image(pictured[number], draw(originals.take(number), result))
         if mask and not isinstance(result, Failure):
             mask(masked[number], result)
         return item
@@ -184,7 +186,8 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
             if not journal.done(name, file) or not all(file.is_file() for file in written):
                 todo.append(number)
         task, failed = bar.add_task(predictor.task, total=len(files), completed=len(files) - len(todo)), []
-        results = zip(todo, predictor([files[number] for number in todo], score=score), strict=True)
+        originals = _Originals(files, todo, KEPT if draw else 0)
+        results = zip(todo, predictor(originals, score=score), strict=True)
         for number, result in ahead(results, keep, depth=4):
             if isinstance(result, Failure):
                 failed.append(result)
@@ -196,6 +199,38 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         found = sum(len(record.get("objects", record.get("areas", "1"))) for record in records)
     done = len(files) - len(failed)
     return Report(done=done, found=found, failed=failed, earlier=len(files) - len(todo))
+
+
+class _Originals(Sequence):
+    """The images that a predictor is to go through, as Samples, kept for their pictures while there is room.
+
+    Args:
+        files: all images.
+        todo: the indices in `files` of those to go through, in order.
+        limit: bytes of all that are kept, from when they are decoded until they are taken.
+    """
+
+    def __init__(self, files: Sequence[Path], todo: Sequence[int], limit: int):
+        self._files, self._todo, self._limit, self._kept = files, todo, limit, {}
+
+    def __len__(self):
+        return len(self._todo)
+
+    def __getitem__(self, place: int) -> Path | Sample:  # in the predictor's decoding threads
+        number = self._todo[place]
+        file = self._files[number]
+        try:
+            image = images.read_image(file)
+        except (DataError, OSError):
+            return file  # the predictor meets the same and says what it is
+        if sum(kept.nbytes for kept in list(self._kept.values())) + image.nbytes <= self._limit:
+            self._kept[number] = image
+        return Sample(id=str(file), file=file, image_size=image.shape[:2], image=image)
+
+    def take(self, number: int) -> np.ndarray:
+        """The pixels of `files[number]`, which are no longer kept."""
+        kept = self._kept.pop(number, None)
+        return images.read_image(self._files[number]) if kept is None else kept
 
 
 def relative_names(files: Sequence[Path]) -> list[str]:

@@ -35,21 +35,41 @@ class Started:
 def write_started(out: Path, recipe: Callable, backend: str, options: Options) -> None:
     """Writes resume.json, for `read_started`; `out` has its knobs.json and, if there is a file, recipe.py already."""
     copy = out / "recipe.py"
-    name = copy.name if copy.exists() else f"{recipe.__module__}:{recipe.__qualname__}"
+    name = copy.name if copy.exists() else recipe_name(recipe)
     started = Started(recipe=name, sha256=_sha256(copy), backend=backend, options=options)
     write_json(out / FILE, asdict(started))
+
+
+def recipe_name(recipe: Callable) -> str:
+    """MODULE:FUNCTION, by which `recipe_by_name` finds it again."""
+    return f"{recipe.__module__}:{recipe.__qualname__}"
+
+
+def recipe_by_name(name: str) -> Callable:
+    """The recipe's function that `recipe_name` named, or that of the file `name`, which is executed."""
+    if name.endswith(".py"):
+        from visionkit.train.recipe import load_recipe
+
+        return load_recipe(Path(name))
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def read_interrupted(out: Path) -> Started:
+    """`read_started` of a run that has not finished, else `DataError`."""
+    if (out / FILE).is_file() and (out / "results.json").exists():
+        raise DataError(f"{out}: this run has finished; there is nothing to resume")
+    return read_started(out)
 
 
 def read_started(out: Path) -> Started:
     """Reads resume.json.
 
     Raises:
-        DataError: there is nothing to be continued, or the recipe has changed.
+        DataError: it is no run, or the recipe has changed.
     """
     if not (out / FILE).is_file():
         raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
-    if (out / "results.json").exists():
-        raise DataError(f"{out}: this run has finished; there is nothing to resume")
     said = json.loads((out / FILE).read_text())
     started = Started(**said | {"options": Options(**said["options"])})
     if started.sha256 != _sha256(out / "recipe.py"):
@@ -59,13 +79,7 @@ def read_started(out: Path) -> Started:
 
 def recipe_of(out: Path, started: Started) -> tuple[Callable, dict]:
     """The recipe's function and its knobs."""
-    if started.recipe == "recipe.py":
-        from visionkit.train.recipe import load_recipe
-
-        recipe = load_recipe(out / started.recipe)
-    else:
-        module, _, name = started.recipe.partition(":")
-        recipe = getattr(importlib.import_module(module), name)
+    recipe = recipe_by_name(str(out / started.recipe) if started.recipe == "recipe.py" else started.recipe)
     return recipe, knobs_of(recipe, json.loads((out / "knobs.json").read_text()))
 
 
@@ -93,6 +107,11 @@ def fingerprint(dataset) -> str:
 def write_json(file: Path, value) -> None:
     """Writes JSON for people to read, complete or not at all."""
     write_whole(file, lambda path: path.write_text(json.dumps(value, indent=2, default=_plain) + "\n"))
+
+
+def plain(value):
+    """`value` as `write_json` writes it, read back."""
+    return json.loads(json.dumps(value, default=_plain))
 
 
 def _plain(value):

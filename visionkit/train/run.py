@@ -20,12 +20,13 @@ from visionkit.predict.predictor import Predictor
 from visionkit.train import checkpoint
 from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
 from visionkit.train.crash import write_crash
+from visionkit.train.curves import draw_curves, verdict
 from visionkit.train.devices import devices_for
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
-from visionkit.train.resume import fingerprint, read_started, recipe_of, write_json, write_started
+from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample
@@ -37,17 +38,20 @@ def run(
     out: Path,
     recipe_file: Path | None = None,
     options: Options = Options(),  # noqa: B008, it is frozen
+    watch: Callable[[list[dict]], bool] | None = None,
 ) -> dict:
     """Trains what `recipe(**knobs)` describes.
 
     Writes into `out`: knobs.json, a copy of the recipe's file, resume.json, first_batch.jpg (the first training batch
     WITH its boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras (the best so
-    far, or the last where nothing is scored) and at the end results.json. If the loss stops being a number: crash/.
+    far, or the last where nothing is scored) and at the end curves.png and results.json. If the loss stops being a
+    number: crash/.
 
     Args:
         recipe: a function whose keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
         out: the run folder; it must be new or empty.
         options: see `Options`.
+        watch: is given the rows of the history at each epoch's end; the training ends where it returns True.
 
     Returns:
         What results.json holds.
@@ -57,10 +61,10 @@ def run(
     """
     devices = devices_for(options.devices)
     with devices.folder(out) as out:
-        return _begin(recipe, knobs, out, recipe_file, options, devices)
+        return _begin(recipe, knobs, out, recipe_file, options, watch, devices)
 
 
-def _begin(recipe, knobs, out, recipe_file, options, devices) -> dict:
+def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
     try:
@@ -71,16 +75,19 @@ def _begin(recipe, knobs, out, recipe_file, options, devices) -> dict:
         raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     write_json(out / "knobs.json", knobs)
     write_started(out, recipe, keras.backend.backend(), options)
-    return _train(recipe, knobs, out, options, None, devices)
+    return _train(recipe, knobs, out, options, None, watch, devices)
 
 
-def resume(out: Path) -> dict:
+def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
     """Continues a run that was interrupted, from its newest checkpoint that is whole, to the same end to the bit.
+
+    Args:
+        watch: that which `run` had.
 
     Raises:
         DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
     """
-    started = read_started(out)
+    started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
     recipe, knobs = recipe_of(out, started)
@@ -92,10 +99,10 @@ def resume(out: Path) -> dict:
         print(f"{out}: going on in epoch {found[1]['epoch'] + 1} after {found[1]['step']} steps of it")
     with devices.folder(out) as folder:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # it is new where another process writes to `out`
-        return _train(recipe, knobs, folder, started.options, found, devices)
+        return _train(recipe, knobs, folder, started.options, found, watch, devices)
 
 
-def _train(recipe, knobs, out, options, found, devices) -> dict:
+def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
     if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
         options = replace(options, checkpoint_minutes=math.inf)
     policy = keras.config.dtype_policy()
@@ -140,10 +147,11 @@ def _train(recipe, knobs, out, options, found, devices) -> dict:
 
     def collect() -> dict:
         scores = {"best": score.best, "last": score.last} if score else {}
-        return scores | {"rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
+        seconds = {"seconds": round(time.monotonic() - start, 1), "waited": round(progress.waited, 1)}
+        return scores | {"rows": history.rows, "data": data} | seconds
 
     score, guard, history = None, Guard(position, crash), History(out)
-    progress = Progress(plan.epochs, steps, plan.batch_size, position)
+    progress = Progress(plan.epochs, steps, plan.batch_size, position, state.get("waited", 0.0))
     callbacks = [guard, history, progress, Checkpoints(out / "checkpoints", guard, steps, options, collect)]
     if plan.val is not None:
         predictor = Predictor(model)
@@ -162,6 +170,14 @@ def _train(recipe, knobs, out, options, found, devices) -> dict:
         )
         score.best, score.last = state.get("best"), state.get("last")
         callbacks.insert(1, score)  # its numbers go into the other callbacks' logs
+    if watch:
+
+        def look(epoch, logs):  # before a checkpoint is written that says whether the run has stopped
+            model.stop_training = model.stop_training or watch(history.rows)
+
+        callbacks.insert(
+            -1, keras.callbacks.LambdaCallback(on_epoch_end=look)
+        )  # before it is written into a checkpoint
     if found:
         history.restore(state["rows"])
     else:
@@ -211,11 +227,15 @@ def _train(recipe, knobs, out, options, found, devices) -> dict:
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
+        "waited": round(progress.waited, 1),
         "knobs": knobs,
+        "verdict": verdict(history.rows),
         "class_names": model.class_names,
         "per_class": scores.get("per_class", {}),
         "environment": environment(),
     }
+    draw_curves(history.rows, out / "curves.png")
+    print(f"curves: {results['verdict']}")
     write_json(out / "results.json", results)
     checkpoint.remove_old(out / "checkpoints", keep=1)
     return results

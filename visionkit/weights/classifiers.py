@@ -28,7 +28,8 @@ def published_classifier(card: Card) -> keras.Model:
 def classifier_of_file(file: Path, architecture: str) -> keras.Model:
     """The Classifier in a torch checkpoint, with as many classes as its last bias is long.
 
-    Normalisation, size and (where their number agrees) class names are those of the architecture's published weights.
+    Normalisation, size, crop and (where their number agrees) class names are those of the published file of that name,
+    else of the first published one of that architecture.
 
     Args:
         file: .pth, .pt or .th with a state dict in torchvision's naming.
@@ -42,7 +43,8 @@ def classifier_of_file(file: Path, architecture: str) -> keras.Model:
     biases = [tensor for name, tensor in read_torch_file(file).items() if name.endswith("bias") and tensor.ndim == 1]
     if not biases:
         raise DataError(f"{file}: holds no bias, so no classifier of {architecture}")
-    card = next((card for card in CARDS.values() if card.architecture == architecture), None)
+    cards = [card for card in CARDS.values() if card.architecture == architecture and card.class_names]
+    card = next((card for card in cards if card.file == file.name), cards[0] if cards else None)
     model = _build(architecture, len(biases[-1]), card)
     load_weights(model, file)
     if card:
@@ -52,5 +54,7 @@ def classifier_of_file(file: Path, architecture: str) -> keras.Model:
 
 def _build(architecture, num_classes, card):
     names = card.class_names if card and len(card.class_names) == num_classes else ()
-    sizes = {"image_size": card.image_size} if card else {}
-    return MODELS["classifier"](BACKBONES[architecture](), num_classes, class_names=names, **sizes)
+    known = {}
+    if card:
+        known = {"image_size": card.image_size, "resize": f"crop {card.image_size[0]}/{card.resize}"}
+    return MODELS["classifier"](BACKBONES[architecture](), num_classes, class_names=names, **known)

@@ -1,0 +1,65 @@
+"""The same training with other seeds: how much of a score is luck."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from visionkit.data.dataset import Dataset
+from visionkit.experiments.runs import begin, finish, metric_of, summary
+from visionkit.open_model import open_predictor
+from visionkit.train.evaluate import evaluate
+from visionkit.train.options import Options
+from visionkit.train.resume import plain, write_json
+from visionkit.train.run import numbers
+from visionkit.types import DataError
+
+
+def seeds(
+    recipe: Callable,
+    knobs: dict,
+    count: int,
+    out: Path,
+    recipe_file: Path | None = None,
+    options: Options = Options(),  # noqa: B008, it is frozen
+    test: Dataset | None = None,
+) -> dict:
+    """Trains `recipe(**knobs)` with `count` seeds, from its knob `seed` on; a run folder each, `out`/seed-N.
+
+    Stopped and begun again with the same arguments, it goes on where it was.
+
+    Args:
+        count: at least 2.
+        test: what the models are scored on; by default the recipe's own validation images, of which each run's score
+            is that of its best epoch.
+
+    Returns:
+        What it writes to `out`/seeds.json: `metric`, its name; `rows`, a dict with seed, score and seconds a run; and
+        `summary` of the scores.
+
+    Raises:
+        DataError: the recipe has no knob `seed`, or scores nothing and there is no `test`; or see `begin`.
+    """
+    if "seed" not in knobs:
+        raise DataError("the recipe has no knob seed")
+    if count < 2:
+        raise DataError(f"--count {count}: expected at least 2 seeds")
+    if test is None and recipe(**knobs).val is None:
+        raise DataError("the recipe has no validation images to score with; name labelled data with --test-data")
+    begin(out, recipe, recipe_file, {"verb": "seeds", "knobs": knobs, "test": test.source if test else None})
+    rows = []
+    for seed in range(knobs["seed"], knobs["seed"] + count):
+        folder = out / f"seed-{seed}"
+        results = finish(recipe, knobs | {"seed": seed}, folder, recipe_file, options)
+        scores = results if test is None else _tested(folder, test)
+        metric = metric_of(scores, folder)
+        rows.append({"seed": seed, metric: scores[metric], "seconds": results["seconds"]})
+    found = {"metric": metric, "rows": rows, "summary": summary([row[metric] for row in rows])}
+    write_json(out / "seeds.json", found)
+    return found
+
+
+def _tested(folder: Path, test: Dataset) -> dict:
+    file = folder / "test.json"
+    if not file.is_file():
+        write_json(file, plain(numbers(evaluate(open_predictor(folder), test))))
+    return json.loads(file.read_text())
