@@ -98,11 +98,11 @@ def draw(panels, file):
 
     from visionkit.metrics.classification import save_figure
 
-    figure = Figure(figsize=(8, 3.6), dpi=90, layout="constrained")
+    figure = Figure(figsize=(8, 3.6), dpi=80, layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
-        for name, found in curves.items():
+        for i, (name, found) in enumerate(curves.items()):
             if found is not None:
-                axes.plot(range(1, EPOCHS + 1), found[1], marker=".", label=name)
+                axes.plot(range(1, EPOCHS + 1), found[1], marker=".", label=name, color=f"C{i}")
         axes.set(title=title, xlabel="epoch", yscale="log", xticks=range(1, EPOCHS + 1))
         axes.grid(color="#dddddd")
         axes.legend(fontsize=8)
