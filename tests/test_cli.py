@@ -28,6 +28,25 @@ def test_help_answers_within_a_second(verb):
     assert _cpu_seconds() - before < 1.0
 
 
+def test_a_pipe_that_was_closed_ends_it_quietly():
+    """As `visionkit weights list | head -1` does, but the reader is gone before the first word."""
+    words = [sys.executable, "-m", "visionkit", "weights", "list"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        started.stdout.close()
+        assert started.stderr.read() == ""
+        assert started.wait() == 141
+
+
+def test_another_broken_pipe_is_an_error(capsys, monkeypatch):
+    monkeypatch.setattr("visionkit.cli.app", lambda *_, **__: _raise(BrokenPipeError(32, "Broken pipe")))
+    assert main(["env"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+def _raise(error):
+    raise error
+
+
 def _cpu_seconds():
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_data
+from browser import check_page, needs_browser
 from PIL import Image
 from test_shared_data import SHARED, needs
 
@@ -269,7 +270,7 @@ def test_the_command_writes_a_page_json_and_fixed_annotations(tmp_path, capsys):
     assert {(f["kind"], f["id"]) for f in found["findings"]} == planted
     assert found["grades"] == {grade: sum(f["grade"] == grade for f in found["findings"]) for grade in GRADES}
     text = files[0].read_text()
-    assert "http" not in text and "<script" not in text and text.count("data:image/jpeg;base64,") > 15
+    assert "://" not in text and "<script" not in text and text.count("data:image/jpeg;base64,") > 15
     assert all(kind in text for kind, _ in planted)
 
     assert before == {f: f.read_bytes() for f in root.rglob("*") if f.is_file()}, "the data was touched"
@@ -282,6 +283,12 @@ def test_the_command_writes_a_page_json_and_fixed_annotations(tmp_path, capsys):
     assert new["JPEGImages/final"].boxes.tolist() == [[20, 20, 60, 60], [10, 30, 50, 80]]
     assert main(["doctor", str(root), "--fix", str(files[2])]) == 1
     assert "must be new or empty" in capsys.readouterr().err
+
+
+@needs_browser
+def test_a_browser_shows_the_page(tmp_path):
+    (tmp_path / "page.html").write_text(page(examine(planted_voc(tmp_path / "set")[0])))
+    check_page(tmp_path / "page.html", tmp_path)
 
 
 def test_a_strangers_names_are_escaped_on_the_page(tmp_path):

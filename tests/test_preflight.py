@@ -1,15 +1,19 @@
 """`--check`: what is well is called so, and what is broken on purpose is not."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tiny_data
 from test_run import SIZE, recipe
 from tiny import tiny_backbone
 
+from visionkit.cli import main
 from visionkit.data.arrays import arrays
 from visionkit.data.dataset import Dataset
+from visionkit.data.shapes import shape_maps, shapes
 from visionkit.models import MODELS
 from visionkit.train.preflight import anchor_coverage, oracle, practice, preflight
 from visionkit.train.recipe import Phase, Recipe
@@ -39,6 +43,56 @@ def test_the_oracle_sees_targets_that_cannot_be_decoded(plan, monkeypatch):
     row = oracle(plan)
     assert not row.ok
     assert "what the targets cannot say" in str(row)
+
+
+def of_kind(kind):
+    """A plan for drawn shapes with an untrained model of this kind."""
+    data = shape_maps(4, SIZE) if kind == "fcn" else shapes(4, SIZE)
+    knobs = {"fcn": {"head_units": 8}, "faster_rcnn": RCNN, "mask_rcnn": RCNN | {"mask_channels": 8}}[kind]
+    backbone, names = tiny_backbone(), data.class_names
+    model = MODELS[kind](backbone, len(names), class_names=names, image_size=SIZE, **knobs)
+    return Recipe(model=model, train=data, phases=[], batch_size=2)
+
+
+RCNN = {"levels": ("C3", "C4", "C5"), "anchor_scales": (1.5, 2.5), "pyramid_channels": 8, "head_units": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "score"),
+    [
+        ("faster_rcnn", "anchor_targets", "mAP50"),
+        ("faster_rcnn", "region_targets", "mAP50"),
+        ("mask_rcnn", "mask_targets", "mask_mAP50"),
+        ("fcn", "class_names", "mIoU"),
+    ],
+)
+def test_the_oracle_of_every_kind_sees_its_own_fault(kind, part, score, monkeypatch):
+    broken = of_kind(kind)
+    assert oracle(broken).ok, oracle(broken)
+    assert f"{score} " in oracle(broken).figure
+    good = getattr(broken.model, part)
+    if part == "class_names":
+        wrong = good[::-1]
+    elif part == "mask_targets":
+
+        def wrong(*arguments):
+            return 1.0 - good(*arguments)
+    else:
+
+        def wrong(*arguments):
+            *rest, deltas = good(*arguments)
+            return *rest, 4 * deltas + 1
+
+    monkeypatch.setattr(broken.model, part, wrong)
+    assert not oracle(broken).ok
+
+
+def test_check_tries_the_batch_that_auto_finds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("visionkit.train.largest_batch.largest_batch", lambda recipe, knobs, *_: 4)
+    file = Path(__file__).parents[1] / "configs" / "mnist_mlp.py"
+    tiny_data.mnist(tmp_path)
+    main(["train", str(file), "--data-dir", str(tmp_path), "--check", "--batch-size", "auto"])
+    assert "steps of 4 images" in capsys.readouterr().out
 
 
 def test_objects_that_no_anchor_covers_are_noticed(plan):

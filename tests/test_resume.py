@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -39,6 +40,21 @@ def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_pa
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{backend}, 0 workers: {kills} kills in ")
     assert done.stdout.endswith("to the bit\n")
+
+
+def test_the_self_test_finds_what_a_broken_resume_gets_wrong():
+    faults = {
+        "none": "",
+        "seeds": r"\d+ of \d+ differ from the uninterrupted run: \['model/.*",  # of the dropout, and so the weights
+        "momenta": r"\d+ of \d+ differ from the uninterrupted run: \['model/.*",
+        "losses": r"1 of \d+ differ from the uninterrupted run: \['row \d of history\.csv'\]",  # their means only
+        "data": r"\d+ of \d+ differ from the uninterrupted run: \['model/.*",  # one batch too far
+    }
+    command = [sys.executable, Path(__file__).with_name("broken_resume.py"), *faults]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    for fault, said in json.loads(done.stdout).items():
+        assert re.fullmatch(faults[fault], said), (fault, said)
 
 
 FEED = """

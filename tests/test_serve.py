@@ -1,5 +1,6 @@
 """The HTTP server: good images, garbage, bombs, many clients; and the form in which TensorFlow Serving is asked."""
 
+import base64
 import contextlib
 import http.client
 import io
@@ -13,9 +14,9 @@ import pytest
 from PIL import Image
 from test_write import FakePredictor
 
+from visionkit.images import read_mask
 from visionkit.predict.predictor import Predictor
 from visionkit.serve import Application, create_server
-from visionkit.types import DataError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import load_server
@@ -187,8 +188,25 @@ def test_a_classifier_answers_with_classes():
     ]
 
 
-def test_other_tasks_are_refused():
-    predictor = FakePredictor()
-    predictor.task = "segment"
-    with pytest.raises(DataError, match="this model is for the task segment"):
-        Application(predictor)
+def test_a_segmenter_answers_with_a_map():
+    class Segment:
+        image_size, resize, class_names, task = (8, 8), "stretch", ("sky", "sea"), "segment"
+
+        def serving(self):
+            return self
+
+        def predict_on_batch(self, batch):
+            sea = np.tile((np.arange(8) >= 6).astype(np.float32)[:, None], (len(batch), 1, 8))  # the lower quarter
+            return {"probabilities": np.stack([1 - sea, sea], axis=-1)}
+
+    application = Application(Predictor(Segment(), batch_size=1))
+    found = application.predict(encoded(40))
+    application.close()
+    said = read_mask(base64.b64decode(found["map"]))
+    assert found["size"] == [30, 40] and said.shape == (30, 40)
+    assert (said[:22] == 0).all() and (said[24:] == 1).all()
+    sky = int((said == 0).sum())
+    assert found["areas"] == [
+        {"label": 0, "class": "sky", "pixels": sky},
+        {"label": 1, "class": "sea", "pixels": 30 * 40 - sky},
+    ]

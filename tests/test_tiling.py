@@ -79,6 +79,26 @@ def test_small_and_large_objects_are_found_once_each(predictor):
     assert exact >= 4  # and the small ones exactly
 
 
+def test_masks_come_with_the_boxes_that_are_kept():
+    class WithMasks(FindGreen):
+        task = "instance"
+
+        def predict_on_batch(self, batch):  # the left half of each box
+            found = super().predict_on_batch(batch)
+            half = np.zeros((*found["scores"].shape, 28, 28), np.float32)
+            half[..., :14] = 1
+            return found | {"masks": half}
+
+    boxes = [(10, 12, 20, 22), (58, 100, 68, 112), (80, 5, 170, 35)]  # small, cut by a tile, larger than a tile
+    (found,) = Tiled(Predictor(WithMasks(), batch_size=4), SIDE)([scene((160, 256), boxes)])
+    assert found.masks.shape == (3, 160, 256) and found.masks.dtype == np.uint8
+    for (x1, y1, x2, y2), mask in zip(found.boxes, found.masks, strict=True):
+        rows, columns = mask.nonzero()
+        edges = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        np.testing.assert_allclose(edges, (x1, y1, (x1 + x2) / 2, y2), atol=1.5)
+        assert mask.sum() == pytest.approx((x2 - x1) * (y2 - y1) / 2, rel=0.15)
+
+
 def test_merging_knows_classes_and_cuts():
     boxes = np.float32([[0, 0, 10, 10], [1, 0, 10, 10], [0, 0, 10, 10], [0, 0, 5, 10], [2, 2, 5, 5], [50, 0, 60, 10]])
     scores = np.float32([0.5, 0.6, 0.4, 0.9, 0.3, 0.2])

@@ -16,6 +16,7 @@ from visionkit.data.coco import coco
 from visionkit.data.voc import voc
 from visionkit.data.yolo import yolo
 from visionkit.open_model import made_by
+from visionkit.predict import write
 from visionkit.predict.formats import FORMATS, to_record, to_supervision, write_json, write_voc
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.write import Report, detect_folder
@@ -156,6 +157,25 @@ def counted(predictor):
 
     predictor._serving.predict_on_batch = spy
     return predictor, seen
+
+
+def test_an_image_is_decoded_once_while_there_is_room(tmp_path, monkeypatch):
+    for name, size in (("a", (40, 60)), ("b", (90, 100)), ("c", (40, 60))):  # 7, 27 and 7 KB of pixels
+        images.write_image(tmp_path / "in" / f"{name}.png", np.full((*size, 3), 90, np.uint8))
+    read, decoded = images.read_image, []
+    monkeypatch.setattr(
+        images, "read_image", lambda file, *more: (decoded.append(Path(file).stem), read(file, *more))[1]
+    )
+    for name, room, pictures, expected in (
+        ("all", 2**20, True, ["a", "b", "c"]),
+        ("small", 20_000, True, ["a", "b", "b", "c"]),
+        ("none", 0, True, ["a", "a", "b", "b", "c", "c"]),
+        ("bare", 0, False, ["a", "b", "c"]),
+    ):
+        decoded.clear()
+        monkeypatch.setattr(write, "KEPT", room)
+        detect_folder(FakePredictor(), tmp_path / "in", tmp_path / name, progress=False, pictures=pictures)
+        assert sorted(decoded) == expected, name
 
 
 def test_what_is_done_is_passed_over(folder, tmp_path):

@@ -105,6 +105,10 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     """Writes uint8 `[H, W, 3]` RGB or `[H, W]` grey as PNG, or as JPEG (quality 95) for .jpg and .jpeg.
 
     The file appears whole or not at all: it is written under another name in the same folder, then renamed.
+
+    Raises:
+        DataError: it could not be written; what was at `file` before is there still.
+        ValueError: not such an image, or another suffix.
     """
     file, image = Path(file), np.asarray(image)
     if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
@@ -112,40 +116,62 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
     if kind is None:
         raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
-    _save(file, Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {}))
+    _write(file, _encoded(Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {})))
 
 
-def _save(file: Path, image: Image.Image, kind: str, **options) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part, encoded = file.with_name(f".{file.name}.{os.getpid()}.part"), io.BytesIO()
+def _encoded(image: Image.Image, kind: str, **options) -> bytes:
+    # Not into the file at once: Pillow writes in many small steps, and says "encoder error -2" of a full disk.
+    stream = io.BytesIO()
+    image.save(stream, format=kind, **options)
+    return stream.getvalue()
+
+
+def _write(file: Path, data: bytes) -> None:
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        image.save(encoded, format=kind, **options)  # in memory: Pillow writes files in many small steps
-        part.write_bytes(encoded.getbuffer())
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(data)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{file}: could not be written ({error.strerror})") from error
 
 
 def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:
-    """Writes whole numbers `[H, W]`, 0..255, as a palette PNG: `read_mask` gives them back, viewers show colours.
+    """Writes `encode_mask` of the values: `read_mask` gives them back, viewers show colours.
+
+    Raises:
+        ValueError: as `encode_mask`, or a suffix that is not .png; names the file.
+    """
+    if Path(file).suffix.lower() != ".png":
+        raise ValueError(f"{file}: expected the suffix .png, which keeps the values")
+    try:
+        data = encode_mask(values, colours)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+    _write(Path(file), data)
+
+
+def encode_mask(values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> bytes:
+    """Whole numbers `[H, W]`, 0..255, as a palette PNG.
 
     Args:
         colours: RGB 0..255 of the values 0, 1, ...; white beyond.
 
     Raises:
-        ValueError: a value outside of 0..255, or a suffix that is not .png; names the file.
+        ValueError: a value outside of 0..255.
     """
     values = np.asarray(values)
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if values.ndim != 2 or values.dtype.kind not in "iu" or low < 0 or high > 255:
         found = f"{values.dtype} {values.shape} of {low}..{high}"
-        raise ValueError(f"{file}: expected whole numbers 0..255 [H, W], found {found}")
-    if Path(file).suffix.lower() != ".png":
-        raise ValueError(f"{file}: expected the suffix .png, which keeps the values")
+        raise ValueError(f"expected whole numbers 0..255 [H, W], found {found}")
     mask = Image.fromarray(values.astype(np.uint8))
     # All 256 entries, so that a value takes 8 bits: not every reader unpacks fewer.
     mask.putpalette([channel for colour in [*colours, *[(255, 255, 255)] * 256][:256] for channel in colour])
-    _save(Path(file), mask, "PNG")
+    return _encoded(mask, "PNG")
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 | request | answer |
 |---|---|
-| `POST /predict`, the file's bytes as body | 200: `size` [height, width], and `objects` or `classes`, see `answer` |
+| `POST /predict`, the file's bytes as body | 200: `size` [height, width], and what was found, see `answer` |
 | `POST /predict?score=0.5` | the same, of a detector, without what is scored lower |
 | `GET /health` | 200: `status` "ok", `task`, `class_names` and the limits |
 | bytes that are no image, a broken one, one of too many pixels, a bad score | 400 |
@@ -19,6 +19,7 @@ import queue
 import sys
 import threading
 import traceback
+from base64 import b64encode
 from concurrent.futures import Future
 from urllib.parse import parse_qs
 
@@ -26,8 +27,9 @@ import numpy as np
 
 from visionkit import images
 from visionkit.predict.formats import to_record
-from visionkit.predict.predictor import Predictor
-from visionkit.types import Classification, DataError, Detections
+from visionkit.predict.palette import colour_of
+from visionkit.predict.predictor import Prediction, Predictor
+from visionkit.types import DataError
 
 MEGABYTES, MEGAPIXELS = 20.0, 25.0  # of a file and of its image; a larger one is refused before it is decoded
 THREADS = 8  # requests that are read and decoded at a time; further ones wait
@@ -39,20 +41,14 @@ class Application:
     """The WSGI application; `close()` ends its thread.
 
     Args:
-        predictor: of a detector or a classifier. Its `batch_size` images at most are given to the model at once: those
-            that wait when it gets free.
+        predictor: its `batch_size` images at most are given to the model at once: those that wait when it gets free.
         score: detections below this are left out where the request does not say another.
         megabytes, megapixels: the limits of a file and of the image in it.
-
-    Raises:
-        DataError: a model for another task.
     """
 
     def __init__(
         self, predictor: Predictor, score: float = 0.3, megabytes: float = MEGABYTES, megapixels: float = MEGAPIXELS
     ):
-        if predictor.task not in ("detect", "instance", "classify"):
-            raise DataError(f"serve is for detectors and classifiers; this model is for the task {predictor.task}")
         self.predictor, self.score = predictor, score
         self.max_bytes, self.max_pixels = round(megabytes * 2**20), round(megapixels * 1e6)
         self._waiting = queue.SimpleQueue()  # never longer than the server has threads
@@ -127,16 +123,22 @@ class Application:
                     future.set_result(result)
 
 
-def answer(found: Detections | Classification, class_names: list[str], score: float) -> dict:
+def answer(found: Prediction, class_names: list[str], score: float) -> dict:
     """A prediction as JSON.
 
     Returns:
         `size` [height, width] of the upright image, and with falling scores
         of a detector `objects`: `label`, `class`, `score`, `box` [x1, y1, x2, y2] in pixels, and where there are masks
         `mask`, COCO's run-length code;
-        of a classifier `classes`, the best five: `label`, `class`, `score`.
+        of a classifier `classes`, the best five: `label`, `class`, `score`;
+        of a segmenter `areas`, the largest first: `label`, `class`, `pixels`; and `map`, the class ids as a palette PNG
+        of that size in base64.
     """
     record = to_record(found)
+    if "areas" in record:
+        areas = [{"label": k, "class": class_names[k], "pixels": pixels} for k, pixels in record["areas"]]
+        png = images.encode_mask(found.segmentation, [colour_of(k) for k in range(len(class_names))])
+        return {"size": record["size"], "areas": areas, "map": b64encode(png).decode("ascii")}
     if "best" in record:
         classes = [{"label": k, "class": class_names[k], "score": value} for k, value in record["best"]]
         return {"size": record["size"], "classes": classes}

@@ -2,6 +2,7 @@
 answers at once."""
 
 import os
+import select
 import sys
 
 import cyclopts
@@ -11,6 +12,7 @@ from visionkit.cli.data import doctor
 from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
+from visionkit.cli.reports import report
 from visionkit.cli.runs import finetune, selftest, train
 from visionkit.cli.scores import evaluate
 from visionkit.cli.style import stylize
@@ -24,8 +26,9 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-for _verb in (doctor, finetune, evaluate, detect, classify, segment, stylize, export, serve, bench, weights, selftest):
+for _verb in (doctor, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench, weights):
     app.command(_verb)
+app.command(selftest)
 for _verb in (train, folds, search, seeds):
     app.command(_verb, help_flags=[])  # its help is the recipe's
 app.command(lr_find, name="lr_find", help_flags=[])
@@ -48,16 +51,32 @@ def main(tokens: list[str] | None = None) -> int:
     if "--offline" in tokens:
         os.environ["VISIONKIT_OFFLINE"] = "1"
     try:
-        return (
-            app([t for t in tokens if t not in ("--debug", "--offline")], exit_on_error=False, print_error=False) or 0
-        )
+        words = [t for t in tokens if t not in ("--debug", "--offline")]
+        code = app(words, exit_on_error=False, print_error=False) or 0
+        sys.stdout.flush()  # what a closed pipe does not take is noticed here, and not when the interpreter ends
+        return code
     except KeyboardInterrupt:
         print("visionkit: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return 141  # what a shell says of a program that ends so
         if debug:
             raise
         known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
         line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
         print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+
+
+def _nobody_reads() -> bool:
+    """Whether our output goes to a pipe that was closed, as `| head` does once it has its lines; then it is let go.
+
+    Other pipes may break too, and that is an error.
+    """
+    stdout = select.poll()
+    stdout.register(1, 0)
+    if not stdout.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains of what is left as it ends
+    return True

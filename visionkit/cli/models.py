@@ -101,7 +101,7 @@ def serve(
     no password: let nobody but those who may ask reach the port.
 
     Args:
-        model: what detect and classify take; an exported model starts fastest.
+        model: what detect, classify and segment take; an exported model starts fastest.
         host: the address to listen at; 0.0.0.0 is all of this machine's.
         port: 0 picks a free one, and says which.
         score: detections below this are left out, 0 to 1; a request may say ?score=0.5.

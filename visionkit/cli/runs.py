@@ -210,9 +210,9 @@ def check_and_say(recipe: Callable, knobs: dict, recipe_file: Path | None, optio
 def resume_and_say(out: Path) -> None:
     """Continues a run and prints its scores."""
     from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_started
+    from visionkit.train.resume import read_interrupted
 
-    if read_started(out).options.deterministic:
+    if read_interrupted(out).options.deterministic:
         make_deterministic()
     import_keras_quietly()
     from visionkit.train.run import resume

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from visionkit.types import DataError
-
 
 def evaluate(
     model: Path,
@@ -14,7 +12,6 @@ def evaluate(
     classes: Path | None = None,
     void: int | None = None,
     json: Path | None = None,
-    confusion: Path | None = None,
     flip: bool = False,
     window: bool = False,
     curves: Path | None = None,
@@ -28,11 +25,10 @@ def evaluate(
         classes: (segment) file that names the values of the class maps; see finetune.
         void: (segment) the value of the class maps that is not scored, besides 255.
         json: also write the numbers to this file, as one flat object.
-        confusion: (classify) also draw the confusion matrix into this .png.
         flip: (segment) average over the image and its mirror image.
         window: (segment) slide a window over images at full resolution; see segment.
-        curves: (detect) also write into this folder: precision-recall and F1 curves, each class's best threshold, the
-            confusion matrix with background, and pictures of the worst mistakes.
+        curves: also write into this folder: the confusion matrix and pictures of the worst mistakes; of a detector
+            (its matrix has the background) also precision-recall and F1 curves, and each class's best threshold.
     """
     from visionkit.open_model import open_predictor
 
@@ -42,16 +38,14 @@ def evaluate(
     from visionkit.train.run import numbers, write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
-    scores = score(predictor, dataset, curves)
+    scores = score(predictor, dataset, closely=curves is not None)
     print_scores(scores)
     if json:
         write_json(json, numbers(scores))
-    if confusion:
-        if "confusion" not in scores:
-            raise DataError(f"--confusion is for classifiers; this model is for the task {predictor.task}")
-        from visionkit.metrics.classification import confusion_picture
+    if curves:
+        from visionkit.train.mistakes import write_mistakes
 
-        confusion_picture(scores["confusion"], predictor.class_names, confusion)
+        write_mistakes(scores["closely"], curves)
 
 
 def print_scores(scores: dict) -> None:

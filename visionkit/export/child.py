@@ -25,7 +25,8 @@ def run(job: dict) -> dict:
         files = [Path(file) for file in job["files"]] or draw_images(Path(temporary))
         outputs = task.serving().output
         room = outputs["boxes"].shape[1] if "boxes" in outputs else 0
-        return check_export(job["to"], exporter, Predictor(task), folder, files, room, job["check"] or "drawn images")
+        images = job["check"] or "drawn images"
+        return check_export(job["to"], exporter, Predictor(task), folder, files, room, images, task.count_params())
 
 
 def draw_images(folder: Path) -> list[Path]:

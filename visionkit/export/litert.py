@@ -105,11 +105,19 @@ def _halves(model, serving):
     """
     import keras
 
-    called = model._inbound_nodes[-1].output_tensors  # where serving() called the Task; Keras has no public name for it
-    called = keras.tree.pack_sequence_as(model.output, called)
+    called = []  # what the Task gave where serving() called it: seen as the graph is walked through once more
+
+    def call(layer, *args, **kwargs):
+        outputs = layer(*args, **kwargs)
+        if layer is model:
+            called.append(outputs)
+        return outputs
+
+    again = keras.models.clone_model(serving, clone_function=lambda layer: layer, call_function=call)
+    (raw,) = called
     names = [name for name in model.output if not name.startswith("aux")]
     network = keras.Model(model.input, {name: model.output[name] for name in names})
-    return network, keras.Model([called[name] for name in names], serving.output), names
+    return network, keras.Model([raw[name] for name in names], again.output), names
 
 
 def _decoder_function(decoder, names):

@@ -67,7 +67,9 @@ def verify(expected: Sequence, found: Sequence, room: int, tolerance: Tolerance 
     }
 
 
-def check_export(name: str, exporter, predictor, folder: Path, files: Sequence[Path], room: int, check: str) -> dict:
+def check_export(
+    name: str, exporter, predictor, folder: Path, files: Sequence[Path], room: int, check: str, numbers: int = 0
+) -> dict:
     """Runs an export on image files, compares it with `predictor` and writes `folder/export_report.json`.
 
     Args:
@@ -76,9 +78,11 @@ def check_export(name: str, exporter, predictor, folder: Path, files: Sequence[P
         files: images; one that the predictor cannot read is left out and named under "unreadable".
         room: the most detections the model gives for an image.
         check: where the images come from, for the report.
+        numbers: how many weights the model has; 0 where that is of no interest.
 
     Returns:
-        The report: what `verify` returns, exporter, check, size of the model's files in bytes, seconds and versions.
+        The report: what `verify` returns, exporter, check, size of the model's files in bytes, what its weights take
+        as float32, seconds and versions.
 
     Raises:
         ExportError: they differ; the report is written all the same.
@@ -94,6 +98,7 @@ def check_export(name: str, exporter, predictor, folder: Path, files: Sequence[P
         "check": check,
         "unreadable": [result.error for result in results if isinstance(result, Failure)],
         "bytes": size_of(folder),
+        "float32_bytes": 4 * numbers,
         "seconds": round(time.monotonic() - start, 1),
         "versions": {"python": sys.version.split()[0]} | {name: v for name in packages if (v := _version(name))},
     }
@@ -156,6 +161,9 @@ def summary(report: dict) -> str:
         line = f"{_share(report, 'images')} ({report['check']}) agree: {equal}"
     if scores := report.get("scores"):
         line += f"; {scores['metric']} {scores['before']:.4f} -> {scores['after']:.4f} on {scores['data']}"
+    if whole := report.get("float32_bytes"):
+        share = report["bytes"] / whole
+        line += f"; {report['bytes'] / 1e6:.2f} MB, {share:.0%} of what its weights take as float32"
     return line
 
 

@@ -98,9 +98,17 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path
         for row, column in zip(*matrix.nonzero(), strict=True):
             colour = "white" if share[row, column] > 0.55 else "#1b2a3a"
             text = {"ha": "center", "va": "center", "color": colour, "fontsize": small}
-            axes.text(column, row, str(matrix[row, column]), **text)
+            axes.text(column, row, compact(matrix[row, column]), **text)
     figure.colorbar(picture, label="share of the true class", shrink=0.8, aspect=30).outline.set_visible(False)
     save_figure(figure, file)
+
+
+def compact(count: int) -> str:
+    """A count in at most four letters, such as 9999, 12k or 4.5M: pixels are counted in millions."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= 10_000 and count >= 0.9995 * size:
+            return f"{count / size:.1f}{unit}" if count < 9.95 * size else f"{count / size:.0f}{unit}"
+    return str(count)
 
 
 def save_figure(figure, file: Path) -> None:

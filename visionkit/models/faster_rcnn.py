@@ -16,6 +16,7 @@ from visionkit.ops.matching import assign, real
 from visionkit.ops.sampling import sample
 
 BETA = 1 / 9  # of the smooth L1, Detectron's and torchvision's; the paper has 1
+TINY = 1e-6  # in place of a count of nothing, whose sum of losses is 0
 RPN_RULE = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}  # section 3.1.2
 ROI_RULE = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
 RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # greatest share of a sample
@@ -124,18 +125,37 @@ class FasterRCNN(Task):
             getattr(self, name).update_state(loss)
         return sum(losses.values()) + sum(self.losses)
 
-    def rpn_losses(self, y, y_pred):
-        """The first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
+    def anchor_targets(self, y):
+        """What each anchor of the first stage should say (section 3.1.2).
+
+        Returns:
+            matched int32 `[B, A]` (the object's row in `y`), positive and negative bool `[B, A]`, deltas float32
+            `[B, A, 4]`; an anchor that is neither teaches nothing.
+        """
         anchors = ops.convert_to_tensor(self.anchors)
         matched, positive, negative = assign(anchors, y, **RPN_RULE)
+        return matched, positive, negative, _targets(y["boxes"], matched, positive, anchors, RPN_VARIANCES)
+
+    def region_targets(self, regions, y):
+        """What the second stage should say of regions `[B, R, 4]` (Fast R-CNN, section 2.3).
+
+        Returns:
+            matched int32 `[B, R]` (the object's row in `y`), labels int32 `[B, R]` with `num_classes` for background,
+            positive and negative bool `[B, R]`, deltas float32 `[B, R, 4]`.
+        """
+        matched, positive, negative = assign(regions, y, **ROI_RULE)
+        labels = ops.take_along_axis(ops.cast(y["labels"], "int32"), matched, axis=1)
+        labels = ops.where(positive, labels, self.num_classes)
+        return matched, labels, positive, negative, _targets(y["boxes"], matched, positive, regions, VARIANCES)
+
+    def rpn_losses(self, y, y_pred):
+        """The first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
+        _, positive, negative, targets = self.anchor_targets(y)
         index, positive, drawn = self._sample(positive, negative, self.rpn_samples, RPN_POSITIVE)  # [B, S]
         positive, drawn = ops.cast(positive, "float32"), ops.cast(drawn, "float32")
         logits = ops.take_along_axis(y_pred["objectness"], index, axis=1)  # [B, S]
-        deltas = ops.take_along_axis(y_pred["deltas"], index[..., None], axis=1)  # [B, S, 4]
-        anchors = ops.take(anchors, index, axis=0)  # [B, S, 4]
-        matched = ops.take_along_axis(matched, index, axis=1)
-        targets = _targets(y["boxes"], matched, positive, anchors, RPN_VARIANCES)
-        count = ops.maximum(ops.sum(drawn), 1.0)
+        deltas, targets = (ops.take_along_axis(x, index[..., None], axis=1) for x in (y_pred["deltas"], targets))
+        count = ops.maximum(self.over_devices(ops.sum(drawn)), TINY)
         return {
             "rpn_class_loss": ops.sum(binary_cross_entropy(logits, positive) * drawn) / count,
             "rpn_box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * positive[..., None]) / count,
@@ -146,7 +166,8 @@ class FasterRCNN(Task):
 
         Returns:
             dict of boxes float32 `[B, S, 4]`, matched int32 `[B, S]` (the object's row in `y`), labels int32 `[B, S]`
-            with `num_classes` for background, positive and drawn float32 `[B, S]` of 0 and 1, the positive ones first.
+            with `num_classes` for background, deltas float32 `[B, S, 4]`, positive and drawn float32 `[B, S]` of 0 and
+            1, the positive ones first.
         """
         objects, targets = ops.cast(y["boxes"], "float32"), real(y)
         if "proposals" in y:
@@ -155,15 +176,15 @@ class FasterRCNN(Task):
             proposals, _ = self.propose(y_pred["objectness"], y_pred["deltas"])
         boxes = ops.concatenate([proposals, ops.where(targets[..., None], objects, 0.0)], axis=1)  # [B, P + M, 4]
         valid = ops.concatenate([ops.any(proposals > 0, axis=-1), targets], axis=1)
-        matched, positive, negative = assign(boxes, y, **ROI_RULE)
+        matched, labels, positive, negative, deltas = self.region_targets(boxes, y)
         positive, negative = ops.logical_and(positive, valid), ops.logical_and(negative, valid)
         index, positive, drawn = self._sample(positive, negative, self.roi_samples, ROI_POSITIVE)  # [B, S]
-        matched = ops.take_along_axis(matched, index, axis=1)
-        labels = ops.take_along_axis(ops.cast(y["labels"], "int32"), matched, axis=1)
+        labels = ops.take_along_axis(labels, index, axis=1)
         return {
             "boxes": ops.stop_gradient(ops.take_along_axis(boxes, index[..., None], axis=1)),
-            "matched": matched,
+            "matched": ops.take_along_axis(matched, index, axis=1),
             "labels": ops.where(positive, labels, self.num_classes),
+            "deltas": ops.stop_gradient(ops.take_along_axis(deltas, index[..., None], axis=1)),
             "positive": ops.cast(positive, "float32"),
             "drawn": ops.cast(drawn, "float32"),
         }
@@ -173,11 +194,10 @@ class FasterRCNN(Task):
         output = self.box_head(self.pool(self.features(y_pred), rois["boxes"]), training=training)
         row = ops.minimum(rois["labels"], self.num_classes - 1)[..., None, None]
         deltas = ops.take_along_axis(output["deltas"], row, axis=2)[:, :, 0]  # [B, S, 4]
-        targets = _targets(y["boxes"], rois["matched"], rois["positive"], rois["boxes"], VARIANCES)
-        drawn = ops.maximum(ops.sum(rois["drawn"]), 1.0)
+        drawn = ops.maximum(self.over_devices(ops.sum(rois["drawn"])), TINY)
         return {
             "class_loss": ops.sum(softmax_cross_entropy(output["logits"], rois["labels"]) * rois["drawn"]) / drawn,
-            "box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * rois["positive"][..., None]) / drawn,
+            "box_loss": ops.sum(smooth_l1(deltas - rois["deltas"], BETA) * rois["positive"][..., None]) / drawn,
         }
 
     def features(self, y_pred):
@@ -260,6 +280,5 @@ def _box_head(channels, num_classes, units, dropout):
 def _targets(boxes, matched, positive, anchors, variances):
     """Deltas `[B, S, 4]` from `anchors` to the `matched` rows of `boxes`; zero and finite where not positive."""
     boxes = ops.take_along_axis(ops.cast(boxes, "float32"), matched[..., None], axis=1)  # [B, S, 4]
-    unit = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0])
-    taught = positive[..., None] > 0
+    unit, taught = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), positive[..., None]
     return box_ops.encode(ops.where(taught, boxes, unit), ops.where(taught, anchors, unit), variances)

@@ -128,8 +128,8 @@ class FCN(Task):
 
     def map_loss(self, logits, labels):
         """The loss of one map of logits `[B, H, W, K]`: a float32 scalar."""
-        loss = pixel_cross_entropy(logits, labels, self.class_weights, self.focal)
-        return loss + self.dice * dice_loss(logits, labels) if self.dice else loss
+        loss = pixel_cross_entropy(logits, labels, self.class_weights, self.focal, self.over_devices)
+        return loss + self.dice * dice_loss(logits, labels, self.over_devices) if self.dice else loss
 
     def serving(self) -> keras.Model:
         """images `[B, H, W, C]` 0..255 -> {"probabilities": float32 `[B, H, W, K]`} at the size of the images."""

@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from visionkit.layers.roi_align import PerRegion, RoIAlign
-from visionkit.models.faster_rcnn import ROI_POSITIVE, FasterRCNN
+from visionkit.models.faster_rcnn import ROI_POSITIVE, TINY, FasterRCNN
 from visionkit.ops.losses import binary_cross_entropy
 from visionkit.ops.roi_align import roi_align
 
@@ -60,7 +60,8 @@ class MaskRCNN(FasterRCNN):
         logits = pick(logits, ops.minimum(rois["labels"][:, :most], self.num_classes - 1))  # [B, S, m, m]
         targets = self.mask_targets(y["masks"], boxes, rois["matched"][:, :most])
         loss = ops.mean(binary_cross_entropy(logits, targets), axis=(2, 3))  # [B, S]
-        losses["mask_loss"] = ops.sum(loss * positive) / ops.maximum(ops.sum(positive), 1.0)
+        count = ops.maximum(self.over_devices(ops.sum(positive)), TINY)
+        losses["mask_loss"] = ops.sum(loss * positive) / count
         return losses
 
     def mask_targets(self, masks, boxes, matched):

@@ -142,7 +142,7 @@ class SSD(Task):
         found = ops.maximum(ops.sum(ops.cast(positive, "int32"), axis=1), 1)  # [B]
         mined = hardest(ops.stop_gradient(class_loss), negative, NEGATIVES_PER_POSITIVE * found)
         taught = ops.cast(ops.logical_or(positive, mined), "float32")
-        count = ops.cast(ops.sum(found), "float32")
+        count = self.over_devices(ops.cast(ops.sum(found), "float32"))
         class_loss = ops.sum(class_loss * taught) / count
         box_loss = ops.sum(smooth_l1(y_pred["deltas"] - deltas), axis=-1) * ops.cast(positive, "float32")
         box_loss = ops.sum(box_loss) / count

@@ -69,6 +69,14 @@ class Task(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it is served")
 
+    def over_devices(self, value):
+        """The mean, over the devices that share a batch, of what a loss has added up in its rows; on one just `value`.
+
+        A loss that divides by anything but its number of images divides by such a mean: then the mean of the devices'
+        losses is the loss of the whole batch. Gradients pass through. `train.devices` replaces it where it must.
+        """
+        return value
+
     def get_config(self):
         arguments = self._arguments | {"licence": self.licence}  # weights are loaded after the model was made
         return {key: keras.saving.serialize_keras_object(value) for key, value in arguments.items()}

@@ -29,10 +29,11 @@ class Tiled:
     """A Predictor in whose place it stands, for detectors: each image is cut into tiles that are seen at their size.
 
     The whole image is looked at too, for objects larger than a tile. Akyon et al., "Slicing Aided Hyper Inference",
-    ICIP 2022, section 3; here boxes that a tile's edge has cut give way to the whole ones, whatever their scores.
+    ICIP 2022, section 3; here boxes that a tile's edge has cut give way to the whole ones, whatever their scores. A
+    mask is that of the piece whose box is kept.
 
     Args:
-        predictor: of a detector without masks.
+        predictor: of a detector, with or without masks.
         tile: side of the square tiles in pixels of the original; an image no larger is seen whole only.
 
     Raises:
@@ -40,8 +41,8 @@ class Tiled:
     """
 
     def __init__(self, predictor: Predictor, tile: int):
-        if predictor.task != "detect":
-            raise DataError(f"tiles are for detectors of boxes; this model is for the task {predictor.task}")
+        if predictor.task not in ("detect", "instance"):
+            raise DataError(f"tiles are for detectors; this model is for the task {predictor.task}")
         if tile < 16:
             raise DataError(f"expected tiles of 16 pixels or more, found {tile}")
         self.predictor, self.tile = predictor, tile
@@ -99,7 +100,18 @@ def _joined(plan: _Plan) -> Detections:
     keep = merged(boxes, scores, labels, cut)
     item = plan.item
     same = {"id": item.id, "file": item.file, "image_size": item.image_size}
-    return Detections(boxes=boxes[keep], scores=scores[keep], labels=labels[keep], **same)
+    return Detections(boxes=boxes[keep], scores=scores[keep], labels=labels[keep], masks=_masks(plan, keep), **same)
+
+
+def _masks(plan: _Plan, keep: np.ndarray) -> np.ndarray | None:
+    """Of the kept detections, counted over all pieces in turn, at the whole image's size; None without masks."""
+    if any(found.masks is None for found in plan.found):
+        return None
+    pieces = [(window, mask) for window, found in zip(plan.windows, plan.found, strict=True) for mask in found.masks]
+    masks = np.zeros((len(keep), *plan.item.image_size), np.uint8)
+    for canvas, ((x1, y1, x2, y2), mask) in zip(masks, (pieces[k] for k in keep), strict=True):
+        canvas[y1:y2, x1:x2] = mask
+    return masks
 
 
 def merged(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from visionkit.types import DataError, Sample
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .jpg behind their name
 JOURNAL = "results.jsonl"
-KEPT = 2**21  # bytes of an image that waits, decoded, for its picture; fewer than six batches of them wait at a time
+KEPT = 2**26  # bytes of decoded images that wait for their pictures, in all; further ones are decoded again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,12 +202,12 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
 
 
 class _Originals(Sequence):
-    """The images that a predictor is to go through, as Samples; small ones are decoded once, large ones held never.
+    """The images that a predictor is to go through, as Samples, kept for their pictures while there is room.
 
     Args:
         files: all images.
         todo: the indices in `files` of those to go through, in order.
-        limit: bytes; an image of no more is kept from when it is decoded until it is taken.
+        limit: bytes of all that are kept, from when they are decoded until they are taken.
     """
 
     def __init__(self, files: Sequence[Path], todo: Sequence[int], limit: int):
@@ -223,7 +223,7 @@ class _Originals(Sequence):
             image = images.read_image(file)
         except (DataError, OSError):
             return file  # the predictor meets the same and says what it is
-        if image.nbytes <= self._limit:
+        if sum(kept.nbytes for kept in list(self._kept.values())) + image.nbytes <= self._limit:
             self._kept[number] = image
         return Sample(id=str(file), file=file, image_size=image.shape[:2], image=image)
 

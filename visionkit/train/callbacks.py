@@ -92,19 +92,20 @@ class Checkpoints(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """One line that is rewritten while an epoch runs and stays when it ends: losses, images/s, time left.
 
-    At an epoch's end it says which share of the time training waited for data.
+    At an epoch's end it says which share of the time training waited for data; `waited` counts the seconds of all
+    epochs that have ended, from what is given on.
     """
 
-    def __init__(self, epochs: int, steps: int, batch_size: int, position: Position):
+    def __init__(self, epochs: int, steps: int, batch_size: int, position: Position, waited: float = 0.0):
         super().__init__()
         self.epochs, self.steps, self.batch_size, self.position = epochs, steps, batch_size, position
-        self.feed = None  # a `Timed` one
+        self.feed, self.waited = None, waited  # a `Timed` one
         self.live = sys.stderr.isatty()
         self.start, self.seen, self.width = time.monotonic(), 0, 0
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch, self.epoch_start, self.epoch_seen, self.shown = epoch, time.monotonic(), 0, 0.0
-        self.waited = self.feed.waited
+        self.waited_before = self.feed.waited
 
     def on_train_batch_end(self, batch, logs=None):
         self.seen += 1
@@ -115,7 +116,9 @@ class Progress(keras.callbacks.Callback):
             self._write(self._line(logs), end="\r")
 
     def on_epoch_end(self, epoch, logs=None):
-        share = (self.feed.waited - self.waited) / max(self.steps_end - self.epoch_start, 1e-9)
+        waited = self.feed.waited - self.waited_before
+        self.waited += waited
+        share = waited / max(self.steps_end - self.epoch_start, 1e-9)
         self._write(f"{self._line(logs)} | waited {min(share, 1):.0%} for data", end="\n")
 
     def _line(self, logs):

@@ -110,7 +110,7 @@ def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
         DataError: there are checkpoints, but all are damaged.
     """
     for partial in folder.glob(f"{PARTIAL}*"):  # of a process that was killed while it wrote
-        partial.unlink()
+        partial.unlink(missing_ok=True)  # another process that shares the training may be quicker
     files = _newest_first(folder)
     for file in files:
         try:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
@@ -12,68 +12,73 @@ from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.predict.predictor import Failure
-from visionkit.train.mistakes import write_mistakes
+from visionkit.train.mistakes import best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.types import IGNORE, DataError, Sample
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many
 
 
-def evaluate(predictor, dataset: Dataset, curves: Path | None = None) -> dict:
+def evaluate(predictor, dataset: Dataset, closely: bool = False) -> dict:
     """Scores a model: the numbers of its metric's `result`, with `seconds`.
 
-    Where a detector's mAP50 is about 0, `why` holds the likely reasons. `confusion` is a classifier's matrix, int
-    `[K, K]`: rows are the truth. Maps are compared at the size of each original.
+    Where a detector's mAP50 is about 0, `why` holds the likely reasons. Maps are compared at the size of each original.
 
     Args:
         predictor: a `Predictor`, of a Task or of an exported model.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
-        curves: (detectors) the folder for what `write_mistakes` writes; the best thresholds also go into `per_class`.
+        closely: also give `closely`, what there is to see of the mistakes; a detector's best thresholds then also go
+            into `per_class`.
 
     Raises:
         DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
-    of_detector = predictor.task in ("detect", "instance")
-    if curves is not None and not of_detector:
-        raise DataError(f"--curves is for detectors; this model is for the task {predictor.task}")
-    if of_detector:
-        scores = _detector(predictor, dataset, curves)
-    else:
-        scores = {"classify": _classifier, "segment": _segmenter}[predictor.task](predictor, dataset)
-    return scores | {"seconds": round(time.monotonic() - start, 2)}
+    judge = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
+    scores, look = judge(predictor, dataset)
+    scores["seconds"] = round(time.monotonic() - start, 2)
+    if closely:
+        scores["closely"] = look()
+        for name, row in best_thresholds(scores["closely"]).items():
+            scores["per_class"][name] |= row
+    return scores
 
 
-def _detector(predictor, dataset, curves):
+# Each returns its numbers, and a function that looks closely.
+
+
+def _detector(predictor, dataset):
     ids = np.array(_class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
     for i, (record, found) in enumerate(_predictions(predictor, dataset)):
         truth = record if found.masks is None else dataset[i]  # masks are read when they are needed
         metric.update(replace(truth, labels=ids[truth.labels]), found)
     scores = metric.result()
-    if curves is not None:
-        for name, row in write_mistakes(metric.pairs, predictor.class_names, dataset, curves).items():
-            scores["per_class"][name] |= row
-    return scores | {"why": metric.why_zero()} if scores["mAP50"] < 0.01 else scores
+    scores |= {"why": metric.why_zero()} if scores["mAP50"] < 0.01 else {}
+    return scores, lambda: of_detector(metric.pairs, predictor.class_names, dataset)
 
 
 def _classifier(predictor, dataset):
     ids = _class_ids(predictor, dataset)
     metric = ClassificationMetric(predictor.class_names)
+    shares, labels = [], []
     for record, found in _predictions(predictor, dataset):
         if record.label is None:
             raise DataError(
                 f"{dataset.source}: sample {record.id!r} has no class; a classifier is scored on class folders"
             )
+        labels.append((found.scores.argmax(), ids[record.label]))
+        shares.append(found.scores[list(labels[-1])])
         metric.update(np.array([ids[record.label]]), found.scores[None])
-    return metric.result() | {"confusion": metric.matrix}
+    look = partial(of_classifier, metric.matrix, np.array(shares), np.array(labels), predictor.class_names, dataset)
+    return metric.result(), look
 
 
 def _segmenter(predictor, dataset):
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
     table[: len(dataset.class_names)] = _class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
-    images = _Truths(dataset)
+    images, wrong = _Truths(dataset), []
     for i, (record, found) in enumerate(zip(dataset.records, predictor(images), strict=True)):
         if isinstance(found, Failure):
             raise DataError(f"{found.file or found.id}: {found.error}")
@@ -81,7 +86,9 @@ def _segmenter(predictor, dataset):
         if truth is None:
             raise DataError(f"{dataset.source}: sample {record.id!r} has no class map; a segmenter is scored on those")
         metric.update(table[truth], found.segmentation)
-    return metric.result()
+        counts = truth != IGNORE
+        wrong.append(float((table[truth] != found.segmentation)[counts].mean()) if counts.any() else 0.0)
+    return metric.result(), partial(of_segmenter, metric.matrix, wrong, table, predictor, dataset)
 
 
 class _Truths(Sequence):

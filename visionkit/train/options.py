@@ -16,6 +16,7 @@ class Options:
         checkpoint_minutes: a checkpoint is written at every epoch's end, and after so many minutes without one.
         checkpoint_steps: and after so many steps without one; by default only the minutes count.
         keep_checkpoints: of the newest, besides the best model.
+        devices: that share each batch; auto takes all GPUs there are, of all processes that TF_CONFIG names.
     """
 
     workers: int = 0
@@ -24,6 +25,7 @@ class Options:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
+    devices: int | Literal["auto"] = 1
 
 
 def make_deterministic() -> None:

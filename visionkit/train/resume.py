@@ -55,16 +55,21 @@ def recipe_by_name(name: str) -> Callable:
     return getattr(importlib.import_module(module), function)
 
 
+def read_interrupted(out: Path) -> Started:
+    """`read_started` of a run that has not finished, else `DataError`."""
+    if (out / FILE).is_file() and (out / "results.json").exists():
+        raise DataError(f"{out}: this run has finished; there is nothing to resume")
+    return read_started(out)
+
+
 def read_started(out: Path) -> Started:
     """Reads resume.json.
 
     Raises:
-        DataError: there is nothing to be continued, or the recipe has changed.
+        DataError: it is no run, or the recipe has changed.
     """
     if not (out / FILE).is_file():
         raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
-    if (out / "results.json").exists():
-        raise DataError(f"{out}: this run has finished; there is nothing to resume")
     said = json.loads((out / FILE).read_text())
     started = Started(**said | {"options": Options(**said["options"])})
     if started.sha256 != _sha256(out / "recipe.py"):

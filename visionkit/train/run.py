@@ -1,9 +1,11 @@
 """Runs a recipe and leaves everything about the run in one folder, from which it can be continued at any moment."""
 
 import functools
+import math
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -19,11 +21,12 @@ from visionkit.train import checkpoint
 from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
 from visionkit.train.crash import write_crash
 from visionkit.train.curves import draw_curves, verdict
+from visionkit.train.devices import devices_for
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
-from visionkit.train.resume import fingerprint, read_started, recipe_of, write_json, write_started
+from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample
@@ -54,8 +57,14 @@ def run(
         What results.json holds.
 
     Raises:
-        DataError: `out` is in use or cannot be written, or the loss stopped being a number.
+        DataError: `out` is in use or cannot be written, the devices are not there, or the loss stopped being a number.
     """
+    devices = devices_for(options.devices)
+    with devices.folder(out) as out:
+        return _begin(recipe, knobs, out, recipe_file, options, watch, devices)
+
+
+def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
     try:
@@ -66,7 +75,7 @@ def run(
         raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     write_json(out / "knobs.json", knobs)
     write_started(out, recipe, keras.backend.backend(), options)
-    return _train(recipe, knobs, out, options, None, watch)
+    return _train(recipe, knobs, out, options, None, watch, devices)
 
 
 def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
@@ -78,26 +87,35 @@ def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict
     Raises:
         DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
     """
-    started = read_started(out)
+    started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
     recipe, knobs = recipe_of(out, started)
+    devices = devices_for(started.options.devices)
     found = checkpoint.newest(out / "checkpoints")
     if found is None:
         print(f"{out}: no checkpoint was written yet, so it begins anew")
     else:
         print(f"{out}: going on in epoch {found[1]['epoch'] + 1} after {found[1]['step']} steps of it")
-    return _train(recipe, knobs, out, started.options, found, watch)
+    with devices.folder(out) as folder:
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # it is new where another process writes to `out`
+        return _train(recipe, knobs, folder, started.options, found, watch, devices)
 
 
-def _train(recipe, knobs, out, options, found, watch) -> dict:
+def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
+    if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
+        options = replace(options, checkpoint_minutes=math.inf)
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(options.precision)
     try:
         keras.utils.set_random_seed(knobs.get("seed", 0))
-        plan = recipe(**knobs)
+        with devices.building():
+            plan = recipe(**knobs)
     finally:
         keras.config.set_dtype_policy(policy)
+    if plan.batch_size % devices.count:
+        raise DataError(f"{devices.count} devices cannot share batches of {plan.batch_size} images evenly")
+    devices.prepare(plan.model)
     arrays, state = found or ({}, {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0})
     data = [fingerprint(dataset) for dataset in (plan.train, plan.val) if dataset is not None]
     if state.get("data", data) != data:
@@ -129,15 +147,21 @@ def _train(recipe, knobs, out, options, found, watch) -> dict:
 
     def collect() -> dict:
         scores = {"best": score.best, "last": score.last} if score else {}
-        return scores | {"rows": history.rows, "data": data, "seconds": round(time.monotonic() - start, 1)}
+        seconds = {"seconds": round(time.monotonic() - start, 1), "waited": round(progress.waited, 1)}
+        return scores | {"rows": history.rows, "data": data} | seconds
 
     score, guard, history = None, Guard(position, crash), History(out)
-    progress = Progress(plan.epochs, steps, plan.batch_size, position)
+    progress = Progress(plan.epochs, steps, plan.batch_size, position, state.get("waited", 0.0))
     callbacks = [guard, history, progress, Checkpoints(out / "checkpoints", guard, steps, options, collect)]
     if plan.val is not None:
         predictor = Predictor(model)
+
+        def score_alone() -> dict:
+            with devices.alone():
+                return evaluate(predictor, plan.val)
+
         score = Score(
-            lambda: evaluate(predictor, plan.val),
+            score_alone,
             plan.evaluate_every,
             plan.epochs,
             monitor,
@@ -166,7 +190,9 @@ def _train(recipe, knobs, out, options, found, watch) -> dict:
         progress.feed = Timed(feed(position.epoch, position.step, options.workers))
         go_on = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: restore(model, metrics, ["metric"]))
         fitting = {"initial_epoch": position.epoch, "epochs": epochs, "steps_per_epoch": steps}
-        model.fit(progress.feed, **fitting, callbacks=callbacks + [go_on] * bool(metrics), shuffle=False, verbose=0)
+        fitting |= {"callbacks": callbacks + [go_on] * bool(metrics), "shuffle": False, "verbose": 0}
+        with devices.fitting():
+            model.fit(devices.share(progress.feed), **fitting)
 
     stopped, first, done = state["stopped"], position.phase, 0
     for number, phase in enumerate(plan.phases):
@@ -175,8 +201,10 @@ def _train(recipe, knobs, out, options, found, watch) -> dict:
         if number < first:
             continue
         position.phase = number
-        model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
-        model.optimizer.build(model.trainable_variables)
+        with devices.building():
+            model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
+            model.optimizer.build(model.trainable_variables)
+        devices.add_up(model.optimizer)
         keep_from_averaging(model.optimizer)
         if found and number == first:
             restore(model, arrays)
@@ -199,6 +227,7 @@ def _train(recipe, knobs, out, options, found, watch) -> dict:
         "train_images": len(plan.train),
         "val_images": len(plan.val or ()),
         "seconds": round(time.monotonic() - start, 1),
+        "waited": round(progress.waited, 1),
         "knobs": knobs,
         "verdict": verdict(history.rows),
         "class_names": model.class_names,
