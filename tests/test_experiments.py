@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -337,6 +338,13 @@ def test_a_search_that_was_stopped_goes_on_as_one_that_was_not(tmp_path, monkeyp
     said = json.loads((tmp_path / "stopped" / "search.json").read_text())["trials"]
     assert ["state" in row for row in said] == [True] * 8 + [False]
     monkeypatch.setattr(module, "finish", fake(calls))
+
+    shutil.copytree(tmp_path / "stopped", tmp_path / "other")  # as if another release of Optuna had drawn the last one
+    said[-1]["values"]["lr"] = "0.1234"
+    (tmp_path / "other" / "search.json").write_text(json.dumps({"metric": "top1", "trials": said}))
+    assert search(plan, knobs_with, SPACE, 9, tmp_path / "other")["trials"][8]["values"]["lr"] == "0.1234"
+    calls.pop()
+
     assert search(plan, knobs_with, SPACE, 12, tmp_path / "stopped") == whole
     assert calls == [f"trial-{i}" for i in (*range(9), *range(8, 12))]
 
