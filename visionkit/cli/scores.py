@@ -39,13 +39,13 @@ def evaluate(
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset, closely=curves is not None)
-    print_scores(scores)
     if json:
         write_json(json, numbers(scores))
     if curves:
         from visionkit.train.mistakes import write_mistakes
 
         write_mistakes(scores["closely"], curves)
+    print_scores(scores)  # last: `| head` ends the process in the midst of it
 
 
 def print_scores(scores: dict) -> None:
