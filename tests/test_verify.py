@@ -106,7 +106,7 @@ def test_a_metric_that_falls_fails_the_export(tmp_path):
     kept = add_scores(tmp_path, report, scores)
     assert "; mAP50 0.9000 -> 0.8990 on cells" in summary(kept)
     size = {"bytes": 4_620_000, "float32_bytes": 15_600_000}
-    assert summary(kept | size).endswith("; 4.62 MB, 30% of what its weights take as float32")
+    assert summary(kept | size).endswith("; 4.62 MB, 29.6% of what its weights take as float32")
     assert json.loads((tmp_path / REPORT).read_text())["scores"]["loss"] == pytest.approx(0.001)
     with pytest.raises(ExportError, match=r"mAP50 on cells falls from 0\.9000 to 0\.8900, more than 0\.002"):
         add_scores(tmp_path, report, scores | {"after": 0.89})

@@ -163,7 +163,7 @@ def summary(report: dict) -> str:
         line += f"; {scores['metric']} {scores['before']:.4f} -> {scores['after']:.4f} on {scores['data']}"
     if whole := report.get("float32_bytes"):
         share = report["bytes"] / whole
-        line += f"; {report['bytes'] / 1e6:.2f} MB, {share:.0%} of what its weights take as float32"
+        line += f"; {report['bytes'] / 1e6:.2f} MB, {share:.1%} of what its weights take as float32"
     return line
 
 
