@@ -49,7 +49,8 @@ def crop_share(rule: str) -> Fraction | None:
     """
     name, _, share = rule.partition(" ")
     try:
-        if name == "crop" and 0 < (share := Fraction(share or CROP_SHARE)) <= 1:
+        share = Fraction(share) if share else Fraction(CROP_SHARE)
+        if name == "crop" and 0 < share <= 1:
             return share
     except (ValueError, ZeroDivisionError):
         pass  # as any other rule that there is not

@@ -74,7 +74,8 @@ def fit(images, size, resize):
         has in it).
     """
     height_width = tf.shape(images)[1:3]
-    if share := crop_share(resize):
+    share = crop_share(resize)
+    if share:
         images = _middle(images, size, share)
     if resize == "letterbox":
         exact = tf.cast(height_width, tf.float64)  # float32 would round some sizes to the other side
