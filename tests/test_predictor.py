@@ -189,7 +189,7 @@ def test_wrong_arrays_and_models_are_refused(predictor):
         list(predictor([np.zeros((8, 8, 3), np.float32)]))
     with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W, 3\], found uint8 \[8, 8\]"):
         list(predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)]))
-    with pytest.raises(ValueError, match=r"a model with resize of .*, found 'squash'"):
+    with pytest.raises(ValueError, match=r"resize must be .*, not 'squash'"):
         Predictor(FakeTask("squash"))
 
 

@@ -65,6 +65,7 @@ class Predictor:
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
+        crop_share(model.resize)  # there is such a rule
         self.image_size, self.resize = tuple(model.image_size), model.resize
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
