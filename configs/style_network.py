@@ -35,7 +35,7 @@ def recipe(
     width: int = 16,
     blocks: int = 5,
     content_weight: float = 1.0,
-    style_weight: float = 40.0,
+    style_weight: float = 5.0,
     smooth_weight: float = 0.5,
     features: str = "vgg16_hed_bsds500",
     seed: int = 0,
@@ -48,6 +48,7 @@ def recipe(
         steps: of the optimizer.
         crop: side in pixels of the crops learned from, a multiple of 4.
         style_size: long side of the paintings in pixels; smaller gives finer strokes.
+        style_weight: at 40, 3000 steps learned a texture that forgets the photo; at 5, 250 steps keep the photo.
         width: channels of the network's first layer; the paper has 32.
         blocks: residual blocks; the paper has 5.
         features: published weights of the VGG that looks.
