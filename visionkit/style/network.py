@@ -58,7 +58,7 @@ class StyleNetwork(Task):
             styles: K paintings, RGB uint8 `[h, w, 3]`, at the size at which their strokes are to appear.
             weights: of the losses.
         """
-        seen = [grams(features.predict_on_batch(style[None].astype(np.float32))) for style in styles]
+        seen = [grams(_float32(features.predict_on_batch(style[None].astype(np.float32)))) for style in styles]
         table = {level: np.concatenate([ops.convert_to_numpy(one[level]) for one in seen]) for level in STYLE_LEVELS}
         object.__setattr__(self, "_critic", (features, table, weights))
 
@@ -66,8 +66,7 @@ class StyleNetwork(Task):
         if self._critic is None:
             raise ValueError("a StyleNetwork learns after learn_from(features, styles, weights)")
         features, table, weights = self._critic
-        wanted = features(ops.cast(x, "float32"))
-        seen = features(y_pred)
+        wanted, seen = (_float32(features(ops.cast(images, "float32"))) for images in (x, y_pred))
         rows = ops.arange(ops.shape(y_pred)[0]) % self.num_classes
         targets = {level: ops.take(ops.convert_to_tensor(gram), rows, axis=0) for level, gram in table.items()}
         losses = {
@@ -142,5 +141,11 @@ class _Network:
             x = layers.Add()([x, convolve(convolve(x, f"block{i}_1"), f"block{i}_2", None)])
         for name in ("up1", "up2"):
             x = convolve(layers.UpSampling2D(2, interpolation="nearest")(x), name)
-        x = convolve(x, "out", "sigmoid")
-        return layers.Rescaling(255.0)(x)
+        x = convolve(x, "out", None)
+        x = layers.Activation("sigmoid", dtype="float32")(x)  # half precision has too few steps between 128 and 255
+        return layers.Rescaling(255.0, dtype="float32")(x)
+
+
+def _float32(levels):
+    """Features that were computed in half precision, for sums over many places."""
+    return {level: ops.cast(found, "float32") for level, found in levels.items()}

@@ -1,0 +1,48 @@
+"""Muon on kernels: its step is the nearest orthogonal matrix of the momentum, and other weights take Adam's."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from visionkit.train.muon import ConvolutionMuon
+
+RATE, RMS = 0.01, 0.2
+
+
+def stepped(shape, gradient, name="kernel", **options):
+    variable = keras.Variable(np.zeros(shape, np.float32), name=name)
+    optimizer = ConvolutionMuon(RATE, weight_decay=None, adam_weight_decay=None, rms_rate=RMS, **options)
+    optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
+    return ops.convert_to_numpy(variable)
+
+
+def test_the_step_of_a_kernel_is_a_nearly_orthogonal_matrix_along_the_gradient():
+    gradient = np.random.default_rng(0).normal(size=(3, 3, 4, 8)).astype(np.float32)
+    step = -stepped(gradient.shape, gradient).reshape(36, 8) / (RATE * RMS * 6)  # 6: root of 3 * 3 * 4
+    left, _, right = np.linalg.svd(gradient.reshape(36, 8), full_matrices=False)
+    assert np.abs(np.linalg.svd(step, compute_uv=False) - 1).max() < 0.35  # Newton-Schulz ends within 0.7..1.2
+    along = left.T @ step @ right.T
+    assert np.abs(along - np.diag(np.diag(along))).max() < 1e-4  # the same directions
+    assert np.diag(along).min() > 0.65
+
+
+def test_its_root_mean_square_is_that_of_adam():
+    """A matrix [n, m] with singular values of 1 has a root mean square of 1 / sqrt(max(n, m))."""
+    gradient = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
+    step = stepped(gradient.shape, gradient)
+    assert 0.7 * RATE * RMS < np.sqrt(np.mean(step**2)) < 1.2 * RATE * RMS
+
+
+def test_other_weights_and_named_layers_are_adams():
+    gradient = np.random.default_rng(2).normal(size=(5,)).astype(np.float32)
+    np.testing.assert_allclose(stepped((5,), gradient), -RATE * np.sign(gradient), rtol=1e-4)
+    gradient = np.random.default_rng(2).normal(size=(3, 3, 2, 3)).astype(np.float32)
+    last = stepped(gradient.shape, gradient, name="out_kernel", exclude_layers=["^out"])
+    np.testing.assert_allclose(last, -RATE * np.sign(gradient), rtol=1e-3)
+
+
+def test_it_comes_back_from_its_config():
+    made = ConvolutionMuon(RATE, exclude_layers=["^out/"], adam_lr_ratio=0.5)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(made))
+    assert isinstance(again, ConvolutionMuon)
+    assert again.get_config() == made.get_config()
