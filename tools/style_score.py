@@ -1,10 +1,11 @@
 """A style network beside optimisation on unseen photos: python tools/style_score.py RUN PAINTING PHOTOS [SIZE]
 
-For every photo, at a long side of 256 pixels by default: the style and content loss of the network's picture, and of
-200 steps of L-BFGS at that size, both against the painting at that size; and the network's seconds a picture. The
-style is the one named like the painting.
+For every photo, at a long side of 256 pixels by default: the losses of the picture that the network paints, and of 200
+steps of L-BFGS at that size with the weights that the network learned by, both against the painting at that size; and
+the network's seconds a picture. The style is the one named like the painting.
 """
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -18,13 +19,15 @@ from visionkit.open_model import keras_path, open_features, open_style_network
 def main():
     if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
-    size, painting = int((sys.argv[4:] or [256])[0]), Path(sys.argv[2])
-    model, features = open_style_network(keras_path(Path(sys.argv[1]))), open_features("vgg16_hed_bsds500")
+    run, painting, size = Path(sys.argv[1]), Path(sys.argv[2]), int((sys.argv[4:] or [256])[0])
+    knobs = json.loads((run / "knobs.json").read_text())
+    model, features = open_style_network(keras_path(run)), open_features(knobs["features"])
     from visionkit.style import optimise
     from visionkit.style.canvas import Canvas, Weights
     from visionkit.style.folder import choose
     from visionkit.style.stylizer import Stylizer
 
+    weights = Weights(**{name: knobs[f"{name}_weight"] for name in ("content", "style", "smooth")})
     stylizer, shares = Stylizer(model), choose(model.class_names, painting.stem, None)
     style, ratios = optimise.scaled(read_image(painting), size), []
     optimise.COARSEST = size  # no coarser sizes: 200 steps are 200 steps
@@ -37,18 +40,20 @@ def main():
 
         def losses(picture, photo=photo):
             images = (np.asarray(image, np.float32) for image in (picture, photo))
-            canvas = Canvas(features, *images, [style], [1.0], Weights())
+            canvas = Canvas(features, *images, [style], [1.0], weights)
             canvas.compile()
             return canvas.measure()
 
-        one, other = losses(painted), losses(optimise.paint(photo, [style], features, size=size, steps=200))
-        ratios.append(one["style"] / other["style"])
-        print(
-            f"{file.name:24} network: style {one['style']:.4f} content {one['content']:.3f} {seconds:.3f} s | "
-            f"200 steps: style {other['style']:.4f} content {other['content']:.3f} | ratio {ratios[-1]:.2f}",
-            flush=True,
-        )
-    print(f"mean ratio of the style losses {np.mean(ratios):.2f}, largest {max(ratios):.2f}")
+        optimised = optimise.paint(photo, [style], features, size=size, steps=200, weights=weights)
+        one, other = losses(painted), losses(optimised)
+        ratios.append([one[name] / other[name] for name in ("style", "loss")])
+        print(f"{file.name}: network {_said(one)}, {seconds:.3f} s | 200 steps {_said(other)}", flush=True)
+    style, whole = np.mean(ratios, axis=0)
+    print(f"network / 200 steps, mean of {len(ratios)} photos: style loss {style:.2f}, loss by weight {whole:.2f}")
+
+
+def _said(losses):
+    return ", ".join(f"{name} {losses[name]:.4f}" for name in ("style", "content", "loss"))
 
 
 if __name__ == "__main__":
