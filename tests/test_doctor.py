@@ -219,6 +219,21 @@ def test_class_maps(tmp_path):
     }
 
 
+def test_masks_that_number_objects_are_not_taken_for_classes_in_silence(tmp_path):
+    for seed in range(12):
+        photo(tmp_path / "images" / f"{seed:02}.png", seed)
+        values = np.zeros((H, W))
+        for number in range(1, 2 + seed % 4):
+            values[5 : 5 + 2 * number, 10 * number : 10 * number + 2] = number
+        tiny_data.mask(tmp_path / "masks" / f"{seed:02}.png", values)
+    kinds = {kind for kind, _ in found(examine(tmp_path))}
+    assert kinds == {"numbered masks", "class balance"}
+    assert "numbered masks" not in {kind for kind, _ in found(examine(tmp_path, task="detect"))}
+    values[5:9, 50:54] = 6  # 5 is missing: a class map after all
+    tiny_data.mask(tmp_path / "masks" / "11.png", values)
+    assert "numbered masks" not in {kind for kind, _ in found(examine(tmp_path))}
+
+
 def test_class_folders(tmp_path):
     for seed, (split, name) in enumerate((s, n) for s in ("train", "val") for n in ("ant", "bee")):
         for i in range(2):

@@ -137,7 +137,7 @@ def background(records: Sequence[Sample]) -> Iterator[Finding]:
 
 
 def mask_findings(records: Sequence[Sample], pixels: np.ndarray, class_names: Sequence[str]) -> Iterator[Finding]:
-    """Masks of nothing but ignored pixels, and values that are in one mask alone and hardly there.
+    """Masks of nothing but ignored pixels, values that are in one mask alone and hardly there, and numbered objects.
 
     Args:
         pixels: int `[N, 256]`, how many pixels of each class id, and of 255 = ignore, the mask of each record has.
@@ -150,12 +150,25 @@ def mask_findings(records: Sequence[Sample], pixels: np.ndarray, class_names: Se
         yield Finding(
             kind="ignored pixels", message=f"{ignored / pixels.sum():.1%} of all pixels are ignored (255 or void)"
         )
+    if _counts_objects(pixels, class_names):
+        text = "the values of every mask are 1 to n without a gap, and n differs: numbers of objects, not classes?"
+        yield Finding(kind="numbered masks", message=text)
+        return
     for k in np.flatnonzero((pixels[:, :255] > 0).sum(axis=0) == 1):
         row = int(pixels[:, k].argmax())
         if len(records) >= 10 and pixels[row, k] < RARE * pixels[row].sum():
             record = records[row]
             text = f"{record.id}: {pixels[row, k]} pixels of class {class_names[k]}, which no other mask has"
             yield Finding(kind="rare mask value", message=text, id=record.id, files=_files(record))
+
+
+def _counts_objects(pixels, class_names) -> bool:
+    """Whether class maps without names look like instance masks: the first n numbers in each, up to at least 4."""
+    present = pixels[:, 1:255] > 0
+    counts = present.sum(axis=1)
+    first = present == (np.arange(present.shape[1]) < counts[:, None])
+    nameless = all(name == str(k) for k, name in enumerate(class_names))
+    return nameless and len(pixels) >= 10 and bool(first.all()) and counts.max() >= 4 and len(set(counts.tolist())) >= 3
 
 
 def _files(record):

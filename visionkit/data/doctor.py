@@ -46,6 +46,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the gravest first
     "class not in train": (WARNING, "cannot be learned"),
     "ignored mask": (WARNING, "over nine tenths of it are ignored: teaches hardly anything"),
     "rare mask value": (WARNING, "a few pixels in one mask alone: a slip, or the trace of smoothing?"),
+    "numbered masks": (WARNING, "if their values number objects, say --task detect or --task instance"),
     "class-id gaps": (NOTE, "numbers that are not used between those that are"),
     "EXIF tag": (NOTE, "turned upright when read; check that it was annotated that way"),
     "repeated image": (NOTE, "the same picture twice within a split"),
