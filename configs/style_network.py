@@ -2,9 +2,10 @@
 
 PATH holds content/, photos of any size, and style/, paintings; --photos and --styles name them if elsewhere.
 
-Run:      visionkit train configs/style_network.py --data-dir PATH
+Run:      visionkit train configs/style_network.py --data-dir PATH --precision mixed_bfloat16
 Then:     visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER
-Reached:  not yet measured.
+Reached:  The Starry Night from 500 photos, 40 min on 2 busy CPU cores: on 4 other photos 2.57 times the style loss of
+          200 steps of L-BFGS by the same weights (tools/style_score.py), 0.06 to 0.13 s for a picture of 256 pixels.
 """
 
 from pathlib import Path
@@ -27,7 +28,7 @@ def recipe(
     data_dir: Path,
     photos: Path | None = None,
     styles: Path | None = None,
-    steps: int = 18000,
+    steps: int = 11500,
     lr: float = 2e-3,
     batch_size: int | None = None,
     crop: int = 128,
@@ -49,7 +50,7 @@ def recipe(
         batch_size: by default one photo a style.
         crop: side in pixels of the crops learned from, a multiple of 4.
         style_size: long side of the paintings in pixels; smaller gives finer strokes.
-        style_weight: at 40, 3000 steps learned a texture that forgets the photo; at 5, 250 steps keep the photo.
+        style_weight: at 40 the network learned a texture that forgets the photo; at 5 the photo stays.
         width: channels of the network's first layer; the paper has 32.
         blocks: residual blocks; the paper has 5.
         features: published weights of the VGG that looks.
