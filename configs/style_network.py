@@ -2,10 +2,11 @@
 
 PATH holds content/, photos of any size, and style/, paintings; --photos and --styles name them if elsewhere.
 
-Run:      visionkit train configs/style_network.py --data-dir PATH --precision mixed_bfloat16
+Run:      visionkit train configs/style_network.py --data-dir PATH
 Then:     visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER
-Reached:  The Starry Night from 500 photos, 40 min on 2 busy CPU cores: on 4 other photos 2.57 times the style loss of
-          200 steps of L-BFGS by the same weights (tools/style_score.py), 0.06 to 0.13 s for a picture of 256 pixels.
+Reached:  The Starry Night from 500 photos with --precision mixed_bfloat16, 40 min on 2 busy CPU cores: on 4 others 2.57
+          times the style loss of 200 steps of L-BFGS by the same weights (tools/style_score.py), and 0.06 to 0.13 s
+          for a picture of 256 pixels.
 """
 
 from pathlib import Path
