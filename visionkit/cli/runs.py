@@ -233,17 +233,14 @@ def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0):
         workers: processes that read and augment images; 0 does it with threads.
         seed: of the moments.
     """
-    import os
     import shutil
     import tempfile
 
     from visionkit.environment import import_keras_quietly
 
-    folder = tempfile.mkdtemp(prefix="selftest-")
-    # Every start would compile the same programs anew, the most of its time.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", f"{folder}/compiled")
     import_keras_quietly()
     from visionkit.train.selftest import selftest_resume as prove
 
+    folder = tempfile.mkdtemp(prefix="selftest-")
     print(prove(Path(folder), kills, workers, seed))
     shutil.rmtree(folder)  # where it fails, there is something to be seen in it
