@@ -9,9 +9,9 @@ from visionkit.train.muon import ConvolutionMuon
 RATE, RMS = 0.01, 0.2
 
 
-def stepped(shape, gradient, name="kernel", **options):
+def stepped(shape, gradient, name="kernel", rms_rate=RMS, **options):
     variable = keras.Variable(np.zeros(shape, np.float32), name=name)
-    optimizer = ConvolutionMuon(RATE, weight_decay=None, adam_weight_decay=None, rms_rate=RMS, **options)
+    optimizer = ConvolutionMuon(RATE, weight_decay=None, adam_weight_decay=None, rms_rate=rms_rate, **options)
     optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
     return ops.convert_to_numpy(variable)
 
@@ -31,6 +31,8 @@ def test_its_root_mean_square_is_that_of_adam():
     gradient = np.random.default_rng(1).normal(size=(3, 3, 16, 16)).astype(np.float32)
     step = stepped(gradient.shape, gradient)
     assert 0.7 * RATE * RMS < np.sqrt(np.mean(step**2)) < 1.2 * RATE * RMS
+    plain = stepped(gradient.shape, gradient, rms_rate=None)
+    np.testing.assert_allclose(plain * RMS * 12, step, rtol=1e-4, atol=1e-7)  # 12: root of 3 * 3 * 16
 
 
 def test_other_weights_and_named_layers_are_adams():

@@ -13,6 +13,8 @@ from visionkit.cli import main
 from visionkit.data.photos import photos
 from visionkit.images import read_image, write_image
 from visionkit.open_model import open_style_network
+from visionkit.style import network as style_network
+from visionkit.style.canvas import Weights
 from visionkit.style.folder import choose, stylize_path
 from visionkit.style.layers import Moments, Restyle, StyleOfRow
 from visionkit.style.network import StyleNetwork
@@ -122,6 +124,9 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     losses = [float(row.split(",")[column]) for row in rows[1:]]
     assert losses[-1] < 0.6 * losses[0]
     assert (tmp_path / "run" / "model.keras").stat().st_size < 400_000
+    plan = load_recipe(CONFIG)(**knobs)
+    muons = {v.path for v in plan.model.trainable_variables if not plan.phases[0].optimizer._should_use_adamw(v)}
+    assert muons == {f"{name}/kernel" for name in ("in", "down1", "down2", "block1_1", "block1_2", "up1", "up2")}
     capsys.readouterr()
 
     (tmp_path / "data" / "content" / "broken.png").write_bytes(b"no image")
@@ -139,6 +144,26 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(read_image(tmp_path / "out" / "1.png"), expected)
     assert main(["stylize", *words, "--steps", "3"]) == 1
     assert "--steps is not for --model; leave it out" in capsys.readouterr().err
+
+
+def test_half_precision_ends_before_the_picture_and_before_sums_over_places(monkeypatch):
+    summed = []
+    plain = style_network.grams
+    monkeypatch.setattr(style_network, "grams", lambda levels: summed.extend(levels.values()) or plain(levels))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        features, model = tiny_features(), StyleNetwork(1, ["stripes"], (32, 32), width=4, blocks=1)
+        model.learn_from(features, [stripes()], Weights())
+    finally:
+        keras.config.set_dtype_policy("float32")
+    images = photo((32, 32))[None].astype(np.float32)
+    painted = model(images)
+    assert {keras.backend.standardize_dtype(level.dtype) for level in features(images).values()} == {"bfloat16"}
+    model.compute_loss(images, {}, painted)
+    assert {keras.backend.standardize_dtype(level.dtype) for level in summed} == {"float32"}
+    levels = ops.convert_to_numpy(painted)
+    assert levels.dtype == np.float32
+    assert (levels[levels > 128] % 1 != 0).any()  # bfloat16 has whole numbers only there
 
 
 def test_it_says_that_it_was_not_told_what_to_learn(network):

@@ -23,5 +23,7 @@ class ConvolutionMuon(keras.optimizers.Muon):
         return ops.reshape(super().zeropower_via_newtonschulz5(matrix, steps), x.shape)
 
     def lr_adjust(self, x):
+        if self.rms_rate is None:
+            return x
         h, w, channels, filters = x.shape
         return x * (self.rms_rate * max(h * w * channels, filters) ** 0.5)
