@@ -82,8 +82,9 @@ def child(devices: int, deterministic: bool, batch_size: int):
         ends.append((time.perf_counter(), time.process_time()))
 
     clock = keras.callbacks.LambdaCallback(on_train_batch_end=note)
+    shared = several.share(feed, next(iter(feed)))
     with several.fitting():
-        model.fit(several.share(feed), steps_per_epoch=WARM + STEPS, callbacks=[clock], shuffle=False, verbose=0)
+        model.fit(shared, steps_per_epoch=WARM + STEPS, callbacks=[clock], shuffle=False, verbose=0)
     step, cores = np.median(np.diff(ends, axis=0)[WARM - 1 :], axis=0)
     row = {"seconds_per_step": step, "core_seconds_per_step": cores, "images_per_second": batch_size / step}
     print(json.dumps({name: round(value, 4) for name, value in row.items()}))

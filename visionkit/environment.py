@@ -1,6 +1,7 @@
 """Versions, devices and the git commit: what it takes to understand a number, or a missing GPU, later."""
 
 import contextlib
+import ctypes
 import os
 import platform
 import shutil
@@ -12,6 +13,7 @@ PACKAGES = (
     *("visionkit", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "opencv-python-headless", "pillow"),
     *("albumentations", "grain", "pycocotools", "faster-coco-eval"),
 )
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
 def import_keras_quietly() -> None:
@@ -22,6 +24,27 @@ def import_keras_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # 0 shows what is written later
     with quiet_stderr():
         import keras  # noqa: F401
+
+
+@contextlib.contextmanager
+def keeping_freed_memory():
+    """Lets this process keep what it frees for its next allocations, up to the end; does nothing without glibc.
+
+    A training step frees the tensors that the next one allocates. glibc gives them back to the system in between, which
+    then has to find and clear them anew: with the style network 70 MB a step, a seventh of its time.
+    """
+    try:
+        mallopt, trim = (getattr(ctypes.CDLL(None), name) for name in ("mallopt", "malloc_trim"))
+    except (OSError, TypeError, AttributeError):  # AttributeError: a C library without them
+        yield
+        return
+    mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)  # the most it takes
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)  # where glibc would have got by itself
+        trim(0)
 
 
 @contextlib.contextmanager

@@ -59,9 +59,15 @@ class Devices:
     def add_up(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Called for each optimizer: lets it see the gradients of the whole batch."""
 
-    def share(self, batches: Iterable):
-        """What `fit` takes in place of `batches`."""
-        return batches
+    def share(self, batches: Iterable, example):
+        """What `fit` takes in place of `batches`, each of the shapes and dtypes of `example`."""
+        if keras.backend.backend() != "tensorflow":
+            return batches
+        import tensorflow as tf
+
+        # Keras would tell TensorFlow nothing of their shapes, with which a step on the CPU took a quarter less time.
+        signature = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), example)
+        return tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(1)
 
 
 def devices_for(wanted: int | Literal["auto"]) -> Devices:
@@ -193,7 +199,7 @@ class _Replicas(Devices):
         optimizer.apply = apply_sums
         inner._all_reduce_sum_gradients = lambda pairs: pairs  # what Keras does after clipping, too late
 
-    def share(self, batches):
+    def share(self, batches, example):
         tf, count = self._tf, self.count
 
         def rows(array, device):
@@ -214,7 +220,7 @@ class _Replicas(Devices):
         def spec(array):
             return tf.TensorSpec((len(array) // count, *array.shape[1:]), array.dtype)
 
-        signature = tf.nest.map_structure(spec, next(iter(batches)))
+        signature = tf.nest.map_structure(spec, example)
         return self._strategy.distribute_datasets_from_function(of_process)
 
     def _mean(self, value):

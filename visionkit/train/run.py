@@ -13,7 +13,7 @@ import numpy as np
 
 from visionkit.data.anchors import anchor_report
 from visionkit.data.batches import TASKS, batches, steps_per_epoch
-from visionkit.environment import environment
+from visionkit.environment import environment, keeping_freed_memory
 from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
@@ -191,8 +191,9 @@ def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
         go_on = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: restore(model, metrics, ["metric"]))
         fitting = {"initial_epoch": position.epoch, "epochs": epochs, "steps_per_epoch": steps}
         fitting |= {"callbacks": callbacks + [go_on] * bool(metrics), "shuffle": False, "verbose": 0}
-        with devices.fitting():
-            model.fit(devices.share(progress.feed), **fitting)
+        example = next(iter(feed(position.epoch, position.step)))
+        with devices.fitting(), keeping_freed_memory():
+            model.fit(devices.share(progress.feed, example), **fitting)
 
     stopped, first, done = state["stopped"], position.phase, 0
     for number, phase in enumerate(plan.phases):

@@ -1,0 +1,43 @@
+"""What a process does with memory while it trains, seen in a process of its own."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import ctypes, resource
+from visionkit.environment import keeping_freed_memory
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def faults():  # of ten rounds in which 100 MB are taken, written to and freed
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        blocks = [libc.malloc(4 << 20) for _ in range(25)]
+        for block in blocks:
+            ctypes.memset(block, 1, 4 << 20)
+        for block in blocks:
+            libc.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+faults()
+alone = faults()
+with keeping_freed_memory():
+    faults()
+    kept, held = faults(), resident()
+print(alone, kept, held - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc")
+def test_freed_memory_is_kept_and_in_the_end_given_back():
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    alone, kept, given_back = (int(word) for word in done.stdout.split())
+    assert alone > 100_000  # pages of 4 KiB: ten times 100 MB
+    assert kept < 1000
+    assert given_back > 80_000_000
