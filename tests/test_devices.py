@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from visionkit.train import checkpoint
-from visionkit.train.devices import _Replicas, devices_for
+from visionkit.train.devices import Devices, _Replicas, devices_for
 from visionkit.types import DataError
 
 SCRIPT = Path(__file__).with_name("on_devices.py")
@@ -138,3 +138,14 @@ def test_accumulated_gradients_are_refused_on_tensorflow_devices():
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
     with pytest.raises(DataError, match="--accumulate and --devices do not go together on TensorFlow"):
         object.__new__(_Replicas).add_up(optimizer)  # without devices, which pytest's own process has not
+
+
+def test_one_device_tells_tensorflow_the_shapes_of_its_batches():
+    pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the backend is not TensorFlow")
+    example = (np.zeros((2, 8, 6, 3), np.uint8), {"label": np.zeros(2, np.int32)})
+    shared = Devices().share([example, example], example)
+    specs = {(spec.shape, spec.dtype.name) for spec in keras.tree.flatten(shared.element_spec)}
+    assert specs == {((2, 8, 6, 3), "uint8"), ((2,), "int32")}
+    assert len(list(shared)) == len(list(shared)) == 2  # Keras begins it anew for each fit
