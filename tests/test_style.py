@@ -80,6 +80,34 @@ def test_a_level_that_is_not_there_is_named():
         losses.take_features(tiny_backbone())
 
 
+def test_palette_loss_is_0_for_the_photo_in_the_colours_of_the_painting():
+    """By hand: what it wants is a photo whose lightness and colours were moved and stretched, whatever its texture."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:70, 0:90].astype(np.float32)
+    content = np.stack([x, y, x + y], axis=-1)[None]  # [1, 70, 90, 3]
+    painting = rng.uniform(0, 255, (1, 50, 40, 3)).astype(np.float32)
+    target = numpy(losses.palette(painting))
+
+    def loss(picture, content=content):
+        (found,) = numpy(losses.palette_loss(np.asarray(picture, np.float32), content, target))
+        return found
+
+    axes = np.float32(losses.AXES)
+    (own, own_deviation), (mean, deviation) = (
+        ((image @ axes).mean((0, 1, 2)), (image @ axes).std((0, 1, 2))) for image in (content, painting)
+    )
+    np.testing.assert_allclose(target, [[[mean], [deviation]]], rtol=1e-4)
+    moved = ((content @ axes - own) / own_deviation * deviation + mean) @ np.linalg.inv(axes)
+    even = 0 * moved + mean @ np.linalg.inv(axes)
+    assert loss(moved) < 0.02
+    assert loss(moved + rng.choice([-30, 30], moved.shape)) < 0.03
+    assert loss(even) == pytest.approx(0.9, abs=0.1)  # blurred, the content deviates a little less
+    assert loss(even, content=0 * content + 99) == pytest.approx(0, abs=1e-4)
+    assert loss(moved[:, ::-1]) > 1.5
+    assert loss(moved + 40) == pytest.approx(40**2 / (deviation**2).sum(), rel=0.1)
+    assert np.isfinite(loss(content[:, :5, :9], content[:, :5, :9]))
+
+
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_the_gradient_is_that_of_finite_differences(masked, channels):
@@ -89,9 +117,9 @@ def test_the_gradient_is_that_of_finite_differences(masked, channels):
     try:
         features = tiny_features()
         rng = np.random.default_rng(0)
-        content, start, style = (rng.uniform(20, 230, (*size, channels)) for size in ((12, 9), (12, 9), (8, 10)))
-        mask = rng.uniform(0, 1, (12, 9, 1)) if masked else None
-        canvas = Canvas(features, start, content, [style], [1.0], Weights(smooth=2.0), mask)
+        content, start, style = (rng.uniform(20, 230, (*size, channels)) for size in ((24, 20), (24, 20), (8, 10)))
+        mask = rng.uniform(0, 1, (24, 20, 1)) if masked else None
+        canvas = Canvas(features, start, content, [style], [1.0], Weights(smooth=2.0, palette=3.0), mask)
         evaluate = gradient_of(canvas)
         _, gradient = evaluate(start)
         for _ in range(4):
@@ -120,7 +148,7 @@ def one_gradient(weights):
     features.set_weights(weights)
     start = photo((24, 20)).astype(np.float32)
     mask = np.linspace(0, 1, 24 * 20, dtype=np.float32).reshape(24, 20, 1)
-    canvas = Canvas(features, start[::-1].copy(), start, [stripes((16, 16))], [1.0], Weights(), mask)
+    canvas = Canvas(features, start[::-1].copy(), start, [stripes((16, 16))], [1.0], Weights(palette=3.0), mask)
     return gradient_of(canvas)(canvas.paint())
 
 
@@ -148,7 +176,7 @@ def test_the_style_comes_near_and_the_same_seed_gives_the_same(features, optimiz
     assert seen[-1].number <= seen[-1].steps == 25
     first, last = seen[0].losses, seen[-1].losses
     assert last["style"] < first["style"] / fall
-    parts = 1.0 * last["content"] + 100.0 * last["style"] + 0.5 * last["smooth"]
+    parts = 1.0 * last["content"] + 100.0 * last["style"] + 0.5 * last["smooth"]  # and 0 * last["palette"]
     assert last["loss"] == pytest.approx(parts, rel=1e-4)
     np.testing.assert_array_equal(seen[-1].picture(), picture)
     options["steps"] = 4

@@ -30,6 +30,7 @@ def stylize(
     content_weight: float | None = None,
     style_weight: float | None = None,
     smooth_weight: float | None = None,
+    palette_weight: float | None = None,
     style_scale: float | None = None,
     noise: float | None = None,
     mask: Path | None = None,
@@ -55,6 +56,7 @@ def stylize(
         content_weight: what the photo counts; by default 1.
         style_weight: what the painting counts; by default 20.
         smooth_weight: what smoothness counts; by default 0.5.
+        palette_weight: what it counts that blurred colours are the photo's, moved to the painting's; by default 0.
         style_scale: size of the paintings over that of the picture; by default 1, below it the strokes are finer.
         noise: share of noise in what it starts from, 0 to 1; by default 0.1.
         mask: an image of the photo's proportions: white is painted, black stays a photo.
@@ -62,7 +64,7 @@ def stylize(
         features: published weights of the VGG that looks; by default vgg16_hed_bsds500.
         smoothing: (with --model, videos) how far a frame holds to the one before, 0 to 1; by default 0.7.
     """
-    weights = {"content": content_weight, "style": style_weight, "smooth": smooth_weight}
+    weights = {"content": content_weight, "style": style_weight, "smooth": smooth_weight, "palette": palette_weight}
     slow = {"seed": seed, "steps": steps, "optimizer": optimizer, "style_scale": style_scale, "noise": noise}
     weighed = {f"{name}_weight": value for name, value in weights.items()}
     others = {"mask": mask, "preview": preview, "features": features}

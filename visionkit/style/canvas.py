@@ -1,12 +1,21 @@
 """The picture as the one trainable weight of a Keras model, and its gradient on any backend."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import keras
 import numpy as np
 from keras import ops
 
-from visionkit.style.losses import CONTENT_LEVELS, STYLE_LEVELS, content_loss, grams, style_loss, total_variation
+from visionkit.style.losses import (
+    CONTENT_LEVELS,
+    STYLE_LEVELS,
+    content_loss,
+    grams,
+    palette,
+    palette_loss,
+    style_loss,
+    total_variation,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +25,10 @@ class Weights:
     content: float = 1.0
     style: float = 20.0
     smooth: float = 0.5
+    palette: float = 0.0  # an optimisation begins at the photo and keeps its colours; a network must be told to
+
+
+LOSSES = tuple(field.name for field in fields(Weights))
 
 
 class Canvas(keras.Model):
@@ -47,12 +60,13 @@ class Canvas(keras.Model):
             }
         seen = self._see(content)
         self.target_content = {level: ops.convert_to_tensor(seen[level]) for level in CONTENT_LEVELS}
-        self.target_style = dict.fromkeys(STYLE_LEVELS, 0.0)
+        self.target_style, self.target_palette = dict.fromkeys(STYLE_LEVELS, 0.0), 0.0
         for style, share in zip(styles, shares, strict=True):
+            self.target_palette = self.target_palette + float(share) * palette(np.asarray(style, content.dtype)[None])
             for level, found in grams(self._see(style)).items():
                 self.target_style[level] = self.target_style[level] + float(share) * found
         self.built = True
-        self.trackers = {name: keras.metrics.Mean(name=name) for name in ("content", "style", "smooth")}
+        self.trackers = {name: keras.metrics.Mean(name=name) for name in LOSSES}
 
     def _see(self, image):
         return self.features.predict_on_batch(_rgb(np.asarray(image, np.float32)[None]))
@@ -83,13 +97,14 @@ class Canvas(keras.Model):
             "content": content_loss(y_pred, self.target_content)[0],
             "style": style_loss(grams(y_pred, STYLE_LEVELS, masks), self.target_style)[0],
             "smooth": total_variation(self._composed())[0],
+            "palette": palette_loss(self._composed(), self.content, self.target_palette)[0],
         }
         for name, value in losses.items():
             self.trackers[name].update_state(value)
         return sum(getattr(self.weigh, name) * value for name, value in losses.items())
 
     def step(self) -> dict[str, float]:
-        """One step of the compiled optimizer: the losses BEFORE it, {"loss", "content", "style", "smooth"}."""
+        """One step of the compiled optimizer: the losses BEFORE it: "loss", the sum, and those of `LOSSES`."""
         self.reset_metrics()
         found = self.train_on_batch(np.zeros((1, 1), np.float32), return_dict=True)
         return {name: float(found[name]) for name in ("loss", *self.trackers)}

@@ -12,6 +12,8 @@ from keras import ops
 
 STYLE_LEVELS = ("C0", "C1", "C2", "C3")  # of VGG16: relu1_2, relu2_2, relu3_3, relu4_3, as Johnson et al. (2016)
 CONTENT_LEVELS = ("C2",)  # relu3_3
+AXES = [[1 / 3, 1.0, -0.5], [1 / 3, 0.0, 1.0], [1 / 3, -1.0, -0.5]]  # RGB -> lightness, red - blue, green - both
+FLAT = 4.0  # levels of 255: a photo whose colours deviate less is not stretched as far
 
 
 def take_features(backbone: keras.Model, levels: Sequence[str] = STYLE_LEVELS + CONTENT_LEVELS) -> keras.Model:
@@ -66,10 +68,46 @@ def content_loss(found: dict, target: dict):
     return _mean([_relative(found[level], target[level]) for level in target])
 
 
+def palette(images):
+    """The colours that images 0..255 `[B, H, W, C]` are made of.
+
+    Returns:
+        `[B, 2, 1, C]`: mean and standard deviation over places; for C = 3 of lightness, red to blue, green to purple.
+    """
+    colours = _colours(images)
+    return ops.concatenate([f(colours, axis=(1, 2), keepdims=True) for f in (ops.mean, ops.std)], axis=1)
+
+
+def palette_loss(images, content, target):
+    """How far the blurred colours of `images` are from those of `content`, both 0..255 `[B, H, W, C]`, in the palette
+    `target`, `[B, 2, 1, C]`: each colour moved and stretched until its mean and deviation are the target's (Reinhard
+    et al. 2001, "Color transfer between images").
+
+    A VGG hardly sees which of two places is lighter, nor how light the whole is. An optimisation that begins at the
+    photo keeps that; a network must be told.
+
+    Returns:
+        `[B]`: the mean squared distance over the target's variance.
+    """
+    found, wanted, own = _colours(images, blur=16), _colours(content, blur=16), palette(content)
+    mean, deviation, own_mean, own_deviation = target[:, :1], target[:, 1:], own[:, :1], own[:, 1:]  # [B, 1, 1, C]
+    wanted = mean + deviation * (wanted - own_mean) / ops.sqrt(own_deviation**2 + FLAT**2)
+    distance = ops.mean(ops.sum((found - wanted) ** 2, axis=-1), axis=(1, 2))
+    return distance / (ops.sum(deviation**2, axis=(1, 2, 3)) + FLAT**2)
+
+
 def total_variation(images):
     """The mean squared difference of neighbouring pixels, images 0..255 `[B, H, W, C]` -> `[B]`, 1 = black to white."""
     down, across = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]
     return (ops.mean(down * down, axis=(1, 2, 3)) + ops.mean(across * across, axis=(1, 2, 3))) / 255.0**2
+
+
+def _colours(images, blur=None):
+    """RGB as lightness, red to blue, green to purple, which photos mix freely; means of `blur` pixels, each half over
+    the one before: `[B, H, W, C]` -> the same, or `[B, 2H/blur, 2W/blur, C]`."""
+    if images.shape[-1] == 3:
+        images = ops.matmul(images, ops.convert_to_tensor(AXES, images.dtype))
+    return images if blur is None else ops.average_pool(images, blur, blur // 2, "same", "channels_last")
 
 
 def _relative(found, target):

@@ -29,7 +29,7 @@ class Step:
         number: this step, from 1; 0 is the start of a size.
         steps: of all sizes; L-BFGS may end sooner, where rounding hides the way down.
         size: (height, width) it works at.
-        losses: {"loss", "content", "style", "smooth"}: the sum by weight, and each without its weight.
+        losses: {"loss", "content", "style", "smooth", "palette"}: the sum by weight, and each without its weight.
         picture: () -> the picture so far, uint8 `[h, w, 3]`.
     """
 
