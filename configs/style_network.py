@@ -18,6 +18,7 @@ from visionkit.data.views import Flip, ScaleJitter
 from visionkit.images import find_images, read_image
 from visionkit.open_model import open_features
 from visionkit.style.canvas import Weights
+from visionkit.style.losses import CONTENT_LEVELS, take_features
 from visionkit.style.network import StyleNetwork
 from visionkit.style.optimise import scaled
 from visionkit.train.muon import ConvolutionMuon
@@ -29,16 +30,17 @@ def recipe(
     data_dir: Path,
     photos: Path | None = None,
     styles: Path | None = None,
-    steps: int = 11500,
+    steps: int = 11000,
     lr: float = 2e-3,
     batch_size: int | None = None,
-    crop: int = 128,
+    crop: int = 160,
     style_size: int = 256,
     width: int = 24,
     blocks: int = 5,
     content_weight: float = 1.0,
-    style_weight: float = 5.0,
+    style_weight: float = 1.0,
     smooth_weight: float = 0.5,
+    palette_weight: float = 0.2,
     features: str = "vgg16_hed_bsds500",
     seed: int = 0,
 ) -> Recipe:
@@ -51,8 +53,8 @@ def recipe(
         batch_size: by default one photo a style.
         crop: side in pixels of the crops learned from, a multiple of 4.
         style_size: long side of the paintings in pixels; smaller gives finer strokes.
-        style_weight: at 40 the network learned a texture that forgets the photo; at 5 the photo stays.
-        width: channels of the network's first layer; the paper has 32.
+        style_weight: 5 gives more of the painting and less of the photo.
+        width: channels of the network at full size; the paper has 32.
         blocks: residual blocks; the paper has 5.
         features: published weights of the VGG that looks.
     """
@@ -62,9 +64,11 @@ def recipe(
         raise DataError(f"{len(paintings)} styles need a batch of at least as many photos; found {batch_size=}")
     train, size = read_photos(photos or data_dir / "content"), (crop, crop)
     names = [painting.stem for painting in paintings]
-    model = StyleNetwork(len(names), class_names=names, image_size=size, width=width, blocks=blocks)
-    weights = Weights(content=content_weight, style=style_weight, smooth=smooth_weight)
-    model.learn_from(open_features(features), [scaled(read_image(file), style_size) for file in paintings], weights)
+    critic = open_features(features)
+    encoder = take_features(critic, CONTENT_LEVELS)
+    model = StyleNetwork(encoder, len(names), class_names=names, image_size=size, width=width, blocks=blocks)
+    weights = Weights(content=content_weight, style=style_weight, smooth=smooth_weight, palette=palette_weight)
+    model.learn_from(critic, [scaled(read_image(file), style_size) for file in paintings], weights)
     epochs = max(1, round(steps / steps_per_epoch(train, batch_size)))
     rate = schedule(epochs * steps_per_epoch(train, batch_size), lr)
     optimizer = ConvolutionMuon(
@@ -76,8 +80,8 @@ def recipe(
     return Recipe(
         model=model,
         train=train,
-        # At a scale of 2 a photo's long side is 2 * crop pixels, the size that the paintings are shown at.
-        transform=Transform(size, "stretch", (ScaleJitter(1.6, 2.5, size), Flip(0.5))),
+        # A scale of 1.6 gives a photo the paintings' 256 pixels; below 1.5 one of 3:2 would not fill the crop.
+        transform=Transform(size, "stretch", (ScaleJitter(1.5, 2.1, size), Flip(0.5))),
         phases=[Phase(epochs, optimizer)],
         batch_size=batch_size,
         seed=seed,

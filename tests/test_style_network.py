@@ -17,21 +17,28 @@ from visionkit.style import network as style_network
 from visionkit.style.canvas import Weights
 from visionkit.style.folder import choose, stylize_path
 from visionkit.style.layers import Moments, Restyle, StyleOfRow
-from visionkit.style.network import StyleNetwork
+from visionkit.style.losses import CONTENT_LEVELS, take_features
+from visionkit.style.network import PERIOD, StyleNetwork
 from visionkit.style.stylizer import Stylizer
 from visionkit.style.video import smooth, stylize_video
 from visionkit.train.recipe import load_recipe
 from visionkit.train.run import run
 from visionkit.types import DataError
 
+NAMES = ("enter", "colours", "grain/", "grain_restyle", "block", "up", "out")
 CONFIG = Path(__file__).parents[1] / "configs" / "style_network.py"
+
+
+def tiny_network(class_names, blocks=2):
+    encoder = take_features(tiny_features(), CONTENT_LEVELS)
+    return StyleNetwork(encoder, len(class_names), class_names, (32, 32), width=4, blocks=blocks)
 
 
 @pytest.fixture(scope="module")
 def network():
     """Two styles, with scales and shifts that were drawn: at first all styles are one."""
     keras.utils.set_random_seed(0)
-    model = StyleNetwork(2, ["spots", "lines"], (32, 32), width=4, blocks=2)
+    model = tiny_network(["spots", "lines"])
     rng = np.random.default_rng(0)
     for weight in model.weights:
         if weight.path.endswith(("scale", "shift")):
@@ -41,7 +48,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def stylizer(network):
-    return Stylizer(network, whole=64 * 64, tile=32)
+    return Stylizer(network, whole=64 * 64, tile=128)
 
 
 def test_restyle_is_instance_normalisation_with_the_scale_of_the_style():
@@ -71,6 +78,37 @@ def test_the_styles_of_one_network_differ_and_mix(stylizer):
     assert ((both != one) & (both != other)).mean() > 0.5
 
 
+def test_grain_is_what_it_paints_on_where_the_photo_is_even(network, stylizer):
+    """The same for every picture, and again after PERIOD pixels."""
+    painted = stylizer(np.full((320, 320, 3), 120, np.uint8), [1, 0])
+    inner = painted[120:184, 120:184].astype(int)  # where the border is not seen
+    assert inner.std() > 2
+    np.testing.assert_allclose(inner, painted[120 + PERIOD : 184 + PERIOD, 120:184], atol=1)
+    np.testing.assert_allclose(inner, painted[120:184, 120 - PERIOD : 184 - PERIOD], atol=1)
+    shifted = Stylizer(network, whole=64 * 64, tile=128)
+    shifted.halo += 4  # windows do not begin where the grain does
+    assert shifted.seams(photo((300, 332), seed=3), np.float32([0, 1])) > 1
+
+
+def test_colours_come_past_the_encoder():
+    """VGG hardly tells light from dark; here it sees nothing at all."""
+    model = tiny_network(["only"])
+    for weight in model.non_trainable_variables:
+        if not weight.path.startswith("grain_noise"):
+            weight.assign(ops.zeros_like(weight))
+    stylizer, image = Stylizer(model), photo((48, 64))
+    assert np.abs(stylizer(image, [1]).astype(int) - stylizer(255 - image, [1])).mean() > 5
+
+
+def test_the_encoder_does_not_learn_and_is_in_the_file(network, tmp_path):
+    assert all(v.path.startswith(NAMES) for v in network.trainable_variables), "only layers of its own"
+    network.save(tmp_path / "model.keras")
+    loaded = open_style_network(tmp_path / "model.keras")
+    assert [v.path for v in loaded.trainable_variables] == [v.path for v in network.trainable_variables]
+    image = photo((32, 48))
+    np.testing.assert_array_equal(Stylizer(loaded)(image, [1, 0]), Stylizer(network)(image, [1, 0]))
+
+
 @pytest.mark.parametrize("size", [(33, 50), (16, 31)])
 def test_any_size_goes_in_and_comes_out(stylizer, size):
     assert stylizer(photo(size), [1, 0]).shape == (*size, 3)
@@ -83,7 +121,7 @@ def test_a_picture_that_is_too_small_is_refused(stylizer):
 
 def test_tiles_give_what_the_whole_gives_by_the_same_moments(network, stylizer):
     """Seen as float: nothing of a tile's border may reach what is kept of it."""
-    image = photo((140, 172), seed=3)
+    image = photo((300, 332), seed=3)
     shares = np.float32([[0, 1]])
     moments = [np.asarray(m) for m in stylizer.moments(image, shares)]
     inputs = {"images": image[None].astype(np.float32), "shares": shares, "moments": moments}
@@ -99,13 +137,13 @@ def test_tiles_that_find_moments_of_their_own_would_show_seams(stylizer, monkeyp
     plain = stylizer._run
     alone = lambda graph, images, shares, **more: plain("serving" if graph == "painting" else graph, images, shares)  # noqa: E731
     monkeypatch.setattr(stylizer, "_run", alone)
-    assert stylizer.seams(photo((140, 172), seed=3), np.float32([0, 1])) > 10
+    assert stylizer.seams(photo((300, 332), seed=3), np.float32([0, 1])) > 10
 
 
 def test_a_halo_that_is_too_small_would_show(network, monkeypatch):
-    small = Stylizer(network, whole=64 * 64, tile=32)
+    small = Stylizer(network, whole=64 * 64, tile=128)
     monkeypatch.setattr(small, "halo", 8)
-    assert small.seams(photo((140, 172), seed=3), np.float32([0, 1])) > 1
+    assert small.seams(photo((300, 332), seed=3), np.float32([0, 1])) > 1
 
 
 def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
@@ -116,7 +154,7 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     write_image(tmp_path / "data" / "style" / "stripes.png", stripes())
     write_image(tmp_path / "data" / "style" / "spots.png", photo((64, 64), seed=9))
     knobs = {"data_dir": tmp_path / "data", "steps": 40, "crop": 32, "style_size": 48, "width": 4, "blocks": 1}
-    results = run(load_recipe(CONFIG), knobs | {"lr": 0.01}, tmp_path / "run", CONFIG)
+    results = run(load_recipe(CONFIG), knobs | {"lr": 0.01, "style_weight": 20.0}, tmp_path / "run", CONFIG)
     assert results["class_names"] == ["spots", "stripes"]
     assert (tmp_path / "run" / "first_batch.jpg").is_file()
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
@@ -126,7 +164,7 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "run" / "model.keras").stat().st_size < 400_000
     plan = load_recipe(CONFIG)(**knobs)
     muons = {v.path for v in plan.model.trainable_variables if not plan.phases[0].optimizer._should_use_adamw(v)}
-    assert muons == {f"{name}/kernel" for name in ("in", "down1", "down2", "block1_1", "block1_2", "up1", "up2")}
+    assert muons == {f"{name}/kernel" for name in ("enter", "colours", "grain", "block1_1", "block1_2", "up1", "up2")}
     capsys.readouterr()
 
     (tmp_path / "data" / "content" / "broken.png").write_bytes(b"no image")
@@ -152,7 +190,7 @@ def test_half_precision_ends_before_the_picture_and_before_sums_over_places(monk
     monkeypatch.setattr(style_network, "grams", lambda levels: summed.extend(levels.values()) or plain(levels))
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        features, model = tiny_features(), StyleNetwork(1, ["stripes"], (32, 32), width=4, blocks=1)
+        features, model = tiny_features(), tiny_network(["stripes"], blocks=1)
         model.learn_from(features, [stripes()], Weights())
     finally:
         keras.config.set_dtype_policy("float32")
@@ -161,14 +199,14 @@ def test_half_precision_ends_before_the_picture_and_before_sums_over_places(monk
     assert {keras.backend.standardize_dtype(level.dtype) for level in features(images).values()} == {"bfloat16"}
     model.compute_loss(images, {}, painted)
     assert {keras.backend.standardize_dtype(level.dtype) for level in summed} == {"float32"}
-    levels = ops.convert_to_numpy(painted)
+    levels = ops.convert_to_numpy(painted["painted"])
     assert levels.dtype == np.float32
     assert (levels[levels > 128] % 1 != 0).any()  # bfloat16 has whole numbers only there
 
 
 def test_it_says_that_it_was_not_told_what_to_learn(network):
     with pytest.raises(ValueError, match="learn_from"):
-        network.compute_loss(np.zeros((1, 32, 32, 3)), {}, ops.zeros((1, 32, 32, 3)))
+        network.compute_loss(np.zeros((1, 32, 32, 3)), {}, {})
 
 
 def test_photos_are_all_images_of_a_folder(tmp_path):
@@ -269,7 +307,7 @@ def test_the_saved_model_takes_files_and_gives_png_files(styles, network, tmp_pa
     from visionkit.export.child import draw_images
     from visionkit.export.style_saved_model import export_style
 
-    model = network if styles == 2 else StyleNetwork(1, ["only"], (32, 32), width=4, blocks=1)
+    model = network if styles == 2 else tiny_network(["only"], blocks=1)
     files = draw_images(tmp_path)
     write_image(tmp_path / "odd.jpg", photo((45, 71)))
     report = export_style(model, tmp_path / "export", [*files, tmp_path / "odd.jpg"])
@@ -283,7 +321,7 @@ def test_an_export_that_paints_otherwise_is_refused(network, tmp_path, monkeypat
     from visionkit.export import style_saved_model
 
     write_image(tmp_path / "a.png", photo((32, 32)))
-    other = StyleNetwork(2, ["a", "b"], (32, 32), width=4, blocks=2)
+    other = tiny_network(["a", "b"])
     save = style_saved_model.save
     monkeypatch.setattr(style_saved_model, "save", lambda model, folder: save(other, folder))
     with pytest.raises(style_saved_model.ExportError, match="differs from the model by"):

@@ -1,8 +1,9 @@
-"""A style network beside optimisation on unseen photos: python tools/style_score.py RUN PAINTING PHOTOS [SIZE]
+"""A style network beside optimisation on unseen photos: python tools/style_score.py RUN PAINTING PHOTOS [SHEET.jpg]
 
-For every photo, at a long side of 256 pixels by default: the losses of the picture that the network paints, and of 200
-steps of L-BFGS at that size with the weights that the network learned by, both against the painting at that size; and
-the network's seconds a picture. The style is the one named like the painting.
+For every photo, at a long side of 256 pixels: the losses of the picture that the network paints, and of 200 steps of
+L-BFGS at that size with the weights that the network learned by, both against the painting at that size; and the
+network's seconds a picture. The style is the one named like the painting. The sheet shows the photos, above the
+network's pictures, above those of the 200 steps.
 """
 
 import json
@@ -12,27 +13,30 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import find_images, read_image
+from visionkit.images import find_images, letterbox, read_image, write_image
 from visionkit.open_model import keras_path, open_features, open_style_network
+
+SIZE = 256  # pixels of the long side
+CELL = (192, 256)  # (height, width) in the sheet
 
 
 def main():
     if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
-    run, painting, size = Path(sys.argv[1]), Path(sys.argv[2]), int((sys.argv[4:] or [256])[0])
+    run, painting = Path(sys.argv[1]), Path(sys.argv[2])
     knobs = json.loads((run / "knobs.json").read_text())
     model, features = open_style_network(keras_path(run)), open_features(knobs["features"])
     from visionkit.style import optimise
-    from visionkit.style.canvas import Canvas, Weights
+    from visionkit.style.canvas import LOSSES, Canvas, Weights
     from visionkit.style.folder import choose
     from visionkit.style.stylizer import Stylizer
 
-    weights = Weights(**{name: knobs[f"{name}_weight"] for name in ("content", "style", "smooth")})
+    weights = Weights(**{name: knobs[f"{name}_weight"] for name in LOSSES})
     stylizer, shares = Stylizer(model), choose(model.class_names, painting.stem, None)
-    style, ratios = optimise.scaled(read_image(painting), size), []
-    optimise.COARSEST = size  # no coarser sizes: 200 steps are 200 steps
+    style, ratios, columns = optimise.scaled(read_image(painting), SIZE), [], []
+    optimise.COARSEST = SIZE  # no coarser sizes: 200 steps are 200 steps
     for file in find_images(sys.argv[3]):
-        photo = optimise.scaled(read_image(file), size)
+        photo = optimise.scaled(read_image(file), SIZE)
         stylizer(photo, shares)  # compiled now
         start = time.perf_counter()
         painted = stylizer(photo, shares)
@@ -44,16 +48,20 @@ def main():
             canvas.compile()
             return canvas.measure()
 
-        optimised = optimise.paint(photo, [style], features, size=size, steps=200, weights=weights)
+        optimised = optimise.paint(photo, [style], features, size=SIZE, steps=200, weights=weights)
         one, other = losses(painted), losses(optimised)
         ratios.append([one[name] / other[name] for name in ("style", "loss")])
+        cells = [letterbox(picture, CELL, (255, 255, 255))[0] for picture in (photo, painted, optimised)]
+        columns.append(np.concatenate(cells))
         print(f"{file.name}: network {_said(one)}, {seconds:.3f} s | 200 steps {_said(other)}", flush=True)
+    if sys.argv[4:]:
+        write_image(Path(sys.argv[4]), np.concatenate(columns, axis=1))
     style, whole = np.mean(ratios, axis=0)
     print(f"network / 200 steps, mean of {len(ratios)} photos: style loss {style:.2f}, loss by weight {whole:.2f}")
 
 
 def _said(losses):
-    return ", ".join(f"{name} {losses[name]:.4f}" for name in ("style", "content", "loss"))
+    return ", ".join(f"{name} {losses[name]:.4f}" for name in ("style", "content", "palette", "loss"))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from visionkit.export.verify import ExportError
 from visionkit.images import read_image
 from visionkit.types import DataError
 
-MAX_PIXELS = 4_000_000  # a picture is painted in one pass, some 400 bytes a pixel at width 16
+MAX_PIXELS = 4_000_000  # a picture is painted in one pass, some 800 bytes a pixel
 METADATA = "assets.extra/visionkit.json"
 TOLERANCE = 2  # grey levels: float sums in another order, rounded
 # What a stranger would run: TensorFlow and numpy, nothing of visionkit.

@@ -1,4 +1,4 @@
-"""Layers of the feed-forward network: instance normalisation in two halves, reflection, doubling."""
+"""Layers of the feed-forward network: instance normalisation in two halves, grain, reflection, styles by row."""
 
 import keras
 from keras import layers, ops
@@ -61,6 +61,37 @@ class Restyle(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"num_styles": self.num_styles}
+
+
+@keras.saving.register_keras_serializable("visionkit")
+class Grain(layers.Layer):
+    """Any `[B, H, W, C]` -> noise `[1, H, W, channels]`, drawn once: the same for every picture.
+
+    Convolutions cannot paint strokes on an even sky, where all they see is alike; with noise no two places are. Ulyanov
+    et al. (2016, arXiv 1603.03417) draw it anew for every picture; here the same photo gives the same one.
+
+    Args:
+        channels: of the noise, which is normal with variance 1.
+        period: places after which it repeats, down and across.
+    """
+
+    def __init__(self, channels, period, **kwargs):
+        super().__init__(**kwargs)
+        self.channels, self.period = channels, period
+
+    def build(self, x_shape):
+        shape, normal = (self.period, self.period, self.channels), keras.initializers.RandomNormal(stddev=1.0, seed=0)
+        self.noise = self.add_weight(shape=shape, initializer=normal, trainable=False, name="noise")
+
+    def call(self, x):
+        rows, columns = (ops.arange(n) % self.period for n in ops.shape(x)[1:3])
+        return ops.take(ops.take(self.noise, rows, axis=0), columns, axis=1)[None]  # [1, H, W, channels]
+
+    def compute_output_shape(self, shape):
+        return (1, *shape[1:3], self.channels)
+
+    def get_config(self):
+        return super().get_config() | {"channels": self.channels, "period": self.period}
 
 
 @keras.saving.register_keras_serializable("visionkit")

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from visionkit.style.network import STRIDE, StyleNetwork
+from visionkit.style.network import PERIOD, STRIDE, StyleNetwork
 from visionkit.types import DataError
 
 SMALLEST = 16  # pixels a side
@@ -18,16 +18,18 @@ class Stylizer:
 
     Instance normalisation divides by what it finds in the WHOLE picture, so tiles that each find their own do not fit
     together. Here the moments are measured first, jointly over a grid of crops, layer by layer; with them given, the
-    network is local, and a tile with a halo as wide as it can see gives what the whole picture would.
+    network is local, and a tile with a halo as wide as it can see gives what the whole picture would, if its grain
+    begins where the picture's repeats.
 
     Args:
         model: the network; `shares` below are over its styles.
         whole: pixels of the largest picture that is painted in one pass.
-        tile: side of a tile in pixels, a multiple of 4.
+        tile: side of a tile in pixels, a multiple of `PERIOD`.
     """
 
     def __init__(self, model: StyleNetwork, whole: int = WHOLE, tile: int = TILE):
-        self.class_names, self.halo, self.whole, self.tile = list(model.class_names), model.halo, whole, tile
+        self.class_names, self.whole, self.tile = list(model.class_names), whole, tile
+        self.halo = math.ceil(model.halo / PERIOD) * PERIOD
         self._graphs = {"serving": model.serving(), "measuring": model.measuring(), "painting": model.painting()}
         for graph in self._graphs.values():
             graph.jit_compile = False  # every size would be compiled anew
@@ -36,7 +38,7 @@ class Stylizer:
         """Paints RGB uint8 `[H, W, 3]`, at least 16 pixels a side, in styles by their shares `[K]`, summing to 1.
 
         Args:
-            offset: (y, x), multiples of 4 below `tile`, by which the grid of tiles is shifted; see `seams`.
+            offset: (y, x), multiples of `PERIOD` below `tile`, by which the grid of tiles is shifted; see `seams`.
         """
         h, w = image.shape[:2]
         if min(h, w) < SMALLEST:
@@ -67,12 +69,12 @@ class Stylizer:
         h, w = image.shape[:2]
         moments = [np.asarray(m) for m in self.moments(image, shares)]
         painted = np.empty_like(image)
-        # Every window has the same size: at the border it is moved inwards, where its edge is the picture's.
+        # Windows begin where the grain repeats. All have one size but the last, which end with the picture.
         side_y, side_x = (min(n, self.tile + 2 * self.halo) for n in (h, w))
+        last_y, last_x = (math.ceil((n - side) / PERIOD) * PERIOD for n, side in ((h, side_y), (w, side_x)))
         for top in range(-offset[0], h, self.tile):
             for left in range(-offset[1], w, self.tile):
-                y = min(max(top - self.halo, 0), h - side_y)
-                x = min(max(left - self.halo, 0), w - side_x)
+                y, x = min(max(top - self.halo, 0), last_y), min(max(left - self.halo, 0), last_x)
                 window = image[None, y : y + side_y, x : x + side_x]
                 found = _levels(self._run("painting", window, shares, moments=moments)[0])
                 y1, x1 = max(top, 0), max(left, 0)
@@ -85,7 +87,7 @@ class Stylizer:
 
         What a seam shows in one of them lies inside a tile of the other, so this bounds every seam.
         """
-        half = self.tile // 2 // STRIDE * STRIDE
+        half = self.tile // 2 // PERIOD * PERIOD
         one, other = (self(image, shares, offset) for offset in ((0, 0), (half, half)))
         return int(np.abs(one.astype(np.int16) - other).max())
 
