@@ -4,8 +4,8 @@ PATH holds content/, photos of any size, and style/, paintings; --photos and --s
 
 Run:      visionkit train configs/style_network.py --data-dir PATH
 Then:     visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER
-Reached:  The Starry Night from 500 photos with --precision mixed_bfloat16, 40 min on 2 busy CPU cores: on 4 others 2.57
-          times the style loss of 200 steps of L-BFGS by the same weights (tools/style_score.py), and 0.06 to 0.13 s
+Reached:  The Starry Night from 500 photos with --precision mixed_bfloat16, 50 min on 2 CPU cores: on 4 others 1.65
+          times the style loss of 200 steps of L-BFGS by the same weights (tools/style_score.py), and 0.16 to 0.21 s
           for a picture of 256 pixels.
 """
 
