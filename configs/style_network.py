@@ -80,7 +80,7 @@ def recipe(
     return Recipe(
         model=model,
         train=train,
-        # A scale of 1.6 gives a photo the paintings' 256 pixels; below 1.5 one of 3:2 would not fill the crop.
+        # At 1.6 a photo has by default the paintings' 256 pixels; below 1.5 one of 3:2 would not fill the crop.
         transform=Transform(size, "stretch", (ScaleJitter(1.5, 2.1, size), Flip(0.5))),
         phases=[Phase(epochs, optimizer)],
         batch_size=batch_size,

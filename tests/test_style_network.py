@@ -158,9 +158,10 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     assert results["class_names"] == ["spots", "stripes"]
     assert (tmp_path / "run" / "first_batch.jpg").is_file()
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
-    column = rows[0].split(",").index("style")
-    losses = [float(row.split(",")[column]) for row in rows[1:]]
-    assert losses[-1] < 0.6 * losses[0]
+    for name in ("style", "palette"):
+        column = rows[0].split(",").index(name)
+        losses = [float(row.split(",")[column]) for row in rows[1:]]
+        assert losses[-1] < 0.6 * losses[0], name
     assert (tmp_path / "run" / "model.keras").stat().st_size < 400_000
     plan = load_recipe(CONFIG)(**knobs)
     muons = {v.path for v in plan.model.trainable_variables if not plan.phases[0].optimizer._should_use_adamw(v)}
