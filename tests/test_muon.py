@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import ops
 
 from visionkit.train.muon import ConvolutionMuon
@@ -24,6 +25,35 @@ def test_the_step_of_a_kernel_is_a_nearly_orthogonal_matrix_along_the_gradient()
     along = left.T @ step @ right.T
     assert np.abs(along - np.diag(np.diag(along))).max() < 1e-4  # the same directions
     assert np.diag(along).min() > 0.65
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 16, 8), (3, 3, 2, 24), (1, 1, 8, 8)], ids=["tall", "wide", "square"])
+def test_fewer_multiplications_find_what_keras_finds(shape):
+    gradient = np.random.default_rng(3).normal(size=shape).astype(np.float32)
+    gradient *= np.geomspace(1e-3, 1, shape[-1], dtype=np.float32)  # singular values far apart
+    optimizer = ConvolutionMuon(RATE)
+    found = optimizer.zeropower_via_newtonschulz5(ops.convert_to_tensor(gradient), 5)
+    matrix = ops.convert_to_tensor(gradient.reshape(-1, shape[-1]))
+    expected = keras.optimizers.Muon.zeropower_via_newtonschulz5(optimizer, matrix, 5)
+    found, expected = (ops.convert_to_numpy(x).reshape(-1, shape[-1]) for x in (found, expected))
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_it_ends_as_it_should_where_products_are_of_ten_bits(monkeypatch):
+    """As on GPUs in TensorFloat-32; squared, most singular values are below the round-off."""
+
+    def ten_bits(x):  # Veltkamp's splitting
+        large = x * (2**13 + 1)
+        return large - (large - x)
+
+    plain = ops.matmul
+    monkeypatch.setattr(ops, "matmul", lambda a, b: plain(ten_bits(a), ten_bits(b)))
+    left, _, right = np.linalg.svd(np.random.default_rng(4).normal(size=(72, 16)), full_matrices=False)
+    gradient = ((left * np.geomspace(1e-4, 1, 16)) @ right).astype(np.float32).reshape(3, 3, 8, 16)
+    found = ConvolutionMuon(RATE).zeropower_via_newtonschulz5(ops.convert_to_tensor(gradient), 5)
+    singular = np.linalg.svd(ops.convert_to_numpy(found).reshape(72, 16), compute_uv=False)
+    assert singular.max() < 1.3
+    assert (singular > 0.6).sum() >= 8  # the others are too small to come so far in five steps
 
 
 def test_its_root_mean_square_is_that_of_adam():
