@@ -79,7 +79,7 @@ def _try(folder: Path, limit: int):
     size, peaks = 1, []
     while size <= min(LARGEST, len(plan.train)) and next_fits(peaks, limit):
         options = {"task": model.task, "mix": plan.mix, "channels": model.channels}
-        images, targets = next(iter(batches(plan.train, plan.transform, size, **options)))
+        images, targets = next(iter(batches(plan.train, plan.transform_in(phase), size, **options)))
         for _ in range(2):
             model.train_on_batch(images, targets)
         peaks.append(peak_memory())

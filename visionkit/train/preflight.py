@@ -135,10 +135,11 @@ ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, suc
 def practice(plan: Recipe) -> list[Row]:
     """Steps on one batch: does the loss fall, is anything not a number, what do memory and time say."""
     model, task = plan.model, plan.model.task
-    plan.phases[0].prepare()
+    phase = plan.phases[0]
+    phase.prepare()
     model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
     settings = {"task": task, "seed": plan.seed, "epochs": 1000, "mix": plan.mix, "channels": model.channels}
-    feed = iter(batches(plan.train, plan.transform, plan.batch_size, **settings))
+    feed = iter(batches(plan.train, plan.transform_in(phase), plan.batch_size, **settings))
     images, y = next(feed)
     before, losses, times = peak_memory(), [], []
     while len(losses) < STEPS and (len(losses) < 5 or sum(times) < SECONDS):

@@ -15,17 +15,19 @@ from visionkit.types import DataError
 
 @dataclass
 class Phase:
-    """A stretch of training with one optimizer and one set of trainable layers.
+    """A stretch of training with one optimizer, one set of trainable layers and one size of the images.
 
     Args:
         epochs: passes over the training data.
         optimizer: a Keras optimizer; its learning rate may be a schedule.
         prepare: called before the phase, to freeze and unfreeze layers.
+        transform: in place of the recipe's; its size may be another, where the model takes images of any size.
     """
 
     epochs: int
     optimizer: keras.optimizers.Optimizer
     prepare: Callable[[], None] = lambda: None
+    transform: Callable | None = None
 
 
 @dataclass(kw_only=True)
@@ -60,6 +62,10 @@ class Recipe:
     def epochs(self) -> int:
         """Passes over the training data in all phases."""
         return sum(phase.epochs for phase in self.phases)
+
+    def transform_in(self, phase: Phase) -> Callable | None:
+        """What prepares the samples of `phase`."""
+        return phase.transform or self.transform
 
 
 def load_recipe(file: Path) -> Callable[..., Recipe]:

@@ -130,7 +130,7 @@ def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
         """The batches from `step` of `epoch` on, counted from 0."""
         return batches(
             plan.train,
-            plan.transform,
+            plan.transform_in(plan.phases[position.phase]),
             plan.batch_size,
             task=task,
             seed=plan.seed,
