@@ -24,10 +24,15 @@ class Stylizer:
     Args:
         model: the network; `shares` below are over its styles.
         whole: pixels of the largest picture that is painted in one pass.
-        tile: side of a tile in pixels, a multiple of `PERIOD`.
+        tile: side of a tile in pixels, a multiple of `PERIOD`, at least twice as much.
+
+    Raises:
+        ValueError: it is not.
     """
 
     def __init__(self, model: StyleNetwork, whole: int = WHOLE, tile: int = TILE):
+        if tile < 2 * PERIOD or tile % PERIOD:  # its grain would not go on where its neighbour's ends
+            raise ValueError(f"expected a tile of a multiple of {PERIOD} pixels, at least {2 * PERIOD}, found {tile=}")
         self.class_names, self.whole, self.tile = list(model.class_names), whole, tile
         self.halo = math.ceil(model.halo / PERIOD) * PERIOD
         self._graphs = {"serving": model.serving(), "measuring": model.measuring(), "painting": model.painting()}
