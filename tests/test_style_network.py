@@ -88,6 +88,9 @@ def test_grain_is_what_it_paints_on_where_the_photo_is_even(network, stylizer):
     shifted = Stylizer(network, whole=64 * 64, tile=128)
     shifted.halo += 4  # windows do not begin where the grain does
     assert shifted.seams(photo((300, 332), seed=3), np.float32([0, 1])) > 1
+    for tile in (100, 64):
+        with pytest.raises(ValueError, match=r"a multiple of 64 pixels, at least 128, found tile="):
+            Stylizer(network, tile=tile)
 
 
 def test_colours_come_past_the_encoder():
@@ -154,8 +157,12 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     write_image(tmp_path / "data" / "style" / "stripes.png", stripes())
     write_image(tmp_path / "data" / "style" / "spots.png", photo((64, 64), seed=9))
     knobs = {"data_dir": tmp_path / "data", "steps": 40, "crop": 32, "style_size": 48, "width": 4, "blocks": 1}
+    sizes, plain = [], StyleNetwork.compute_loss
+    spy = lambda self, x, *args, **kwargs: sizes.append(tuple(x.shape[1:3])) or plain(self, x, *args, **kwargs)  # noqa: E731
+    monkeypatch.setattr(StyleNetwork, "compute_loss", spy)
     results = run(load_recipe(CONFIG), knobs | {"lr": 0.01, "style_weight": 20.0}, tmp_path / "run", CONFIG)
     assert results["class_names"] == ["spots", "stripes"]
+    assert list(dict.fromkeys(sizes)) == [(32, 32), (36, 48)]  # crops, and at the end what whole pictures are like
     assert (tmp_path / "run" / "first_batch.jpg").is_file()
     rows = (tmp_path / "run" / "history.csv").read_text().splitlines()
     for name in ("style", "palette"):
