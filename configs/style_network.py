@@ -51,9 +51,9 @@ def recipe(
         photos: a folder; by default content/ of `data_dir`.
         styles: a painting or a folder of them, each a style by its file's name; by default style/ of `data_dir`.
         steps: of the optimizer. Many small ones learn more in a minute than few of large batches.
-        lr: until `finish`, and from there down to zero.
-        finish: share of the steps, the last ones, that see views as large as a picture of `style_size`. In a crop there
-            is less to make up a style from, and a network that has seen only crops paints whole pictures too tamely.
+        lr: until `finish`; from there, after a second warm-up, it falls to zero.
+        finish: share of the epochs, the last ones, that see views as large as a picture of `style_size`. After crops
+            alone, a short training on such views lowered the style loss of whole pictures.
         batch_size: by default one photo a style.
         crop: side in pixels of the crops learned from, a multiple of 4.
         style_size: long side of the paintings in pixels; smaller gives finer strokes.
@@ -84,16 +84,17 @@ def recipe(
 
     whole = (round(style_size * 3 / 16) * 4, round(style_size / 4) * 4)
     closing = Transform(whole, "stretch", (RandomResizedCrop(whole, 0.6), Flip(0.5)))
+    phases = [
+        Phase(epochs - last, optimizer(epochs - last, "constant" if last else "cosine")),
+        Phase(last, optimizer(last, "cosine"), transform=closing),
+    ]
     print(f"{len(train)} photos, styles {', '.join(names)}; {epochs} epochs of {per_epoch} steps")
     return Recipe(
         model=model,
         train=train,
         # At 1.6 a photo has by default the paintings' 256 pixels; below 1.5 one of 3:2 would not fill the crop.
         transform=Transform(size, "stretch", (ScaleJitter(1.5, 2.1, size), Flip(0.5))),
-        phases=[
-            Phase(epochs - last, optimizer(epochs - last, "constant")),
-            Phase(last, optimizer(last, "cosine"), transform=closing),
-        ],
+        phases=[phase for phase in phases if phase.epochs],
         batch_size=batch_size,
         seed=seed,
     )

@@ -19,6 +19,24 @@ def test_the_largest_batch_of_six_images_is_four(tmp_path, capsys, monkeypatch):
     assert "batch size: 4 is the largest power of two up to 64 that fits" in capsys.readouterr().out
 
 
+def test_it_tries_what_the_last_phase_sees(tmp_path, monkeypatch):
+    monkeypatch.setattr("visionkit.train.largest_batch.free_memory", lambda: 2**33)
+    tiny_data.mnist(tmp_path)
+    file = tmp_path / "recipe.py"
+    file.write_text(
+        "from dataclasses import replace\n"
+        "from pathlib import Path\n"
+        "from visionkit.train.recipe import load_recipe\n"
+        "def wrong(sample, seed):\n"
+        "    raise ValueError('not this one')\n"
+        "def recipe(data_dir, batch_size=1):\n"
+        f"    plan = load_recipe(Path({str(FILE)!r}))(data_dir=Path(data_dir), batch_size=batch_size)\n"
+        "    own = plan.transform or (lambda sample, seed: sample)\n"
+        "    return replace(plan, transform=wrong, phases=[replace(phase, transform=own) for phase in plan.phases])\n"
+    )
+    assert largest_batch(load_recipe(file), {"data_dir": tmp_path}, file) == 4
+
+
 def test_a_recipe_that_fails_is_named(tmp_path):
     file = tmp_path / "recipe.py"
     file.write_text("def recipe(batch_size=1):\n    raise ValueError('no such thing')\n")

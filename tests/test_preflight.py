@@ -115,6 +115,13 @@ def classifier(poison=False) -> Recipe:
     return Recipe(model=model, train=data, phases=[Phase(1, keras.optimizers.SGD(0.1), prepare)], batch_size=8)
 
 
+def test_it_practises_on_what_the_first_phase_sees():
+    plan, seen = classifier(), []
+    phase = replace(plan.phases[0], transform=lambda sample, seed: seen.append(seed) or sample)
+    practice(replace(plan, phases=[phase]))
+    assert seen
+
+
 def test_a_classifier_passes_and_a_poisoned_one_does_not():
     keras.utils.set_random_seed(0)
     assert {row.name: row.ok for row in practice(classifier())}["learning"]

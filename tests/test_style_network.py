@@ -173,6 +173,10 @@ def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     plan = load_recipe(CONFIG)(**knobs)
     muons = {v.path for v in plan.model.trainable_variables if not plan.phases[0].optimizer._should_use_adamw(v)}
     assert muons == {f"{name}/kernel" for name in ("enter", "colours", "grain", "block1_1", "block1_2", "up1", "up2")}
+    for finish, rates in ((0.0, [0]), (1.0, [0]), (0.25, [1, 0])):  # whatever is left out, it ends at a rate of zero
+        phases = load_recipe(CONFIG)(**knobs, lr=1.0, finish=finish).phases
+        ends = [float(phase.optimizer._learning_rate(phase.epochs * 2)) for phase in phases]
+        np.testing.assert_allclose(ends, rates, atol=1e-6)
     capsys.readouterr()
 
     (tmp_path / "data" / "content" / "broken.png").write_bytes(b"no image")

@@ -31,7 +31,8 @@ class Stylizer:
     """
 
     def __init__(self, model: StyleNetwork, whole: int = WHOLE, tile: int = TILE):
-        if tile < 2 * PERIOD or tile % PERIOD:  # its grain would not go on where its neighbour's ends
+        # Else grain would not go on where a neighbour's ends; and `seams` could not shift the grid by half a tile.
+        if tile < 2 * PERIOD or tile % PERIOD:
             raise ValueError(f"expected a tile of a multiple of {PERIOD} pixels, at least {2 * PERIOD}, found {tile=}")
         self.class_names, self.whole, self.tile = list(model.class_names), whole, tile
         self.halo = math.ceil(model.halo / PERIOD) * PERIOD
