@@ -72,6 +72,17 @@ def test_the_masks_are_what_the_reader_of_class_maps_reads(folder, tmp_path):
     np.testing.assert_array_equal(data[0].segmentation, mask)
 
 
+@pytest.mark.parametrize("drawn", ["masks/a.png", "classes.txt"])
+def test_masks_that_somebody_drew_are_not_overwritten(folder, drawn):
+    file = folder / drawn
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"by hand")
+    with pytest.raises(DataError, match="would be lost; choose another output folder"):
+        segment_folder(Predictor(Painter()), folder / "a.png", folder, progress=False, pictures=False)
+    assert file.read_bytes() == b"by hand"
+    assert not (folder / "areas.csv").exists()
+
+
 def test_any_value_of_a_byte_is_written_as_it_is(tmp_path):
     values = np.arange(256).reshape(16, 16)
     for count in (0, 2, 16, 256, 300):

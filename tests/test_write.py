@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import sys
 from itertools import count
@@ -103,6 +104,35 @@ def test_results_inside_the_folder_are_not_taken_for_images(folder):
     for _ in range(2):
         report = detect_folder(FakePredictor(), folder, folder / "out", progress=False)
         assert report.done == 3
+
+
+def test_nothing_is_written_outside_the_folder(folder, monkeypatch):
+    more = folder / "more"
+    more.mkdir()
+    (folder / "b" / "x.jpg").rename(more / "x.jpg")
+    monkeypatch.chdir(more)
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    for _ in range(2):
+        report = detect_folder(FakePredictor(), ["../a", "."], "out", progress=False, formats=["yolo", "voc"])
+        assert report.done == 2
+    assert {file: file.read_bytes() for file in before} == before
+    found = [file for file in folder.rglob("*") if file.is_file() and file not in before]
+    assert all(file.is_relative_to(more / "out") for file in found)
+    assert (more / "out" / "a" / "x.jpg").is_file() and (more / "out" / "yolo" / "labels" / "a" / "x.txt").is_file()
+
+
+def test_odd_names_are_names(tmp_path):
+    long = "図" * 83 + ".jpg"  # 253 of 255 bytes
+    root = tmp_path / "in"
+    for name in (b"caf\xe9.jpg", long.encode(), b"z.jpg"):
+        images.write_image(root / "x.jpg", np.zeros((9, 9, 3), np.uint8))
+        os.rename(os.fsencode(root / "x.jpg"), os.path.join(os.fsencode(root), name))  # noqa: PTH104, PTH118 (bytes)
+    for earlier in (0, 3):
+        options = {"progress": False, "made_by": "this", "formats": list(FORMATS)}
+        report = detect_folder(FakePredictor(), root, tmp_path / "out", **options)
+        assert (report.done, report.earlier, report.failed) == (3, earlier, [])
+    table = (tmp_path / "out" / "detections.csv").read_bytes()
+    assert all(name in table for name in (b"caf\xe9.jpg", long.encode(), b"z.jpg"))
 
 
 def test_sources_are_never_overwritten(folder):
@@ -255,6 +285,8 @@ def test_names_without_suffix_do_not_meet(tmp_path):
     record = {"size": [4, 6], "objects": [{"label": 0, "score": 0.5, "box": [1.4, 0.0, 1.45, 4.0]}]}
     write_voc(tmp_path, [{"file": name, "number": 0, **record} for name in ("a.png", "a.jpg", "d/b.png")], ["cat"])
     assert sorted(f.name for f in (tmp_path / "voc" / "Annotations").iterdir()) == ["a.jpg.xml", "a.png.xml", "d_b.xml"]
+    write_voc(tmp_path / "flat", [{"file": name, "number": 0, **record} for name in ("d/b.png", "d_b.png")], ["cat"])
+    assert len(list((tmp_path / "flat" / "voc" / "Annotations").iterdir())) == 2
     text = (tmp_path / "voc" / "Annotations" / "d_b.xml").read_text()
     assert "<xmin>2</xmin>" in text and "<xmax>2</xmax>" in text  # thinner than a pixel: one pixel, not none
 

@@ -16,6 +16,7 @@ Every picture, whatever its file held, becomes RGB uint8 `[H, W, 3]`, upright:
 
 import glob
 import io
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -31,6 +32,7 @@ MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can cla
 LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
+_parts = itertools.count()  # of `unfinished`; several threads write into one folder
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _TURNS = {  # EXIF orientation -> what makes the image upright
@@ -126,8 +128,13 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
     return stream.getvalue()
 
 
+def unfinished(file: Path) -> Path:
+    """A new name beside `file`, under which it is written before it is renamed; not longer where `file`'s is long."""
+    return file.with_name(f".{os.getpid()}-{next(_parts)}.part")
+
+
 def _write(file: Path, data: bytes) -> None:
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    part = unfinished(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         try:

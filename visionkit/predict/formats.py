@@ -33,6 +33,7 @@ from visionkit.predict.journal import whole_file
 from visionkit.types import Classification, Detections, SegmentationMap
 
 TOP = 5  # classes of an image that are kept
+CLASSES = "classes.txt"  # the names of a segmenter's classes, beside masks/
 
 
 def to_record(found: Detections | Classification | SegmentationMap) -> dict:
@@ -152,7 +153,7 @@ def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]
 
 def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """areas.csv, a row for each class in an image: file, class, pixels, share of the image; and classes.txt."""
-    with whole_file(out / "classes.txt") as stream:
+    with whole_file(out / CLASSES) as stream:
         stream.write("".join(f"{name}\n" for name in class_names))
     with whole_file(out / "areas.csv") as stream:
         rows = csv.writer(stream)
@@ -192,11 +193,16 @@ def _xywh(box) -> list[float]:
 
 
 def _named(records, separator: str = "/"):
-    """Each record with its name without suffix; where two images would share it, with the suffix."""
+    """Each record with its name without suffix; where two images would share it, with the suffix, or a number more."""
 
     def stem(record):
         return str(PurePosixPath(record["file"]).with_suffix("")).replace("/", separator)
 
-    stems = Counter(map(stem, records))
+    stems, taken = Counter(map(stem, records)), set()
     for record in records:
-        yield record, stem(record) if stems[stem(record)] == 1 else record["file"].replace("/", separator)
+        wanted = stem(record) if stems[stem(record)] == 1 else record["file"].replace("/", separator)
+        name, number = wanted, 1
+        while name in taken:  # "a/b.jpg" and "a_b.jpg"
+            name, number = f"{wanted}-{number + 1}", number + 1
+        taken.add(name)
+        yield record, name

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from visionkit.images import unfinished
+
 
 class Journal:
     """results.jsonl of a folder of results. The first line says what made them; each other is the record of one image.
@@ -60,7 +62,7 @@ class Journal:
 
     def _append(self, content: dict) -> int:
         place = self._stream.seek(0, os.SEEK_END)
-        self._stream.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
+        self._stream.write(json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass") + b"\n")
         self._stream.flush()
         return place
 
@@ -108,9 +110,10 @@ def _whole(line: bytes) -> dict | None:
 def whole_file(file: Path):
     """Opens a text file that appears, whole, when the block ends well; otherwise what was there before stays."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    part = unfinished(file)
     try:
-        with part.open("w", encoding="utf-8", newline="") as stream:
+        # Names of files that are not UTF-8 reach Python as surrogates, and so leave it as they came.
+        with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             yield stream
         part.replace(file)
     finally:

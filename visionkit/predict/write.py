@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from visionkit import images
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
-from visionkit.predict.formats import FORMATS, to_record, write_areas, write_classes
+from visionkit.predict.formats import CLASSES, FORMATS, to_record, write_areas, write_classes
 from visionkit.predict.journal import Journal
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
@@ -71,7 +71,7 @@ def detect_folder(
         The report; broken images are in `failed` and the others are done all the same.
 
     Raises:
-        DataError: no images, a picture would overwrite its source, or the model is no detector.
+        DataError: no images, something that no earlier call wrote would be overwritten, or the model is no detector.
     """
     _expect(predictor, "detect", "instance")
     names = predictor.class_names
@@ -155,13 +155,17 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         mask: (file, prediction), writes a map; or None.
     """
     files = images.find_images(paths)
-    files = [file for file in files if not file.absolute().is_relative_to(out.absolute())] or files
+    files = [file for file in files if not _absolute(file).is_relative_to(_absolute(out))] or files
     names = relative_names(files)
     pictured = [out / name for name in _picture_names(names)] if draw else []
     masked = [out / "masks" / name for name in _mask_names(names)] if mask else []
     sources = {file.resolve() for file in files}
     if over := [file for file in pictured if file.resolve() in sources]:
         raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
+    if mask and not (out / JOURNAL).exists():
+        for file in (out / CLASSES, *masked):  # as people who draw them keep them
+            if file.exists():
+                raise DataError(f"{file}: is not of an earlier run and would be lost; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
 
     def keep(item):  # in threads, while the model runs
@@ -235,9 +239,13 @@ class _Originals(Sequence):
 
 def relative_names(files: Sequence[Path]) -> list[str]:
     """Names that differ: the bare ones where all files lie in one folder, else relative to their common folder."""
-    whole = [file.absolute() for file in files]
+    whole = [_absolute(file) for file in files]
     common = os.path.commonpath([file.parent for file in whole])
     return [file.relative_to(common).as_posix() for file in whole]
+
+
+def _absolute(file: Path) -> Path:
+    return Path(os.path.abspath(file))  # noqa: PTH100 (without "..", which `absolute` keeps; `resolve` would follow links)
 
 
 def _picture_names(names: Sequence[str]) -> list[str]:
