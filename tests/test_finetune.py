@@ -4,6 +4,7 @@ import csv
 
 import numpy as np
 import pytest
+import tiny_data
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.shapes import shapes
@@ -53,6 +54,20 @@ def test_which_samples_are_learned_from(tmp_path, capsys, splits, train, val):
     assert "COCO JSON" in capsys.readouterr().out
     if chosen:
         assert not {r.id for r in learned.records} & {r.id for r in chosen.records}
+
+
+def test_no_test_image_is_learned_from(tmp_path):
+    images, trainval, test = {id: [("ant", 1, 1, 9, 9)] for id in "abcxyz"}, list("abc"), list("xyz")
+    root = tiny_data.voc(tmp_path / "both", images, {"trainval": trainval, "test": test})
+    learned, chosen = training_data(root, "detect", seed=0)
+    assert [r.id for r in learned.records] == trainval
+    assert chosen is None
+    root = tiny_data.voc(tmp_path / "one", images, {"trainval": trainval})
+    learned, chosen = training_data(root, "detect", seed=0)
+    assert {r.id for part in (learned, chosen) for r in part.records} == set(trainval)
+    root = tiny_data.voc(tmp_path / "none", images, {"test": test})
+    with pytest.raises(DataError, match="has the splits test; which is to learn from"):
+        training_data(root, "detect", seed=0)
 
 
 def test_one_image_is_too_few(tmp_path):

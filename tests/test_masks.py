@@ -75,6 +75,9 @@ def test_lists(tmp_path, where):
     file = tiny_data.text(tmp_path / where / "train.txt", "c\n/other/machine/a.png /other/a_L.png\n")
     assert [r.id for r in semantic_masks(tmp_path, "train").records] == ["JPEGImages/c", "JPEGImages/a"]
     assert len(semantic_masks(tmp_path)) == 3
+    tiny_data.pair(tmp_path / "JPEGImages", tmp_path / "SegmentationClass", "IMG 1", MAP)
+    file.write_text("IMG 1\nb.png a.png\n")
+    assert [r.file.name for r in semantic_masks(tmp_path, "train").records] == ["IMG 1.png", "b.png"]
     file.write_text("a\nd\n")
     with pytest.raises(DataError, match=r"train\.txt:2: 'd' has no image"):
         semantic_masks(tmp_path, "train")

@@ -89,6 +89,18 @@ def test_joined_masks_come_from_their_own_split_and_travel_to_workers(tmp_path):
     assert [s.segmentation.tolist() for s in data] == [[[0, 1]], [[0, 2]]]
 
 
+def test_images_that_each_split_counts_from_1_are_different_images(tmp_path):
+    for split, x in (("train", 2), ("val", 4)):
+        square = {"bbox": [x, 3, 5, 4], "segmentation": [[x, 3, x + 5, 3, x + 5, 7, x, 7]]}
+        content = tiny_data.coco_dict([square], ("000001", f"of_{split}"))
+        tiny_data.coco(tmp_path, content, f"annotations/instances_{split}.json", split)
+    data = pickle.loads(pickle.dumps(open_dataset(tmp_path, "train+val")))
+    assert [r.id for r in data.records] == ["train/000001", "of_train", "val/000001", "of_val"]
+    assert [sample.id for sample in data] == [r.id for r in data.records]
+    assert [int(np.flatnonzero(data[i].masks[0].any(axis=0))[0]) for i in (0, 2)] == [2, 4]
+    assert len(open_dataset(tmp_path)) == 4
+
+
 def test_different_classes_are_not_joined(tmp_path):
     for split, categories in (("train", ((1, "cat"),)), ("val", ((1, "dog"),))):
         content = tiny_data.coco_dict([], names=(split,), categories=categories)

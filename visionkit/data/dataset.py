@@ -1,6 +1,8 @@
 """A data set is a sequence of Samples whose pixels are read when a sample is asked for."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from visionkit.types import DataError, Sample
@@ -36,18 +38,27 @@ class Dataset(Sequence[Sample]):
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:
-    """One data set after the other, e.g. train and val; class names must be equal and ids unique, else `DataError`."""
-    loads, names = {}, datasets[0].class_names
+    """One data set after the other, e.g. train and val.
+
+    Ids that are in several, as where each counts its images from 1, get the name of the image's folder before them.
+
+    Raises:
+        DataError: class names are not equal, or an image is in two of them.
+    """
+    loads, records, names = {}, [], datasets[0].class_names
+    count = Counter(record.id for dataset in datasets for record in dataset.records)
     for dataset in datasets:
         if dataset.class_names != names:
             raise DataError(f"{dataset.source}: its classes {dataset.class_names[:9]} are not {names[:9]}: cannot join")
         for record in dataset.records:
-            if record.id in loads:
+            id = f"{record.file.parent.name}/{record.id}" if count[record.id] > 1 and record.file else record.id
+            if id in loads:
                 raise DataError(f"{dataset.source}: sample {record.id!r} is in two of the data sets to be joined")
-            loads[record.id] = dataset.load
-    records = [record for dataset in datasets for record in dataset.records]
+            loads[id] = dataset.load, record.id
+            records.append(replace(record, id=id))
     return Dataset(records, names, partial(_load_joined, loads), " + ".join(d.source for d in datasets))
 
 
 def _load_joined(loads: dict, record: Sample) -> Sample:
-    return loads[record.id](record)
+    load, id = loads[record.id]
+    return replace(load(replace(record, id=id)), id=record.id)

@@ -26,7 +26,7 @@ from visionkit.data.files import (
     sample_ids,
 )
 from visionkit.data.repair import Repairs
-from visionkit.images import image_size, read_mask
+from visionkit.images import IMAGE_SUFFIXES, image_size, read_mask
 from visionkit.types import IGNORE, DataError, Sample, check_sample
 
 MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask
@@ -156,14 +156,16 @@ def _listed(file: Path, pairs: list[tuple[Path, Path]], folders: tuple[Path, Pat
     by_stem = {Path(_stem(image, folders[0])).name: (image, mask) for image, mask in pairs}
     found = {}
     for n, line in read_lines(file):
-        word = line.split()[0].replace("\\", "/").rsplit("/", 1)[-1]
-        stem = next((s for s in (word, word.rsplit(".", 1)[0]) if s in by_stem), None)
-        with repairs.skipping(word):
+        first = line.split()[0]  # of two columns, or of a name with spaces
+        columns = (first, line) if Path(first).suffix.lower() in IMAGE_SUFFIXES else (line, first)
+        words = [word.replace("\\", "/").rsplit("/", 1)[-1] for word in columns]
+        stem = next((s for word in words for s in (word, word.rsplit(".", 1)[0]) if s in by_stem), None)
+        with repairs.skipping(line):
             if stem is None:
-                where = f"{file}:{n}: {word!r} has no image in {folders[0]} with a mask in {folders[1]}"
+                where = f"{file}:{n}: {line[:80]!r} has no image in {folders[0]} with a mask in {folders[1]}"
                 raise DataError(where, "missing annotation")
             if stem in found:
-                raise DataError(f"{file}:{n}: {word!r} is listed twice", "listed twice")
+                raise DataError(f"{file}:{n}: {line[:80]!r} is listed twice", "listed twice")
             found[stem] = by_stem[stem]
     return list(found.values())
 

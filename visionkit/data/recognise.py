@@ -94,7 +94,7 @@ def splits(root: Path | str, task: str | None = None) -> list[str]:
     common = [split_name(name) for name in names]
     if len(set(common)) == len(common):
         names = common
-    if len(names) == 1 and names[0] not in SPLITS:  # a lone annotations.json is not a split
+    if len(names) == 1 and names[0] not in (*SPLITS, "trainval"):  # a lone annotations.json is not a split
         return []
     return sorted(names, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
 

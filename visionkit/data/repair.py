@@ -46,6 +46,7 @@ class Repairs:
     def __init__(self, reader: str, collect: bool = False):
         self.reader, self.collect = reader, collect
         self.findings: list[Finding] = []
+        self._noted: set[Finding] = set()
         self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its boxes as they were; only when it collects
 
     def apply(
@@ -90,7 +91,8 @@ class Repairs:
     def note(self, kind: str, message: str, id: str = "", file: Path | None = None) -> None:
         """A finding that changes nothing in what is read; kept only when this collects, and each only once."""
         found = Finding(kind=kind, message=message, id=id, files=(file,) if file else ())
-        if self.collect and found not in self.findings:
+        if self.collect and found not in self._noted:
+            self._noted.add(found)
             self.findings.append(found)
 
     def warn(self) -> None:

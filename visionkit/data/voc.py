@@ -35,9 +35,14 @@ def folders(root: Path) -> tuple[Path, Path] | None:
 
 
 def splits(root: Path) -> list[str]:
-    """The lists in ImageSets/Main; those of single classes (`cat_train.txt`, two columns) are not splits."""
+    """The lists in ImageSets/Main; those of single classes (`cat_train.txt`, "000012 -1" a line) are not splits."""
+    annotations = (folders(root) or [root])[0]
+
+    def of_a_class(lines):  # "IMG 1" is the name of an image
+        return lines and all(_id(line) != line and not (annotations / f"{line}.xml").is_file() for _, line in lines)
+
     files = sorted((root / "ImageSets" / "Main").glob("*.txt"))
-    return [f.stem for f in files if all(len(line.split()) == 1 for _, line in read_lines(f)[:1])]
+    return [file.stem for file in files if not of_a_class(read_lines(file)[:100])]
 
 
 def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -96,7 +101,7 @@ def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) ->
     file = root / "ImageSets" / "Main" / f"{choose_split(splits(root), split, root)}.txt"
     ids = {}
     for line, text in read_lines(file):
-        id = text.split()[0]
+        id = text if text in files else _id(text)
         with repairs.skipping(id):
             if id not in files:
                 raise DataError(f"{file}:{line}: image {id!r} has no annotation {id}.xml", "missing annotation")
@@ -104,6 +109,12 @@ def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) ->
                 raise DataError(f"{file}:{line}: image {id!r} was already listed in line {ids[id]}", "listed twice")
             ids[id] = line
     return list(ids)
+
+
+def _id(line: str) -> str:
+    """What a line of a list names; that of a class says besides whether it is there: -1, 0 or 1."""
+    id, _, there = line.rpartition(" ")
+    return id.rstrip() if id and there in ("-1", "0", "1") else line
 
 
 def _parse(file: Path, repairs: Repairs):

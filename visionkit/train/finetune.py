@@ -296,21 +296,26 @@ def training_data(
 ) -> tuple[Dataset, Dataset | None]:
     """Which samples are learned from and which choose the best epoch.
 
-    With a test split there is an honest number to come, so train and val are both learned from and nothing is chosen;
-    with train and val each does what its name says; without splits every fifth image, drawn by `seed`, is held back.
+    With a test split there is an honest number to come, so train and val (or trainval) are learned from and nothing is
+    chosen; with train and val each does what its name says; else every fifth image, drawn by `seed`, is held back.
     `classes` and `void` are those of `open_dataset`.
+
+    Raises:
+        DataError: beside a test split there is none to learn from; or a single image, or what `open_dataset` finds.
     """
     read = partial(open_dataset, data, task=task, classes=classes, void=void)
     names = splits(data, task)
-    used = "+".join(name for name in ("train", "val") if name in names)
+    used = "+".join(name for name in ("train", "val") if name in names) or "trainval" * ("trainval" in names)
     if used and "test" in names:
         train, val = read(used), None
         print(f"{train.source}: training on {used}; score with: visionkit evaluate RUN {data.name} --split test")
     elif "train" in names and "val" in names:
         train, val = read("train"), read("val")
         print(f"{train.source}: training on train, choosing the best epoch on val")
+    elif "test" in names:
+        raise DataError(f"{data}: has the splits {', '.join(names)}; which is to learn from? call it train or trainval")
     else:
-        whole = read("train" if "train" in names else None)
+        whole = read(used if used in ("train", "trainval") else None)
         order = np.random.default_rng(seed).permutation(len(whole))
         if len(whole) < 2:
             raise DataError(f"{data}: holds one image; training needs at least one more to be scored on")
