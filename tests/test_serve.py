@@ -168,6 +168,19 @@ def test_what_waits_goes_to_the_model_together(application, monkeypatch):
     assert {w: found["size"][1] for w, found in answers.items()} == {w: w for w in WIDTHS}
 
 
+def test_what_nobody_asks_for_is_not_made(application, monkeypatch):
+    made, finish = [], Predictor._finish
+
+    def spy(*args):
+        for found in finish(*args):
+            made.append(found)
+            yield found
+
+    monkeypatch.setattr(Predictor, "_finish", spy)
+    application.predict(encoded(40))
+    assert [found.scores.tolist() for found in made] == [[0.75]]  # there is another of 0.25
+
+
 def test_a_classifier_answers_with_classes():
     class Classify:
         image_size, resize, class_names, task = (8, 8), "stretch", ("cat", "dog", "emu"), "classify"

@@ -82,8 +82,9 @@ class Application:
             DataError: the bytes are no image, a broken one, or one above `max_pixels`.
         """
         image, future = images.read_image(data, self.max_pixels), Future()
-        self._waiting.put((image, future))
-        return answer(future.result(), self.predictor.class_names, self.score if score is None else score)
+        score = self.score if score is None else score
+        self._waiting.put((image, score, future))
+        return answer(future.result(), self.predictor.class_names, score)
 
     def _respond(self, environ) -> tuple[int, dict]:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
@@ -114,12 +115,14 @@ class Application:
                     break
                 jobs.append(job)
             try:
-                results = list(self.predictor([image for image, _ in jobs], score=0.0))
+                # No lower than anybody asks for: a mask as large as the image is drawn for every detection.
+                least = min(score for _, score, _ in jobs)
+                results = list(self.predictor([image for image, _, _ in jobs], score=least))
             except Exception as error:
-                for _, future in jobs:
+                for _, _, future in jobs:
                     future.set_exception(error)
             else:
-                for (_, future), result in zip(jobs, results, strict=True):
+                for (_, _, future), result in zip(jobs, results, strict=True):
                     future.set_result(result)
 
 
