@@ -262,8 +262,8 @@ def test_a_video_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
         return 255 - frame
 
     stop = 99
-    result = stylize_video(paint, file, tmp_path / "whole")
-    assert cv2.VideoCapture(str(result)).get(cv2.CAP_PROP_FRAME_COUNT) == 5
+    assert stylize_video(paint, file, tmp_path / "whole") == (5, None)
+    assert cv2.VideoCapture(str(tmp_path / "whole" / "pan.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 5
     calls, stop = [], 3
     with pytest.raises(KeyboardInterrupt):
         stylize_video(paint, file, tmp_path / "parts")
@@ -275,6 +275,19 @@ def test_a_video_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(DataError, match=r"was begun with smoothing 0\.7, not 0\.2"):
         stylize_video(paint, file, tmp_path / "parts", smoothing=0.2)
+
+
+def test_a_video_is_not_overwritten_and_one_that_ends_early_is_named(tmp_path):
+    file = video(tmp_path / "a.avi", [photo((48, 64), seed=i) for i in range(30)])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 3])
+    done, error = stylize_video(lambda frame: frame, file, tmp_path / "out")
+    assert 0 < done < 15
+    assert error == f"{file}: ends after {done} of 30 frames: cut short or broken"
+    film = (tmp_path / "out" / "a.mp4").rename(tmp_path / "a.mp4")
+    before = film.read_bytes()
+    with pytest.raises(DataError, match="would overwrite its source"):
+        stylize_video(lambda frame: frame, film, tmp_path)
+    assert film.read_bytes() == before and not (tmp_path / "frames").exists()
 
 
 def test_a_file_that_is_no_video_is_named(tmp_path):
@@ -310,6 +323,28 @@ def test_a_video_has_its_own_size(network, tmp_path):
         stylize_path(network, file, tmp_path / "out", np.float32([1, 0]), size=32)
     assert stylize_path(network, file, tmp_path / "out", np.float32([1, 0])) == (2, [])
     assert (tmp_path / "out" / "v.mp4").is_file()
+
+
+def test_each_photo_of_several_folders_gets_a_picture_and_pictures_are_not_painted_again(network, tmp_path):
+    for name in ("a", "b"):
+        write_image(tmp_path / "photos" / name / "1.png", photo((32, 32), seed=ord(name)))
+    shares = np.float32([1, 0])
+    assert stylize_path(network, tmp_path / "photos" / "*" / "1.png", tmp_path / "out", shares) == (2, [])
+    assert len({(tmp_path / "out" / name / "1.png").read_bytes() for name in "ab"}) == 2
+    for _ in range(2):
+        assert stylize_path(network, tmp_path / "photos", tmp_path / "photos" / "painted", shares) == (2, [])
+
+
+def test_a_film_is_not_continued_by_a_network_that_was_trained_again(network, tmp_path, capsys):
+    file, model = video(tmp_path / "v.avi", [photo((32, 32))] * 2), tmp_path / "run" / "model.keras"
+    model.parent.mkdir()
+    words = ["stylize", str(file), "--model", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--style", "spots"]
+    network.save(model)
+    assert main(words) == main(words) == 0
+    network.save(model)
+    capsys.readouterr()
+    assert main(words) == 1
+    assert "was begun with model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("styles", [1, 2])

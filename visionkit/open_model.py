@@ -66,7 +66,7 @@ def open_style_network(file: Path):
     except (ValueError, TypeError, OSError) as error:
         raise DataError(f"{file}: cannot be loaded: {error}") from error
     if not isinstance(model, StyleNetwork):
-        raise DataError(f"{file}: a {type(model).__name__}; expected a style network, see configs/style.py")
+        raise DataError(f"{file}: a {type(model).__name__}; expected a style network, see configs/style_network.py")
     return model
 
 

@@ -80,11 +80,12 @@ def stylize(
     if styles:
         raise DataError(f"{styles[0]}: a painting is not for --model, which knows its styles; leave it out")
     network = _open(model)
+    from visionkit.open_model import made_by
     from visionkit.style.folder import choose, stylize_path
 
     share = choose(network.class_names, style, shares)
     options = {"size": size, "keep_colours": keep_colours, "smoothing": 0.7 if smoothing is None else smoothing}
-    done, failed = stylize_path(network, content, out, share, settings={"model": str(model)}, **options)
+    done, failed = stylize_path(network, content, out, share, settings={"model": made_by(model)}, **options)
     for error in failed:
         print(f"not read: {error}", file=sys.stderr)
     print(f"{done} pictures painted, {len(failed)} not read: {out}")

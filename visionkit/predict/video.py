@@ -17,16 +17,14 @@ from visionkit.predict.journal import whole_file
 from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.predict.write import Report
 from visionkit.types import DataError
+from visionkit.videos import SUFFIXES, cut_short, film_of, frame_rate, promised_frames, writer_to
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 CAMERA = "camera"  # or camera:1, the number that OpenCV counts
-FRAME_RATE = 25.0  # of the written video, where the source does not say its own
-SHORT = 0.9  # share of the frames that a file promises; one that gives fewer is named as cut short
 
 
 def is_video(source: str | Path) -> bool:
     """Whether `source` is a camera or a file with the suffix of a video."""
-    return _camera(source) is not None or Path(source).suffix.lower() in VIDEO_SUFFIXES
+    return _camera(source) is not None or Path(source).suffix.lower() in SUFFIXES
 
 
 def detect_video(
@@ -62,13 +60,8 @@ def detect_video(
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
     capture, names, out = _open(source), predictor.class_names, Path(out)
-    name = f"camera{_camera(source)}" if _camera(source) is not None else Path(source).stem
-    film = out / f"{name}.mp4"
-    if film.resolve() == Path(source).resolve():
-        raise DataError(f"{film}: would overwrite its source; choose another output folder")
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    rate = rate if math.isfinite(rate) and 0 < rate <= 1000 else FRAME_RATE
-    promised = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0)) if _camera(source) is None else 0
+    film = film_of(source, out, None if _camera(source) is None else f"camera{_camera(source)}")
+    rate, promised = frame_rate(capture), promised_frames(capture) if _camera(source) is None else 0
     out.mkdir(parents=True, exist_ok=True)
     part, writer, under_way, done, found = film.with_name(f".{film.stem}.part.mp4"), None, deque(), 0, 0
 
@@ -84,7 +77,7 @@ def detect_video(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
     try:
-        with bar, whole_file(out / f"{name}.jsonl") as lines:
+        with bar, whole_file(film.with_suffix(".jsonl")) as lines:
             task = bar.add_task("detect", total=min(promised or math.inf, frames or math.inf) if promised else frames)
             results = ((under_way.popleft(), result) for result in predictor(held(), score=score))
             try:
@@ -95,7 +88,7 @@ def detect_video(
                     line = {"frame": done, "seconds": round(done / rate, 4), "size": list(result.image_size)}
                     lines.write(json.dumps(line | {"objects": objects}, ensure_ascii=False) + "\n")
                     if pictures:
-                        writer = writer or _film(part, picture.shape[:2], rate)
+                        writer = writer or writer_to(part, picture.shape[:2], rate)
                         writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
                     done, found = done + 1, found + len(objects)
                     bar.advance(task)
@@ -109,10 +102,8 @@ def detect_video(
     finally:
         capture.release()
         part.unlink(missing_ok=True)
-    failed = []
-    if frames is None and done < SHORT * promised:
-        error = f"{source}: ends after {done} of {promised} frames: cut short or broken"
-        failed.append(Failure(id=str(source), file=Path(source), error=error))
+    error = cut_short(source, done, promised) if frames is None else None
+    failed = [Failure(id=str(source), file=Path(source), error=error)] if error else []
     return Report(done=done, found=found, failed=failed)
 
 
@@ -141,10 +132,3 @@ def _frames(capture, limit: int | None) -> Iterator[np.ndarray]:
             return
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
         number += 1
-
-
-def _film(file: Path, size: tuple[int, int], rate: float):
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, size[::-1])
-    if not writer.isOpened():
-        raise DataError(f"{file}: this build of OpenCV writes no MP4")
-    return writer

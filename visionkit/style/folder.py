@@ -1,5 +1,6 @@
 """A StyleNetwork over photos and videos as files."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from visionkit.images import find_images, read_image, write_image
 from visionkit.style.colours import recolour
 from visionkit.style.optimise import scaled
 from visionkit.style.stylizer import Stylizer
-from visionkit.style.video import VIDEO_SUFFIXES, stylize_video
+from visionkit.style.video import stylize_video
 from visionkit.types import DataError
+from visionkit.videos import SUFFIXES
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .png behind their name
 
@@ -65,20 +67,21 @@ def stylize_path(
         painted = stylizer(image, shares)
         return np.round(recolour(painted, image)).astype(np.uint8) if keep_colours else painted
 
-    if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
+    if source.suffix.lower() in SUFFIXES and source.is_file():
         if size:
             raise DataError("--size is not for videos, which keep theirs; leave it out")
         chosen = {"shares": [float(share) for share in shares], "keep_colours": keep_colours}
-        stylize_video(paint, source, out, smoothing, (settings or {}) | chosen)
-        return len(list((out / "frames").glob("*.png"))), []
-    done, failed = 0, []
-    for file in find_images(source):
+        done, error = stylize_video(paint, source, out, smoothing, (settings or {}) | chosen)
+        return done, [error] if error else []
+    done, failed, files = 0, [], find_images(source)
+    folder = source if source.is_dir() else Path(os.path.commonpath([file.parent for file in files]))
+    for file in [file for file in files if not file.resolve().is_relative_to(out.resolve())] or files:
         try:
             image = read_image(file)
         except (DataError, OSError) as error:
             failed.append(str(error))
             continue
-        inside = file.relative_to(source) if source.is_dir() else Path(file.name)
+        inside = file.relative_to(folder)
         target = out / (inside if file.suffix.lower() in WRITABLE else inside.with_name(f"{inside.name}.png"))
         if target.resolve() == file.resolve():
             raise DataError(f"{out}: is where the photos are, which would be overwritten; name another --out")

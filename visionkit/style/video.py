@@ -9,8 +9,8 @@ import numpy as np
 
 from visionkit.images import read_image, write_image
 from visionkit.types import DataError
+from visionkit.videos import cut_short, film_of, frame_rate, promised_frames, writer_to
 
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".webm")
 FAITHFUL = 12.0  # grey levels: where a frame differs more from the moved one before, that one hardly counts
 
 
@@ -21,7 +21,7 @@ def stylize_video(
     smoothing: float = 0.7,
     settings: dict | None = None,
     progress: Callable[[int, int], None] = lambda done, frames: None,
-) -> Path:
+) -> tuple[int, str | None]:
     """Paints a video. Stopped and started again, it goes on behind the last frame that it wrote.
 
     Args:
@@ -33,10 +33,10 @@ def stylize_video(
         progress: called with the frames done and, as far as the file says, all frames.
 
     Returns:
-        The finished video.
+        (frames painted, what is wrong with the file where it ended too early or None).
 
     Raises:
-        DataError: the video cannot be read, or `out` was begun with other settings.
+        DataError: the video cannot be read or would be overwritten, or `out` was begun with other settings.
     """
     if not 0 <= smoothing <= 1:
         raise DataError(f"smoothing: expected 0 to 1, found {smoothing}")
@@ -44,12 +44,12 @@ def stylize_video(
     first, frame = reader.read()
     if not first:
         raise DataError(f"{video}: not a video that OpenCV can read")
+    film, rate, total = film_of(video, out), frame_rate(reader), promised_frames(reader)
     settings = (settings or {}) | {"video": video.name, "bytes": video.stat().st_size, "smoothing": smoothing}
     frames = out / "frames"
     frames.mkdir(parents=True, exist_ok=True)
     _same_settings(frames / "settings.json", settings)
-    total, number = int(reader.get(cv2.CAP_PROP_FRAME_COUNT)), 0
-    before = painted = None
+    number, before, painted = 0, None, None
     while first:
         now, file = np.ascontiguousarray(frame[..., ::-1]), frames / f"{number:06}.png"
         if not file.exists():
@@ -63,9 +63,9 @@ def stylize_video(
         before, number = now, number + 1
         progress(number, total)
         first, frame = reader.read()
-    rate = reader.get(cv2.CAP_PROP_FPS) or 25.0
     reader.release()
-    return _join(frames, number, rate, out / f"{video.stem}.mp4")
+    _join(frames, number, rate, film)
+    return number, cut_short(video, number, total)
 
 
 def smooth(fresh: np.ndarray, painted: np.ndarray, now: np.ndarray, before: np.ndarray, share: float) -> np.ndarray:
@@ -110,11 +110,8 @@ def _same_settings(file, settings):
 def _join(frames, count, rate, file):
     h, w = read_image(frames / "000000.png").shape[:2]
     part = file.with_name(f"{file.stem}.part.mp4")
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), rate, (w, h))
-    if not writer.isOpened():
-        raise DataError(f"{part}: OpenCV cannot write this video; the frames are in {frames}")
+    writer = writer_to(part, (h, w), rate)
     for number in range(count):
         writer.write(np.ascontiguousarray(read_image(frames / f"{number:06}.png")[..., ::-1]))
     writer.release()
     part.replace(file)
-    return file

@@ -1,0 +1,46 @@
+"""Video files, as detection and style transfer read and write them."""
+
+import math
+from pathlib import Path
+
+import cv2
+
+from visionkit.types import DataError
+
+SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+FRAME_RATE = 25.0  # of the written video, where the source does not say its own
+SHORT = 0.9  # share of the frames that a file promises; one that gives fewer is named as cut short
+
+
+def film_of(source: Path | str, out: Path, name: str | None = None) -> Path:
+    """`out`/NAME.mp4, of the name of `source` by default; a `DataError` if that is `source` itself."""
+    film = out / f"{name or Path(source).stem}.mp4"
+    if film.resolve() == Path(source).resolve():
+        raise DataError(f"{film}: would overwrite its source; choose another output folder")
+    return film
+
+
+def frame_rate(capture: cv2.VideoCapture) -> float:
+    """Frames a second."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if math.isfinite(rate) and 0 < rate <= 1000 else FRAME_RATE
+
+
+def promised_frames(capture: cv2.VideoCapture) -> int:
+    """How many frames the file says it has; 0 where it does not say."""
+    return int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
+
+
+def cut_short(source: Path | str, done: int, promised: int) -> str | None:
+    """What is wrong with a file that gave `done` of `promised` frames; None where nothing is."""
+    if done < SHORT * promised:
+        return f"{source}: ends after {done} of {promised} frames: cut short or broken"
+    return None
+
+
+def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
+    """Writes BGR uint8 frames of `size` (height, width) as MP4."""
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, size[::-1])
+    if not writer.isOpened():
+        raise DataError(f"{file}: this build of OpenCV writes no MP4")
+    return writer
