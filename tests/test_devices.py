@@ -140,6 +140,14 @@ def test_accumulated_gradients_are_refused_on_tensorflow_devices():
         object.__new__(_Replicas).add_up(optimizer)  # without devices, which pytest's own process has not
 
 
+def test_rows_that_a_loss_must_see_together_are_not_shared_out():
+    tf = pytest.importorskip("tensorflow")
+    replicas = object.__new__(_Replicas)
+    replicas._tf, replicas.count, replicas._least_rows = tf, 2, 2
+    with pytest.raises(DataError, match=r"each of 2 devices gets 1 images of a batch, .* make it --batch-size 4"):
+        replicas.share([], (np.zeros((2, 8, 6, 3), np.uint8), {}))
+
+
 def test_one_device_tells_tensorflow_the_shapes_of_its_batches():
     pytest.importorskip("tensorflow")
     if keras.backend.backend() != "tensorflow":

@@ -101,6 +101,20 @@ def test_the_ramp_moves_the_weights_and_stops_where_the_loss_explodes():
     assert found["knob"] == pytest.approx(found["suggestion"], rel=0.1)  # the knob is the peak in this recipe
 
 
+def test_each_phase_is_tried_on_images_of_its_own():
+    seen = []
+
+    def phased(**knobs):
+        plan = recipe(**knobs)
+        own = Phase(2, keras.optimizers.SGD(0.1), transform=lambda sample, seed: seen.append(sample.id) or sample)
+        plan.phases.append(own)
+        return plan
+
+    for phase in (1, 2):
+        lr_find(phased, KNOBS, steps=20, phase=phase)
+        assert bool(seen) == (phase == 2)
+
+
 def test_a_recipe_that_uses_no_optimizer_has_no_rate_to_find(tmp_path):
     from visionkit.train.recipe import load_recipe
 

@@ -34,7 +34,7 @@ def lr_find(
 
     Args:
         low, high: the first and the last rate.
-        phase: of the recipe, from 1; its optimizer and its layers are what is trained.
+        phase: of the recipe, from 1; its optimizer, its layers and its images are what is tried.
 
     Returns:
         What `suggest` says; `rates`, `losses` and `smoothed`, a list each, a step an entry; `peak`, the phase's own
@@ -57,7 +57,8 @@ def lr_find(
     optimizer.learning_rate = Ramp(low, high, steps)
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
     settings = {"task": model.task, "seed": plan.seed, "mix": plan.mix, "channels": model.channels}
-    feed = iter(batches(plan.train, plan.transform, plan.batch_size, epochs=math.ceil(steps / each), **settings))
+    settings |= {"epochs": math.ceil(steps / each)}
+    feed = iter(batches(plan.train, plan.transform_in(stage), plan.batch_size, **settings))
     losses, smoothed = [], []
     while len(losses) < steps:
         loss = float(model.train_on_batch(*next(feed), return_dict=True)["loss"])

@@ -135,6 +135,8 @@ def search(
                 settings = held_out_knobs(recipe, kept, chosen, HELD_OUT, 0, last=False)
                 results = finish(held_out, settings, folder, None, options, watch)
             watch(read_history(folder))  # of a run that had ended when the search was stopped
+            if metric not in results:
+                raise DataError(f"{folder}: has no {metric}; the images it is scored on hold nothing to find")
             row |= {"state": BEHIND if behind else DONE, "score": results[metric], "seconds": results["seconds"]}
         except DataError:
             if not (folder / "crash").exists():

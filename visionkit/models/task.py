@@ -25,6 +25,7 @@ class Task(keras.Model):
         licence: of the weights, as an SPDX name. A fine-tuned model has that of the published weights it began with.
     """
 
+    least_rows = 1  # of a batch that a loss must see together
     task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify", "segment", "style"
 
     def __init__(

@@ -53,6 +53,11 @@ class StyleNetwork(Task):
         object.__setattr__(self, "_critic", None)
 
     @property
+    def least_rows(self) -> int:
+        """Of a batch, for each style to be in it."""
+        return self.num_classes
+
+    @property
     def halo(self) -> int:
         """Pixels around a place that its painted colour can depend on, once the moments are given."""
         return self._network.halo

@@ -166,7 +166,7 @@ class _Replicas(Devices):
             yield Path(name) / out.name
 
     def prepare(self, model):
-        alone = model.compute_loss
+        self._least_rows, alone = model.least_rows, model.compute_loss
 
         def compute_loss(*args, **kwargs):
             return alone(*args, **kwargs) / self.count  # Keras adds the devices' losses and gradients up
@@ -201,6 +201,11 @@ class _Replicas(Devices):
 
     def share(self, batches, example):
         tf, count = self._tf, self.count
+        if (size := len(tf.nest.flatten(example)[0]) // count) < self._least_rows:
+            raise DataError(
+                f"each of {count} devices gets {size} images of a batch, and this model learns from {self._least_rows} "
+                f"at least; make it --batch-size {count * self._least_rows}, or set KERAS_BACKEND=jax"
+            )
 
         def rows(array, device):
             size = len(array) // count
