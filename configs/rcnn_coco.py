@@ -49,12 +49,14 @@ def recipe(
     model = MODELS[name](trunk, len(train.class_names), class_names=train.class_names, image_size=image_size)
     epochs = math.ceil(iterations / steps_per_epoch(train, batch_size))
     rate = schedule(iterations, lr * batch_size / 16, warmup=1000 / 90_000, shape="step")
+    # Keras decays apart from the gradient, so ten times Detectron's 1e-4, of which momentum 0.9 makes as much.
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=1e-3)
     return Recipe(
         model=model,
         train=train,
         val=val,
         transform=Transform(image_size, "letterbox", (Flip(0.5),)),
-        phases=[Phase(epochs, keras.optimizers.SGD(rate, momentum=0.9, weight_decay=1e-4))],
+        phases=[Phase(epochs, optimizer)],
         batch_size=batch_size,
         evaluate_every=epochs,
         seed=seed,
