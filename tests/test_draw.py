@@ -124,7 +124,7 @@ def test_segmentation_has_a_legend_of_what_occurs():
     segmentation[:10] = 255
     drawn = draw_segmentation(grey((100, 300), 200), segmentation, NAMES)
     assert drawn.shape[1:] == (300, 3) and drawn.shape[0] > 100
-    tinted = (0.45 * 200 + 0.55 * np.array(colour_of(0))).astype(np.uint8)
+    tinted = (0.45 * 200 + 0.55 * np.array(colour_of(0))).round()
     np.testing.assert_array_equal(drawn[50, 100], tinted)
     assert (drawn[5, 100] == 200).all()  # ignored
     legend = drawn[100:]

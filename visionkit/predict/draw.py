@@ -196,13 +196,15 @@ def _draw_masks(image, masks, colours, line) -> np.ndarray:
 
 
 def _tint(image, segmentation) -> np.ndarray:
-    table = np.array([colour_of(k) for k in range(IGNORE)] + [(0, 0, 0)], np.float32)  # [256, 3]
-    known = (segmentation != IGNORE)[..., None]
-    tinted = np.where(known, 0.45 * image + 0.55 * table[segmentation], image)
+    table = np.array([colour_of(k) for k in range(IGNORE)] + [(0, 0, 0)], np.uint8)  # [256, 3]
+    tinted = cv2.addWeighted(image, 0.45, table[segmentation], 0.55, 0.0)  # not in floats: a photo has 24 megapixels
+    unknown = segmentation == IGNORE
+    tinted[unknown] = image[unknown]
     edge = np.zeros(segmentation.shape, bool)  # a light line where two classes meet
     edge[:, 1:] |= segmentation[:, 1:] != segmentation[:, :-1]
     edge[1:] |= segmentation[1:] != segmentation[:-1]
-    return np.where(edge[..., None], 0.4 * tinted + 0.6 * 255, tinted).astype(np.uint8)
+    tinted[edge] = (0.4 * tinted[edge] + 0.6 * 255).astype(np.uint8)
+    return tinted
 
 
 def _legend(entries, height, width) -> np.ndarray:
