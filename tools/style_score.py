@@ -1,13 +1,13 @@
-"""A style network beside optimisation on unseen photos: python tools/style_score.py RUN PAINTING PHOTOS [SHEET.jpg]
+"""A style network beside optimisation on unseen photos: python tools/style_score.py RUN PAINTING PHOTOS
 
 For every photo, at a long side of 256 pixels: the losses of the picture that the network paints, and of 200 steps of
-L-BFGS at that size with the weights that the network learned by, both against the painting at that size; and the
-network's seconds a picture. The style is the one named like the painting. The sheet shows the photos, above the
-network's pictures, above those of the 200 steps.
+L-BFGS at that size, both against the painting at that size; and the network's seconds a picture. Both are judged by the
+weights that the steps have: those that the network learned by, but for --style-weight. The style is the one named like
+the painting. --sheet draws the photos, above the network's pictures, above those of the 200 steps.
 """
 
+import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
@@ -21,21 +21,26 @@ CELL = (192, 256)  # (height, width) in the sheet
 
 
 def main():
-    if len(sys.argv) not in (4, 5):
-        sys.exit(__doc__)
-    run, painting = Path(sys.argv[1]), Path(sys.argv[2])
-    knobs = json.loads((run / "knobs.json").read_text())
-    model, features = open_style_network(keras_path(run)), open_features(knobs["features"])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("run", "painting", "photos"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--style-weight", type=float, help="of the 200 steps; by default the network's own")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.jpg")
+    options = parser.parse_args()
+    knobs = json.loads((options.run / "knobs.json").read_text())
+    if options.style_weight is not None:
+        knobs["style_weight"] = options.style_weight
+    model, features = open_style_network(keras_path(options.run)), open_features(knobs["features"])
     from visionkit.style import optimise
     from visionkit.style.canvas import LOSSES, Canvas, Weights
     from visionkit.style.folder import choose
     from visionkit.style.stylizer import Stylizer
 
     weights = Weights(**{name: knobs[f"{name}_weight"] for name in LOSSES})
-    stylizer, shares = Stylizer(model), choose(model.class_names, painting.stem, None)
-    style, ratios, columns = optimise.scaled(read_image(painting), SIZE), [], []
+    stylizer, shares = Stylizer(model), choose(model.class_names, options.painting.stem, None)
+    style, ratios, columns = optimise.scaled(read_image(options.painting), SIZE), [], []
     optimise.COARSEST = SIZE  # no coarser sizes: 200 steps are 200 steps
-    for file in find_images(sys.argv[3]):
+    for file in find_images(options.photos):
         photo = optimise.scaled(read_image(file), SIZE)
         stylizer(photo, shares)  # compiled now
         start = time.perf_counter()
@@ -54,10 +59,13 @@ def main():
         cells = [letterbox(picture, CELL, (255, 255, 255))[0] for picture in (photo, painted, optimised)]
         columns.append(np.concatenate(cells))
         print(f"{file.name}: network {_said(one)}, {seconds:.3f} s | 200 steps {_said(other)}", flush=True)
-    if sys.argv[4:]:
-        write_image(Path(sys.argv[4]), np.concatenate(columns, axis=1))
+    if options.sheet:
+        write_image(options.sheet, np.concatenate(columns, axis=1))
     style, whole = np.mean(ratios, axis=0)
-    print(f"network / 200 steps, mean of {len(ratios)} photos: style loss {style:.2f}, loss by weight {whole:.2f}")
+    print(
+        f"network / 200 steps by style weight {weights.style:g}, mean of {len(ratios)} photos: "
+        f"style loss {style:.2f}, loss by weight {whole:.2f}"
+    )
 
 
 def _said(losses):
