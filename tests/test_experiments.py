@@ -256,6 +256,12 @@ def test_seeds_are_scored_on_test_images_where_there_are_any(file, capsys):
     Path("runs/mine/seeds/seeds.json").unlink()
     assert main([*command[:-4], "--out", "runs/mine/seeds"]) == 1
     assert "holds an experiment with another test, " in capsys.readouterr().err
+    tiny_data.picture(Path("u", "test", "top", "a.png")), tiny_data.picture(Path("u", "test", "bottom", "a.png"))
+    tiny_data.picture(Path("u", "test", "middle", "a.png"), (9, 9))
+    assert main([*command[:-3], "u", "--test-split", "test"]) == 1  # another folder, of which all we say is the same
+    assert "holds an experiment with another test, " in capsys.readouterr().err
+    assert main([*command, "--precision", "mixed_bfloat16"]) == 1
+    assert "holds an experiment with another precision, " in capsys.readouterr().err
     assert main(command) == 0
     assert json.loads(Path("runs/mine/seeds/seeds.json").read_text()) == found
 
@@ -392,7 +398,7 @@ def test_all_of_them_from_the_command_line(file, capsys):
     assert main(command) == 0
     best = capsys.readouterr().out.splitlines()[-1]
     chosen = json.loads(Path("s/search.json").read_text())["best"]["values"]["lr"]
-    assert best == f"best: visionkit train mine.py --epochs=1 --no-val --lr {chosen}"
+    assert best == f"best: visionkit train mine.py --epochs=1 --no-val --lr={chosen}"
     results = json.loads(Path("s/trial-1/results.json").read_text())
     assert (results["train_images"], results["val_images"]) == (19, 5)  # a fifth of 24 is held out
 
@@ -402,6 +408,8 @@ def test_all_of_them_from_the_command_line(file, capsys):
     [
         (["seeds", "mine.py", "--lrr", "1"], "Did you mean --lr?"),
         (["seeds", "mine.py", "--count", "1"], "--count 1: expected at least 2 seeds"),
+        (["seeds", "mine.py", "--test-split", "test"], "--test-split is a part of --test-data"),
+        (["seeds", "mine.py", "--val", "false"], "false"),
         (["folds", "mine.py", "--k", "99"], "--k 99: expected 2 to 24 folds"),
         (["search", "mine.py"], "search needs --space, such as --space lr=1e-4..1e-1:log"),
         (["search", "mine.py", "--space", "lr=1|x"], 'unable to convert "x" into float'),

@@ -112,6 +112,14 @@ def test_what_is_no_run_or_has_finished_cannot_be_resumed(tmp_path, capsys):
         assert error == f"visionkit: error: {out}: this run has finished; there is nothing to resume\n"
 
 
+@pytest.mark.parametrize(
+    "more", [["--check"], ["--epochs", "60"], ["--out", "second"], ["--clip", "1"], ["--workers", "1"]]
+)
+def test_a_resumed_run_takes_no_other_options(tmp_path, capsys, more):
+    assert main(["finetune", "--resume", str(started(tmp_path / "run")), *more]) == 1
+    assert "--resume takes a run folder and nothing else" in capsys.readouterr().err
+
+
 def test_a_changed_recipe_is_refused(tmp_path):
     out = started(tmp_path / "run")
     (out / "recipe.py").write_text("x")

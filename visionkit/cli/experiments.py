@@ -91,6 +91,8 @@ def seeds(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     from visionkit.experiments.seeds import seeds as repeat
 
     data, split, out = own.pop("test_data"), own.pop("test_split"), own.pop("out")
+    if split and not data:
+        raise DataError("--test-split is a part of --test-data, which is not given")
     test = open_dataset(data, split) if data else None
     found = repeat(function, chosen, out=out, recipe_file=recipe, test=test, **own)
     _say(found, "seed", out)
@@ -149,7 +151,7 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     train_options = {"options": (RunOptions, Options())}
 
     def flags(values):
-        return [word for name, text in values.items() for word in (f"--{name.replace('_', '-')}", text)]
+        return [f"--{name.replace('_', '-')}={text}" for name, text in values.items()]
 
     def knobs_with(values):
         return parse_knobs("search", recipe, function, [*words, *flags(values)], train_options)[0]

@@ -14,6 +14,7 @@ from visionkit.train.options import Options, make_deterministic
 from visionkit.types import DataError
 
 AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
+ALONE = "--resume takes a run folder and nothing else: the run says itself how it was started"
 _Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
 RunOptions = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
@@ -68,7 +69,11 @@ def finetune(
         out: the run folder, new or empty; by default runs/finetune/TIME.
         resume: a run folder: continue that run, which was interrupted. It says all else itself.
     """
+    given = dict(locals())
     if resume:
+        defaults = {name: parameter.default for name, parameter in inspect.signature(finetune).parameters.items()}
+        if any(given[name] != default for name, default in defaults.items() if name != "resume"):
+            raise DataError(ALONE)
         return resume_and_say(resume)
     if data is None:
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
@@ -111,7 +116,7 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
         return app.help_print(["train"])
     if str(recipe) == "--resume":
         if len(knobs) != 1:
-            raise DataError("--resume takes a run folder and nothing else: the run says itself how it was started")
+            raise DataError(ALONE)
         return resume_and_say(Path(knobs[0]))
     check, words = "--check" in knobs, [word for word in knobs if word != "--check"]
     auto = "auto" in words and words[words.index("auto") - 1] == "--batch-size"
@@ -163,7 +168,9 @@ def parse_knobs(
     def options(**given):
         return given
 
-    options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])
+    # By name alone: else the word behind a flag, as in --masks false, would be the next knob.
+    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
+    options.__signature__ = signature.replace(parameters=[*named, *extra])
     options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
     options.__doc__ = function.__globals__["__doc__"]
     parser = cyclopts.App(name=f"visionkit {verb} {recipe}", default_command=options, result_action="return_value")

@@ -99,7 +99,7 @@ def folds(
     Raises:
         DataError: too few images for `k`; or see `begin`.
     """
-    begin(out, recipe, recipe_file, {"verb": "folds", "knobs": knobs, "k": k})
+    begin(out, recipe, recipe_file, {"verb": "folds", "knobs": knobs, "k": k, "precision": options.precision})
     kept = out / "recipe.py" if recipe_file else None
     rows = []
     for fold in range(k):

@@ -101,7 +101,8 @@ def search(
     for values in ends(kinds):
         knobs = knobs_with(values)
     without = {name: value for name, value in knobs.items() if name not in kinds}
-    begin(out, recipe, recipe_file, {"verb": "search", "knobs": without, "space": space, "seed": seed})
+    said = {"verb": "search", "knobs": without, "space": space, "seed": seed, "precision": options.precision}
+    begin(out, recipe, recipe_file, said)
     plan = recipe(**knobs)
     own, metric = plan.val is not None, MONITOR[plan.model.task]
     kept = out / "recipe.py" if recipe_file else None

@@ -9,7 +9,7 @@ from visionkit.experiments.runs import begin, finish, metric_of, summary
 from visionkit.open_model import open_predictor
 from visionkit.train.evaluate import evaluate
 from visionkit.train.options import Options
-from visionkit.train.resume import plain, write_json
+from visionkit.train.resume import fingerprint, plain, write_json
 from visionkit.train.run import numbers
 from visionkit.types import DataError
 
@@ -45,7 +45,8 @@ def seeds(
         raise DataError(f"--count {count}: expected at least 2 seeds")
     if test is None and recipe(**knobs).val is None:
         raise DataError("the recipe has no validation images to score with; name labelled data with --test-data")
-    begin(out, recipe, recipe_file, {"verb": "seeds", "knobs": knobs, "test": test.source if test else None})
+    said = {"verb": "seeds", "knobs": knobs, "precision": options.precision}
+    begin(out, recipe, recipe_file, said | {"test": test and f"{test.source}, SHA-256 {fingerprint(test)}"})
     rows = []
     for seed in range(knobs["seed"], knobs["seed"] + count):
         folder = out / f"seed-{seed}"
