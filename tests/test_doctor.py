@@ -267,6 +267,15 @@ def test_many_images_are_compared_in_blocks():
     assert duplicates.near(hashes, small, np.arange(1500) % 3) == [(3, 1400)]
 
 
+def test_frames_of_a_camera_that_stands_still_are_not_all_paired_with_all():
+    small = np.tile(np.random.default_rng(0).integers(0, 256, (1, 256), np.uint8), (700, 1))
+    small[5, 0] ^= 8
+    small[650] = small[5]
+    pairs = duplicates.near([7] * 700, small, np.arange(700) % 2)
+    assert [j for _, j in pairs] == list(range(1, 700))
+    assert dict(map(reversed, pairs))[650] == 5  # not the first that is near, but the likest
+
+
 @pytest.mark.parametrize("mask", [np.zeros((3, 4)), np.ones((3, 4)), np.eye(5, 7), 1 - np.eye(4)])
 def test_run_lengths_are_the_inverse_of_drawing(mask):
     runs = run_lengths(mask.astype(np.uint8))
@@ -276,7 +285,7 @@ def test_run_lengths_are_the_inverse_of_drawing(mask):
 def test_the_command_writes_a_page_json_and_fixed_annotations(tmp_path, capsys):
     root, planted = planted_voc(tmp_path / "set")
     before = {f: f.read_bytes() for f in root.rglob("*") if f.is_file()}
-    files = tmp_path / "page.html", tmp_path / "report.json", tmp_path / "fixed"
+    files = tmp_path / "new" / "page.html", tmp_path / "other" / "report.json", tmp_path / "fixed"
     words = [w for pair in zip(("--html", "--json", "--fix"), map(str, files), strict=True) for w in pair]
     assert main(["doctor", str(root), *words, "--size", "300", "400"]) == 1
     printed = capsys.readouterr().out
@@ -311,6 +320,15 @@ def test_a_strangers_names_are_escaped_on_the_page(tmp_path):
     assert "<script" not in page(examine(tmp_path))
 
 
+def test_images_that_are_all_broken_are_reported(tmp_path, capsys):
+    for seed in range(3):
+        file = photo(tmp_path / "images" / f"{seed}.png", seed)
+        file.write_bytes(file.read_bytes()[:-200])
+        tiny_data.mask(tmp_path / "masks" / f"{seed}.png", np.eye(H, W))
+    assert main(["doctor", str(tmp_path), "--task", "segment"]) == 1
+    assert "3 errors, " in capsys.readouterr().out
+
+
 def test_fixed_masks_are_the_masks(tmp_path):
     root = tmp_path / "set"
     for seed, name in enumerate("ab"):
@@ -322,6 +340,9 @@ def test_fixed_masks_are_the_masks(tmp_path):
     for old, new in zip(open_dataset(root, task="detect"), open_dataset(tmp_path / "fixed"), strict=True):
         np.testing.assert_array_equal(old.masks, new.masks)
         np.testing.assert_array_equal(old.boxes, new.boxes)
+    written = json.loads((tmp_path / "fixed" / "annotations" / "instances_all.json").read_text())["annotations"]
+    masks = [mask for sample in open_dataset(root, task="detect") for mask in sample.masks]
+    assert [annotation["area"] for annotation in written] == [mask.sum() for mask in masks]  # COCO sorts by it
 
 
 def test_what_cannot_be_examined_is_said(tmp_path, capsys):

@@ -68,10 +68,10 @@ def test_evaluate_takes_folders_named_by_wordnet_id(tmp_path):
     for wordnet_id in ("n02123159", "n01440764"):  # tiger cat, which is right, and tench, which is wrong
         (tmp_path / "data" / wordnet_id).mkdir(parents=True)
         shutil.copy(CAT, tmp_path / "data" / wordnet_id)
-    written = ["--json", str(tmp_path / "scores.json"), "--curves", str(tmp_path / "seen")]
+    written = ["--json", str(tmp_path / "new" / "scores.json"), "--curves", str(tmp_path / "seen")]
     assert main(["evaluate", NAME, str(tmp_path / "data"), *written]) == 0
     assert read_image(tmp_path / "seen" / "confusion.png").std() > 1  # not an empty sheet
-    scores = json.loads((tmp_path / "scores.json").read_text())
+    scores = json.loads((tmp_path / "new" / "scores.json").read_text())
     assert (scores["top1"], scores["top5"], scores["images"]) == (0.5, 0.5, 2)
 
 

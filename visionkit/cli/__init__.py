@@ -48,6 +48,8 @@ def main(tokens: list[str] | None = None) -> int:
     """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     debug = "--debug" in tokens
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     if "--offline" in tokens:
         os.environ["VISIONKIT_OFFLINE"] = "1"
     try:

@@ -44,6 +44,8 @@ def doctor(
     if len(size) > 2 or min(size) < 1:
         raise DataError(f"--size: expected the long side, or height and width, found {' '.join(map(str, size))}")
     size = size[0] if len(size) == 1 else tuple(size)
+    for file in filter(None, (html, json)):
+        file.parent.mkdir(parents=True, exist_ok=True)
     report = examine(data, split, task, size, classes=classes, void=void)
     print(report)
     if html:

@@ -32,6 +32,8 @@ def evaluate(
     """
     from visionkit.open_model import open_predictor
 
+    if json:
+        json.parent.mkdir(parents=True, exist_ok=True)
     predictor = open_predictor(model).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.train.evaluate import evaluate as score

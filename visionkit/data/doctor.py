@@ -160,8 +160,9 @@ def examine(
     names = next(iter(parts.values())).class_names
     findings, records = list(repairs.findings), [record for _, record, _ in seen]
     if task == "segment":
-        counts, what = _pixel_counts(seen, names), "pixels"
-        findings += checks.mask_findings(records, np.array([look.pixels for *_, look in seen]), names)
+        counts, what = _pixel_counts(parts, seen, names), "pixels"
+        pixels = np.array([look.pixels for *_, look in seen], np.int64).reshape(-1, 256)
+        findings += checks.mask_findings(records, pixels, names)
     else:
         counts = {name: checks.class_counts(part.records, len(names)) for name, part in parts.items()}
         what = "images" if task == "classify" else "objects"
@@ -219,9 +220,9 @@ def _look(part: Dataset, record: Sample, repairs: Repairs) -> _Look | None:
     return None
 
 
-def _pixel_counts(seen, names) -> dict[str, np.ndarray]:
+def _pixel_counts(parts, seen, names) -> dict[str, np.ndarray]:
     """Split -> int `[K]` pixels of each class."""
-    counts = {name: np.zeros(len(names), np.int64) for name, *_ in seen}
+    counts = {name: np.zeros(len(names), np.int64) for name in parts}
     for name, _, look in seen:
         counts[name] += look.pixels[: len(names)]
     return counts

@@ -37,11 +37,9 @@ def write_fixed(report: Report, root: Path, out: Path) -> str:
         ids = [i for i, record in enumerate(part.records) if (split, record.id) not in report.leaked]
         images += len(part) - len(ids)
         with_masks = bool(ids) and part[ids[0]].masks is not None
-        fixed = []
-        for i in ids:
-            twice = repeated_boxes(part.records[i])
-            boxes += len(twice)
-            fixed.append(_without(part[i] if with_masks else part.records[i], twice))
+        twice = {i: repeated_boxes(part.records[i]) for i in ids}
+        boxes += sum(map(len, twice.values()))
+        fixed = (_without(part[i] if with_masks else part.records[i], twice[i]) for i in ids)  # masks one by one
         file = out / "annotations" / f"instances_{split}.json"
         write_annotations(fixed, part.class_names, file, lambda s: s.file.relative_to(root).as_posix())
     (out / "images").symlink_to(root.resolve(), target_is_directory=True)

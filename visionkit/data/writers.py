@@ -61,7 +61,7 @@ def write_annotations(
                 "iscrowd": int(ignore[i]),
             }
             if sample.masks is not None:
-                annotation["segmentation"] = run_lengths(sample.masks[i])
+                annotation |= {"area": int(sample.masks[i].sum()), "segmentation": run_lengths(sample.masks[i])}
             annotations.append(annotation)
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(class_names)]
     file.parent.mkdir(parents=True, exist_ok=True)
