@@ -17,7 +17,7 @@ from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, coco_classes, imagenet_classes
 from visionkit.weights.convert import assign, our_names
 from visionkit.weights.detectors import DETECTORS
-from visionkit.weights.load import load_weights
+from visionkit.weights.load import load_weights, normalise_like
 from visionkit.weights.segmenters import SEGMENTERS
 from visionkit.weights.store import find
 
@@ -111,6 +111,15 @@ def test_the_normalisation_comes_with_the_weights(tmp_path):
     x = drawn_image((32, 40))
     loaded = keras.saving.load_model(tmp_path / "trunk.keras")
     np.testing.assert_array_equal(np.asarray(trunk(x)["C1"]), np.asarray(loaded(x)["C1"]))
+
+
+def test_batch_norm_divides_as_where_the_weights_were_trained(tmp_path):
+    model = MODELS["classifier"](BACKBONES["resnet18"](), 2, image_size=(32, 32))
+    normalise_like(model, CARDS["fasterrcnn_resnet50_fpn_coco"])
+    model.save(tmp_path / "model.keras")
+    for one in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        norms = [layer for layer in one._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+        assert len(norms) == 20 and {norm.epsilon for norm in norms} == {0.0}
 
 
 def test_a_grey_model_sees_a_grey_photo_as_the_colour_model_does():

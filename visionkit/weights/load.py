@@ -62,8 +62,12 @@ def load_weights(
 
 
 def normalise_like(model: keras.Model, card: Card) -> None:
-    """Sets the model's first layer to the normalisation that the card's weights were trained with."""
+    """Gives the model's first layer, and its batch normalisation, what the card's weights were trained with."""
     backbone = getattr(model, "backbone", model)
+    if card.norm_epsilon is not None:
+        for norm in backbone._flatten_layers():
+            if isinstance(norm, keras.layers.BatchNormalization):
+                norm.epsilon = card.norm_epsilon
     layer = next((layer for layer in backbone.layers if layer.name == "normalize"), None)
     if layer is None:
         return
