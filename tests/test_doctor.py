@@ -254,9 +254,9 @@ def test_near_duplicates_are_what_they_should_be():
     other = first[::-1]
     grey = np.full((90, 120, 3), 90, np.uint8)
     prints = [duplicates.fingerprint(np.ascontiguousarray(i)) for i in (first, half, other, grey, grey + 1)]
-    _, hashes, small = zip(*prints, strict=True)
-    assert duplicates.near(hashes, np.array(small), np.arange(5)) == [(0, 1)]
-    assert duplicates.near(hashes, np.array(small), np.zeros(5, int)) == []
+    digests, hashes, small = zip(*prints, strict=True)
+    assert duplicates.near(digests, hashes, np.array(small), np.arange(5)) == [(0, 1)]
+    assert duplicates.near(digests, hashes, np.array(small), np.zeros(5, int)) == []
 
 
 def test_many_images_are_compared_in_blocks():
@@ -264,16 +264,18 @@ def test_many_images_are_compared_in_blocks():
     small = rng.integers(0, 256, (1500, 256), np.uint8)
     hashes = rng.integers(0, 2**63, 1500).tolist()
     small[1400], hashes[1400] = small[3], hashes[3] ^ 1
-    assert duplicates.near(hashes, small, np.arange(1500) % 3) == [(3, 1400)]
+    assert duplicates.near(range(1500), hashes, small, np.arange(1500) % 3) == [(3, 1400)]
 
 
 def test_frames_of_a_camera_that_stands_still_are_not_all_paired_with_all():
     small = np.tile(np.random.default_rng(0).integers(0, 256, (1, 256), np.uint8), (700, 1))
     small[5, 0] ^= 8
     small[650] = small[5]
-    pairs = duplicates.near([7] * 700, small, np.arange(700) % 2)
+    pairs = duplicates.near(range(700), [7] * 700, small, np.arange(700) % 2)
     assert [j for _, j in pairs] == list(range(1, 700))
     assert dict(map(reversed, pairs))[650] == 5  # not the first that is near, but the likest
+    copy = [*range(650), 5, *range(651, 700)]  # and beside what is equal, which `same` names, the likest other
+    assert dict(map(reversed, duplicates.near(copy, [7] * 700, small, np.arange(700) % 2)))[650] == 1
 
 
 @pytest.mark.parametrize("mask", [np.zeros((3, 4)), np.ones((3, 4)), np.eye(5, 7), 1 - np.eye(4)])

@@ -93,12 +93,15 @@ def test_images_that_each_split_counts_from_1_are_different_images(tmp_path):
     for split, x in (("train", 2), ("val", 4)):
         square = {"bbox": [x, 3, 5, 4], "segmentation": [[x, 3, x + 5, 3, x + 5, 7, x, 7]]}
         content = tiny_data.coco_dict([square], ("000001", f"of_{split}"))
-        tiny_data.coco(tmp_path, content, f"annotations/instances_{split}.json", split)
-    data = pickle.loads(pickle.dumps(open_dataset(tmp_path, "train+val")))
+        tiny_data.coco(tmp_path / "a", content, f"annotations/instances_{split}.json", split)
+        content = tiny_data.coco_dict([square], ("images/000001",))
+        tiny_data.coco(tmp_path / "b", content, f"{split}/_annotations.coco.json", split)
+    assert [r.id for r in open_dataset(tmp_path / "b").records] == ["train/images/000001", "val/images/000001"]
+    data = pickle.loads(pickle.dumps(open_dataset(tmp_path / "a", "train+val")))
     assert [r.id for r in data.records] == ["train/000001", "of_train", "val/000001", "of_val"]
     assert [sample.id for sample in data] == [r.id for r in data.records]
     assert [int(np.flatnonzero(data[i].masks[0].any(axis=0))[0]) for i in (0, 2)] == [2, 4]
-    assert len(open_dataset(tmp_path)) == 4
+    assert len(open_dataset(tmp_path / "a")) == 4
 
 
 def test_different_classes_are_not_joined(tmp_path):

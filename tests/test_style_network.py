@@ -333,6 +333,11 @@ def test_each_photo_of_several_folders_gets_a_picture_and_pictures_are_not_paint
     assert len({(tmp_path / "out" / name / "1.png").read_bytes() for name in "ab"}) == 2
     for _ in range(2):
         assert stylize_path(network, tmp_path / "photos", tmp_path / "photos" / "painted", shares) == (2, [])
+    below = tmp_path / "photos" / "below"
+    below.mkdir()
+    (below / "list.txt").write_text(f"../a/1.png\n{tmp_path / 'photos' / 'b' / '1.png'}\n")
+    assert stylize_path(network, below / "list.txt", below / "painted", shares) == (2, [])
+    assert len(list((below / "painted").rglob("1.png"))) == 2
 
 
 def test_a_film_is_not_continued_by_a_network_that_was_trained_again(network, tmp_path, capsys):

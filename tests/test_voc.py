@@ -45,7 +45,7 @@ def test_splits_share_class_ids(tmp_path):
 
 def test_names_with_spaces_are_listed_as_they_are(tmp_path):
     images = {id: [("ant", 1, 1, 9, 9)] for id in ("IMG 0", "IMG 1", "photo", "photo (1)")}
-    lists = {"train": ["IMG 0", "IMG 1"], "test": ["photo", "photo (1)"], "ant_train": ["IMG 0 1", "IMG 1 -1"]}
+    lists = {"train": ["IMG 0", "IMG 1"], "test": ["photo", "photo (1)"], "ant_train": ["IMG 0  1", "IMG 1\t-1"]}
     root = tiny_data.voc(tmp_path, images, lists)
     assert splits(root) == ["test", "train"]
     assert [r.id for split in ("train", "test") for r in voc(root, split).records] == list(images)

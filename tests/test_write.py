@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
+import defusedxml.ElementTree
 import numpy as np
 import pytest
 from pycocotools import mask as rle
@@ -131,6 +132,10 @@ def test_odd_names_are_names(tmp_path):
         options = {"progress": False, "made_by": "this", "formats": list(FORMATS)}
         report = detect_folder(FakePredictor(), root, tmp_path / "out", **options)
         assert (report.done, report.earlier, report.failed) == (3, earlier, [])
+    assert len(json.loads((tmp_path / "out" / "detections.json").read_bytes())) == 3
+    assert len(json.loads((tmp_path / "out" / "coco.json").read_bytes())["images"]) == 3
+    xmls = list((tmp_path / "out" / "voc" / "Annotations").iterdir())
+    assert len(xmls) == 3 and all(defusedxml.ElementTree.parse(file) for file in xmls)
     table = (tmp_path / "out" / "detections.csv").read_bytes()
     assert all(name in table for name in (b"caf\xe9.jpg", long.encode(), b"z.jpg"))
 

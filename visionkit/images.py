@@ -16,9 +16,9 @@ Every picture, whatever its file held, becomes RGB uint8 `[H, W, 3]`, upright:
 
 import glob
 import io
-import itertools
 import math
 import os
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -32,7 +32,6 @@ MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can cla
 LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
-_parts = itertools.count()  # of `unfinished`; several threads write into one folder
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _TURNS = {  # EXIF orientation -> what makes the image upright
@@ -130,7 +129,7 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
 
 def unfinished(file: Path) -> Path:
     """A new name beside `file`, under which it is written before it is renamed; not longer where `file`'s is long."""
-    return file.with_name(f".{os.getpid()}-{next(_parts)}.part")
+    return file.with_name(f".{secrets.token_hex(8)}.part")
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -304,6 +303,18 @@ def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
             raise DataError(f"{path}: holds no images ({' '.join(IMAGE_SUFFIXES)})")
         found.update(files)
     return sorted(found)
+
+
+def absolute(file: Path) -> Path:
+    """`file` from the root on, without "..", which `Path.absolute` keeps; links are not followed."""
+    return Path(os.path.abspath(file))  # noqa: PTH100
+
+
+def relative_names(files: Sequence[Path]) -> list[str]:
+    """Names that differ: the bare ones where all files lie in one folder, else relative to their common folder."""
+    whole = [absolute(file) for file in files]
+    common = os.path.commonpath([file.parent for file in whole])
+    return [file.relative_to(common).as_posix() for file in whole]
 
 
 def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object], max_pixels: int = MAX_PIXELS):

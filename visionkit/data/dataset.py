@@ -1,10 +1,13 @@
 """A data set is a sequence of Samples whose pixels are read when a sample is asked for."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
+from visionkit.images import absolute
 from visionkit.types import DataError, Sample
 
 
@@ -40,18 +43,22 @@ class Dataset(Sequence[Sample]):
 def join(datasets: Sequence[Dataset]) -> Dataset:
     """One data set after the other, e.g. train and val.
 
-    Ids that are in several, as where each counts its images from 1, get the name of the image's folder before them.
+    Ids that are in several, as where each counts its images from 1, become paths from the folder that holds all those.
 
     Raises:
         DataError: class names are not equal, or an image is in two of them.
     """
     loads, records, names = {}, [], datasets[0].class_names
     count = Counter(record.id for dataset in datasets for record in dataset.records)
+    folders = [absolute(r.file).parent for dataset in datasets for r in dataset.records if count[r.id] > 1 and r.file]
+    common = os.path.commonpath(folders) if folders else None
     for dataset in datasets:
         if dataset.class_names != names:
             raise DataError(f"{dataset.source}: its classes {dataset.class_names[:9]} are not {names[:9]}: cannot join")
         for record in dataset.records:
-            id = f"{record.file.parent.name}/{record.id}" if count[record.id] > 1 and record.file else record.id
+            id = record.id
+            if count[id] > 1 and record.file:
+                id = (absolute(record.file).parent.relative_to(common) / Path(id).name).as_posix()
             if id in loads:
                 raise DataError(f"{dataset.source}: sample {record.id!r} is in two of the data sets to be joined")
             loads[id] = dataset.load, record.id

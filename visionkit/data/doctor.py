@@ -252,9 +252,8 @@ def _duplicates(seen):
         yield _pair(kind, seen[i], seen[j])
     groups = np.unique([name for name, *_ in seen], return_inverse=True)[1]
     if len(set(groups.tolist())) > 1:
-        for i, j in duplicates.near(hashes, np.array(small), groups):
-            if digests[i] != digests[j]:
-                yield _pair("near duplicate in two splits", seen[i], seen[j])
+        for i, j in duplicates.near(digests, hashes, np.array(small), groups):
+            yield _pair("near duplicate in two splits", seen[i], seen[j])
 
 
 def _pair(kind, first, second):

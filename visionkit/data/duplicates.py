@@ -39,17 +39,18 @@ def same(digests: Sequence[bytes]) -> list[tuple[int, int]]:
     return pairs
 
 
-def near(hashes: Sequence[int], small: np.ndarray, groups: np.ndarray) -> list[tuple[int, int]]:
-    """Rows (i, j), i < j, of images of different groups that look alike: copies, other sizes, the next frame.
+def near(digests: Sequence, hashes: Sequence[int], small: np.ndarray, groups: np.ndarray) -> list[tuple[int, int]]:
+    """Rows (i, j), i < j, of images of different groups that look alike and are not equal: other sizes, the next frame.
 
     Every pair is compared, in blocks, by numpy: 20,000 images take seconds. Each j has one i, the likest: of a camera
     that stands still all frames look alike. An image of one colour resembles nothing.
 
     Args:
-        hashes, small: see `fingerprint`; `[N]` and `[N, 256]`.
+        digests, hashes, small: see `fingerprint`; `[N]`, `[N]` and `[N, 256]`.
         groups: int `[N]`, such as the split of each image.
     """
-    hashes = np.array(hashes, np.uint64)
+    numbers, hashes = {}, np.array(hashes, np.uint64)
+    equal = np.array([numbers.setdefault(digest, row) for row, digest in enumerate(digests)])
     centred = small.astype(np.float32) - small.mean(axis=1, keepdims=True, dtype=np.float32)
     centred /= np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), SIDE)  # within a grey level of flat: nearly 0
     count = np.arange(len(hashes))
@@ -58,7 +59,7 @@ def near(hashes: Sequence[int], small: np.ndarray, groups: np.ndarray) -> list[t
         part = slice(start, start + _BLOCK)
         differ = np.bitwise_count(hashes[part, None] ^ hashes[None, start:])  # [block, N - start]
         wanted = (differ <= NEAR_BITS) & (groups[part, None] != groups[None, start:])
-        wanted &= count[part, None] < count[None, start:]
+        wanted &= (count[part, None] < count[None, start:]) & (equal[part, None] != equal[None, start:])
         if wanted.any():
             alike = np.where(wanted, centred[part] @ centred[start:].T, 0)
             row, value = alike.argmax(axis=0), alike.max(axis=0)

@@ -113,8 +113,8 @@ def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) ->
 
 def _id(line: str) -> str:
     """What a line of a list names; that of a class says besides whether it is there: -1, 0 or 1."""
-    id, _, there = line.rpartition(" ")
-    return id.rstrip() if id and there in ("-1", "0", "1") else line
+    words = line.rsplit(None, 1)
+    return words[0] if len(words) == 2 and words[1] in ("-1", "0", "1") else line
 
 
 def _parse(file: Path, repairs: Repairs):

@@ -45,8 +45,9 @@ def seeds(
         raise DataError(f"--count {count}: expected at least 2 seeds")
     if test is None and recipe(**knobs).val is None:
         raise DataError("the recipe has no validation images to score with; name labelled data with --test-data")
-    said = {"verb": "seeds", "knobs": knobs, "precision": options.precision}
-    begin(out, recipe, recipe_file, said | {"test": test and f"{test.source}, SHA-256 {fingerprint(test)}"})
+    scored_on = None if test is None else f"{test.source}, SHA-256 {fingerprint(test)}"
+    said = {"verb": "seeds", "knobs": knobs, "precision": options.precision, "test": scored_on}
+    begin(out, recipe, recipe_file, said)
     rows = []
     for seed in range(knobs["seed"], knobs["seed"] + count):
         folder = out / f"seed-{seed}"

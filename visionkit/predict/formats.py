@@ -58,7 +58,7 @@ def to_record(found: Detections | Classification | SegmentationMap) -> dict:
 
 def write_json(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """detections.json, a list: `image_id` (the number), `file_name`, `category`, `category_id`, `bbox`, `score`."""
-    with whole_file(out / "detections.json") as stream:
+    with whole_file(out / "detections.json", errors="backslashreplace") as stream:
         separator = "[\n"
         for record in records:
             same = {"image_id": record["number"], "file_name": record["file"]}
@@ -84,7 +84,7 @@ def write_csv(out: Path, records: Iterable[dict], class_names: Sequence[str]) ->
 
 def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """coco.json, a data set for programs that want images and categories with the annotations."""
-    with whole_file(out / "coco.json") as stream:
+    with whole_file(out / "coco.json", errors="backslashreplace") as stream:
         categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
         stream.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)},\n"images": [')
         for i, record in enumerate(records):
@@ -124,7 +124,7 @@ def write_voc(out: Path, records: Iterable[dict], class_names: Sequence[str]) ->
             for key, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
                 ElementTree.SubElement(box, key).text = str(value)
         ElementTree.indent(root)
-        with whole_file(out / "voc" / "Annotations" / f"{name}.xml") as stream:
+        with whole_file(out / "voc" / "Annotations" / f"{name}.xml", errors="replace") as stream:
             stream.write(ElementTree.tostring(root, encoding="unicode") + "\n")
 
 

@@ -107,13 +107,17 @@ def _whole(line: bytes) -> dict | None:
 
 
 @contextmanager
-def whole_file(file: Path):
-    """Opens a text file that appears, whole, when the block ends well; otherwise what was there before stays."""
+def whole_file(file: Path, errors: str = "surrogateescape"):
+    """Opens a text file that appears, whole, when the block ends well; otherwise what was there before stays.
+
+    Args:
+        errors: what becomes of a file's name that is not UTF-8, and so reached Python as surrogates: by default it is
+            written as it came; "backslashreplace" makes valid JSON of it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = unfinished(file)
     try:
-        # Names of files that are not UTF-8 reach Python as surrogates, and so leave it as they came.
-        with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        with part.open("w", encoding="utf-8", errors=errors, newline="") as stream:
             yield stream
         part.replace(file)
     finally:

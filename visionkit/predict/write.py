@@ -1,6 +1,5 @@
 """Results of a whole folder as files: tables, and one annotated picture per image."""
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +70,7 @@ def detect_folder(
         The report; broken images are in `failed` and the others are done all the same.
 
     Raises:
-        DataError: no images, something that no earlier call wrote would be overwritten, or the model is no detector.
+        DataError: no images, a picture would overwrite its source, or the model is no detector.
     """
     _expect(predictor, "detect", "instance")
     names = predictor.class_names
@@ -155,8 +154,8 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         mask: (file, prediction), writes a map; or None.
     """
     files = images.find_images(paths)
-    files = [file for file in files if not _absolute(file).is_relative_to(_absolute(out))] or files
-    names = relative_names(files)
+    files = [file for file in files if not images.absolute(file).is_relative_to(images.absolute(out))] or files
+    names = images.relative_names(files)
     pictured = [out / name for name in _picture_names(names)] if draw else []
     masked = [out / "masks" / name for name in _mask_names(names)] if mask else []
     sources = {file.resolve() for file in files}
@@ -235,17 +234,6 @@ class _Originals(Sequence):
         """The pixels of `files[number]`, which are no longer kept."""
         kept = self._kept.pop(number, None)
         return images.read_image(self._files[number]) if kept is None else kept
-
-
-def relative_names(files: Sequence[Path]) -> list[str]:
-    """Names that differ: the bare ones where all files lie in one folder, else relative to their common folder."""
-    whole = [_absolute(file) for file in files]
-    common = os.path.commonpath([file.parent for file in whole])
-    return [file.relative_to(common).as_posix() for file in whole]
-
-
-def _absolute(file: Path) -> Path:
-    return Path(os.path.abspath(file))  # noqa: PTH100 (without "..", which `absolute` keeps; `resolve` would follow links)
 
 
 def _picture_names(names: Sequence[str]) -> list[str]:

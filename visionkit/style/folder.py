@@ -1,12 +1,11 @@
 """A StyleNetwork over photos and videos as files."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import find_images, read_image, write_image
+from visionkit.images import absolute, find_images, read_image, relative_names, write_image
 from visionkit.style.colours import recolour
 from visionkit.style.optimise import scaled
 from visionkit.style.stylizer import Stylizer
@@ -74,15 +73,15 @@ def stylize_path(
         done, error = stylize_video(paint, source, out, smoothing, (settings or {}) | chosen)
         return done, [error] if error else []
     done, failed, files = 0, [], find_images(source)
-    folder = source if source.is_dir() else Path(os.path.commonpath([file.parent for file in files]))
-    for file in [file for file in files if not file.resolve().is_relative_to(out.resolve())] or files:
+    files = [file for file in files if not absolute(file).is_relative_to(absolute(out))] or files
+    names = [file.relative_to(source) for file in files] if source.is_dir() else map(Path, relative_names(files))
+    for file, name in zip(files, names, strict=True):
         try:
             image = read_image(file)
         except (DataError, OSError) as error:
             failed.append(str(error))
             continue
-        inside = file.relative_to(folder)
-        target = out / (inside if file.suffix.lower() in WRITABLE else inside.with_name(f"{inside.name}.png"))
+        target = out / (name if file.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png"))
         if target.resolve() == file.resolve():
             raise DataError(f"{out}: is where the photos are, which would be overwritten; name another --out")
         write_image(target, paint(image))

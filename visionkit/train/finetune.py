@@ -305,7 +305,9 @@ def training_data(
     """
     read = partial(open_dataset, data, task=task, classes=classes, void=void)
     names = splits(data, task)
-    used = "+".join(name for name in ("train", "val") if name in names) or "trainval" * ("trainval" in names)
+    used = "+".join(name for name in ("train", "val") if name in names)
+    if not used and "trainval" in names:
+        used = "trainval"
     if used and "test" in names:
         train, val = read(used), None
         print(f"{train.source}: training on {used}; score with: visionkit evaluate RUN {data.name} --split test")
