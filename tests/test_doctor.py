@@ -1,6 +1,7 @@
 """The dataset doctor: planted faults are found and named, and nothing else is."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -331,12 +332,21 @@ def test_images_that_are_all_broken_are_reported(tmp_path, capsys):
     assert "3 errors, " in capsys.readouterr().out
 
 
+def test_names_that_are_no_utf_8_can_be_printed(tmp_path, capsys):
+    for name in ("ant", "bee"):
+        file = photo(tmp_path / name / "a.png", 1)
+        os.rename(os.fsencode(file), os.fsencode(file.parent) + b"/caf\xe9.png")  # noqa: PTH104 (bytes)
+    assert main(["doctor", str(tmp_path)]) == 1
+    assert "caf\\udce9" in capsys.readouterr().out
+
+
 def test_fixed_masks_are_the_masks(tmp_path):
     root = tmp_path / "set"
     for seed, name in enumerate("ab"):
         photo(root / "images" / f"{name}.png", seed)
         values = np.zeros((H, W))
         values[10:30, 20:50], values[40:80, 60 + seed : 90] = 1, 2
+        values[10:15, 20:25] = 0  # less than its box
         tiny_data.mask(root / "masks" / f"{name}.png", values)
     assert main(["doctor", str(root), "--task", "detect", "--fix", str(tmp_path / "fixed")]) == 0
     for old, new in zip(open_dataset(root, task="detect"), open_dataset(tmp_path / "fixed"), strict=True):

@@ -5,6 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cyclopts
 import keras
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tiny_data
 
 from visionkit.backbones import BACKBONES
 from visionkit.cli import main
+from visionkit.cli.runs import parse_knobs
 from visionkit.data.arrays import arrays
 from visionkit.data.batches import steps_per_epoch
 from visionkit.experiments import runs
@@ -409,7 +411,6 @@ def test_all_of_them_from_the_command_line(file, capsys):
         (["seeds", "mine.py", "--lrr", "1"], "Did you mean --lr?"),
         (["seeds", "mine.py", "--count", "1"], "--count 1: expected at least 2 seeds"),
         (["seeds", "mine.py", "--test-split", "test"], "--test-split is a part of --test-data"),
-        (["seeds", "mine.py", "--val", "false"], "false"),
         (["folds", "mine.py", "--k", "99"], "--k 99: expected 2 to 24 folds"),
         (["search", "mine.py"], "search needs --space, such as --space lr=1e-4..1e-1:log"),
         (["search", "mine.py", "--space", "lr=1|x"], 'unable to convert "x" into float'),
@@ -427,6 +428,17 @@ def test_mistakes_are_named_before_anything_is_trained(file, capsys, words, mess
     assert message in error
     assert len(error.splitlines()) == 1
     assert not list(Path().rglob("*.csv"))
+
+
+def test_the_word_behind_a_flag_is_not_the_next_knob():
+    def recipe(data_dir: Path, masks: bool = True, pretrained: bool = True):
+        """A recipe with two flags."""
+
+    for words in (["D", "--pretrained", "false"], ["--data-dir", "D", "--pretrained", "false"]):
+        with pytest.raises(cyclopts.CycloptsError):
+            parse_knobs("train", Path("mine.py"), recipe, words, {})
+    knobs, _ = parse_knobs("train", Path("mine.py"), recipe, ["--data-dir=D", "--pretrained=false"], {})
+    assert knobs == {"data_dir": Path("D"), "masks": True, "pretrained": False}
 
 
 def test_help_lists_the_knobs_and_the_options(file, capsys):
