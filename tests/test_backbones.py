@@ -185,3 +185,24 @@ def test_pooling_hangs_over_the_edge_in_ceil_mode(size):
     out = keras.ops.convert_to_numpy(max_pool(x, 3, 2, ceil=True, name="pool"))[0, :, 0, 0]
     # torch: ceil((size - 3) / 2) + 1 windows, the last one cut at the edge
     np.testing.assert_array_equal(out, [min(i + 3, size) for i in range(0, 2 * -(-(size - 3) // 2) + 1, 2)])
+
+
+def kernels(model):
+    return [keras.ops.convert_to_numpy(v) for v in model.trainable_weights if len(v.shape) > 1 and np.ptp(v) > 0]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_each_layer_draws_its_own_first_weights(name):
+    """A Keras initializer that two layers share draws the same for both."""
+    beginnings = [tuple(kernel.ravel()[:20]) for kernel in kernels(built(name))]
+    assert len(set(beginnings)) == len(beginnings)
+
+
+@pytest.mark.parametrize("name", ["resnet20_cifar", "efficientnet_lite0", "googlenet"])
+def test_the_seed_says_what_the_first_weights_are(name):
+    drawn = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        drawn.append(kernels(BACKBONES[name]()))
+    assert all(np.array_equal(a, b) for a, b in zip(drawn[0], drawn[1], strict=True))
+    assert not any(np.array_equal(a, b) for a, b in zip(drawn[0], drawn[2], strict=True))

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -136,3 +137,14 @@ def test_the_overfit_recipe_is_scored_once_and_on_its_training_images(tmp_path):
     plan = recipe("ssd_overfit")(tmp_path / "data", epochs=2, image_size=64)
     assert [record.id for record in plan.train.records] == [record.id for record in plan.val.records] == ["a", "b"]
     assert plan.evaluate_every == plan.epochs == 2
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.py")), ids=lambda f: f.stem)
+def test_a_run_finds_the_files_that_lie_beside_its_recipe(file, tmp_path):
+    """A run is resumed from the copy of its recipe in its folder: what lies beside it is a knob, or would be lost."""
+    shutil.copy(file, tmp_path / "recipe.py")
+    knobs = {name: p.default for name, p in inspect.signature(load_recipe(file)).parameters.items()}
+    kept = [value for value in knobs.values() if isinstance(value, Path)]
+    assert all(value.is_absolute() and value.is_file() for value in kept)
+    lost = [v for v in load_recipe(tmp_path / "recipe.py").__globals__.values() if isinstance(v, Path)]
+    assert {value.name for value in lost if tmp_path in value.parents} <= {value.name for value in kept}

@@ -349,11 +349,11 @@ def test_fixed_masks_are_the_masks(tmp_path):
         values[10:15, 20:25] = 0  # less than its box
         tiny_data.mask(root / "masks" / f"{name}.png", values)
     assert main(["doctor", str(root), "--task", "detect", "--fix", str(tmp_path / "fixed")]) == 0
-    for old, new in zip(open_dataset(root, task="detect"), open_dataset(tmp_path / "fixed"), strict=True):
+    for old, new in zip(open_dataset(root, task="instance"), open_dataset(tmp_path / "fixed"), strict=True):
         np.testing.assert_array_equal(old.masks, new.masks)
         np.testing.assert_array_equal(old.boxes, new.boxes)
     written = json.loads((tmp_path / "fixed" / "annotations" / "instances_all.json").read_text())["annotations"]
-    masks = [mask for sample in open_dataset(root, task="detect") for mask in sample.masks]
+    masks = [mask for sample in open_dataset(root, task="instance") for mask in sample.masks]
     assert [annotation["area"] for annotation in written] == [mask.sum() for mask in masks]  # COCO sorts by it
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cyclopts
@@ -24,6 +25,7 @@ from visionkit.experiments.search import BEHIND, DONE, FAILED, ends, read_space,
 from visionkit.experiments.seeds import seeds
 from visionkit.models import MODELS
 from visionkit.train import run as run_module
+from visionkit.train.learning import Learning
 from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.types import DataError, Sample
 
@@ -220,6 +222,7 @@ def test_maps_and_boxes_are_predicted_out_of_their_fold_too(task, tmp_path, monk
         return predict
 
     monkeypatch.setattr(module, "open_predictor", predictor)
+    monkeypatch.setattr(np, "savez_compressed", lambda *_, **__: pytest.fail("all maps at once"))
     file = module.write_predictions(train, task, where, tmp_path)
     names = [record.id for record in train.records]
     if task == "segment":
@@ -412,7 +415,7 @@ def test_all_of_them_from_the_command_line(file, capsys):
         (["seeds", "mine.py", "--count", "1"], "--count 1: expected at least 2 seeds"),
         (["seeds", "mine.py", "--test-split", "test"], "--test-split is a part of --test-data"),
         (["folds", "mine.py", "--k", "99"], "--k 99: expected 2 to 24 folds"),
-        (["search", "mine.py"], "search needs --space, such as --space lr=1e-4..1e-1:log"),
+        (["search", "mine.py"], "search needs --space, such as --space 'lr=1e-4..1e-1:log"),
         (["search", "mine.py", "--space", "lr=1|x"], 'unable to convert "x" into float'),
         (["search", "mine.py", "--space", "rate=1..2"], "Unknown option: --rate"),
         (
@@ -450,4 +453,39 @@ def test_help_lists_the_knobs_and_the_options(file, capsys):
     said = capsys.readouterr().out
     assert all(word in said for word in ("--backbone", "--mixup", "--count"))
     assert main(["search", "--help"]) == 0
-    assert "--space lr=1e-4..1e-1:log" in capsys.readouterr().out
+    assert "--space 'lr=1e-4..1e-1:log" in capsys.readouterr().out
+
+
+def test_one_knob_of_learning_leaves_the_others_as_the_recipe_has_them():
+    plain = Learning(optimizer="sgd", schedule="constant", weight_decay=0.0)
+
+    def recipe(learning: Learning = plain, lr: float = 0.1):
+        """A recipe that learns in its own way."""
+
+    knobs, _ = parse_knobs("train", Path("mine.py"), recipe, ["--momentum", "0.8", "--clip=1"], {})
+    assert knobs == {"learning": replace(plain, momentum=0.8, clip=1.0), "lr": 0.1}
+    assert parse_knobs("train", Path("mine.py"), recipe, [], {})[0] == {"learning": plain, "lr": 0.1}
+
+    def clashes(learning: Learning = plain, warmup: float = 0.1):
+        """A recipe with a knob of the name of one of those."""
+
+    with pytest.raises(DataError, match="its knob warmup has the name of an option of visionkit train; rename it"):
+        parse_knobs("train", Path("mine.py"), clashes, [], {})
+
+
+@pytest.mark.parametrize(
+    ("words", "devices"),
+    [
+        (["--batch-size", "auto", "--devices", "auto"], "auto"),
+        (["--devices", "auto", "--batch-size", "auto"], "auto"),
+        (["--batch-size=auto", "--seed", "3"], 1),
+    ],
+)
+def test_auto_stands_for_what_is_before_it(words, devices, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("visionkit.cli.runs.train_and_say", lambda *all: asked.append(all))
+    tiny_data.mnist(tmp_path)
+    file = Path(__file__).parents[1] / "configs" / "mnist_mlp.py"
+    assert main(["train", str(file), "--data-dir", str(tmp_path), *words]) == 0
+    ((_, knobs, _, _, options),) = asked
+    assert (knobs["batch_size"], options.devices) == ("auto", devices)

@@ -1,12 +1,16 @@
 """The built-in recipes: which data they learn from, what they freeze, and that their parts fit together."""
 
 import csv
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_data
 
+from visionkit.cli import main
 from visionkit.data.dataset import Dataset
+from visionkit.data.recognise import open_dataset
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.images import write_image
@@ -135,3 +139,25 @@ def test_data_with_other_classes_is_refused_by_name(trained):
     other = Dataset([], ["red", "green"], lambda record: record)
     with pytest.raises(DataError, match="classes that the model lacks: green; it knows blue, red"):
         evaluate(open_predictor(root / "run"), other)
+
+
+def test_a_batch_is_blended_in_one_way(tmp_path):
+    with pytest.raises(DataError, match=r"--mixup 0.2 and --cutmix 1: a batch is blended in one way"):
+        classify(tmp_path, mixup=0.2, cutmix=1.0)
+
+
+@pytest.mark.parametrize("name", ["epochs", "image-size", "batch-size", "patience", "keep-checkpoints"])
+def test_what_must_be_at_least_1_is_said(tmp_path, capsys, name):
+    tiny_data.voc(tmp_path, {"a": [("cat", 2, 2, 20, 20)]})
+    assert main(["finetune", str(tmp_path), f"--{name}", "0"]) == 1
+    assert f"--{name}: expected 1 or more, found 0" in capsys.readouterr().err
+
+
+def test_the_hint_how_to_score_is_a_command_that_works(tmp_path, capsys):
+    for split in ("train", "test"):
+        tiny_data.pair(tmp_path / f"my set/images/{split}", tmp_path / f"my set/masks/{split}", "x", [[0, 1], [1, 7]])
+    training_data(tmp_path / "my set", "segment", seed=0, void=7)
+    hint = capsys.readouterr().out.strip().partition("score with: visionkit ")[2]
+    verb, run, data, *options = shlex.split(hint)
+    assert (verb, run, options) == ("evaluate", "RUN", ["--split", "test", "--void", "7"])
+    assert open_dataset(Path(data), "test", void=7).class_names == ["0", "1"]

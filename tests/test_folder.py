@@ -3,12 +3,13 @@
 import pytest
 import tiny_data
 
-from visionkit.data.folder import folder
+from visionkit.data.folder import classes, folder, splits
 from visionkit.types import DataError, check_sample
 
 
 def test_class_folders(tmp_path):
-    for name in ("dog/1.png", "dog/deep/2.JPG", "cat/1.png", ".hidden/1.png", "__MACOSX/1.png", "cat/._1.png"):
+    hidden = ".hidden/1.png", "__MACOSX/1.png", "cat/._1.png", "cat/.thumbnails/1.png"
+    for name in ("dog/1.png", "dog/deep/2.JPG", "cat/1.png", *hidden):
         tiny_data.picture(tmp_path / name)
     data = folder(tmp_path)
     assert data.class_names == ["cat", "dog"]
@@ -36,3 +37,19 @@ def test_broken_image_and_no_classes_are_named(tmp_path):
         folder(tmp_path)
     with pytest.raises(DataError, match="nowhere: expected folders"):
         folder(tmp_path / "nowhere")
+
+
+def test_a_class_may_have_its_images_in_folders(tmp_path):
+    for name in ("cat/1.png", "dog/1.png", "bird/2020/1.png", "empty/notes.txt"):
+        tiny_data.picture(tmp_path / name) if name.endswith("png") else tiny_data.text(tmp_path / name, "")
+    data = folder(tmp_path)
+    assert data.class_names == ["bird", "cat", "dog"] and len(data) == 3
+    tiny_data.picture(tmp_path / "other" / "photos" / "cats" / "1.png")
+    assert classes(tmp_path / "other") == []  # photos/ holds a class, it is none
+
+
+def test_trainval_is_a_split(tmp_path):
+    for name in ("trainval/cat/1.png", "trainval/dog/1.png", "test/cat/1.png"):
+        tiny_data.picture(tmp_path / name)
+    assert sorted(splits(tmp_path)) == ["test", "trainval"]
+    assert len(folder(tmp_path)) == 3 and len(folder(tmp_path, "trainval")) == 2

@@ -15,6 +15,8 @@ from visionkit.data.arrays import arrays
 from visionkit.data.dataset import Dataset
 from visionkit.data.shapes import shape_maps, shapes
 from visionkit.models import MODELS
+from visionkit.train import preflight as preflight_module
+from visionkit.train.options import Options
 from visionkit.train.preflight import anchor_coverage, oracle, practice, preflight
 from visionkit.train.recipe import Phase, Recipe
 
@@ -128,3 +130,12 @@ def test_a_classifier_passes_and_a_poisoned_one_does_not():
     poisoned = {row.name: row for row in practice(classifier(poison=True))}
     assert not poisoned["learning"].ok
     assert "NOT finite" in str(poisoned["numbers"])
+
+
+def test_it_is_built_and_fed_as_the_run_would_be(monkeypatch):
+    seen, feed = [], preflight_module.batches
+    monkeypatch.setattr(preflight_module, "batches", lambda *a, **k: seen.append(k["workers"]) or feed(*a, **k))
+    monkeypatch.setattr(preflight_module, "oracle", lambda plan: seen.append(plan.model.compute_dtype))
+    preflight(recipe, {}, Options(precision="mixed_bfloat16", workers=1))
+    assert seen == ["bfloat16", 1]
+    assert keras.config.dtype_policy().name == "float32"

@@ -4,17 +4,25 @@ import contextlib
 import csv
 import io
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tiny_data
 from tiny import tiny_backbone
 
+from visionkit.cli import main
+from visionkit.data.batches import batch_ids
+from visionkit.data.folder import folder
+from visionkit.data.render import Transform
 from visionkit.data.shapes import shapes
 from visionkit.data.transforms import detection_train
 from visionkit.images import read_image
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
+from visionkit.train import run as run_module
 from visionkit.train.evaluate import evaluate
 from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.train.run import run
@@ -108,3 +116,57 @@ def test_the_same_seed_gives_the_same_weights(done, tmp_path):
 def test_a_used_folder_is_refused(done):
     with pytest.raises(DataError, match="must be new or empty"):
         run(recipe, {}, done[0])
+
+
+def sorter(data: Path, patience: int | None = None, val: bool = True) -> Recipe:
+    """Class folders in two phases, scored after every epoch: the rate is 0, so no score is better than the first."""
+    train = folder(data)
+    model = MODELS["classifier"](tiny_backbone(), 2, class_names=train.class_names, image_size=SIZE, resize="stretch")
+    return Recipe(
+        model=model,
+        train=train,
+        val=train if val else None,
+        transform=Transform(SIZE, "stretch"),
+        phases=[Phase(3, keras.optimizers.SGD(0.0)), Phase(5, keras.optimizers.SGD(0.0))],
+        batch_size=1,
+        evaluate_every=1,
+        patience=patience,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        tiny_data.picture(tmp_path / "photos" / f"{name}.jpg", SIZE)
+    return tmp_path / "photos"
+
+
+def test_an_image_that_breaks_off_is_named_in_one_line(photos, capsys, monkeypatch):
+    data = photos / "dog" / "2.jpg"
+    data.write_bytes(data.read_bytes()[:-300])  # its header is whole, so it is found out when it is learned from
+    monkeypatch.chdir(photos.parent)
+    Path("mine.py").write_text("from test_run import sorter as recipe\n")
+    assert batch_ids(folder(photos), 1, 0, 0, 0) != ["dog/2"]  # the first batch is read before TensorFlow does
+    assert main(["train", "mine.py", "--data", str(photos), "--no-val", "--out", "out"]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("visionkit: error: ") and str(data) in error and "broken image" in error
+    assert "while preparing sample 'dog/2'" in error and "Graph execution" not in error
+
+
+def test_patience_begins_with_the_last_phase(photos, tmp_path):
+    results = run(sorter, {"data": photos, "patience": 2}, tmp_path / "out")
+    with (tmp_path / "out" / "history.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 5  # of 8: the first phase's 3, and 2 more
+    assert results["epoch"] == 1
+
+
+def test_patience_without_anything_to_score_is_refused(photos, tmp_path):
+    with pytest.raises(DataError, match="patience of 2 epochs: no validation images"):
+        run(sorter, {"data": photos, "patience": 2, "val": False}, tmp_path / "out")
+
+
+def test_no_more_objects_are_learned_than_the_recipe_says(tmp_path, monkeypatch):
+    seen, feed = [], run_module.batches
+    monkeypatch.setattr(run_module, "batches", lambda *a, **k: seen.append(k["max_objects"]) or feed(*a, **k))
+    run(lambda **knobs: replace(recipe(**knobs), max_objects=3, val=None), {"epochs": 2}, tmp_path / "out")
+    assert set(seen) == {3}

@@ -18,10 +18,11 @@ from tiny import tiny_backbone
 
 import visionkit
 from visionkit import images
-from visionkit.export import EXPORTERS, decode_graph, export_model, saved_model, verify
+from visionkit.export import EXPORTERS, decode_graph, export_model, load_exported, saved_model, verify
+from visionkit.export.answer_graph import detections
 from visionkit.export.exported import read_metadata
 from visionkit.models import SSD, Classifier
-from visionkit.predict.predictor import Predictor
+from visionkit.predict.predictor import Predictor, _in_original_pixels
 from visionkit.types import DataError, check_detections
 
 NAMES = ["ant", "bee", "cricket"]
@@ -163,9 +164,28 @@ def test_bad_bytes_are_refused_and_the_next_request_works(exported, photos, bad)
     assert exported.loaded.predict_bytes([good])["scores"].max() > 0.3
 
 
-def test_a_folder_that_is_no_export_is_named(tmp_path):
+@pytest.mark.parametrize("content", [None, "[]", "{}", '{"exporter": "saved_model"}', "[" * 100_000])
+def test_a_folder_that_is_no_export_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "visionkit.json").write_text(content)
     with pytest.raises(DataError, match=f"{tmp_path}: not a model exported by visionkit"):
-        saved_model.load(tmp_path)
+        load_exported(tmp_path)
+
+
+def test_a_mask_is_spread_over_the_box_that_the_model_gave():
+    """A letterboxed image of 48x128 whose object reaches into the filling: only its upper half is on the image."""
+    masks = np.zeros((1, 2, 28, 28), np.float32)
+    masks[0, :, :21] = 1  # the upper three quarters of the box
+    boxes = np.float32([[[10, 8, 50, 88], [60, 50, 90, 90]]])  # the second lies in the filling
+    found = {"boxes": boxes, "scores": np.float32([[0.5, 0.9]]), "labels": np.int32([[1, 0]]), "masks": masks}
+    sizes = tf.constant([[96, 256]]), tf.constant([[48, 128]])  # (height, width) before and after the resize
+    answer = detections({name: tf.constant(value) for name, value in found.items()}, *sizes, tf.constant(NAMES))
+    arrays = {f"{name}_0": value[0].numpy() for name, value in answer.items() if value.dtype != tf.string}
+    ours = saved_model._prediction(arrays, 0, Path("a.png"))
+    item = SimpleNamespace(id="a", file=None, image_size=(96, 256), factors=(0.5, 0.5))
+    theirs = _in_original_pixels(item, {name: value[0] for name, value in found.items()}, 0.0)
+    assert ours.boxes.tolist() == theirs.boxes.tolist() == [[20, 16, 100, 96]]
+    assert np.array_equal(ours.masks, theirs.masks) and ours.masks[0, 90, 60] == 1
 
 
 def classifier(channels, resize):

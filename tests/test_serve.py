@@ -223,3 +223,10 @@ def test_a_segmenter_answers_with_a_map():
         {"label": 0, "class": "sky", "pixels": sky},
         {"label": 1, "class": "sea", "pixels": 30 * 40 - sky},
     ]
+
+
+def test_a_request_cannot_ask_for_masks_that_the_server_leaves_out(application, monkeypatch):
+    monkeypatch.setattr(application.predictor, "task", "instance")
+    found = application.predict(encoded(40), 0.1)["objects"]  # there is another of 0.25
+    assert [item["score"] for item in found] == [0.75]
+    assert application.predict(encoded(40), 0.8)["objects"] == []

@@ -74,3 +74,10 @@ def test_class_names_must_fit_and_have_a_default():
     assert MODELS["ssd"](tiny_backbone(), 2, image_size=SIZE).class_names == ["0", "1"]
     with pytest.raises(ValueError, match="3 classes but 1 class names"):
         MODELS["ssd"](tiny_backbone(), 3, class_names=["cat"], image_size=SIZE)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_each_layer_of_a_head_draws_its_own_first_weights(name):
+    kernels = [keras.ops.convert_to_numpy(v) for v in BUILD[name]().trainable_weights if len(v.shape) > 1]
+    beginnings = [tuple(kernel.ravel()[:20]) for kernel in kernels if np.ptp(kernel) > 0]
+    assert len(set(beginnings)) == len(beginnings)

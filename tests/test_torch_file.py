@@ -4,6 +4,7 @@ files made to hurt."""
 import io
 import os
 import pickle
+import time
 import zipfile
 from pathlib import Path
 
@@ -177,3 +178,48 @@ def test_a_damaged_file_is_read_or_refused_but_never_worse(tmp_path, kind):
             read_torch_file(tmp_path / "damaged.pth")
         except DataError as error:
             assert "damaged.pth" in str(error)
+
+
+def nested(depth):
+    """A tuple of a tuple twice, of another twice, and so on: some bytes a level, 2 ** depth places."""
+    return b")" + b"".join(b"q" + bytes([i]) + b"h" + bytes([i]) + b"\x86" for i in range(depth))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"}" + nested(60) + b"K\x01s",  # as a key
+        nested(60) + b")R",  # as a function
+        nested(60) + b"X\x01\x00\x00\x00a\x93",  # as a module
+        b"(" + b"X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + nested(60) + b"NK\x01tQ",  # as a storage's key
+        b"(" + nested(60) + b"ctorch\nFloatStorage\nK\x01NK\x01tQ",  # as its kind
+        b"ccollections\nOrderedDict\n]]" + nested(60) + b"aK\x01aa\x85R",  # as a pair's first
+        b"N" * 300_000 + b"(t" * 300_000,
+    ],
+)
+def test_small_files_do_not_take_for_ever(tmp_path, body):
+    file, start = write_zip(tmp_path / "x.pth", body), time.monotonic()
+    with pytest.raises(DataError, match=r"x\.pth: ") as caught:
+        read_torch_file(file)
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+    assert time.monotonic() - start < 20  # on a busy machine
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_becomes_float32(tmp_path, kind):
+    data = np.float32([1, -2.5, 0.15625, 3e38]).view("<u4")
+    halves = (data >> 16).astype("<u2").tobytes()
+    storage = b"(" + pickled("storage") + b"ctorch\nBFloat16Storage\n" + b"".join(map(pickled, ("0", "cpu", 4)))
+    body = b"}" + pickled("w") + b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage
+    body += (b"" if kind == "zip" else b"N") + b"tQ" + b"".join(map(pickled, (0, (4,), (1,)))) + b"\x89}tRs"
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
+            archive.writestr("archive/data.pkl", b"\x80\x02" + body + b".")
+            archive.writestr("archive/data/0", halves)
+    else:
+        parts = [pickle.dumps(part, 2) for part in (torch_file._LEGACY_MAGIC, 1001, {"little_endian": True})]
+        parts += [b"\x80\x02" + body + b".", pickle.dumps(["0"], 2), (4).to_bytes(8, "little"), halves]
+        (tmp_path / "x.pth").write_bytes(b"".join(parts))
+    found = read_torch_file(tmp_path / "x.pth")["w"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [1, -2.5, 0.15625, 3e38], rtol=2**-7)

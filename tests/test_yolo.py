@@ -96,3 +96,9 @@ def test_two_images_of_one_stem_keep_different_ids(tmp_path):
     root = tiny_data.yolo(tmp_path, {"a": ""})
     tiny_data.picture(root / "images" / "a.jpg")
     assert [r.id for r in yolo(root).records] == ["images/a.jpg", "images/a.png"]
+
+
+def test_a_folder_beside_images_is_no_split(tmp_path):
+    box = "0 0.5 0.5 0.5 0.5"
+    data = yolo(tiny_data.yolo(tmp_path, {"a": box, "b": box, "extra/c": box}))
+    assert [(s.id, len(s.boxes)) for s in data] == [("images/a", 1), ("images/b", 1), ("images/extra/c", 1)]

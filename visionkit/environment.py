@@ -108,7 +108,9 @@ def _devices():
 
 def _why_no_gpu():
     if _version("tensorflow-cpu"):
-        return 'tensorflow-cpu is installed, which has no GPU code: pip install "visionkit[gpu]" in a new environment'
+        return (
+            "tensorflow-cpu is installed, which has no GPU code: make a new environment with the extra gpu (README.md)"
+        )
     if not (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         return "this machine shows no NVIDIA driver (no nvidia-smi, no /dev/nvidia0)"
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

@@ -42,7 +42,8 @@ class Application:
 
     Args:
         predictor: its `batch_size` images at most are given to the model at once: those that wait when it gets free.
-        score: detections below this are left out where the request does not say another.
+        score: detections below this are left out where the request does not say another; with masks, which take long
+            to draw and code, it can only say a higher one.
         megabytes, megapixels: the limits of a file and of the image in it.
     """
 
@@ -83,6 +84,8 @@ class Application:
         """
         image, future = images.read_image(data, self.max_pixels), Future()
         score = self.score if score is None else score
+        if self.predictor.task == "instance":  # a mask as large as the photo is drawn and coded for every object
+            score = max(score, self.score)
         self._waiting.put((image, score, future))
         return answer(future.result(), self.predictor.class_names, score)
 
@@ -169,7 +172,7 @@ def create_server(application: Application, host: str, port: int, threads: int =
     try:
         import waitress
     except ModuleNotFoundError:
-        raise DataError("waitress is not installed; get it with: pip install 'visionkit[serve]'") from None
+        raise DataError("waitress is not installed; it comes with visionkit's extra serve (README.md)") from None
     # Waitress itself refuses a body above its limit before it has read it, with 413; ours only words it better.
     limit = application.max_bytes + 1
     return waitress.create_server(application, host=host, port=port, threads=threads, max_request_body_size=limit)

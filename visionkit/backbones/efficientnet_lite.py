@@ -21,7 +21,6 @@ STAGES = (
     (4, 5, 2, 6, 192, None),
     (1, 3, 1, 6, 320, "C5"),
 )
-INITIALIZER = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 def efficientnet_lite0(input_shape=(None, None, 3), drop_connect=0.0, name="efficientnet_lite0"):
@@ -89,7 +88,7 @@ def _inverted_residual(x, kernel, stride, expansion, channels, drop, name):
 
 def _conv_bn(x, filters, kernel, stride, name, relu6):
     x = layers.Conv2D(
-        filters, kernel, stride, padding="same", use_bias=False, kernel_initializer=INITIALIZER, name=f"{name}_conv"
+        filters, kernel, stride, padding="same", use_bias=False, kernel_initializer=_initializer(), name=f"{name}_conv"
     )(x)
     x = _norm(x, f"{name}_bn")
     return layers.ReLU(6, name=f"{name}_relu")(x) if relu6 else x
@@ -104,3 +103,8 @@ def _round_channels(channels):
     """The nearest multiple of 8 that is not more than 10 % smaller."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+def _initializer():
+    # A new one for each layer: what an initializer draws once, it draws every time.
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

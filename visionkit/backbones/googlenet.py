@@ -21,7 +21,6 @@ INCEPTIONS = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
-INITIALIZER = keras.initializers.TruncatedNormal(stddev=0.01)
 
 
 def googlenet(input_shape=(None, None, 3), auxiliary=False, name="googlenet"):
@@ -70,6 +69,11 @@ def _inception(x, n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj, name):
 
 
 def _conv(x, filters, kernel, name, strides=1):
-    x = convolution(x, filters, kernel, strides, initializer=INITIALIZER, name=name)
+    x = convolution(x, filters, kernel, strides, initializer=_initializer(), name=name)
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _initializer():
+    # A new one for each layer: what an initializer draws once, it draws every time.
+    return keras.initializers.TruncatedNormal(stddev=0.01)

@@ -125,7 +125,7 @@ def folds(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
 def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     """Search for good knobs: at random first, then near the best; runs that fall behind the others are stopped.
 
-    visionkit search RECIPE.py --space lr=1e-4..1e-1:log,batch_size=8|16|32 [knobs] [--trials 20] [--out FOLDER]
+    visionkit search RECIPE.py --space 'lr=1e-4..1e-1:log,batch_size=8|16|32' [knobs] [--trials 20] [--out FOLDER]
 
     Each run is a run folder in FOLDER, by default runs/RECIPE/search; the same command goes on where it was stopped.
     `visionkit search RECIPE.py --help` lists all options.
@@ -143,7 +143,7 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
         return
     function, _, own = parsed
     if own["space"] is None:
-        raise DataError("search needs --space, such as --space lr=1e-4..1e-1:log,batch_size=8|16|32")
+        raise DataError("search needs --space, such as --space 'lr=1e-4..1e-1:log,batch_size=8|16|32'")
     from visionkit.experiments.search import search as look
 
     words = _without(knobs, ("--space", "--trials", "--search-seed", "--out"))  # what train would be told

@@ -37,7 +37,7 @@ def detect(
         images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1.
         out: the folder for the results.
         score: detections below this are left out, 0 to 1.
-        format: json (COCO results), csv, coco (a data set), voc or yolo (labels to correct and learn from); several.
+        format: json, csv, coco (annotations of the images), voc or yolo (labels to correct and learn from); several.
         pictures: write a picture for each image, or the video, with what was found.
         tile: for small objects: look at tiles of so many pixels as well as at the whole image.
         frames: (video) stop after so many.

@@ -79,7 +79,7 @@ def _validation(facts):
     with contextlib.redirect_stdout(io.StringIO()):  # recipes speak of the training, which is over
         dataset = recipe(**knobs).val
     if dataset is None:
-        raise DataError("the run had no validation images")
+        raise DataError("the run had no validation images; --data DIR --split test names others")
     return dataset
 
 

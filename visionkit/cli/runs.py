@@ -1,5 +1,6 @@
 """The verbs that train: finetune, train and selftest. Heavy imports stand inside them."""
 
+import dataclasses
 import inspect
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from visionkit.types import DataError
 
 AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 ALONE = "--resume takes a run folder and nothing else: the run says itself how it was started"
-_Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How weights are moved")]
+_Moved = cyclopts.Parameter(name="*", group="How weights are moved")
+_Learning = Annotated[Learning, _Moved]
 RunOptions = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
@@ -77,10 +79,10 @@ def finetune(
         return resume_and_say(resume)
     if data is None:
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
-    from visionkit.data.recognise import task_of
+    from visionkit.data.recognise import tasks_of
     from visionkit.environment import import_keras_quietly
 
-    task = task or task_of(data)
+    task = task or tasks_of(data)[0]
     if options.deterministic:
         make_deterministic()
     import_keras_quietly()
@@ -91,6 +93,9 @@ def finetune(
     knobs |= {"mixup": mixup, "cutmix": cutmix, "classes": classes, "void": void, "seed": seed}
     knobs |= {"patience": patience, "learning": learning}
     knobs = {name: value for name, value in knobs.items() if value is not None}
+    for name in ("epochs", "image_size", "batch_size", "patience"):
+        if isinstance(knobs.get(name), int) and knobs[name] < 1:
+            raise DataError(f"--{name.replace('_', '-')}: expected 1 or more, found {knobs[name]}")
     recipe = getattr(recipes, task)
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
@@ -119,9 +124,7 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
             raise DataError(ALONE)
         return resume_and_say(Path(knobs[0]))
     check, words = "--check" in knobs, [word for word in knobs if word != "--check"]
-    auto = "auto" in words and words[words.index("auto") - 1] == "--batch-size"
-    if auto:
-        words = ["1" if word == "auto" else word for word in words]
+    words, auto = _one_for_auto(words)
     function = open_recipe(recipe, words)
     own = {"out": (Path | None, None), "options": (RunOptions, Options())}
     parsed = parse_knobs("train", recipe, function, words, own)
@@ -132,6 +135,15 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     if check:
         return check_and_say(function, chosen, recipe, own["options"])
     return train_and_say(function, chosen, own["out"] or new_run(recipe.stem), recipe, own["options"])
+
+
+def _one_for_auto(words: Sequence[str]) -> tuple[list[str], bool]:
+    """`words` with batches of 1 where they ask for --batch-size auto, for recipes take numbers; and whether they do."""
+    words = [part for word in words for part in (word.split("=") if word == "--batch-size=auto" else [word])]
+    for i, name in enumerate(words[:-1]):
+        if name in ("--batch-size", "--batch_size") and words[i + 1] == "auto":
+            return [*words[: i + 1], "1", *words[i + 2 :]], True
+    return words, False
 
 
 def open_recipe(recipe: Path, words: Sequence[str]) -> Callable:
@@ -151,14 +163,18 @@ def parse_knobs(
 ) -> tuple[dict, dict] | None:
     """(the recipe's knobs, the verb's own options) that `words` say; None where they ask for help, which is printed.
 
+    A knob of type Learning is given by the names of its fields; those not given are what the recipe's default has.
+
     Args:
         own: name -> (annotation, default) of the options that `verb` has besides the recipe's knobs.
 
     Raises:
-        DataError: the recipe has a knob of the name of one of them.
+        DataError: the recipe has a knob of the name of one of them, or of such a field.
     """
     signature = inspect.signature(function, eval_str=True)
-    if both := [name for name in own if name in signature.parameters]:
+    spread = [p.name for p in signature.parameters.values() if p.annotation is Learning]
+    taken = [*own, *(one.name for one in dataclasses.fields(Learning) if spread)]
+    if both := [name for name in taken if name in signature.parameters]:
         raise DataError(f"{recipe}: its knob {both[0]} has the name of an option of visionkit {verb}; rename it")
     extra = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
@@ -168,8 +184,7 @@ def parse_knobs(
     def options(**given):
         return given
 
-    # By name alone: else the word behind a flag, as in --masks false, would be the next knob.
-    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in signature.parameters.values()]
+    named = [_knob(parameter) for parameter in signature.parameters.values()]
     options.__signature__ = signature.replace(parameters=[*named, *extra])
     options.__annotations__ = {name: p.annotation for name, p in options.__signature__.parameters.items()}
     options.__doc__ = function.__globals__["__doc__"]
@@ -180,7 +195,24 @@ def parse_knobs(
     _, bound, _ = parser.parse_args(list(words), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     knobs = dict(bound.arguments)
+    knobs |= {name: Learning(**dataclasses.asdict(knobs[name])) for name in spread}
     return knobs, {name: knobs.pop(name) for name in own}
+
+
+def _knob(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A recipe's parameter as the parser sees it: one of type Learning as options of their own, by its default."""
+    # By name alone: else the word behind a flag, as in --masks false, would be the next knob.
+    parameter = parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    if parameter.annotation is not Learning:
+        return parameter
+    default = parameter.default if isinstance(parameter.default, Learning) else Learning()
+    fields = [
+        (one.name, one.type, dataclasses.field(default=getattr(default, one.name)))
+        for one in dataclasses.fields(Learning)
+    ]
+    about = {"__doc__": Learning.__doc__, "__module__": __name__}
+    kind = dataclasses.make_dataclass("Learning", fields, bases=(Learning,), namespace=about, frozen=True, kw_only=True)
+    return parameter.replace(annotation=Annotated[kind, _Moved], default=default)
 
 
 def new_run(name: str) -> Path:
@@ -209,7 +241,7 @@ def check_and_say(recipe: Callable, knobs: dict, recipe_file: Path | None, optio
     """Prints what `train.preflight` finds of a recipe; returns the exit code, 1 where something is wrong."""
     from visionkit.train.preflight import preflight
 
-    rows = preflight(recipe, _settled(recipe, knobs, recipe_file, options))
+    rows = preflight(recipe, _settled(recipe, knobs, recipe_file, options), options)
     print("\n".join(map(str, rows)))
     return 0 if all(row.ok for row in rows) else 1
 

@@ -64,8 +64,8 @@ def batches(
         task: "detect", "instance", "classify", "segment" or "style".
         epochs: how many times each sample comes.
         shuffle: False keeps the data set's order.
-        max_objects: M below. None: the most that a sample of the data set has, rounded up to a multiple of 8, at least
-            8. Of an image with more, the largest are kept; how many images that concerns is logged.
+        max_objects: M below is the most that a sample of the data set has, rounded up to a multiple of 8, at least 8;
+            but no more than this. Of an image with more the largest are kept; how many images that concerns is logged.
         drop_remainder: leave out the last samples of an epoch's order that do not fill a batch; False gives them as a
             smaller batch.
         workers: 0 reads with threads of this process; n > 0 with n processes, for which `dataset` and `transform` must
@@ -132,8 +132,9 @@ def batch_ids(
 
 def _max_objects(dataset, max_objects):
     counts = [0 if record.boxes is None else len(record.boxes) for record in dataset.records]
+    most = max(8, math.ceil(max(counts) / 8) * 8)
     if max_objects is None:
-        return max(8, math.ceil(max(counts) / 8) * 8)
+        return most
     if max_objects < 1:
         raise ValueError(f"max_objects: expected 1 or more, found {max_objects}")
     if over := sum(count > max_objects for count in counts):
@@ -142,7 +143,7 @@ def _max_objects(dataset, max_objects):
             "%d of %d images have more than max_objects=%d objects (%r has %d): the largest of each are kept",
             *(over, len(counts), max_objects, where, max(counts)),
         )
-    return max_objects
+    return min(max_objects, most)
 
 
 def _init_worker(index, count):

@@ -14,7 +14,7 @@ import numpy as np
 from visionkit.data import checks, duplicates
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import load_image
-from visionkit.data.recognise import describe, open_dataset, splits, task_of
+from visionkit.data.recognise import describe, open_dataset, splits, tasks_of
 from visionkit.data.repair import Finding, Repairs
 from visionkit.images import exif_orientation
 from visionkit.types import DataError, Sample
@@ -147,9 +147,10 @@ def examine(
         DataError: no data set is recognised, there is no such split, or nothing of it can be read.
     """
     start, root, title = time.monotonic(), Path(root), describe(root, task)
-    task, form = task or task_of(root), title.split(" in ")[0]
-    repairs = Repairs(form, collect=True)
-    parts = _read(root, split, task, repairs, meaning)
+    tasks, form = tasks_of(root, task), title.split(" in ")[0]
+    task, repairs = task or tasks[0], Repairs(form, collect=True)
+    reading = "instance" if task == "detect" and "instance" in tasks else task  # with the masks that there may be
+    parts = _read(root, split, reading, repairs, meaning)
     samples = [(part, name, record) for name, part in parts.items() for record in part.records]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         looks = list(pool.map(lambda item: _look(*item[::2], repairs), samples))

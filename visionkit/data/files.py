@@ -108,9 +108,9 @@ def checked_size(file: Path, said: tuple | None, where) -> tuple[int, int]:
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:
-    """The image files of `folder`, sorted; hidden files (`._x.jpg` of macOS archives) are left out."""
-    files = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+    """The image files of `folder`, sorted; hidden ones (`._x.jpg` of macOS archives, .thumbnails/) are left out."""
+    files = (f for f in (folder.rglob("*") if recursive else folder.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
 
 def sample_ids(files: Sequence[Path]) -> list[str]:
@@ -129,13 +129,15 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
     """Split -> two parallel folders, e.g. of images and labels; the split is "" where the data is not split.
 
     Looks for `images/train` beside `labels/train`, then `train/images` beside `train/labels`, then `images` beside
-    `labels`, with the names of `firsts` for images and of `seconds` for labels.
+    `labels`, with the names of `firsts` for images and of `seconds` for labels. Where images lie in `images` itself, a
+    folder beside them is no split.
     """
     if not root.is_dir():
         return {}
     both = [(root / a, root / b) for a in firsts for b in seconds if (root / a).is_dir() and (root / b).is_dir()]
     for first, second in both:
-        if inner := {f.name: (f, second / f.name) for f in subfolders(first) if (second / f.name).is_dir()}:
+        inner = {f.name: (f, second / f.name) for f in subfolders(first) if (second / f.name).is_dir()}
+        if inner and not list_images(first, recursive=False):
             return inner
     if both:
         return {"": both[0]}
@@ -144,7 +146,7 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
         for part in subfolders(root)
         for a in firsts
         for b in seconds
-        if split_name(part.name) in SPLITS and (part / a).is_dir() and (part / b).is_dir()
+        if split_name(part.name) in (*SPLITS, "trainval") and (part / a).is_dir() and (part / b).is_dir()
     }
 
 

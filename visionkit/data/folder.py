@@ -20,13 +20,14 @@ from visionkit.types import DataError, Sample
 
 def splits(root: Path) -> dict[str, Path]:
     """Split -> its folder of class folders; {"": root} where the data is not split, {} where there are no classes."""
-    parts = {f.name: f for f in subfolders(root) if split_name(f.name) in SPLITS and classes(f)}
+    parts = {f.name: f for f in subfolders(root) if split_name(f.name) in (*SPLITS, "trainval") and classes(f)}
     return parts or ({"": root} if classes(root) else {})
 
 
 def classes(folder: Path) -> list[str]:
-    """The names of the folders in `folder` that hold images directly."""
-    return [f.name for f in subfolders(folder) if next(iter(list_images(f, recursive=False)), None)]
+    """The names of the folders in `folder` that hold images, where one of them holds some directly."""
+    direct = {f: bool(list_images(f, recursive=False)) for f in subfolders(folder)}
+    return [f.name for f, own in direct.items() if any(direct.values()) and (own or list_images(f))]
 
 
 def folder(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:

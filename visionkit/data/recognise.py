@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from visionkit.data import arrays, coco, folder, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
-from visionkit.data.files import SPLITS, split_name, subfolders
+from visionkit.data.files import SPLITS, load_image, split_name, subfolders
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
@@ -68,7 +68,7 @@ def open_dataset(
         root: its folder, or a folder that holds nothing but that folder.
         split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
         task: "detect", "instance", "classify" or "segment"; needed only where a folder serves two, as images with masks
-            do (without it: segment).
+            do (without it: segment). "detect" gives boxes without the masks that there may be.
         classes, void: for class maps alone: which value is what; see `masks.semantic_masks`.
         repairs: takes down what is wrong, see `data.repair`; by default it is logged, or raised.
 
@@ -82,6 +82,10 @@ def open_dataset(
     names = [None] if split is None else split.split("+")
     parts = [found.read(root, name, repairs=repairs, **meaning) for name in names]
     dataset = parts[0] if len(parts) == 1 else join(parts)
+    if task == "detect" and any(part.load is not load_image for part in parts):
+        # Drawing the masks would take longer than reading the image, and be for nothing.
+        source = dataset.source.replace("boxes and masks", "boxes")
+        dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: holds no images")
     return dataset
@@ -99,9 +103,9 @@ def splits(root: Path | str, task: str | None = None) -> list[str]:
     return sorted(names, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
 
 
-def task_of(root: Path | str) -> str:
-    """What the data in `root` is usually for: "detect", "classify" or "segment"."""
-    return _recognise(root, None)[1].tasks[0]
+def tasks_of(root: Path | str, task: str | None = None) -> tuple[str, ...]:
+    """What the data that `task` finds in `root` is for, the usual task first."""
+    return _recognise(root, task)[1].tasks
 
 
 def describe(root: Path | str, task: str | None = None) -> str:

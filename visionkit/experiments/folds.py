@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -154,7 +155,10 @@ def _write_csv(path, names, predictions):
 
 
 def _write_maps(path, names, predictions):
-    np.savez_compressed(path, **{record.id: found.segmentation.astype(np.uint8) for _, record, found in predictions})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # as np.savez_compressed, but one at a time
+        for _, record, found in predictions:
+            with archive.open(f"{record.id}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, found.segmentation.astype(np.uint8), allow_pickle=False)
 
 
 def _write_lines(path, names, predictions):

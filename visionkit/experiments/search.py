@@ -196,6 +196,6 @@ def _optuna():
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise DataError("search needs Optuna: pip install visionkit[search]") from error
+        raise DataError("search needs Optuna, which comes with visionkit's extra search (README.md)") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -17,10 +17,13 @@ def detections(found, original, new, names):
     """Boxes in original pixels and inside the image, with a name each; what lies beside the image becomes padding."""
     factor = tf.cast(original, tf.float32) / tf.cast(new, tf.float32)  # [B, 2], y and x
     factor, limit = (tf.tile(yx[:, ::-1], [1, 2])[:, None] for yx in (factor, tf.cast(original, tf.float32)))
-    boxes = tf.clip_by_value(found["boxes"] * factor, 0.0, limit)  # [B, M, 4]; the factor is [B, 1, 4]
+    whole = found["boxes"] * factor  # [B, M, 4]; the factor is [B, 1, 4]
+    boxes = tf.clip_by_value(whole, 0.0, limit)
     # What lay beside the image, in the letterbox's filling, has no area left: it becomes padding, at the end.
     real = (found["labels"] != PADDING) & tf.reduce_all(boxes[..., :2] < boxes[..., 2:], axis=-1)
     found = found | {"boxes": tf.where(real[..., None], boxes, 0.0), "scores": tf.where(real, found["scores"], 0.0)}
+    if "masks" in found:
+        found["mask_boxes"] = tf.where(real[..., None], whole, 0.0)
     found["labels"] = tf.where(real, found["labels"], PADDING)
     order = tf.argsort(found["scores"], direction="DESCENDING", stable=True)  # [B, M]
     found = {name: tf.gather(values, order, batch_dims=1) for name, values in found.items()}

@@ -20,6 +20,7 @@ import visionkit
 from visionkit.types import DataError
 
 FILE = "visionkit.json"
+KEYS = ("visionkit", "exporter", "model", "task", "class_names", "image_size", "channels", "resize", "licence")
 
 
 def write_metadata(model, exporter: str, folder: Path | str) -> None:
@@ -48,9 +49,12 @@ def read_metadata(folder: Path | str) -> dict:
     """
     file = Path(folder) / FILE
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        metadata = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{folder}: not a model exported by visionkit: {error}") from None
+    if missing := [key for key in KEYS if not isinstance(metadata, dict) or key not in metadata]:
+        raise DataError(f"{folder}: not a model exported by visionkit: {FILE} lacks {', '.join(missing)}")
+    return metadata
 
 
 def need(module: str, extra: str):
@@ -62,7 +66,7 @@ def need(module: str, extra: str):
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise DataError(f"{error.name} is not installed; get it with: pip install 'visionkit[{extra}]'") from None
+        raise DataError(f"{error.name} is not installed; it comes with visionkit's extra {extra} (README.md)") from None
 
 
 class Exported:

@@ -9,7 +9,8 @@ padded with score 0 and label -1:
 | `scores` | detectors | float32 `[B, M]`, descending |
 | `labels` | detectors | int32 `[B, M]`, class ids 0..K-1 |
 | `class_names` | detectors | string `[B, M]`, the name of each label, "" for padding |
-| `masks` | detectors that have them | as the model gives them, float32 `[B, M, m, m]`, a grid over each box |
+| `masks` | detectors that have them | float32 `[B, M, m, m]`, probabilities on a grid over each of `mask_boxes` |
+| `mask_boxes` | the same | float32 `[B, M, 4]`, the boxes as the model gave them: they may reach beyond the image |
 | `scores` | classifiers | float32 `[B, K]`, probabilities in the order of the class ids |
 | `label`, `class_name` | classifiers | int32 and string `[B]`, the best class |
 | `segmentation` | segmenters | int32 `[B, H, W]`, class ids; 255 beside images smaller than the batch's largest |
@@ -38,6 +39,7 @@ import numpy as np
 
 from visionkit.export.exported import Exported, write_metadata
 from visionkit.export.verify import ExportError
+from visionkit.predict.masks import paste_masks
 from visionkit.predict.predictor import Prediction
 from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap, crop_share
 
@@ -188,4 +190,7 @@ def _prediction(arrays, i: int, file: Path) -> Prediction | str:
         return Classification(scores=scores, **same)
     boxes, labels = arrays[f"boxes_{i}"], arrays[f"labels_{i}"]
     real = labels != PADDING
+    if f"masks_{i}" in arrays:
+        grids, spread = arrays[f"masks_{i}"][real], arrays[f"mask_boxes_{i}"][real]
+        same["masks"] = paste_masks(grids, spread, same["image_size"])
     return Detections(boxes=boxes[real], scores=scores[real], labels=labels[real], **same)

@@ -246,11 +246,15 @@ class FasterRCNN(Task):
 def _proposal_head(features, anchors):
     """Section 3.1: a 3x3 and two sibling 1x1 convolutions, the same on every level."""
     channels = next(iter(features.values())).shape[-1]
-    normal = keras.initializers.RandomNormal(stddev=0.01)
-    conv = layers.Conv2D(channels, 3, padding="same", activation="relu", kernel_initializer=normal, name="rpn_conv")
+
+    def convolution(filters, size, **options):
+        normal = keras.initializers.RandomNormal(stddev=0.01)  # each draws its own
+        return layers.Conv2D(filters, size, padding="same", kernel_initializer=normal, **options)
+
+    conv = convolution(channels, 3, activation="relu", name="rpn_conv")
     heads = {
-        "objectness": layers.Conv2D(anchors, 1, kernel_initializer=normal, name="rpn_logits"),
-        "deltas": layers.Conv2D(4 * anchors, 1, kernel_initializer=normal, name="rpn_deltas"),
+        "objectness": convolution(anchors, 1, name="rpn_logits"),
+        "deltas": convolution(4 * anchors, 1, name="rpn_deltas"),
     }
     rows = {"objectness": [], "deltas": []}
     for level, feature in features.items():

@@ -9,8 +9,6 @@ import functools
 import keras
 from keras import layers
 
-NORMAL = keras.initializers.RandomNormal(stddev=0.01)  # of the dense layers in the papers of AlexNet and VGG
-
 
 def pool_head(x, num_classes, dropout=0.0):
     """Global average pooling and one dense layer: ResNet, DenseNet, GoogLeNet; features may also be flat `[B, N]`."""
@@ -33,9 +31,9 @@ def dense_head(x, num_classes, dropout=0.5, size=7):
     x = layers.AdaptiveAveragePooling2D((size, size), name="pool")(x)  # [B, size, size, C]
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc6", "fc7"):
-        x = layers.Dense(4096, activation="relu", kernel_initializer=NORMAL, name=name)(x)  # [B, 4096]
+        x = layers.Dense(4096, activation="relu", kernel_initializer=_normal(), name=name)(x)  # [B, 4096]
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-    return layers.Dense(num_classes, kernel_initializer=NORMAL, dtype="float32", name="logits")(x)
+    return layers.Dense(num_classes, kernel_initializer=_normal(), dtype="float32", name="logits")(x)
 
 
 def nin_head(x, num_classes, dropout=0.5):
@@ -72,3 +70,9 @@ HEADS = {
     **dict.fromkeys(("efficientnet_lite0", "efficientnet_lite1"), efficientnet_lite_head),
     "efficientnet_lite2": functools.partial(efficientnet_lite_head, dropout=0.3),
 }
+
+
+def _normal():
+    """Of the dense layers in the papers of AlexNet and VGG."""
+    # A new one for each layer: what an initializer draws once, it draws every time.
+    return keras.initializers.RandomNormal(stddev=0.01)

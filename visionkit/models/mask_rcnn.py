@@ -94,7 +94,7 @@ class MaskRCNN(FasterRCNN):
 def _mask_head(channels, num_classes, filters):
     """Figure 4, right: pooled features `[N, 14, 14, C]` -> one mask a class, logits `[N, 28, 28, K]`."""
     inputs = x = keras.Input((MASK_SIZE // 2, MASK_SIZE // 2, channels), name="pooled")
-    he = {"kernel_initializer": keras.initializers.HeNormal()}
+    he = {"kernel_initializer": "he_normal"}  # by name: each layer draws its own
     for i in range(1, 5):
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"mask_conv{i}", **he)(x)
     x = layers.Conv2DTranspose(filters, 2, 2, activation="relu", name="mask_deconv", **he)(x)  # [N, 28, 28, filters]

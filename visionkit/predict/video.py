@@ -64,6 +64,7 @@ def detect_video(
     rate, promised = frame_rate(capture), promised_frames(capture) if _camera(source) is None else 0
     out.mkdir(parents=True, exist_ok=True)
     part, writer, under_way, done, found = film.with_name(f".{film.stem}.part.mp4"), None, deque(), 0, 0
+    stopped = False
 
     def held():
         for frame in _frames(capture, frames):
@@ -93,7 +94,7 @@ def detect_video(
                     done, found = done + 1, found + len(objects)
                     bar.advance(task)
             except KeyboardInterrupt:  # how a camera is stopped
-                pass
+                stopped = True
             if not done:
                 raise DataError(f"{source}: holds no frame that can be decoded")
         if writer is not None:
@@ -102,7 +103,7 @@ def detect_video(
     finally:
         capture.release()
         part.unlink(missing_ok=True)
-    error = cut_short(source, done, promised) if frames is None else None
+    error = cut_short(source, done, promised) if frames is None and not stopped else None
     failed = [Failure(id=str(source), file=Path(source), error=error)] if error else []
     return Report(done=done, found=found, failed=failed)
 

@@ -203,12 +203,13 @@ class Score(keras.callbacks.Callback):
         monitor: the name that decides; higher is better.
         file: where the best model goes.
         patience: training stops when for so many epochs none was better; None never stops it.
+        since: the epochs for which patience is without end.
     """
 
-    def __init__(self, score, every: int, epochs: int, monitor: str, file: Path, patience: int | None = None):
+    def __init__(self, score, every: int, epochs: int, monitor: str, file: Path, patience=None, since: int = 0):
         super().__init__()
         self.score, self.every, self.epochs, self.monitor, self.file = score, every, epochs, monitor, file
-        self.patience = patience
+        self.patience, self.since = patience, since
         self.best = self.last = None
 
     def on_epoch_end(self, epoch, logs=None):
@@ -220,7 +221,7 @@ class Score(keras.callbacks.Callback):
             if self.best is None or scores[self.monitor] > self.best[self.monitor]:
                 self.best = scores | {"epoch": epoch + 1}
                 save_model(self.model, self.file)
-        if self.patience and epoch + 1 - self.best["epoch"] >= self.patience:
+        if self.patience and epoch + 1 - max(self.best["epoch"], self.since) >= self.patience:
             print(f"{self.monitor} has not risen since epoch {self.best['epoch']}: stopping", file=sys.stderr)
             self.model.stop_training = True
 

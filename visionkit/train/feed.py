@@ -6,11 +6,14 @@ import grain
 
 
 class Timed(grain.IterDataset):
-    """A data set that counts the seconds for which whoever iterates over it has waited, in `waited`."""
+    """A data set that counts the seconds for which whoever iterates over it has waited, in `waited`.
+
+    What was raised meanwhile is kept in `error`.
+    """
 
     def __init__(self, parent: grain.IterDataset):
         super().__init__(parent)
-        self.waited = 0.0
+        self.waited, self.error = 0.0, None
 
     def __iter__(self):
         return _TimedIterator(self, iter(self._parent))
@@ -25,6 +28,11 @@ class _TimedIterator(grain.DatasetIterator):
         start = time.monotonic()
         try:
             return next(self.parent)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.clock.error = error
+            raise
         finally:
             self.clock.waited += time.monotonic() - start
 

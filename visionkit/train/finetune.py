@@ -3,6 +3,7 @@
 Like a file in configs/, and unlike the rest of train/, this joins a backbone, a model and data.
 """
 
+import shlex
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ SMALL = {
     "roi_samples": 64,
     "train_proposals": 300,
 }
+MASKS = 100  # objects of an image whose masks are learned; 1,000 in one image would make every batch of 8 a gigabyte
 
 
 def detect(
@@ -128,6 +130,7 @@ def detector(
         phases=[Phase(epochs, learning.optimizer_for(network, epochs * steps, rate))],
         batch_size=batch_size,
         patience=patience,
+        max_objects=MASKS if model == "mask_rcnn" else None,
         seed=seed,
     )
 
@@ -160,7 +163,12 @@ def classify(
         class_weights: weigh the loss of a class by the inverse of how often it occurs.
         patience: epochs without a better score on val after which training stops.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
+
+    Raises:
+        DataError: both are.
     """
+    if mixup and cutmix:
+        raise DataError(f"--mixup {mixup:g} and --cutmix {cutmix:g}: a batch is blended in one way; leave one out")
     train, val = training_data(data, "classify", seed)
     size, names = (image_size, image_size), train.class_names
     trunk = backbone_of(backbone)
@@ -310,7 +318,10 @@ def training_data(
         used = "trainval"
     if used and "test" in names:
         train, val = read(used), None
-        print(f"{train.source}: training on {used}; score with: visionkit evaluate RUN {data.name} --split test")
+        meaning = [("--classes", classes), ("--void", void)]
+        words = [word for pair in meaning if pair[1] is not None for word in pair]
+        score = shlex.join(map(str, ["visionkit", "evaluate", "RUN", data, "--split", "test", *words]))
+        print(f"{train.source}: training on {used}; score with: {score}")
     elif "train" in names and "val" in names:
         train, val = read("train"), read("val")
         print(f"{train.source}: training on train, choosing the best epoch on val")

@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+from visionkit.types import DataError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -26,6 +28,10 @@ class Options:
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
     devices: int | Literal["auto"] = 1
+
+    def __post_init__(self):
+        if self.keep_checkpoints < 1:
+            raise DataError(f"--keep-checkpoints: expected 1 or more, found {self.keep_checkpoints}")
 
 
 def make_deterministic() -> None:

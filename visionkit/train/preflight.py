@@ -17,7 +17,8 @@ from visionkit.models.fcn import FCN
 from visionkit.models.ssd import SSD
 from visionkit.predict.predictor import Predictor
 from visionkit.train.evaluate import evaluate
-from visionkit.train.recipe import Recipe
+from visionkit.train.options import Options
+from visionkit.train.recipe import Recipe, planned
 from visionkit.types import IGNORE, PADDING
 
 RECORDS = 64  # whose truth goes through encoding and decoding
@@ -45,16 +46,15 @@ class Row:
         return line if self.ok or not self.advice else f"{line}: {self.advice}"
 
 
-def preflight(recipe: Callable[..., Recipe], knobs: dict) -> list[Row]:
-    """Builds what `recipe(**knobs)` describes and tries it; nothing is written, and the model is thrown away."""
-    keras.utils.set_random_seed(knobs.get("seed", 0))
-    plan = recipe(**knobs)
+def preflight(recipe: Callable[..., Recipe], knobs: dict, options: Options = Options()) -> list[Row]:  # noqa: B008
+    """Builds what `run(recipe, knobs, ...)` would and tries it; nothing is written, and the model is thrown away."""
+    plan = planned(recipe, knobs, options)
     rows = []
     if plan.model.task in ("detect", "instance"):
         rows.append(anchor_coverage(plan))
     if isinstance(plan.model, tuple(ANSWERS)):
         rows.append(oracle(plan))
-    return rows + practice(plan)
+    return rows + practice(plan, options)
 
 
 def anchor_coverage(plan: Recipe) -> Row:
@@ -132,13 +132,14 @@ def _fcn(model, layer, y):
 ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
 
 
-def practice(plan: Recipe) -> list[Row]:
+def practice(plan: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008
     """Steps on one batch: does the loss fall, is anything not a number, what do memory and time say."""
     model, task = plan.model, plan.model.task
     phase = plan.phases[0]
     phase.prepare()
     model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
     settings = {"task": task, "seed": plan.seed, "epochs": 1000, "mix": plan.mix, "channels": model.channels}
+    settings |= {"max_objects": plan.max_objects, "workers": options.workers}
     feed = iter(batches(plan.train, plan.transform_in(phase), plan.batch_size, **settings))
     images, y = next(feed)
     before, losses, times = peak_memory(), [], []

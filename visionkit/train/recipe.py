@@ -10,6 +10,7 @@ from keras import ops
 
 from visionkit.data.dataset import Dataset
 from visionkit.models.task import Task
+from visionkit.train.options import Options
 from visionkit.types import DataError
 
 
@@ -42,8 +43,10 @@ class Recipe:
         batch_size: images a step.
         val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
         evaluate_every: epochs between two scorings of `val`; the last epoch is always scored.
-        patience: training stops when for so many epochs no scoring was better; None never stops it.
+        patience: training stops when for so many epochs of the last phase no scoring was better; None never stops it.
         mix: blends the images and labels of a classification batch, see `data.mix`.
+        max_objects: of an image with more the largest are learned; None: as many as the fullest image has. Masks take
+            memory by it: batch_size * max_objects * pixels.
         seed: of the order, the augmentation and whatever the model draws.
     """
 
@@ -56,6 +59,7 @@ class Recipe:
     evaluate_every: int = 5
     patience: int | None = None
     mix: Callable | None = None
+    max_objects: int | None = None
     seed: int = 0
 
     @property
@@ -66,6 +70,17 @@ class Recipe:
     def transform_in(self, phase: Phase) -> Callable | None:
         """What prepares the samples of `phase`."""
         return phase.transform or self.transform
+
+
+def planned(recipe: Callable[..., Recipe], knobs: dict, options: Options) -> Recipe:
+    """What `recipe(**knobs)` gives by the seed and in the precision of a run."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(options.precision)
+    try:
+        keras.utils.set_random_seed(knobs.get("seed", 0))
+        return recipe(**knobs)
+    finally:
+        keras.config.set_dtype_policy(policy)
 
 
 def load_recipe(file: Path) -> Callable[..., Recipe]:

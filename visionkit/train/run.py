@@ -25,7 +25,7 @@ from visionkit.train.devices import devices_for
 from visionkit.train.evaluate import MONITOR, evaluate
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
-from visionkit.train.recipe import Recipe
+from visionkit.train.recipe import Recipe, planned
 from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_json, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
@@ -105,16 +105,15 @@ def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict
 def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
     if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
         options = replace(options, checkpoint_minutes=math.inf)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(options.precision)
-    try:
-        keras.utils.set_random_seed(knobs.get("seed", 0))
-        with devices.building():
-            plan = recipe(**knobs)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    with devices.building():
+        plan = planned(recipe, knobs, options)
     if plan.batch_size % devices.count:
         raise DataError(f"{devices.count} devices cannot share batches of {plan.batch_size} images evenly")
+    if plan.patience and plan.val is None:
+        raise DataError(
+            f"patience of {plan.patience} epochs: no validation images are held back to score on; leave it out "
+            "(where there is a test split, val is learned from)"
+        )
     devices.prepare(plan.model)
     arrays, state = found or ({}, {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0})
     data = [fingerprint(dataset) for dataset in (plan.train, plan.val) if dataset is not None]
@@ -136,6 +135,7 @@ def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
             seed=plan.seed,
             epochs=plan.epochs,
             mix=plan.mix,
+            max_objects=plan.max_objects,
             channels=model.channels,
             start_step=epoch * steps + step,
             workers=workers,
@@ -167,6 +167,7 @@ def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
             monitor,
             out / "model.keras",
             plan.patience,
+            plan.epochs - plan.phases[-1].epochs,
         )
         score.best, score.last = state.get("best"), state.get("last")
         callbacks.insert(1, score)  # its numbers go into the other callbacks' logs
@@ -191,9 +192,14 @@ def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
         go_on = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: restore(model, metrics, ["metric"]))
         fitting = {"initial_epoch": position.epoch, "epochs": epochs, "steps_per_epoch": steps}
         fitting |= {"callbacks": callbacks + [go_on] * bool(metrics), "shuffle": False, "verbose": 0}
-        example = next(iter(feed(position.epoch, position.step)))
-        with devices.fitting(), keeping_freed_memory():
-            model.fit(devices.share(progress.feed, example), **fitting)
+        shared = devices.share(progress.feed, next(iter(feed(position.epoch, position.step))))
+        try:
+            with devices.fitting(), keeping_freed_memory():
+                model.fit(shared, **fitting)
+        except Exception as error:
+            if progress.feed.error is None or progress.feed.error is error:
+                raise
+            raise progress.feed.error from error  # which TensorFlow tells without the first line
 
     stopped, first, done = state["stopped"], position.phase, 0
     for number, phase in enumerate(plan.phases):

@@ -29,9 +29,9 @@ _STORAGES = {
     "torch CharStorage": "i1",
     "torch ByteStorage": "u1",
     "torch BoolStorage": "?",
+    "torch BFloat16Storage": "bfloat16",
 }
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_MARK = object()
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,14 @@ def _rebuild_tensor(storage, offset, size, stride, *_):
     return _Tensor(storage, offset, tuple(size), tuple(stride))
 
 
+def _ordered(items):
+    for key, _ in items:
+        _check_key(key)
+    return OrderedDict(items)
+
+
 _GLOBALS = {
-    "collections OrderedDict": lambda items=(): OrderedDict(items),
+    "collections OrderedDict": lambda items=(): _ordered(items),
     "torch._utils _rebuild_tensor": _rebuild_tensor,
     "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
@@ -72,7 +78,8 @@ def read_torch_file(file: str | Path) -> dict[str, np.ndarray]:
         file: a zip or legacy torch file holding a state dict, or a dict with one under `state_dict` or `model`.
 
     Returns:
-        Tensor name -> read-only array of the stored type. The prefix `module.` of DataParallel is removed.
+        Tensor name -> read-only array of the stored type, float32 for bfloat16. The prefix `module.` of DataParallel is
+        removed.
 
     Raises:
         DataError: not a torch file, truncated, larger than `MAX_BYTES`, a tensor outside its storage, or any global
@@ -130,7 +137,7 @@ def _read_zip(data):
             raise DataError("expected little-endian storages")
         used = {}
         tree = _unpickle(io.BytesIO(archive.read(pickles[0])), used)
-        arrays = {s.key: np.frombuffer(archive.read(f"{root}data/{s.key}"), s.dtype) for s in used.values()}
+        arrays = {s.key: _numbers(archive.read(f"{root}data/{s.key}"), s.dtype) for s in used.values()}
     return tree, arrays
 
 
@@ -139,25 +146,38 @@ def _read_legacy(data):
     if not data.startswith(b"\x80") or _unpickle(stream, {}) != _LEGACY_MAGIC:
         raise DataError("neither a zip nor a legacy torch file")
     if (protocol := _unpickle(stream, {})) != _LEGACY_PROTOCOL:
-        raise DataError(f"expected legacy protocol {_LEGACY_PROTOCOL}, found {protocol!r}")
+        raise DataError(f"expected legacy protocol {_LEGACY_PROTOCOL}, found {_named(protocol)}")
     if not _unpickle(stream, {}).get("little_endian", True):
         raise DataError("expected little-endian storages")
     tree = _unpickle(stream, used)
     arrays = {}
     for key in _unpickle(stream, {}):
+        _check_key(key)
         (length,) = struct.unpack("<q", stream.read(8))
         if length != used[key].length:
             raise DataError(f"storage {key}: {length} elements stored, {used[key].length} announced")
-        arrays[key] = np.frombuffer(data, used[key].dtype, length, stream.tell())
-        stream.seek(arrays[key].nbytes, io.SEEK_CUR)
+        arrays[key] = _numbers(data, used[key].dtype, length, stream.tell())
+        stream.seek(length * _bytes_each(used[key].dtype), io.SEEK_CUR)
     return tree, arrays
+
+
+def _numbers(data, dtype, count=-1, offset=0):
+    """What a storage holds."""
+    if dtype != "bfloat16":
+        return np.frombuffer(data, dtype, count, offset)
+    upper = np.frombuffer(data, "<u2", count, offset).astype("<u4")  # half of a float32
+    return (upper << 16).view("<f4")
+
+
+def _bytes_each(dtype):
+    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
 
 
 def _cut(name, tensor, storages):
     """The array of a tensor, after checking that every element lies inside its storage."""
     storage, numbers = storages[tensor.storage.key], (tensor.offset, *tensor.size, *tensor.stride)
     if len(tensor.size) != len(tensor.stride) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise DataError(f"{name}: bad offset, size or stride {tensor.offset} {tensor.size} {tensor.stride}")
+        raise DataError(f"{name}: bad offset, size or stride: expected whole numbers from 0 on, as many of each")
     if 0 in tensor.size:
         return np.zeros(tensor.size, storage.dtype)
     last, count = tensor.offset, 1
@@ -172,20 +192,29 @@ def _cut(name, tensor, storages):
 
 
 def _unpickle(stream, storages):
-    """Interprets one pickle up to its STOP; `storages` collects the storages it refers to."""
-    stack, memo = [], {}
+    """Interprets one pickle up to its STOP; `storages` collects the storages it refers to.
+
+    Tuples that hold one tuple twice, and so on, are small in the file and endless when they are hashed or written out:
+    neither is done.
+    """
+    stack, memo, marks = [], {}, []
 
     def since_mark():
-        at = len(stack) - 1 - stack[::-1].index(_MARK)
-        items = stack[at + 1 :]
+        at = marks.pop()
+        items = stack[at:]
         del stack[at:]
         return items
+
+    def pairs(items):
+        for key in items[::2]:
+            _check_key(key)
+        return zip(items[::2], items[1::2], strict=True)
 
     def items_into(container, items):
         if isinstance(container, list):
             container.extend(items)
         elif isinstance(container, dict):
-            container.update(zip(items[::2], items[1::2], strict=True))
+            container.update(pairs(items))
         else:
             raise DataError(f"cannot put items into {type(container).__name__}")
 
@@ -196,7 +225,7 @@ def _unpickle(stream, storages):
         elif name == "STOP":
             return stack.pop()
         elif name == "MARK":
-            stack.append(_MARK)
+            marks.append(len(stack))
         elif name in _LITERALS:
             stack.append(argument)
         elif name in _CONSTANTS:
@@ -208,8 +237,7 @@ def _unpickle(stream, storages):
         elif name == "LIST":
             stack.append(since_mark())
         elif name == "DICT":
-            items = since_mark()
-            stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+            stack.append(dict(pairs(since_mark())))
         elif name in ("APPENDS", "SETITEMS"):
             items = since_mark()
             items_into(stack[-1], items)
@@ -228,25 +256,39 @@ def _unpickle(stream, storages):
         elif name in ("GLOBAL", "STACK_GLOBAL"):
             if name == "STACK_GLOBAL":
                 attribute, module = stack.pop(), stack.pop()
-                argument = f"{module} {attribute}"
+                argument = f"{_named(module)} {_named(attribute)}"
             if argument not in _GLOBALS:
-                raise DataError(f"refused global {argument.replace(' ', '.')}: a weights file must hold tensors only")
+                refused = argument.replace(" ", ".")[:100]
+                raise DataError(f"refused global {refused}: a weights file must hold tensors only")
             stack.append(_GLOBALS[argument])
         elif name == "REDUCE":
             arguments, function = stack.pop(), stack.pop()
             if not callable(function):
-                raise DataError(f"refused to call {function!r}")
+                raise DataError(f"refused to call {_named(function)}")
             stack.append(function(*arguments))
         elif name == "BUILD":  # attributes of a state dict (`_metadata`): nothing we need
             stack.pop()
         elif name == "BINPERSID":
             kind, dtype, key, _, length, *view = stack.pop()
+            _check_key(key)
             if kind != "storage" or dtype not in _STORAGES.values() or any(v is not None for v in view):
-                raise DataError(f"refused persistent object {kind!r} of {dtype!r}")
+                raise DataError(f"refused persistent object {_named(kind)} of {_named(dtype)}")
+            if type(length) is not int:
+                raise DataError(f"storage {key}: expected its length, found {_named(length)}")
             stack.append(storages.setdefault(key, _Storage(key, dtype, length)))
         else:
             raise DataError(f"refused pickle opcode {name}")
     raise EOFError("pickle without an end")
+
+
+def _check_key(key):
+    if not isinstance(key, str | int | float | None):
+        raise DataError(f"refused {_named(key)} as a key")
+
+
+def _named(value) -> str:
+    """A value for a message."""
+    return value[:60] if isinstance(value, str) else f"a {type(value).__name__}"
 
 
 _LITERALS = {
