@@ -30,7 +30,7 @@ def recipe(
     data_dir: Path,
     photos: Path | None = None,
     styles: Path | None = None,
-    steps: int = 11000,
+    steps: int = 21000,
     finish: float = 0.26,
     lr: float = 2e-3,
     batch_size: int | None = None,

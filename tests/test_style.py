@@ -62,6 +62,16 @@ def test_gram_is_the_mean_product_and_a_mask_leaves_places_out():
     np.testing.assert_allclose(masked, [[9, 12], [12, 16]], rtol=1e-4)
 
 
+@pytest.mark.parametrize(("kind", "largest"), [("bfloat16", 300.0), ("float16", 3000.0)])
+def test_gram_matrices_of_half_precision_are_sums_of_full_precision(kind, largest):
+    """Added up in bfloat16 the products of 40,000 places would come to 256 of one, in float16 to infinity."""
+    f = ops.cast(np.random.default_rng(0).uniform(0, largest, (1, 200, 200, 6)), kind)
+    exact = ops.convert_to_numpy(ops.cast(f, "float32")).astype(np.float64).reshape(-1, 6)
+    found = losses.gram(f)
+    assert keras.backend.standardize_dtype(found.dtype) == "float32"
+    np.testing.assert_allclose(numpy(found)[0], exact.T @ exact / 40_000, rtol={"bfloat16": 5e-3}.get(kind, 1e-4))
+
+
 def test_losses_are_relative_and_the_variation_is_of_neighbours():
     target = {"C1": ops.convert_to_tensor(np.float32([[[3, 0], [0, 4]]]))}
     zero = {"C1": ops.zeros((1, 2, 2))}

@@ -39,16 +39,21 @@ def gram(features, mask=None):
     """The mean product of every two channels over all places: which features come together, not where.
 
     Args:
-        features: `[B, h, w, C]`.
+        features: `[B, h, w, C]`, of any precision.
         mask: float `[B, h, w, 1]`, how much each place counts; None counts all alike.
 
     Returns:
-        `[B, C, C]`. It is a mean, so it does not grow with the picture's size as the paper's does.
+        `[B, C, C]`, float32 or better. It is a mean, so it does not grow with the picture's size as the paper's does.
     """
+    kind = keras.backend.standardize_dtype(features.dtype)
+    precise = "float32" if kind in ("float16", "bfloat16") else kind
+    if kind == "float16":  # its largest number is below the sums, bfloat16's is not
+        features = ops.cast(features, precise)
     channels, places = features.shape[-1], ops.shape(features)[1] * ops.shape(features)[2]
     flat = ops.reshape(features, (-1, places, channels))  # [B, h*w, C]
     if mask is None:
-        return ops.matmul(ops.transpose(flat, (0, 2, 1)), flat) / ops.cast(places, flat.dtype)
+        products = ops.matmul(ops.transpose(flat, (0, 2, 1)), flat)
+        return ops.cast(products, precise) / ops.cast(places, precise)
     weights = ops.reshape(mask, (-1, places, 1))
     return ops.matmul(ops.transpose(flat * weights, (0, 2, 1)), flat) / (ops.sum(weights, axis=1, keepdims=True) + 1e-6)
 

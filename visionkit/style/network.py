@@ -80,12 +80,12 @@ class StyleNetwork(Task):
             raise ValueError("a StyleNetwork learns after learn_from(features, styles, weights)")
         features, table, palettes, weights = self._critic
         painted = y_pred["painted"]
-        seen = _float32(features(painted))
+        seen = features(painted)
         rows = ops.arange(ops.shape(painted)[0]) % self.num_classes
         targets = {level: ops.take(gram, rows, axis=0) for level, gram in table.items()}
         photos = ops.cast(x, "float32")
         losses = {
-            "content": ops.mean(content_loss(seen, _float32(y_pred["content"]))),
+            "content": ops.mean(content_loss(_float32(seen), _float32(y_pred["content"]))),
             "style": ops.mean(style_loss(grams(seen), targets)),
             "smooth": ops.mean(total_variation(painted)),
             "palette": ops.mean(palette_loss(painted, photos, ops.take(palettes, rows, axis=0))),
