@@ -1,6 +1,7 @@
 """EfficientNet-Lite0 on ants and bees (hymenoptera: 244 training and 153 val images).
 
 Run:      visionkit train configs/classify_hymenoptera.py --data-dir PATH
+Data:     jaddoescad/ants_and_bees on GitHub, the shorter side made 256; PATH holds train/ and val/.
 Reached:  top-1 95.42 % on val, by which the epoch was chosen (seed 0), 179 s on 2 CPU cores.
 """
 

@@ -1,6 +1,8 @@
 """Faster R-CNN with a feature pyramid on EfficientNet-Lite0, on blood cells (BCCD: 292 train and val, 72 test images).
 
 Run:      visionkit train configs/faster_rcnn_bccd.py --data-dir PATH
+Data:     Shenggan/BCCD_Dataset on GitHub; PATH holds its Annotations/, JPEGImages/ and ImageSets/.
+Score:    visionkit evaluate RUN PATH --split test
 Reached:  mAP50 0.927, mAP 0.615 on test (one seed), 27 min on 2 busy CPU cores.
 """
 

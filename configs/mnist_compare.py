@@ -1,6 +1,7 @@
 """Dense layers on MNIST whose first weights and optimizer are knobs, to compare them; see docs/experiments.md.
 
 Run:      visionkit train configs/mnist_compare.py --data-dir PATH
+Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
 Reached:  see the tables of docs/experiments.md; `tools/compare_mnist.py` makes them
 """
 

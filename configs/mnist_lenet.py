@@ -1,6 +1,7 @@
 """LeNet-5 on MNIST (60,000 digits to learn from, 10,000 to test on), with ReLU for the paper's squashed tanh.
 
 Run:      visionkit train configs/mnist_lenet.py --data-dir PATH
+Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
 Reached:  top-1 99.28 % (seed 0), 95 s on 2 CPU cores that also did other work
 """
 

@@ -1,6 +1,7 @@
 """A multilayer perceptron on MNIST: 784-256-10 with ReLU, 203,530 weights.
 
 Run:      visionkit train configs/mnist_mlp.py --data-dir PATH
+Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
 Reached:  top-1 98.22 % (seed 0), 45 s on 2 CPU cores that also did other work
 """
 

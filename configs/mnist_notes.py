@@ -5,6 +5,7 @@ N(0, 1). Every mini-batch of 10 is a step of its own, but one call of a compiled
 takes some 55 microseconds, and starting one from Python would cost a thousand.
 
 Run:      visionkit train configs/mnist_notes.py --data-dir PATH
+Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
 Reached:  top-1 95.23 % (seed 0), 11 s on 2 CPU cores: 0.33 s an epoch (0.46 and 0.51 beside other work); notes: 8.89 s
 """
 

@@ -1,6 +1,7 @@
 """Softmax regression on MNIST: one dense layer of 7,850 weights from the pixels to the classes.
 
 Run:      visionkit train configs/mnist_softmax.py --data-dir PATH
+Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
 Reached:  top-1 92.28 % (seed 0), 11 s on 2 CPU cores that also did other work
 """
 

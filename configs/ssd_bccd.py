@@ -1,6 +1,8 @@
 """SSD with a feature pyramid on EfficientNet-Lite0, on blood cells (BCCD: 292 train and val, 72 test images).
 
 Run:      visionkit train configs/ssd_bccd.py --data-dir PATH
+Data:     Shenggan/BCCD_Dataset on GitHub; PATH holds its Annotations/, JPEGImages/ and ImageSets/.
+Score:    visionkit evaluate RUN PATH --split test
 Reached:  mAP50 0.921, mAP 0.587 on test (one seed), 35 min on 2 busy CPU cores.
 """
 

@@ -33,7 +33,7 @@ def detect(
     each frame. An image that cannot be read is named at the end and makes the exit code 3; the others are done.
 
     Args:
-        model: a run folder, a .keras file or an export in its runtime.
+        model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
         images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1.
         out: the folder for the results.
         score: detections below this are left out, 0 to 1.
@@ -131,7 +131,7 @@ def segment(
     An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
 
     Args:
-        model: a run folder, a .keras file or an export in its runtime.
+        model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
         images: files, folders or globs.
         out: the folder for the results.
         flip: average what the model says of the image and of its mirror image: twice the time, a little better.
