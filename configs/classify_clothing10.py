@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 on ten kinds of clothes (clothing10: 1041 train and validation, 372 test images).
 
 Run:      visionkit train configs/classify_clothing10.py --data-dir PATH
-Data:     alexeygrigorev/clothing-dataset-small on GitHub, at most 70 images a class of train, the shorter side made 160;
-          PATH holds train/, validation/ and test/.
+Data:     alexeygrigorev/clothing-dataset-small on GitHub, of train at most 70 images a class, the shorter side made
+          160; PATH holds train/, validation/ and test/.
 Score:    visionkit evaluate RUN PATH --split test
 Reached:  top-1 85.22 % on test (seed 0), 266 s on 2 CPU cores.
 """

@@ -1,6 +1,8 @@
 """What every file of tests shares."""
 
 import gc
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -15,3 +17,21 @@ def forget():
 
         keras.backend.clear_session()
         gc.collect()
+
+
+def mount(*arguments):
+    if not shutil.which("mount"):
+        pytest.skip("there is no mount command here")
+    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"this user may not mount: {done.stderr.strip()}")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own with room for half a MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", "size=512k", "tmpfs", folder)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -9,6 +9,7 @@ import pytest
 from visionkit.backbones import BACKBONES
 from visionkit.backbones.blocks import freeze, freeze_batch_norm, max_pool
 from visionkit.models import MODELS
+from visionkit.models.heads import HEADS
 
 ODD = (67, 75)
 # One of each builder: what depends on the code and not on the depth is tried on these.
@@ -185,6 +186,12 @@ def test_pooling_hangs_over_the_edge_in_ceil_mode(size):
     out = keras.ops.convert_to_numpy(max_pool(x, 3, 2, ceil=True, name="pool"))[0, :, 0, 0]
     # torch: ceil((size - 3) / 2) + 1 windows, the last one cut at the edge
     np.testing.assert_array_equal(out, [min(i + 3, size) for i in range(0, 2 * -(-(size - 3) // 2) + 1, 2)])
+
+
+def test_each_dense_layer_of_a_head_draws_its_own_first_weights():
+    inputs = keras.Input((1, 1, 2))
+    drawn = kernels(keras.Model(inputs, HEADS["vgg16"](inputs, 5)))
+    assert len(drawn) == 3 and len({tuple(kernel.ravel()[:20]) for kernel in drawn}) == 3
 
 
 def kernels(model):

@@ -115,6 +115,8 @@ def test_detection_batches_are_padded_and_in_pixels_of_their_images():
         np.testing.assert_array_equal(y["masks"].any(axis=(2, 3)), y["labels"] >= 0)
         assert (y["boxes"][y["labels"] < 0] == 0).all() and not y["ignore"].any()
     assert most <= 8
+    _, y = next(iter(batches(SHAPES, TRANSFORM, 2, max_objects=100)))
+    assert y["boxes"].shape == (2, 8, 4)  # no more room than the fullest image needs
     _, y = next(iter(batches(SHAPES, TRANSFORM, 2, max_objects=3)))
     assert y["boxes"].shape == (2, 3, 4) and "masks" not in y
 

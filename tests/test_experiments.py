@@ -206,6 +206,7 @@ def test_maps_and_boxes_are_predicted_out_of_their_fold_too(task, tmp_path, monk
     from visionkit.types import Detections, SegmentationMap
 
     train, where = shapes(4, (32, 40)), np.array([1, 0, 1, 0])
+    train.records[3] = replace(train.records[3], id="b\udcff")  # as Python reads a name that is no UTF-8
 
     def predictor(folder):
         fold = int(folder.name[-1])
@@ -226,6 +227,7 @@ def test_maps_and_boxes_are_predicted_out_of_their_fold_too(task, tmp_path, monk
     file = module.write_predictions(train, task, where, tmp_path)
     names = [record.id for record in train.records]
     if task == "segment":
+        names[3] = "b\\udcff"
         with np.load(file) as maps:
             assert {name: int(maps[name].max()) for name in maps} == dict(zip(names, where, strict=True))
             assert maps[names[0]].shape == (32, 40)
@@ -292,6 +294,18 @@ def test_a_space_is_read_and_its_ends_are_tried():
     for text in ("lr", "lr=3", "lr=1..x", "lr=0..1:log", "lr=3..1", "lr=1..2:cosine", "lr=1..2,lr=1..2"):
         with pytest.raises(DataError, match="--space: expected knobs such as"):
             read_space(text)
+
+
+def test_a_choice_that_the_recipe_refuses_is_found_before_anything_is_trained(tmp_path, monkeypatch):
+    def picky(**knobs):
+        if knobs["batch_size"] == 8:
+            raise DataError("no batches of 8")
+        return recipe(**{name: value for name, value in knobs.items() if name != "batch_size"})
+
+    monkeypatch.setattr("visionkit.experiments.search.finish", lambda *_, **__: pytest.fail("trained"))
+    with pytest.raises(DataError, match="no batches of 8"):
+        search(picky, knobs_with, SPACE, 3, tmp_path / "s")
+    assert not (tmp_path / "s").exists()
 
 
 def knobs_with(values):
@@ -479,6 +493,7 @@ def test_one_knob_of_learning_leaves_the_others_as_the_recipe_has_them():
         (["--batch-size", "auto", "--devices", "auto"], "auto"),
         (["--devices", "auto", "--batch-size", "auto"], "auto"),
         (["--batch-size=auto", "--seed", "3"], 1),
+        (["--batch_size=auto"], 1),
     ],
 )
 def test_auto_stands_for_what_is_before_it(words, devices, tmp_path, monkeypatch):

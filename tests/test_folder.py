@@ -3,7 +3,8 @@
 import pytest
 import tiny_data
 
-from visionkit.data.folder import classes, folder, splits
+from visionkit.data.doctor import examine
+from visionkit.data.folder import folder, splits
 from visionkit.types import DataError, check_sample
 
 
@@ -39,13 +40,14 @@ def test_broken_image_and_no_classes_are_named(tmp_path):
         folder(tmp_path / "nowhere")
 
 
-def test_a_class_may_have_its_images_in_folders(tmp_path):
+def test_a_folder_whose_images_lie_deeper_is_no_class_and_that_is_said(tmp_path, caplog):
     for name in ("cat/1.png", "dog/1.png", "bird/2020/1.png", "empty/notes.txt"):
         tiny_data.picture(tmp_path / name) if name.endswith("png") else tiny_data.text(tmp_path / name, "")
-    data = folder(tmp_path)
-    assert data.class_names == ["bird", "cat", "dog"] and len(data) == 3
-    tiny_data.picture(tmp_path / "other" / "photos" / "cats" / "1.png")
-    assert classes(tmp_path / "other") == []  # photos/ holds a class, it is none
+    assert folder(tmp_path).class_names == ["cat", "dog"]
+    assert f"{tmp_path / 'bird'}: no class, for its images lie deeper: 2020/1.png, ..." in caplog.text
+    assert "empty" not in caplog.text
+    report = examine(tmp_path)
+    assert [finding.message for finding in report.by_kind()["deeper folder"]] == [caplog.messages[0].partition(": ")[2]]
 
 
 def test_trainval_is_a_split(tmp_path):

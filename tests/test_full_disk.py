@@ -3,12 +3,12 @@
 import errno
 import json
 import re
-import shutil
 import subprocess
 
 import keras
 import numpy as np
 import pytest
+from conftest import mount
 
 from visionkit.backbones import BACKBONES
 from visionkit.cli import main
@@ -25,24 +25,6 @@ from visionkit.train.save import save_model
 from visionkit.types import DataError
 
 STEPS, EPOCHS = 4, 3
-
-
-def mount(*arguments):
-    if not shutil.which("mount"):
-        pytest.skip("there is no mount command here")
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"this user may not mount: {done.stderr.strip()}")
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A file system of its own with room for half a MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount("-t", "tmpfs", "-o", "size=512k", "tmpfs", folder)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

@@ -19,11 +19,12 @@ from visionkit.metrics.classification import compact
 from visionkit.page.charts import Line, _log_ticks, _ticks, line_chart, matrix_table
 from visionkit.page.shell import document
 from visionkit.train.evaluate import evaluate
-from visionkit.train.mistakes import BACKGROUND, Closely, write_mistakes
+from visionkit.train.mistakes import BACKGROUND, Closely, of_detector, write_mistakes
 from visionkit.train.report import Findings, read_run, write_report
+from visionkit.train.report_page import _precision
 from visionkit.train.report_words import mix_ups, remarks
 from visionkit.train.run import run
-from visionkit.types import Classification, DataError, SegmentationMap
+from visionkit.types import Classification, DataError, Detections, SegmentationMap
 
 
 class Says:
@@ -160,6 +161,10 @@ def test_a_chart_puts_its_points_where_they_belong():
     assert 'd="M52.0 230.0L468.0 12.0"' in drawn  # from corner to corner of 52..468 x 230..12; no NaN
     assert 'class="mark" cx="468.0"' in drawn  # the second point that is known
     assert "<path" not in line_chart("y", [Line("a", [], [])], "x")
+    stairs = line_chart("y", [Line("a", [0, 0.5, 1], [1, 0.5, 0.75], step=True)], "x", (0, 1), (0, 1))
+    path = re.search(r'd="M([0-9.]+) ([0-9.]+)V([0-9.]+)H([0-9.]+)V([0-9.]+)H([0-9.]+)"', stairs)
+    x0, y0, y1, x1, y2, x2 = map(float, path.groups())
+    assert x0 < x1 < x2 and y0 < y2 < y1  # first to the precision that a recall has, then across to it
     assert line_chart("y", [Line("a", [1], [3])], "x").count("<circle") == 1  # one epoch: no range to divide by
     assert "&lt;b&gt;" in line_chart("<b>", [Line("<b>", [1], [1])], "x") and "<b>" not in drawn
 
@@ -281,3 +286,15 @@ def test_the_first_batch_is_on_the_page(trained):
     assert "The first batch" in page
     assert read_image(trained / "first_batch.jpg").size
     assert replace(facts, results={}).task is None
+
+
+def test_a_class_of_which_nothing_was_found_is_on_the_page():
+    data = shapes(1, (64, 96), max_objects=1)
+    sample = replace(data[0], boxes=np.float32([[2, 2, 20, 20], [30, 30, 50, 50]]), labels=np.int32([0, 1]))
+    one = {"boxes": sample.boxes[:1], "scores": np.float32([0.9]), "labels": np.int32([0])}
+    found = Detections(id=sample.id, image_size=sample.image_size, **one)
+    names = ["disc", "ring"]
+    scores = {"closely": of_detector([(sample, found)], names, data)}
+    scores["per_class"] = {name: {"mAP50": score} for name, score in zip(names, (1.0, 0.0), strict=True)}
+    page = _precision(Findings(task="detect", scores=scores, measured="one image"))
+    assert "disc: 0.90" in page and "ring: nothing found" in page

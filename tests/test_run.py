@@ -19,11 +19,12 @@ from visionkit.data.folder import folder
 from visionkit.data.render import Transform
 from visionkit.data.shapes import shapes
 from visionkit.data.transforms import detection_train
-from visionkit.images import read_image
+from visionkit.images import read_image, write_image
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
 from visionkit.train import run as run_module
 from visionkit.train.evaluate import evaluate
+from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe, schedule
 from visionkit.train.run import run
 from visionkit.types import DataError
@@ -143,7 +144,8 @@ def photos(tmp_path):
 
 def test_an_image_that_breaks_off_is_named_in_one_line(photos, capsys, monkeypatch):
     data = photos / "dog" / "2.jpg"
-    data.write_bytes(data.read_bytes()[:-300])  # its header is whole, so it is found out when it is learned from
+    write_image(data, np.random.default_rng(0).integers(0, 256, (*SIZE, 3)).astype(np.uint8))
+    data.write_bytes(data.read_bytes()[:-3000])  # its header is whole, so it is found out when it is learned from
     monkeypatch.chdir(photos.parent)
     Path("mine.py").write_text("from test_run import sorter as recipe\n")
     assert batch_ids(folder(photos), 1, 0, 0, 0) != ["dog/2"]  # the first batch is read before TensorFlow does
@@ -160,9 +162,18 @@ def test_patience_begins_with_the_last_phase(photos, tmp_path):
     assert results["epoch"] == 1
 
 
-def test_patience_without_anything_to_score_is_refused(photos, tmp_path):
-    with pytest.raises(DataError, match="patience of 2 epochs: no validation images"):
+def test_what_is_wrong_with_a_recipe_leaves_no_folder_behind(photos, tmp_path):
+    with pytest.raises(DataError, match="--patience 2: no images are held back to be scored on"):
         run(sorter, {"data": photos, "patience": 2, "val": False}, tmp_path / "out")
+    with pytest.raises(DataError, match="--keep-checkpoints: expected 1 or more, found 0"):
+        run(sorter, {"data": photos}, tmp_path / "out", options=Options(keep_checkpoints=0))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("name", "epochs", "batch_size"), [("epochs", 0, 1), ("batch_size", 1, 0)])
+def test_batches_and_phases_of_nothing_are_refused(name, epochs, batch_size):
+    with pytest.raises(DataError, match=f"{name}: expected 1 or more"):
+        Recipe(model=None, train=None, phases=[Phase(epochs, keras.optimizers.SGD())], batch_size=batch_size)
 
 
 def test_no_more_objects_are_learned_than_the_recipe_says(tmp_path, monkeypatch):

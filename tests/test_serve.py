@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.client
+import http.server
 import io
 import json
 import sys
@@ -143,6 +144,26 @@ def test_the_load_notices_a_wrong_answer(ask, application):
     good[2][1]["objects"][0]["box"][2] += 1
     report = load_server.load(ask.port, good, requests=20, clients=2, share=0.1)
     assert 3 <= report["wrong"] <= 4 and report["right"] == 18 - report["wrong"]
+
+
+def test_the_load_notices_an_answer_that_is_no_json(monkeypatch):
+    class Odd(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b"nonsense"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        report = load_server.load(server.server_port, [(encoded(40), {})], requests=6, clients=2, share=0.0)
+        server.shutdown()
+    assert (report["right"], report["wrong"]) == (0, 6)
 
 
 def test_what_waits_goes_to_the_model_together(application, monkeypatch):

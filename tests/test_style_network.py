@@ -1,5 +1,6 @@
 """The feed-forward network: normalisation by hand, learning, saving, tiles without seams, folders and videos."""
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -277,6 +278,23 @@ def test_a_video_goes_on_where_it_stopped_and_ends_the_same(tmp_path):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     with pytest.raises(DataError, match=r"was begun with smoothing 0\.7, not 0\.2"):
         stylize_video(paint, file, tmp_path / "parts", smoothing=0.2)
+    (tmp_path / "parts" / "frames" / "settings.json").write_text("")
+    with pytest.raises(DataError, match=r"settings\.json: broken; name another --out"):
+        stylize_video(paint, file, tmp_path / "parts")
+
+
+def test_a_film_that_does_not_fit_on_the_disk_leaves_the_one_that_was_there(disk, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 96, 128, 3), dtype=np.uint8)
+    file, out = video(tmp_path / "a.avi", noise), tmp_path / "out"
+    assert stylize_video(lambda frame: frame, file, out) == (12, None)
+    shutil.move(out / "a.mp4", disk / "a.mp4")
+    before = (disk / "a.mp4").read_bytes()
+    (disk / "ballast").write_bytes(bytes(2**19 - len(before) - 2**15))  # 32 KiB are left
+    (disk / "frames").symlink_to(out / "frames")
+    with pytest.raises(DataError, match=r"a\.mp4: only \d+ of 12 frames reached the disk; is it full\?"):
+        stylize_video(lambda frame: frame, file, disk)
+    assert (disk / "a.mp4").read_bytes() == before
+    assert sorted(f.name for f in disk.iterdir()) == ["a.mp4", "ballast", "frames"]
 
 
 def test_a_video_is_not_overwritten_and_one_that_ends_early_is_named(tmp_path):
@@ -325,6 +343,14 @@ def test_a_video_has_its_own_size(network, tmp_path):
         stylize_path(network, file, tmp_path / "out", np.float32([1, 0]), size=32)
     assert stylize_path(network, file, tmp_path / "out", np.float32([1, 0])) == (2, [])
     assert (tmp_path / "out" / "v.mp4").is_file()
+
+
+def test_a_photo_too_small_to_paint_is_named_and_the_others_are_painted(network, tmp_path):
+    for name, size in (("a", (32, 32)), ("b", (12, 20)), ("c", (32, 32))):
+        write_image(tmp_path / "photos" / f"{name}.png", photo(size))
+    done, failed = stylize_path(network, tmp_path / "photos", tmp_path / "out", np.float32([1, 0]))
+    assert (done, len(failed)) == (2, 1) and "b.png: expected a picture of at least 16 pixels" in failed[0]
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
 
 
 def test_each_photo_of_several_folders_gets_a_picture_and_pictures_are_not_painted_again(network, tmp_path):

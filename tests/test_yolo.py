@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_data
 
-from visionkit.data.yolo import yolo
+from visionkit.data.yolo import splits, yolo
 from visionkit.types import DataError, check_sample
 
 
@@ -98,7 +98,9 @@ def test_two_images_of_one_stem_keep_different_ids(tmp_path):
     assert [r.id for r in yolo(root).records] == ["images/a.jpg", "images/a.png"]
 
 
-def test_a_folder_beside_images_is_no_split(tmp_path):
+def test_a_folder_beside_images_is_no_split_but_by_its_name(tmp_path):
     box = "0 0.5 0.5 0.5 0.5"
-    data = yolo(tiny_data.yolo(tmp_path, {"a": box, "b": box, "extra/c": box}))
+    data = yolo(tiny_data.yolo(tmp_path / "a", {"a": box, "b": box, "extra/c": box}))
     assert [(s.id, len(s.boxes)) for s in data] == [("images/a", 1), ("images/b", 1), ("images/extra/c", 1)]
+    parts = tiny_data.yolo(tmp_path / "b", {"train/a": box, "test/b": box, "preview": None})
+    assert sorted(splits(parts)) == ["test", "train"] and len(yolo(parts, "train")) == 1

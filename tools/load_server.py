@@ -85,8 +85,12 @@ def load(port: int, good: list[tuple[bytes, dict]], requests: int, clients: int,
                 # A body above the limit is refused while it is being sent; the answer may be lost with the connection.
                 status, body = (413 if expected == 413 else 0), str(error).encode()
             seconds = time.perf_counter() - start
-            ok = status == expected and (status == 413 or "error" in json.loads(body)) if name else status == 200
-            ok = ok and (bool(name) or same(json.loads(body), expected))
+            try:
+                found = None if status == 413 else json.loads(body)
+                ok = status == expected and (status == 413 or "error" in found) if name else status == 200
+                ok = ok and (bool(name) or same(found, expected))
+            except (ValueError, KeyError, TypeError):
+                ok = False
             with lock:
                 refused += bool(name) and ok
                 if not name:
@@ -138,6 +142,7 @@ def main():
             port = int(line.split("/predict")[0].rsplit(":", 1)[1])
         except (IndexError, ValueError):
             sys.exit(f"the server did not start: {line}{server.stderr.read()}")
+        threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
         report = load(port, good, options.requests, options.clients, options.garbage)
         report["alive"] = server.poll() is None
         server.terminate()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.cli import main as visionkit
-from visionkit.images import find_images, letterbox, read_image, write_image
+from visionkit.images import find_images, letterbox, read_image, relative_names, write_image
 
 CELL = (180, 240)  # (height, width) in the sheet
 
@@ -18,7 +18,11 @@ CELL = (180, 240)  # (height, width) in the sheet
 def main():
     if len(sys.argv) < 4:
         sys.exit(__doc__)
+    if "--preview" in sys.argv:
+        sys.exit("--preview would leave pictures that look done; leave it out")
     photos, paintings, out = find_images(sys.argv[1]), find_images(sys.argv[2]), Path(sys.argv[3])
+    named = dict(zip(photos + paintings, relative_names(photos) + relative_names(paintings), strict=True))
+    named = {file: name.replace("/", "_") for file, name in named.items()}
 
     def cell(file):
         return letterbox(read_image(file), CELL, (255, 255, 255))[0]
@@ -27,7 +31,7 @@ def main():
     for photo in photos:
         row = [cell(photo)]
         for painting in paintings:
-            file = out.with_suffix("") / f"{photo.stem}_{painting.stem}.png"
+            file = out.with_suffix("") / f"{named[photo]}_{named[painting]}.png"
             words = [str(photo), str(painting), "--out", str(file), *sys.argv[4:]]
             if not file.exists() and visionkit(["stylize", *words]):
                 sys.exit(1)

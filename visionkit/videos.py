@@ -38,6 +38,21 @@ def cut_short(source: Path | str, done: int, promised: int) -> str | None:
     return None
 
 
+def put_in_place(part: Path, film: Path, frames: int) -> None:
+    """Gives a film that was written as `part` its name, if its `frames` are there: OpenCV is silent on a full disk.
+
+    Raises:
+        DataError: they are not; `part` is gone then, and an earlier `film` as it was.
+    """
+    capture = cv2.VideoCapture(str(part))
+    found = promised_frames(capture)
+    capture.release()
+    if found < frames:
+        part.unlink(missing_ok=True)
+        raise DataError(f"{film}: only {found} of {frames} frames reached the disk; is it full?")
+    part.replace(film)
+
+
 def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
     """Writes BGR uint8 frames of `size` (height, width) as MP4."""
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, size[::-1])

@@ -22,6 +22,14 @@ def images(input_shape, mean=IMAGENET_MEAN, std=IMAGENET_STD):
     return inputs, layers.Rescaling(scale, offset, dtype="float32", name="normalize")(inputs)
 
 
+def fan_out_normal():
+    """He et al. 2015 (arXiv 1502.01852), equation 14: the first weights of ResNet's and EfficientNet's convolutions.
+
+    A new initializer for each layer: what one draws once, it draws every time.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 def convolution(
     x, filters, kernel_size, strides=1, *, name, dilation=1, use_bias=False, padding=None, initializer="he_normal"
 ):

@@ -9,7 +9,7 @@ import math
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import images
+from visionkit.backbones.blocks import fan_out_normal, images
 
 # Table 1: repeats, kernel, stride, expansion, channels; and the level whose last feature map the stage makes.
 STAGES = (
@@ -87,9 +87,8 @@ def _inverted_residual(x, kernel, stride, expansion, channels, drop, name):
 
 
 def _conv_bn(x, filters, kernel, stride, name, relu6):
-    x = layers.Conv2D(
-        filters, kernel, stride, padding="same", use_bias=False, kernel_initializer=_initializer(), name=f"{name}_conv"
-    )(x)
+    options = {"padding": "same", "use_bias": False, "kernel_initializer": fan_out_normal()}
+    x = layers.Conv2D(filters, kernel, stride, name=f"{name}_conv", **options)(x)
     x = _norm(x, f"{name}_bn")
     return layers.ReLU(6, name=f"{name}_relu")(x) if relu6 else x
 
@@ -103,8 +102,3 @@ def _round_channels(channels):
     """The nearest multiple of 8 that is not more than 10 % smaller."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8
-
-
-def _initializer():
-    # A new one for each layer: what an initializer draws once, it draws every time.
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

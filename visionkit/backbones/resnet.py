@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import convolution, images, max_pool
+from visionkit.backbones.blocks import convolution, fan_out_normal, images, max_pool
 
 
 def resnet(repeats, bottleneck, input_shape=(None, None, 3), name="resnet", dilated=False):
@@ -150,10 +150,5 @@ def _subsample(x, channels, stride, name):
 
 
 def _conv_bn(x, filters, kernel, stride, conv, norm, dilation=1):
-    x = convolution(x, filters, kernel, stride, dilation=dilation, initializer=_initializer(), name=conv)
+    x = convolution(x, filters, kernel, stride, dilation=dilation, initializer=fan_out_normal(), name=conv)
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(x)
-
-
-def _initializer():
-    # A new one for each layer: what an initializer draws once, it draws every time.
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")

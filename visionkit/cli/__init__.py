@@ -67,7 +67,7 @@ def main(tokens: list[str] | None = None) -> int:
             raise
         known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
         line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
-        notes = (note for note in getattr(error, "__notes__", ()) if "\n" not in note)  # else it is a traceback
+        notes = (note for note in getattr(error, "__notes__", ()) if "\n" not in note)  # else it is a log
         line = "; ".join([line, *notes])
         print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1

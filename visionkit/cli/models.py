@@ -104,7 +104,7 @@ def serve(
         model: what detect, classify and segment take; an exported model starts fastest.
         host: the address to listen at; 0.0.0.0 is all of this machine's.
         port: 0 picks a free one, and says which.
-        score: detections below this are left out, 0 to 1; a request may say ?score=0.5.
+        score: detections below this are left out, 0 to 1; a request may say ?score=0.5, with masks only a higher one.
         threads: requests that are read at a time.
         batch_size: images that wait are given to the model together, up to so many.
         megabytes: the largest file that is taken.

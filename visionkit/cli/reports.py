@@ -42,7 +42,8 @@ def report(
     except (DataError, OSError) as error:
         if data:  # was asked for
             raise
-        found.absent["model"] = f"Not measured: {_line(error)}. visionkit report RUN --data DIR measures it."
+        advice = "visionkit report RUN --data DIR, with --split test where there is one, measures it"
+        found.absent["model"] = f"Not measured: {_line(error)}. {advice}."
     found.absent["The data"] = _examine(facts, found, data, meaning)
     file = write_report(facts, found)
     print(f"report: {file}")
@@ -70,16 +71,14 @@ def _score(facts, found, data, split, meaning) -> None:
 
 def _validation(facts):
     """What the run was validated with, out of its recipe."""
-    import keras
-
+    from visionkit.train.recipe import planned
     from visionkit.train.resume import read_started, recipe_of
 
     recipe, knobs = recipe_of(facts.folder, read_started(facts.folder))
-    keras.utils.set_random_seed(knobs.get("seed", 0))
     with contextlib.redirect_stdout(io.StringIO()):  # recipes speak of the training, which is over
-        dataset = recipe(**knobs).val
+        dataset = planned(recipe, knobs).val
     if dataset is None:
-        raise DataError("the run had no validation images; --data DIR --split test names others")
+        raise DataError("the run had no validation images")
     return dataset
 
 

@@ -66,7 +66,8 @@ def finetune(
         classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
             in DATA. A class called void is neither trained on nor scored.
         void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
-        patience: stop after so many epochs without a better score on the validation images; by default never.
+        patience: stop after so many epochs without a better score on the validation images; by default never. A
+            classifier's first phase, of its last layer alone, does not count.
         seed: of everything that is drawn.
         out: the run folder, new or empty; by default runs/finetune/TIME.
         resume: a run folder: continue that run, which was interrupted. It says all else itself.
@@ -139,7 +140,8 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
 
 def _one_for_auto(words: Sequence[str]) -> tuple[list[str], bool]:
     """`words` with batches of 1 where they ask for --batch-size auto, for recipes take numbers; and whether they do."""
-    words = [part for word in words for part in (word.split("=") if word == "--batch-size=auto" else [word])]
+    forms = ("--batch-size=auto", "--batch_size=auto")
+    words = [part for word in words for part in (word.split("=") if word in forms else [word])]
     for i, name in enumerate(words[:-1]):
         if name in ("--batch-size", "--batch_size") and words[i + 1] == "auto":
             return [*words[: i + 1], "1", *words[i + 2 :]], True

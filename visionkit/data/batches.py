@@ -166,6 +166,8 @@ class _Plan:
     def __init__(self, count, batch_size, seed, shuffle, drop_remainder):
         if not count:
             raise DataError("the data set is empty: expected at least one sample")
+        if batch_size < 1:
+            raise DataError(f"batch_size: expected 1 or more, found {batch_size}")
         self.count, self.batch_size, self.seed, self.shuffle = count, batch_size, seed, shuffle
         self.wraps = drop_remainder and count < batch_size
         self.steps = max(1, count // batch_size) if drop_remainder else math.ceil(count / batch_size)

@@ -44,6 +44,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the gravest first
     "near duplicate in two splits": (WARNING, "a copy, another size or the next frame: scores will be too good"),
     "class without samples": (WARNING, "named, but never used"),
     "class not in train": (WARNING, "cannot be learned"),
+    "deeper folder": (WARNING, "left out: where the images lie is a class, so move them up, or away"),
     "ignored mask": (WARNING, "over nine tenths of it are ignored: teaches hardly anything"),
     "rare mask value": (WARNING, "a few pixels in one mask alone: a slip, or the trace of smoothing?"),
     "numbered masks": (WARNING, "if their values number objects, say --task detect or --task instance"),

@@ -130,14 +130,15 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
 
     Looks for `images/train` beside `labels/train`, then `train/images` beside `train/labels`, then `images` beside
     `labels`, with the names of `firsts` for images and of `seconds` for labels. Where images lie in `images` itself, a
-    folder beside them is no split.
+    folder beside them is a split only if it has the name of one.
     """
     if not root.is_dir():
         return {}
     both = [(root / a, root / b) for a in firsts for b in seconds if (root / a).is_dir() and (root / b).is_dir()]
     for first, second in both:
         inner = {f.name: (f, second / f.name) for f in subfolders(first) if (second / f.name).is_dir()}
-        if inner and not list_images(first, recursive=False):
+        named = any(split_name(name) in (*SPLITS, "trainval") for name in inner)
+        if inner and (named or not list_images(first, recursive=False)):
             return inner
     if both:
         return {"": both[0]}

@@ -1,5 +1,6 @@
 """Image classification from class folders: ROOT/CLASS/*.jpg or ROOT/train/CLASS/*.jpg."""
 
+import logging
 from pathlib import Path
 
 from visionkit.data.dataset import Dataset
@@ -25,9 +26,8 @@ def splits(root: Path) -> dict[str, Path]:
 
 
 def classes(folder: Path) -> list[str]:
-    """The names of the folders in `folder` that hold images, where one of them holds some directly."""
-    direct = {f: bool(list_images(f, recursive=False)) for f in subfolders(folder)}
-    return [f.name for f, own in direct.items() if any(direct.values()) and (own or list_images(f))]
+    """The names of the folders in `folder` that hold images directly."""
+    return [f.name for f in subfolders(folder) if list_images(f, recursive=False)]
 
 
 def folder(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -50,8 +50,18 @@ def folder(root: Path, split: str | None = None, repairs: Repairs | None = None)
     files = [(name, f) for part in chosen for name in classes(part) for f in list_images(part / name)]
     ids = sample_ids([f.relative_to(root) for _, f in files])
     records, repairs = [], Repairs("folder") if repairs is None else repairs
+    for part in parts.values():
+        for other in subfolders(part):
+            if other.name not in names and (inner := list_images(other)):
+                _leave_out(f"{other}: no class, for its images lie deeper: {inner[0].relative_to(other)}, ...", repairs)
     for id, (name, f) in zip(ids, files, strict=True):
         with repairs.skipping(id, f, "broken image"):
             size = image_size(regular(f, f.parent, id))
             records.append(Sample(id=id, file=f, image_size=size, label=names.index(name)))
     return Dataset(records, names, load_image, f"class folders, split {split or 'all'}")
+
+
+def _leave_out(line: str, repairs: Repairs):
+    repairs.note("deeper folder", line)
+    if not repairs.collect:
+        logging.getLogger("visionkit").warning("class folders: %s", line)

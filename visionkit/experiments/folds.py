@@ -111,6 +111,7 @@ def folds(
         rows.append({"fold": fold, "images": results["val_images"], metric: results[metric]})
         rows[-1]["seconds"] = results["seconds"]
     found = {"metric": metric, "rows": rows, "summary": summary([row[metric] for row in rows])}
+    write_json(out / "folds.json", found)
     plan = recipe(**knobs)
     where = deal(plan.train.records, k, knobs.get("seed", 0))
     found["predictions"] = write_predictions(plan.train, plan.model.task, where, out).name
@@ -146,7 +147,7 @@ def _predictions(train, where, out) -> Iterator[tuple[int, Sample, Prediction]]:
 
 
 def _write_csv(path, names, predictions):
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # ids are files' names
         table = csv.writer(file)
         table.writerow(["id", "fold", "label", "predicted", *names])
         for fold, record, found in predictions:
@@ -157,7 +158,8 @@ def _write_csv(path, names, predictions):
 def _write_maps(path, names, predictions):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:  # as np.savez_compressed, but one at a time
         for _, record, found in predictions:
-            with archive.open(f"{record.id}.npy", "w", force_zip64=True) as file:
+            name = record.id.encode(errors="backslashreplace").decode()
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, found.segmentation.astype(np.uint8), allow_pickle=False)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from visionkit.data.batches import batches, steps_per_epoch
 from visionkit.experiments.rates import Ramp, peak_rate
 from visionkit.metrics.classification import save_figure
-from visionkit.train.recipe import Recipe
+from visionkit.train.recipe import Recipe, planned
 from visionkit.types import DataError
 
 SMOOTHING = 0.9  # of the loss: what the mean keeps of itself at a step
@@ -46,8 +46,7 @@ def lr_find(
     """
     if not 0 < low < high or steps < 20:
         raise DataError(f"expected 0 < --low < --high and at least 20 --steps, found {low}, {high}, {steps}")
-    keras.utils.set_random_seed(knobs.get("seed", 0))
-    plan = recipe(**knobs)
+    plan = planned(recipe, knobs)
     if not 1 <= phase <= len(plan.phases):
         raise DataError(f"--phase {phase}: the recipe has {len(plan.phases)} (1 is the first)")
     for stage in plan.phases[:phase]:
@@ -57,7 +56,7 @@ def lr_find(
     optimizer.learning_rate = Ramp(low, high, steps)
     model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
     settings = {"task": model.task, "seed": plan.seed, "mix": plan.mix, "channels": model.channels}
-    settings |= {"epochs": math.ceil(steps / each)}
+    settings |= {"epochs": math.ceil(steps / each), "max_objects": plan.max_objects}
     feed = iter(batches(plan.train, plan.transform_in(stage), plan.batch_size, **settings))
     losses, smoothed = [], []
     while len(losses) < steps:

@@ -5,6 +5,8 @@ rule (Golovin et al. 2017, Google Vizier, section 3.2.2). search.json is all tha
 follows from it and the seed alone, so a search that was stopped goes on as one that was not.
 """
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -98,12 +100,13 @@ def search(
         DataError: see `read_space` and `begin`; or no trial has a score.
     """
     kinds = read_space(space)
-    for values in ends(kinds):
-        knobs = knobs_with(values)
+    with contextlib.redirect_stdout(io.StringIO()):  # recipes speak of the training, which this is not yet
+        for values in ends(kinds):
+            knobs = knobs_with(values)
+            plan = recipe(**knobs)
     without = {name: value for name, value in knobs.items() if name not in kinds}
     said = {"verb": "search", "knobs": without, "space": space, "seed": seed, "precision": options.precision}
     begin(out, recipe, recipe_file, said)
-    plan = recipe(**knobs)
     own, metric = plan.val is not None, MONITOR[plan.model.task]
     kept = out / "recipe.py" if recipe_file else None
     file = out / "search.json"

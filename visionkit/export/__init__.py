@@ -115,7 +115,7 @@ def export_model(
             part.rename(failed)
             error += f" (kept in {failed})"
         failure = ExportError(error)
-        failure.add_note(log)  # shown with a traceback only
+        failure.add_note(f"{log}\n")  # of several lines, so shown with a traceback only
         raise failure
     if out.exists():
         out.rmdir()

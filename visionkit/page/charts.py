@@ -41,7 +41,7 @@ class Line:
         name: for the legend.
         x, y: as many; a y that is not a number leaves a gap... of nothing: its neighbours are joined.
         mark: the place of the point that matters most.
-        step: go to the next y at once instead of slanting towards it.
+        step: up or down to the next y at once, and then across, instead of slanting towards it.
     """
 
     name: str
@@ -141,7 +141,7 @@ def _drawn(line, xs, ys, place, number) -> str:
         return ""
     path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
     for x, y in points[1:]:
-        path += f"H{x:.1f}V{y:.1f}" if line.step else f"L{x:.1f} {y:.1f}"
+        path += f"V{y:.1f}H{x:.1f}" if line.step else f"L{x:.1f} {y:.1f}"
     parts = [f'<path d="{path}"/>']
     for i, (x, y) in enumerate(points):
         if len(points) > POINTS and i != line.mark:

@@ -17,7 +17,7 @@ from visionkit.predict.journal import whole_file
 from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.predict.write import Report
 from visionkit.types import DataError
-from visionkit.videos import SUFFIXES, cut_short, film_of, frame_rate, promised_frames, writer_to
+from visionkit.videos import SUFFIXES, cut_short, film_of, frame_rate, promised_frames, put_in_place, writer_to
 
 CAMERA = "camera"  # or camera:1, the number that OpenCV counts
 
@@ -99,7 +99,7 @@ def detect_video(
                 raise DataError(f"{source}: holds no frame that can be decoded")
         if writer is not None:
             writer.release()
-            part.replace(film)
+            put_in_place(part, film, done)
     finally:
         capture.release()
         part.unlink(missing_ok=True)

@@ -84,6 +84,11 @@ def stylize_path(
         target = out / (name if file.suffix.lower() in WRITABLE else name.with_name(f"{name.name}.png"))
         if target.resolve() == file.resolve():
             raise DataError(f"{out}: is where the photos are, which would be overwritten; name another --out")
-        write_image(target, paint(image))
+        try:
+            painted = paint(image)
+        except DataError as error:
+            failed.append(f"{file}: {error}")
+            continue
+        write_image(target, painted)
         done += 1
     return done, failed

@@ -47,7 +47,7 @@ def gram(features, mask=None):
     """
     kind = keras.backend.standardize_dtype(features.dtype)
     precise = "float32" if kind in ("float16", "bfloat16") else kind
-    if kind == "float16":  # its largest number is below the sums, bfloat16's is not
+    if kind == "float16" or mask is not None:  # float16's largest number is below the sums, bfloat16's is not
         features = ops.cast(features, precise)
     channels, places = features.shape[-1], ops.shape(features)[1] * ops.shape(features)[2]
     flat = ops.reshape(features, (-1, places, channels))  # [B, h*w, C]

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from visionkit.images import read_image, write_image
+from visionkit.images import read_image, unfinished, write_image
 from visionkit.types import DataError
-from visionkit.videos import cut_short, film_of, frame_rate, promised_frames, writer_to
+from visionkit.videos import cut_short, film_of, frame_rate, promised_frames, put_in_place, writer_to
 
 FAITHFUL = 12.0  # grey levels: where a frame differs more from the moved one before, that one hardly counts
 
@@ -96,7 +96,10 @@ def smooth(fresh: np.ndarray, painted: np.ndarray, now: np.ndarray, before: np.n
 
 def _same_settings(file, settings):
     if file.exists():
-        begun = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            begun = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise DataError(f"{file}: broken; name another --out, or remove {file.parent}") from None
         if other := [name for name in settings if begun.get(name) != settings[name]]:
             name = other[0]
             raise DataError(
@@ -104,14 +107,19 @@ def _same_settings(file, settings):
                 "name another --out, or remove this one"
             )
     else:
-        file.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        part = unfinished(file)
+        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        part.replace(file)
 
 
 def _join(frames, count, rate, file):
     h, w = read_image(frames / "000000.png").shape[:2]
     part = file.with_name(f"{file.stem}.part.mp4")
     writer = writer_to(part, (h, w), rate)
-    for number in range(count):
-        writer.write(np.ascontiguousarray(read_image(frames / f"{number:06}.png")[..., ::-1]))
-    writer.release()
-    part.replace(file)
+    try:
+        for number in range(count):
+            writer.write(np.ascontiguousarray(read_image(frames / f"{number:06}.png")[..., ::-1]))
+        writer.release()
+        put_in_place(part, file, count)
+    finally:
+        part.unlink(missing_ok=True)

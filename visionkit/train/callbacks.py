@@ -203,7 +203,7 @@ class Score(keras.callbacks.Callback):
         monitor: the name that decides; higher is better.
         file: where the best model goes.
         patience: training stops when for so many epochs none was better; None never stops it.
-        since: the epochs for which patience is without end.
+        since: epochs before patience begins to count.
     """
 
     def __init__(self, score, every: int, epochs: int, monitor: str, file: Path, patience=None, since: int = 0):

@@ -116,9 +116,11 @@ def detector(
     options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
     options = options | {"class_names": train.class_names, "licence": CARDS[f"{backbone}_imagenet"].licence}
     network = MODELS[model](trunk, len(train.class_names), image_size=size, **options)
-    batch_size = batch_size or (16 if model == "ssd" else 8)
+    if batch_size is None:
+        batch_size = 16 if model == "ssd" else 8
     steps = steps_per_epoch(train, batch_size)
-    epochs = epochs or min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
+    if epochs is None:
+        epochs = min(60, max(10, round(DETECT_IMAGES / (steps * batch_size))))
     print(f"{model} on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
     learning = learning if learning.clip else replace(learning, clip=10.0)
     rate = lr * batch_size * learning.accumulate / 16
@@ -185,7 +187,8 @@ def classify(
     )
     load_weights(model, f"{backbone}_imagenet", verbose=False)
     steps = steps_per_epoch(train, batch_size)
-    epochs = epochs or min(40, max(10, round(CLASSIFY_STEPS / steps)))
+    if epochs is None:
+        epochs = min(40, max(10, round(CLASSIFY_STEPS / steps)))
     first = min(epochs - 1, max(1, round(head_share * epochs)))
     print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
 
@@ -284,7 +287,8 @@ def segmenter(
     options = {"class_names": names, "licence": CARDS[f"{backbone}_imagenet"].licence}
     model = MODELS["fcn"](trunk, len(names), image_size=size, levels=levels, dice=dice, **options)
     steps = steps_per_epoch(train, batch_size)
-    epochs = epochs or min(100, max(10, round(SEGMENT_IMAGES / (steps * batch_size))))
+    if epochs is None:
+        epochs = min(100, max(10, round(SEGMENT_IMAGES / (steps * batch_size))))
     print(f"fcn on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
     print(f"{len(names)} classes: {', '.join(names)}")
     return Recipe(

@@ -68,17 +68,17 @@ def _try(folder: Path, limit: int):
     import keras
 
     from visionkit.data.batches import batches
+    from visionkit.train.recipe import planned
 
     started = read_started(folder)
     recipe, knobs = recipe_of(folder, started)
-    keras.config.set_dtype_policy(started.options.precision)
-    plan = recipe(**knobs)
+    plan = planned(recipe, knobs, started.options.precision)
     model, phase = plan.model, plan.phases[-1]
     phase.prepare()
     model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
     size, peaks = 1, []
     while size <= min(LARGEST, len(plan.train)) and next_fits(peaks, limit):
-        options = {"task": model.task, "mix": plan.mix, "channels": model.channels}
+        options = {"task": model.task, "mix": plan.mix, "channels": model.channels, "max_objects": plan.max_objects}
         images, targets = next(iter(batches(plan.train, plan.transform_in(phase), size, **options)))
         for _ in range(2):
             model.train_on_batch(images, targets)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from visionkit.types import DataError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
@@ -39,6 +41,9 @@ class Learning:
         import keras
 
         from visionkit.train.recipe import schedule
+
+        if self.accumulate < 1:
+            raise DataError(f"--accumulate: expected 1 or more, found {self.accumulate}")
 
         if self.l1 or self.l2:
             for variable in model.trainable_variables:

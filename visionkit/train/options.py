@@ -4,8 +4,6 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from visionkit.types import DataError
-
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -17,7 +15,7 @@ class Options:
         precision: of the layers' arithmetic while training; weights, losses and the saved model are float32.
         checkpoint_minutes: a checkpoint is written at every epoch's end, and after so many minutes without one.
         checkpoint_steps: and after so many steps without one; by default only the minutes count.
-        keep_checkpoints: of the newest, besides the best model.
+        keep_checkpoints: of the newest, besides the best model; 1 or more.
         devices: that share each batch; auto takes all GPUs there are, of all processes that TF_CONFIG names.
     """
 
@@ -28,10 +26,6 @@ class Options:
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
     devices: int | Literal["auto"] = 1
-
-    def __post_init__(self):
-        if self.keep_checkpoints < 1:
-            raise DataError(f"--keep-checkpoints: expected 1 or more, found {self.keep_checkpoints}")
 
 
 def make_deterministic() -> None:

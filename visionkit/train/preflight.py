@@ -48,7 +48,7 @@ class Row:
 
 def preflight(recipe: Callable[..., Recipe], knobs: dict, options: Options = Options()) -> list[Row]:  # noqa: B008
     """Builds what `run(recipe, knobs, ...)` would and tries it; nothing is written, and the model is thrown away."""
-    plan = planned(recipe, knobs, options)
+    plan = planned(recipe, knobs, options.precision)
     rows = []
     if plan.model.task in ("detect", "instance"):
         rows.append(anchor_coverage(plan))

@@ -10,7 +10,6 @@ from keras import ops
 
 from visionkit.data.dataset import Dataset
 from visionkit.models.task import Task
-from visionkit.train.options import Options
 from visionkit.types import DataError
 
 
@@ -48,6 +47,9 @@ class Recipe:
         max_objects: of an image with more the largest are learned; None: as many as the fullest image has. Masks take
             memory by it: batch_size * max_objects * pixels.
         seed: of the order, the augmentation and whatever the model draws.
+
+    Raises:
+        DataError: patience without `val`, or a batch or a phase of nothing.
     """
 
     model: Task
@@ -62,6 +64,16 @@ class Recipe:
     max_objects: int | None = None
     seed: int = 0
 
+    def __post_init__(self):
+        if self.patience and self.val is None:
+            raise DataError(
+                f"--patience {self.patience}: no images are held back to be scored on (where there is a test split, "
+                "val is learned from); leave it out"
+            )
+        for name, least in (("batch_size", self.batch_size), ("epochs", min([p.epochs for p in self.phases] or [1]))):
+            if least < 1:
+                raise DataError(f"{name}: expected 1 or more, in each phase, found {least}")
+
     @property
     def epochs(self) -> int:
         """Passes over the training data in all phases."""
@@ -72,10 +84,10 @@ class Recipe:
         return phase.transform or self.transform
 
 
-def planned(recipe: Callable[..., Recipe], knobs: dict, options: Options) -> Recipe:
+def planned(recipe: Callable[..., Recipe], knobs: dict, precision: str = "float32") -> Recipe:
     """What `recipe(**knobs)` gives by the seed and in the precision of a run."""
     policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(options.precision)
+    keras.config.set_dtype_policy(precision)
     try:
         keras.utils.set_random_seed(knobs.get("seed", 0))
         return recipe(**knobs)

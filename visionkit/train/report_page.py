@@ -239,6 +239,8 @@ def _pr_line(name, curve) -> Line:
 
 
 def _f1_line(name, curve, best) -> Line:
+    if not len(curve.f1):
+        return Line(f"{name}: nothing found", [], [])
     keep = np.union1d(_corners(curve.f1), [int(curve.f1.argmax())])
     label = f"{name}: {best['threshold']:.2f}"
     return Line(label, curve.scores[keep], curve.f1[keep], int(np.searchsorted(keep, curve.f1.argmax())))

@@ -59,6 +59,8 @@ def run(
     Raises:
         DataError: `out` is in use or cannot be written, the devices are not there, or the loss stopped being a number.
     """
+    if options.keep_checkpoints < 1:
+        raise DataError(f"--keep-checkpoints: expected 1 or more, found {options.keep_checkpoints}")
     devices = devices_for(options.devices)
     with devices.folder(out) as out:
         return _begin(recipe, knobs, out, recipe_file, options, watch, devices)
@@ -67,6 +69,7 @@ def run(
 def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
+    plan = _plan(recipe, knobs, options, devices)  # what is wrong with it leaves no folder behind
     try:
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
         if recipe_file:
@@ -75,7 +78,7 @@ def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
         raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     write_json(out / "knobs.json", knobs)
     write_started(out, recipe, keras.backend.backend(), options)
-    return _train(recipe, knobs, out, options, None, watch, devices)
+    return _train(plan, knobs, out, options, None, watch, devices)
 
 
 def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
@@ -99,22 +102,22 @@ def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict
         print(f"{out}: going on in epoch {found[1]['epoch'] + 1} after {found[1]['step']} steps of it")
     with devices.folder(out) as folder:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # it is new where another process writes to `out`
-        return _train(recipe, knobs, folder, started.options, found, watch, devices)
+        plan = _plan(recipe, knobs, started.options, devices)
+        return _train(plan, knobs, folder, started.options, found, watch, devices)
 
 
-def _train(recipe, knobs, out, options, found, watch, devices) -> dict:
-    if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
-        options = replace(options, checkpoint_minutes=math.inf)
+def _plan(recipe, knobs, options, devices) -> Recipe:
     with devices.building():
-        plan = planned(recipe, knobs, options)
+        plan = planned(recipe, knobs, options.precision)
     if plan.batch_size % devices.count:
         raise DataError(f"{devices.count} devices cannot share batches of {plan.batch_size} images evenly")
-    if plan.patience and plan.val is None:
-        raise DataError(
-            f"patience of {plan.patience} epochs: no validation images are held back to score on; leave it out "
-            "(where there is a test split, val is learned from)"
-        )
     devices.prepare(plan.model)
+    return plan
+
+
+def _train(plan, knobs, out, options, found, watch, devices) -> dict:
+    if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
+        options = replace(options, checkpoint_minutes=math.inf)
     arrays, state = found or ({}, {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0})
     data = [fingerprint(dataset) for dataset in (plan.train, plan.val) if dataset is not None]
     if state.get("data", data) != data:

@@ -177,7 +177,9 @@ def _cut(name, tensor, storages):
     """The array of a tensor, after checking that every element lies inside its storage."""
     storage, numbers = storages[tensor.storage.key], (tensor.offset, *tensor.size, *tensor.stride)
     if len(tensor.size) != len(tensor.stride) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise DataError(f"{name}: bad offset, size or stride: expected whole numbers from 0 on, as many of each")
+        raise DataError(
+            f"{name}: bad offset, size or stride: expected whole numbers of 0 or more, as many strides as sizes"
+        )
     if 0 in tensor.size:
         return np.zeros(tensor.size, storage.dtype)
     last, count = tensor.offset, 1
