@@ -199,14 +199,15 @@ def test_folds_that_were_stopped_go_on_and_leave_a_table_and_all_predictions(tmp
         folds(recipe, KNOBS, 4, out)
 
 
-@pytest.mark.parametrize("task", ["segment", "detect"])
+@pytest.mark.parametrize("task", ["segment", "detect", "classify"])
 def test_maps_and_boxes_are_predicted_out_of_their_fold_too(task, tmp_path, monkeypatch):
     from visionkit.data.shapes import shapes
     from visionkit.experiments import folds as module
-    from visionkit.types import Detections, SegmentationMap
+    from visionkit.types import Classification, Detections, SegmentationMap
 
     train, where = shapes(4, (32, 40)), np.array([1, 0, 1, 0])
-    train.records[3] = replace(train.records[3], id="b\udcff")  # as Python reads a name that is no UTF-8
+    train.records[:] = [replace(record, label=0) for record in train.records]
+    train.records[3] = replace(train.records[3], id="b\udcff-3")  # as Python reads a name that is no UTF-8
 
     def predictor(folder):
         fold = int(folder.name[-1])
@@ -216,6 +217,8 @@ def test_maps_and_boxes_are_predicted_out_of_their_fold_too(task, tmp_path, monk
                 same = {"id": item.id, "image_size": item.image_size}
                 if task == "segment":
                     yield SegmentationMap(**same, segmentation=np.full(item.image_size, fold, np.int32))
+                elif task == "classify":
+                    yield Classification(**same, scores=np.float32([1 - fold, fold, 0, 0]))
                 else:
                     box, label = np.float32([[1, 2, 3 + fold, 4]]), np.zeros(1, np.int32)
                     yield Detections(**same, boxes=box, labels=label, scores=np.float32([0.5]))
@@ -227,10 +230,16 @@ def test_maps_and_boxes_are_predicted_out_of_their_fold_too(task, tmp_path, monk
     file = module.write_predictions(train, task, where, tmp_path)
     names = [record.id for record in train.records]
     if task == "segment":
-        names[3] = "b\\udcff"
+        names[3] = "b\\udcff-3"
         with np.load(file) as maps:
             assert {name: int(maps[name].max()) for name in maps} == dict(zip(names, where, strict=True))
             assert maps[names[0]].shape == (32, 40)
+        return
+    if task == "classify":
+        with file.open(encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            assert {row["id"]: int(row["fold"]) for row in csv.DictReader(stream)} == dict(
+                zip(names, where, strict=True)
+            )
         return
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert {line["id"]: line["fold"] for line in lines} == dict(zip(names, where, strict=True))
