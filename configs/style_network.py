@@ -30,7 +30,7 @@ def recipe(
     data_dir: Path,
     photos: Path | None = None,
     styles: Path | None = None,
-    steps: int = 21000,
+    steps: int = 20000,
     finish: float = 0.26,
     lr: float = 2e-3,
     batch_size: int | None = None,
@@ -39,7 +39,7 @@ def recipe(
     width: int = 24,
     blocks: int = 5,
     content_weight: float = 1.0,
-    style_weight: float = 1.0,
+    style_weight: float = 1.1,
     smooth_weight: float = 0.5,
     palette_weight: float = 0.2,
     features: str = "vgg16_hed_bsds500",
@@ -48,7 +48,7 @@ def recipe(
     """Every row of a batch is painted in one of the styles, in turn, so all are learned alike.
 
     Args:
-        photos: a folder; by default content/ of `data_dir`.
+        photos: a folder, a glob or a .txt list of files; by default content/ of `data_dir`.
         styles: a painting or a folder of them, each a style by its file's name; by default style/ of `data_dir`.
         steps: of the optimizer. Many small ones learn more in a minute than few of large batches.
         lr: until `finish`; from there, after a second warm-up, it falls to zero.

@@ -480,6 +480,7 @@ def test_help_lists_the_knobs_and_the_options(file, capsys):
 
 
 def test_one_knob_of_learning_leaves_the_others_as_the_recipe_has_them():
+    pytest.importorskip("pydantic")  # the parser looks closer where it has been imported, as by albumentations
     plain = Learning(optimizer="sgd", schedule="constant", weight_decay=0.0)
 
     def recipe(learning: Learning = plain, lr: float = 0.1):

@@ -224,12 +224,15 @@ def test_it_says_that_it_was_not_told_what_to_learn(network):
         network.compute_loss(np.zeros((1, 32, 32, 3)), {}, {})
 
 
-def test_photos_are_all_images_of_a_folder(tmp_path):
+def test_photos_are_all_images_of_a_folder_or_a_list(tmp_path):
     write_image(tmp_path / "a" / "1.png", photo((20, 30)))
     write_image(tmp_path / "b" / "1.jpg", photo((30, 20)))
     found = photos(tmp_path)
     assert [(s.id, s.image_size) for s in found.records] == [("a/1", (20, 30)), ("b/1", (30, 20))]
     assert found[1].image.shape == (30, 20, 3)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "mine.txt").write_text(f"../a/1.png\n{tmp_path / 'b' / '1.jpg'}\n")
+    assert {s.id for s in photos(tmp_path / "lists" / "mine.txt").records} == {"a/1", "b/1"}
 
 
 def test_styles_are_chosen_by_name_or_by_shares():

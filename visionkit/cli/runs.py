@@ -214,7 +214,8 @@ def _knob(parameter: inspect.Parameter) -> inspect.Parameter:
     ]
     about = {"__doc__": Learning.__doc__, "__module__": __name__}
     kind = dataclasses.make_dataclass("Learning", fields, bases=(Learning,), namespace=about, frozen=True, kw_only=True)
-    return parameter.replace(annotation=Annotated[kind, _Moved], default=default)
+    # Of that very kind: pydantic, wherever something has imported it, looks at defaults too.
+    return parameter.replace(annotation=Annotated[kind, _Moved], default=kind(**dataclasses.asdict(default)))
 
 
 def new_run(name: str) -> Path:

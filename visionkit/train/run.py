@@ -1,8 +1,10 @@
 """Runs a recipe and leaves everything about the run in one folder, from which it can be continued at any moment."""
 
+import contextlib
 import functools
 import math
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -67,18 +69,26 @@ def run(
 
 
 def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
+    with _writing(out):  # a file without a name: what is found wrong before the first step leaves nothing behind
+        tempfile.TemporaryFile(dir=next(folder for folder in (out, *out.parents) if folder.exists())).close()
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
-    plan = _plan(recipe, knobs, options, devices)  # what is wrong with it leaves no folder behind
-    try:
+    plan = _plan(recipe, knobs, options, devices)
+    with _writing(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
         if recipe_file:
             shutil.copy(recipe_file, out / "recipe.py")
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
     write_json(out / "knobs.json", knobs)
     write_started(out, recipe, keras.backend.backend(), options)
     return _train(plan, knobs, out, options, None, watch, devices)
+
+
+@contextlib.contextmanager
+def _writing(out):
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror}); name another folder with --out") from error
 
 
 def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
