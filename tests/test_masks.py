@@ -90,6 +90,10 @@ def test_split_folders(tmp_path, layout):
         tiny_data.pair(tmp_path / images, tmp_path / masks, "x", MAP)
     assert len(semantic_masks(tmp_path, "val")) == 1
     assert len(semantic_masks(tmp_path)) == 2
+    lone = tmp_path / layout.format("val2017", "").split()[0]
+    tiny_data.picture(lone / "x.png")
+    with pytest.raises(DataError, match=f"{lone}: its masks .*val2017.* do not exist"):
+        semantic_masks(tmp_path)
 
 
 def test_instances(tmp_path):

@@ -32,6 +32,12 @@ def test_split_folders(tmp_path, layout):
     assert len(yolo(tmp_path)) == 2
     with pytest.raises(DataError, match="no split 'test'; there are: train, valid"):
         yolo(tmp_path, "test")
+    lone = {split: layout.format(split, split).split()[0] for split in ("test", "val2017")}
+    tiny_data.picture(tmp_path / lone["test"])  # as they are handed out
+    assert len(yolo(tmp_path)) == 2
+    tiny_data.picture(tmp_path / lone["val2017"])
+    with pytest.raises(DataError, match=f"{(tmp_path / lone['val2017']).parent}: its labels .* do not exist"):
+        yolo(tmp_path, "train")
 
 
 def test_box_over_the_border_is_cut_and_rounding_is_not_worth_a_word(tmp_path, caplog):

@@ -151,6 +151,20 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
     }
 
 
+def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """(images, the folder that should be beside them) of splits to learn from that `paired_folders` left out."""
+    found = []
+    for part, (first, second) in list(parts.items())[:1] if "" not in parts else ():
+        within = first.name == part  # images/train, else train/images
+        for folder in subfolders(first.parent if within else first.parent.parent):
+            images = folder if within else folder / first.name
+            beside = second.parent / folder.name if within else folder / second.name
+            learned = split_name(folder.name) in ("train", "val", "trainval")  # tests are handed out without
+            if learned and not beside.exists() and images.is_dir() and list_images(images):
+                found.append((images, beside))
+    return found
+
+
 def split_name(name: str) -> str:
     """The common name of a split: "valid", "validation" and "val2017" are all "val"."""
     match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())

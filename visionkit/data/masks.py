@@ -19,6 +19,7 @@ from visionkit.data.files import (
     choose_split,
     list_images,
     load_image,
+    lone_splits,
     paired_folders,
     read_lines,
     read_names,
@@ -108,6 +109,9 @@ def _choose(root: Path, split: str | None, repairs: Repairs):
     parts = folders(root)
     if not parts:
         raise DataError(f"{root}: expected images/ beside masks/, or train/ beside trainannot/")
+    for images, masks in lone_splits(parts):
+        with repairs.skipping():
+            raise DataError(f"{images}: its masks {masks} do not exist", "missing annotation")
     name = None if split is None else choose_split(splits(root), split, root)
     pairs = {part: _pairs(*both, repairs) for part, both in parts.items()}
     everything = [pair for part in pairs.values() for pair in part]

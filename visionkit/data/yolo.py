@@ -12,6 +12,7 @@ from visionkit.data.files import (
     choose_split,
     list_images,
     load_image,
+    lone_splits,
     number,
     paired_folders,
     read_lines,
@@ -53,6 +54,9 @@ def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -
     if not parts:
         raise DataError(f"{root}: expected images/ beside labels/*.txt, in {root} or in train/, val/, test/")
     repairs = Repairs("yolo") if repairs is None else repairs
+    for images, labels in lone_splits(parts):
+        with repairs.skipping():
+            raise DataError(f"{images}: its labels {labels} do not exist", "missing annotation")
     rows = {split: _read_split(*folders, repairs) for split, folders in parts.items()}
     top = max((int(row[1]) for files in rows.values() for _, found in files for row in found), default=-1)
     names = _names(root)
