@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import tiny_data
 
-from visionkit.train.largest_batch import free_memory, largest_batch, next_fits
+from visionkit.environment import free_memory
+from visionkit.train.largest_batch import largest_batch, next_fits
 from visionkit.train.recipe import load_recipe
 from visionkit.types import DataError
 

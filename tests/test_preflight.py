@@ -117,11 +117,15 @@ def classifier(poison=False) -> Recipe:
     return Recipe(model=model, train=data, phases=[Phase(1, keras.optimizers.SGD(0.1), prepare)], batch_size=8)
 
 
-def test_it_practises_on_what_the_first_phase_sees():
+def test_it_practises_on_what_the_first_phase_sees_and_measures_the_last():
     plan, seen = classifier(), []
-    phase = replace(plan.phases[0], transform=lambda sample, seed: seen.append(seed) or sample)
-    practice(replace(plan, phases=[phase]))
-    assert seen
+
+    def phase(name):
+        return replace(plan.phases[0], transform=lambda sample, seed: seen.append(name) or sample)
+
+    practice(replace(plan, phases=[phase(1), phase(2), phase(3)]))
+    assert set(seen) == {1, 3}
+    assert seen.index(3) > seen.index(1)
 
 
 def test_a_classifier_passes_and_a_poisoned_one_does_not():

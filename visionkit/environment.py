@@ -120,6 +120,16 @@ def _why_no_gpu():
     )
 
 
+def free_memory() -> int:
+    """Bytes that a new process may use: what the machine has free, or the container if that is less."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    group = Path("/sys/fs/cgroup")
+    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
+        free = min(free, int(limit) - int((group / "memory.current").read_text()))
+    return free
+
+
 def peak_memory() -> int:
     """Bytes that this process has held at most. `resource` would begin with the peak of the process that started it."""
     status = Path("/proc/self/status").read_text()

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from visionkit.environment import peak_memory
+from visionkit.environment import free_memory, peak_memory
 from visionkit.train.options import Options
 from visionkit.train.resume import read_started, recipe_of, write_json, write_started
 from visionkit.types import DataError
@@ -44,16 +44,6 @@ def largest_batch(recipe: Callable, knobs: dict, recipe_file: Path | None = None
     size, peak = fitting[-1]
     print(f"batch size: {size} is the largest power of two up to {LARGEST} that fits ({int(peak) / 2**30:.1f} GiB)")
     return int(size)
-
-
-def free_memory() -> int:
-    """Bytes that a new process may use: what the machine has free, or the container if that is less."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    free = int(lines["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
-        free = min(free, int(limit) - int((group / "memory.current").read_text()))
-    return free
 
 
 def next_fits(peaks: list[int], limit: int) -> bool:

@@ -1,6 +1,5 @@
 """`--check`: a minute before the hours, on what goes wrong most: targets, learning, NaN, memory, speed of data."""
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,14 +10,14 @@ import numpy as np
 from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
 from visionkit.data.render import Transform
-from visionkit.environment import peak_memory
+from visionkit.environment import free_memory, peak_memory
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
 from visionkit.models.ssd import SSD
 from visionkit.predict.predictor import Predictor
 from visionkit.train.evaluate import evaluate
 from visionkit.train.options import Options
-from visionkit.train.recipe import Recipe, planned
+from visionkit.train.recipe import Phase, Recipe, planned
 from visionkit.types import IGNORE, PADDING
 
 RECORDS = 64  # whose truth goes through encoding and decoding
@@ -133,30 +132,36 @@ ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, suc
 
 
 def practice(plan: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008
-    """Steps on one batch: does the loss fall, is anything not a number, what do memory and time say."""
-    model, task = plan.model, plan.model.task
-    phase = plan.phases[0]
+    """Steps on one batch: does the loss fall, is anything not a number, what do memory and time say.
+
+    The last two of the last phase, which commonly trains more of the network, or larger images, than the first.
+    """
+    before = peak_memory()
+    feed, batch, losses, times = _learn(plan, plan.phases[0], options, STEPS)
+    text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps on one batch"
+    advice = "look at the labels in first_batch.jpg of a run, and at what is frozen"
+    rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(plan.model, *batch, losses)]
+    if len(plan.phases) > 1:
+        feed, batch, _, times = _learn(plan, plan.phases[-1], options, 3)
+    step = float(np.median(times[1:]))  # the first one compiles
+    return [*rows, _memory(peak_memory() - before, len(batch[0])), _speed(feed, step, len(batch[0]))]
+
+
+def _learn(plan: Recipe, phase: Phase, options: Options, steps: int):
+    """(the feed, its first batch, by steps on that the losses and seconds of each)."""
+    model = plan.model
     phase.prepare()
     model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
-    settings = {"task": task, "seed": plan.seed, "epochs": 1000, "mix": plan.mix, "channels": model.channels}
+    settings = {"task": model.task, "seed": plan.seed, "epochs": 1000, "mix": plan.mix, "channels": model.channels}
     settings |= {"max_objects": plan.max_objects, "workers": options.workers}
     feed = iter(batches(plan.train, plan.transform_in(phase), plan.batch_size, **settings))
     images, y = next(feed)
-    before, losses, times = peak_memory(), [], []
-    while len(losses) < STEPS and (len(losses) < 5 or sum(times) < SECONDS):
+    losses, times = [], []
+    while len(losses) < steps and (len(losses) < 5 or sum(times) < SECONDS):
         start = time.monotonic()
         losses.append(float(model.train_on_batch(images, y, return_dict=True)["loss"]))
         times.append(time.monotonic() - start)
-    taken, step = peak_memory() - before, float(np.median(times[1:]))  # the first one compiles
-    fell = losses[-1] < losses[0]
-    text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps on one batch"
-    rows = [Row("learning", bool(fell), text, "look at the labels in first_batch.jpg of a run, and at what is frozen")]
-    return [
-        *rows,
-        _not_a_number(model, images, y, losses),
-        _memory(taken, len(images)),
-        _speed(feed, step, len(images)),
-    ]
+    return feed, (images, y), losses, times
 
 
 def _not_a_number(model, images, y, losses) -> Row:
@@ -177,7 +182,7 @@ def _not_a_number(model, images, y, losses) -> Row:
 def _memory(taken: int, count: int) -> Row:
     if keras.distribution.list_devices("gpu"):
         return Row("memory", True, "not measured on a GPU")
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = free_memory()
     text = f"{taken / 2**30:.1f} GB more for steps of {count} images"
     if taken > 0:
         text += f"; {free / 2**30:.1f} GB are free now, so about {int(count * (1 + free / taken))} images would fit"
