@@ -141,5 +141,5 @@ def test_it_is_built_and_fed_as_the_run_would_be(monkeypatch):
     monkeypatch.setattr(preflight_module, "batches", lambda *a, **k: seen.append(k["workers"]) or feed(*a, **k))
     monkeypatch.setattr(preflight_module, "oracle", lambda plan: seen.append(plan.model.compute_dtype))
     preflight(recipe, {}, Options(precision="mixed_bfloat16", workers=1))
-    assert seen == ["bfloat16", 1]
+    assert seen == ["bfloat16", 1, 1]  # two phases
     assert keras.config.dtype_policy().name == "float32"
