@@ -160,6 +160,9 @@ def test_freezing_by_level():
     assert all(layer.trainable for layer in backbone.layers)
     with pytest.raises(ValueError, match=r"no level 'C9'; it has \['C0', 'C1', 'C2'\]"):
         freeze(backbone, "C9")
+    alexnet = BACKBONES["alexnet"]()
+    freeze(alexnet, "C1")  # its first is C2
+    assert all(layer.trainable for layer in alexnet.layers)
 
 
 def test_frozen_batch_normalisation_answers_in_training_as_in_inference():

@@ -6,10 +6,12 @@ import time
 
 import numpy as np
 import pytest
+from test_segment_folder import Painter
 from test_write import FakePredictor
 
 from visionkit import bench, images
 from visionkit.bench import worker
+from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError
 
 ROW = {"model": "runs/a", "runtime": "saved_model", "threads": None, "batch": 8, "load_s": 1.0, "images_per_s": 20.0}
@@ -61,6 +63,13 @@ def test_files_to_results_and_how_long_the_model_waited(slow, tmp_path, monkeypa
 
     monkeypatch.setattr(images, "read_image", late)
     assert worker.through(slow, files, str(tmp_path / "late"))["model_waits"] > 0.5  # decoding is what it waits for
+
+
+def test_a_segmenter_goes_through_files_too(tmp_path):
+    images.write_image(tmp_path / "a.png", np.full((40, 60, 3), 90, np.uint8))
+    predictor = Predictor(Painter())
+    assert worker.through(predictor, [str(tmp_path / "a.png")], str(tmp_path / "out"))["images"] == 1
+    assert (tmp_path / "out" / "areas.csv").is_file()
 
 
 def test_a_worker_answers_lines_and_says_why_it_cannot():

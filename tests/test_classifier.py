@@ -80,6 +80,11 @@ def test_the_papers_head_takes_any_size(name, size):
     assert np.isfinite(scores).all()
 
 
+def test_class_weights_must_fit():
+    with pytest.raises(ValueError, match="3 classes but 1 class weights"):
+        tiny(classes=3, class_weights=[5.0])
+
+
 def test_a_head_of_another_name_is_refused():
     with pytest.raises(ValueError, match="head must be 'paper' or 'pool', not 'dense'"):
         tiny(head="dense")

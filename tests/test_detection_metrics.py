@@ -166,6 +166,7 @@ def test_ignored_objects_are_neither_missed_nor_mistakes():
     there = sample([BOX, [100, 10, 150, 60]], [0, 0], ignore=np.array([False, True]))
     numbers = score((there, found([[100, 10, 150, 60], BOX], [0.9, 0.8], [0, 0]))).result()
     assert (numbers["mAP"], numbers["voc12_mAP50"]) == (1, 1)
+    assert [row["objects"] for row in numbers["per_class"].values()] == [1, 0]
 
 
 def test_masks_only_where_both_sides_have_them():

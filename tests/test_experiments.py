@@ -282,6 +282,28 @@ def test_seeds_are_scored_on_test_images_where_there_are_any(file, capsys):
     assert json.loads(Path("runs/mine/seeds/seeds.json").read_text()) == found
 
 
+def test_test_images_of_other_classes_are_refused_before_anything_is_trained(file, capsys):
+    tiny_data.picture(Path("t", "left", "a.png"))
+    assert main(["seeds", file, "--test-data", "t"]) == 1
+    assert "the data has classes that the model lacks: left" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_test_images_are_opened_for_the_recipes_task_and_its_void(tmp_path, monkeypatch):
+    opened, found = [], {"metric": "mIoU", "rows": [], "summary": runs.summary([0.5, 0.6])}
+    monkeypatch.setattr("visionkit.data.recognise.open_dataset", lambda *given, **more: opened.append((given, more)))
+    monkeypatch.setattr("visionkit.train.evaluate.class_ids", lambda *_: None)
+    monkeypatch.setattr("visionkit.experiments.seeds.seeds", lambda *_, **__: found)
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from test_preflight import of_kind\n"
+        "def recipe(void: int = 3):\n    return of_kind('fcn')\n"
+    )
+    assert main(["seeds", "mine.py", "--test-data", "t", "--void", "2"]) == 0
+    assert opened == [((Path("t"), None, "segment"), {"void": 2})]
+
+
 def test_seeds_need_something_to_score_on(tmp_path):
     with pytest.raises(DataError, match="no validation images to score with; name labelled data with --test-data"):
         seeds(recipe, KNOBS | {"val": False}, 2, tmp_path / "other")

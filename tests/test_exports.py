@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ np.savez(sys.argv[1], **outputs)
 VERBS = [
     ["detect", "mask_rcnn-onnx", "0.png", "--out", "detected", "--score", "0.2"],
     ["classify", "classifier-openvino", "0.png", "1.png", "--out", "classified"],
+    ["evaluate", "classifier-openvino", "labelled", "--json", "scores.json"],
 ]
 
 
@@ -82,6 +84,8 @@ def runs(tmp_path_factory):
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / f"{i}.png")
         shown.append(folder / f"{i}.png")
+        (folder / "labelled" / ("cat", "dog")[i % 2]).mkdir(parents=True, exist_ok=True)
+        shutil.copy(shown[-1], folder / "labelled" / ("cat", "dog")[i % 2])
     expected, found = {}, {}
     for name, build in BUILD.items():
         keras.utils.set_random_seed(0)
@@ -177,6 +181,7 @@ def test_verbs_run_an_export_in_its_own_runtime(runs):
     with (runs[2] / "classified" / "classes.csv").open() as lines:
         rows = list(csv.DictReader(lines))
     assert {row["file"] for row in rows} == {"0.png", "1.png"}
+    assert json.loads((runs[2] / "scores.json").read_text())["images"] == 3
 
 
 def test_the_page_says_which_pairs_there_are():

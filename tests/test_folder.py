@@ -50,6 +50,17 @@ def test_a_folder_whose_images_lie_deeper_is_no_class_and_that_is_said(tmp_path,
     assert [finding.message for finding in report.by_kind()["deeper folder"]] == [caplog.messages[0].partition(": ")[2]]
 
 
+def test_pictures_of_a_kind_that_is_not_read_are_said(tmp_path, caplog):
+    for name in ("cat/1.png", "cat/2.jfif", "dog/1.png"):
+        tiny_data.picture(tmp_path / name)
+    for name in ("cat/3.heic", "bird/1.HEIC"):
+        tiny_data.text(tmp_path / name, "")
+    assert len(folder(tmp_path)) == 3
+    left = "2 pictures are left out, of a kind that is not read (1.HEIC, ...): save as JPEG or PNG"
+    assert caplog.messages == [f"class folders: {tmp_path}: {left}"]
+    assert [finding.message for finding in examine(tmp_path).by_kind()["unread image"]] == [f"{tmp_path}: {left}"]
+
+
 def test_trainval_is_a_split(tmp_path):
     for name in ("trainval/cat/1.png", "trainval/dog/1.png", "test/cat/1.png"):
         tiny_data.picture(tmp_path / name)

@@ -299,7 +299,7 @@ def test_letterbox_always_fits_and_touches(h, w, to_h, to_w):
 
 
 def test_find_images(tmp_path):
-    for name in ("b.png", "a.JPG", "sub/c.webp", "sub/deep/d.tif", "note.md"):
+    for name in ("b.png", "a.JPG", "sub/c.webp", "sub/deep/d.tif", "note.md", "._b.png", ".trash/e.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "list.txt").write_text("b.png\n\nsub/c.webp\n")
@@ -312,6 +312,14 @@ def test_find_images(tmp_path):
     assert names(tmp_path / "**" / "*.*") == ["a.JPG", "b.png", "sub/c.webp", "sub/deep/d.tif"]
     assert names(str(tmp_path / "list.txt")) == ["b.png", "sub/c.webp"]
     assert images.find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
+
+
+def test_find_images_says_which_pictures_it_cannot_read(tmp_path, caplog):
+    for name in ("a.jfif", "b.HEIC", "c.avif"):
+        (tmp_path / name).touch()
+    assert images.find_images(tmp_path) == [tmp_path / "a.jfif"]
+    left = "2 pictures are left out, of a kind that is not read (b.HEIC, ...): save as JPEG or PNG"
+    assert caplog.messages == [f"{tmp_path}: {left}"]
 
 
 def test_find_images_names_what_is_missing(tmp_path):

@@ -15,8 +15,10 @@ from visionkit.export import keras_file
 from visionkit.images import fit, read_image
 from visionkit.open_model import open_predictor
 from visionkit.types import DataError
+from visionkit.weights import classifiers, load
 from visionkit.weights.classifiers import _build
 from visionkit.weights.store import get_card
+from visionkit.weights.torch_file import read_torch_file
 
 CAT = Path(skimage.__file__).parent / "data" / "chelsea.png"  # a tabby cat, photographed from the front
 CIFAR = Path(__file__).resolve().parents[2] / "shared" / "weights" / "cifar-resnets" / "resnet20-12fca82f.th"
@@ -93,6 +95,17 @@ def test_a_torch_checkpoint_becomes_a_keras_file(tmp_path):
     assert model.class_names[3] == "cat"
     images = np.random.default_rng(0).integers(0, 255, (2, *model.image_size, 3)).astype(np.uint8)
     assert model.predict_on_batch(images)["logits"].shape == (2, 10)
+
+
+@pytest.mark.skipif(not CIFAR.is_file(), reason="shared/weights/cifar-resnets is not beside the checkout")
+def test_a_torch_checkpoint_without_a_last_layer_is_no_classifier(tmp_path, capsys, monkeypatch):
+    body = {name: tensor for name, tensor in read_torch_file(CIFAR).items() if "linear" not in name}
+    for module in (classifiers, load):
+        monkeypatch.setattr(module, "read_torch_file", lambda file: body)
+    out = tmp_path / "resnet20.keras"
+    assert main(["convert_weights", str(CIFAR), "--arch", "resnet20_cifar", "--out", str(out)]) == 1
+    assert "holds no logits.kernel, so no classifier of resnet20_cifar" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from visionkit.layers.roi_align import RoIAlign
 from visionkit.ops.roi_align import assign_levels, roi_align
 
 
@@ -81,3 +82,11 @@ def test_rows_choose_the_map():
     boxes = np.tile(np.float32([0, 0, 8, 8]), (2, 2, 1))
     found = ops.convert_to_numpy(roi_align({"C0": ops.convert_to_tensor(maps)}, boxes, 2, rows=[[5, 0], [3, 4]]))
     np.testing.assert_allclose(found[:, :, 0, 0, 0], [[5, 0], [3, 4]], atol=1e-5)
+
+
+def test_half_precision_does_not_round_boxes():
+    stripes = np.broadcast_to(np.arange(256, dtype=np.float32)[:, None] % 2, (1, 8, 256, 1))
+    boxes = np.float32([[[1003, 4, 1011, 12]]])  # whose sides bfloat16 rounds to 1004 and 1012
+    found = RoIAlign(1, 1, dtype="mixed_bfloat16")({"C2": ops.convert_to_tensor(stripes, "bfloat16")}, boxes)
+    expected = plain(stripes[0], boxes[0, 0], 1, 1, False, stride=4)
+    np.testing.assert_allclose(ops.convert_to_numpy(ops.cast(found, "float32"))[0, 0], expected, atol=0)

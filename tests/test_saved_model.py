@@ -13,11 +13,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny_data
 from PIL import Image
 from tiny import tiny_backbone
 
 import visionkit
 from visionkit import images
+from visionkit.cli import main
 from visionkit.export import EXPORTERS, decode_graph, export_model, load_exported, saved_model, verify
 from visionkit.export.answer_graph import detections
 from visionkit.export.exported import read_metadata
@@ -309,6 +311,29 @@ def test_what_cannot_be_exported_is_refused_at_once(tmp_path):
         export_model(tmp_path, "onnx", tmp_path / "out", calibrate=tmp_path)
     with pytest.raises(DataError, match="must be new or empty"):
         export_model(tmp_path, "saved_model", tmp_path)
+    with pytest.raises(DataError, match="--images: expected 1 or more, found 0"):
+        export_model(tmp_path, "saved_model", tmp_path / "out", check=tmp_path, count=0)
+
+
+def test_data_to_score_an_export_on_is_opened_before_it_is_written(tmp_path, capsys):
+    model = Classifier(tiny_backbone(), 3, class_names=NAMES, image_size=(32, 32))
+    model.save(tmp_path / "model.keras")
+    tiny_data.picture(tmp_path / "data" / "wasp" / "1.png")
+    for data, message in (("nowhere", "nowhere: no such folder"), ("data", "classes that the model lacks: wasp")):
+        words = ["export", str(tmp_path), "--out", str(tmp_path / "out"), "--data", str(tmp_path / data)]
+        assert main(words) == 1
+        assert message in capsys.readouterr().err
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["data", "model.keras"]
+
+
+def test_an_export_that_cannot_be_scored_is_kept_as_failed(tmp_path):
+    def score(folder):
+        raise DataError("a.png: broken image")
+
+    detector().save(tmp_path / "model.keras")
+    with pytest.raises(verify.ExportError, match=r"a\.png: broken image \(kept in .*out\.failed\)"):
+        export_model(tmp_path, "keras_file", tmp_path / "out", score=score)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "out.failed"]
 
 
 def test_importing_the_exporters_loads_no_framework():

@@ -6,18 +6,21 @@ import http.client
 import http.server
 import io
 import json
+import re
+import socket
 import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
+import waitress
 from PIL import Image
 from test_write import FakePredictor
 
 from visionkit.images import read_mask
 from visionkit.predict.predictor import Predictor
-from visionkit.serve import Application, create_server
+from visionkit.serve import Application, create_server, serve
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 import load_server
@@ -244,6 +247,19 @@ def test_a_segmenter_answers_with_a_map():
         {"label": 0, "class": "sky", "pixels": sky},
         {"label": 1, "class": "sea", "pixels": 30 * 40 - sky},
     ]
+
+
+def test_a_host_may_have_several_addresses(monkeypatch, capsys):
+    real = socket.getaddrinfo
+
+    def both(host, *rest, **options):
+        names = ("127.0.0.1", "127.0.0.2") if host == "localhost" else (host,)
+        return [row for name in names for row in real(name, *rest, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    monkeypatch.setattr(waitress.server.MultiSocketServer, "run", lambda self: None)
+    serve(Application(FakePredictor()), "localhost", 0)
+    assert re.match(r"http://localhost:[1-9]\d+/predict takes images", capsys.readouterr().err)
 
 
 def test_a_request_cannot_ask_for_masks_that_the_server_leaves_out(application, monkeypatch):

@@ -284,3 +284,7 @@ def test_the_verb_reads_grey_alpha_and_turned_photos_and_previews(features, tmp_
         assert "step 2/2" in captured.err
     assert main(["stylize", str(tmp_path / "grey.png"), *common, "--out", str(tmp_path / "x.gif")]) == 1
     assert "x.gif: expected a picture to write, .png or .jpg" in capsys.readouterr().err
+    before = (tmp_path / "turned.jpg").read_bytes()
+    assert main(["stylize", str(tmp_path / "turned.jpg"), *common, "--out", f"{tmp_path}/out/../turned.jpg"]) == 1
+    assert "turned.jpg: would overwrite its source; name another with --out" in capsys.readouterr().err
+    assert (tmp_path / "turned.jpg").read_bytes() == before

@@ -344,6 +344,8 @@ def test_a_video_has_its_own_size(network, tmp_path):
     file = video(tmp_path / "v.avi", [photo((32, 48))] * 2)
     with pytest.raises(DataError, match="--size is not for videos"):
         stylize_path(network, file, tmp_path / "out", np.float32([1, 0]), size=32)
+    with pytest.raises(DataError, match="--smoothing is for videos; leave it out"):
+        stylize_path(network, tmp_path, tmp_path / "out", np.float32([1, 0]), smoothing=0.2)
     assert stylize_path(network, file, tmp_path / "out", np.float32([1, 0])) == (2, [])
     assert (tmp_path / "out" / "v.mp4").is_file()
 

@@ -70,6 +70,12 @@ def test_serving_keeps_the_conventions(name, batch):
     assert (boxes <= [w, h, w, h]).all()
 
 
+@pytest.mark.parametrize("name", BUILD)
+def test_what_says_where_something_is_must_see_the_whole_image(name):
+    with pytest.raises(ValueError, match="resize='crop' is for classifiers"):
+        type(BUILD[name]())(tiny_backbone(), **COMMON, resize="crop")
+
+
 def test_class_names_must_fit_and_have_a_default():
     assert MODELS["ssd"](tiny_backbone(), 2, image_size=SIZE).class_names == ["0", "1"]
     with pytest.raises(ValueError, match="3 classes but 1 class names"):

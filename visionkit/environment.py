@@ -61,13 +61,19 @@ def quiet_stderr():
 
 
 def environment() -> dict:
-    """Versions of what computes, the backend, the machine and visionkit's git commit (None outside a checkout)."""
-    import keras
+    """Versions of what computes, the backend, the machine and visionkit's git commit.
+
+    The backend is None where Keras or it is not installed, the commit outside a checkout.
+    """
+    try:
+        import keras
+    except ModuleNotFoundError:  # an export needs neither Keras nor a backend
+        keras = None
 
     return {
         "versions": {name: version for name in PACKAGES if (version := _version(name))},
         "python": platform.python_version(),
-        "backend": keras.backend.backend(),
+        "backend": keras and keras.backend.backend(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "commit": _commit(),
     }

@@ -173,7 +173,7 @@ def create_server(application: Application, host: str, port: int, threads: int =
         import waitress
     except ModuleNotFoundError:
         raise DataError("waitress is not installed; it comes with visionkit's extra serve (README.md)") from None
-    # Waitress itself refuses a body above its limit before it has read it, with 413; ours only words it better.
+    # Waitress refuses a body above its limit before it has read it, with 413 in words of its own.
     limit = application.max_bytes + 1
     return waitress.create_server(application, host=host, port=port, threads=threads, max_request_body_size=limit)
 
@@ -183,7 +183,9 @@ def serve(application: Application, host: str, port: int, threads: int = THREADS
     h, w = application.predictor.image_size
     list(application.predictor(np.zeros((h, w, 3), np.uint8)))
     server = create_server(application, host, port, threads)
-    print(f"http://{host}:{server.effective_port}/predict takes images; Ctrl-C ends it", file=sys.stderr, flush=True)
+    # Where a host has several addresses, such as localhost of IPv4 and IPv6, there is a port of each.
+    port = getattr(server, "effective_port", None) or server.effective_listen[0][1]
+    print(f"http://{host}:{port}/predict takes images; Ctrl-C ends it", file=sys.stderr, flush=True)
     try:
         server.run()
     finally:

@@ -71,11 +71,14 @@ def max_pool(x, size, strides, *, name, padding=0, ceil=False):
 def freeze(backbone: keras.Model, up_to: str | None) -> None:
     """Freezes every layer that level `up_to` ("C3") is computed from, and unfreezes the others.
 
-    Frozen batch normalisation also stops updating its statistics and uses them in training. None freezes nothing.
+    Frozen batch normalisation also stops updating its statistics and uses them in training. None freezes nothing, and
+    so does a level below the backbone's first, such as C1 of AlexNet.
 
     Raises:
         ValueError: the backbone has no such level.
     """
+    if up_to is not None and "C0" <= up_to < min(backbone.output):
+        up_to = None
     if up_to is not None and up_to not in backbone.output:
         raise ValueError(f"backbone {backbone.name!r} has no level {up_to!r}; it has {sorted(backbone.output)}")
     below = keras.Model(backbone.input, backbone.output[up_to]).layers if up_to is not None else []

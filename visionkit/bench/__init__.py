@@ -4,6 +4,7 @@ Each model runs in a process of its own, with a set number of threads; while one
 made in turn, so that what disturbs the machine disturbs all alike: read the ratios.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -182,7 +183,8 @@ def write(rows: Sequence[dict], file: Path | None, drawing: Path | None) -> None
     from visionkit.environment import environment, import_keras_quietly
 
     if file is not None:
-        import_keras_quietly()
+        with contextlib.suppress(ModuleNotFoundError):
+            import_keras_quietly()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps({"rows": rows, **environment()}, indent=2) + "\n", encoding="utf-8")
     if drawing is not None:

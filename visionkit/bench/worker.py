@@ -68,8 +68,8 @@ def alone(predictor, calls: int) -> dict:
 
 
 def through(predictor, images: list[str], out: str) -> dict:
-    """Times what `visionkit detect` or `classify` does with files: pictures and tables too."""
-    from visionkit.predict.write import classify_folder, detect_folder
+    """Times what `visionkit detect`, `classify` or `segment` does with files: pictures and tables too."""
+    from visionkit.predict.write import classify_folder, detect_folder, segment_folder
 
     inside, run = [], predictor._serving.predict_on_batch
 
@@ -80,7 +80,7 @@ def through(predictor, images: list[str], out: str) -> dict:
         return outputs
 
     predictor._serving.predict_on_batch = timed
-    folder = classify_folder if predictor.task == "classify" else detect_folder
+    folder = {"classify": classify_folder, "segment": segment_folder}.get(predictor.task, detect_folder)
     start = time.perf_counter()
     report = folder(predictor, images, out, progress=False)
     seconds = time.perf_counter() - start

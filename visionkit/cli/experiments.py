@@ -89,11 +89,18 @@ def seeds(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     function, chosen, own = parsed
     from visionkit.data.recognise import open_dataset
     from visionkit.experiments.seeds import seeds as repeat
+    from visionkit.predict.predictor import Predictor
+    from visionkit.train.evaluate import class_ids
 
     data, split, out = own.pop("test_data"), own.pop("test_split"), own.pop("out")
     if split and not data:
         raise DataError("--test-split is a part of --test-data, which is not given")
-    test = open_dataset(data, split) if data else None
+    test = None
+    if data:
+        predictor = Predictor(function(**chosen).model)
+        names = ("classes", "void") if predictor.task == "segment" else ()
+        test = open_dataset(data, split, predictor.task, **{name: chosen[name] for name in names if name in chosen})
+        class_ids(predictor, test)  # before hours of training
     found = repeat(function, chosen, out=out, recipe_file=recipe, test=test, **own)
     _say(found, "seed", out)
 

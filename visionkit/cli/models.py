@@ -8,6 +8,7 @@ import cyclopts
 
 from visionkit.types import DataError
 
+FORMATS = ("json", "csv")  # of what detect finds in photos, by default
 PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
 _Images = Annotated[list[str], cyclopts.Parameter(negative=())]
 _Several = cyclopts.Parameter(consume_multiple=True, negative=())
@@ -20,7 +21,7 @@ def detect(
     *,
     out: Path,
     score: float = 0.3,
-    format: Annotated[list[str], _Several] = ("json", "csv"),
+    format: Annotated[list[str], _Several] = FORMATS,
     pictures: bool = True,
     tile: int | None = None,
     frames: int | None = None,
@@ -43,11 +44,14 @@ def detect(
         frames: (video) stop after so many.
         batch_size: images a step.
     """
+    _check_score(score)
     from visionkit.open_model import made_by, open_predictor
 
     video = len(images) == 1 and _is_video(images[0])
     if frames is not None and not video:
         raise DataError("--frames is for a video or a camera; leave it out")
+    if video and tuple(format) != FORMATS:
+        raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
     predictor = open_predictor(model, batch_size)
     if tile is not None:
         from visionkit.predict.tiling import Tiled
@@ -110,6 +114,7 @@ def serve(
         megabytes: the largest file that is taken.
         megapixels: the largest image that is decoded.
     """
+    _check_score(score)
     from visionkit.open_model import open_predictor
     from visionkit.serve import Application
     from visionkit.serve import serve as answer
@@ -174,6 +179,11 @@ def bench(
     print(HEADER, flush=True)
     rows = measure(models, images, batch, threads, count, rounds, say=lambda text: print(text, flush=True))
     write(rows, json, picture)
+
+
+def _check_score(score: float) -> None:
+    if not 0 <= score <= 1:
+        raise DataError(f"--score: expected 0 to 1, found {score:g}")
 
 
 def _is_video(source: str) -> bool:

@@ -37,7 +37,8 @@ def evaluate(
     predictor = open_predictor(model).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.train.evaluate import evaluate as score
-    from visionkit.train.run import numbers, write_json
+    from visionkit.train.evaluate import numbers
+    from visionkit.train.resume import write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset, closely=curves is not None)

@@ -84,7 +84,7 @@ def stylize(
     from visionkit.style.folder import choose, stylize_path
 
     share = choose(network.class_names, style, shares)
-    options = {"size": size, "keep_colours": keep_colours, "smoothing": 0.7 if smoothing is None else smoothing}
+    options = {"size": size, "keep_colours": keep_colours, "smoothing": smoothing}
     done, failed = stylize_path(network, content, out, share, settings={"model": made_by(model)}, **options)
     for error in failed:
         print(f"not read: {error}", file=sys.stderr)
@@ -108,6 +108,8 @@ def _optimise(content, styles, out, knobs, weights, mask, preview, features):
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{out}: expected a picture to write, .png or .jpg")
+    if out.resolve() in [file.resolve() for file in (content, *styles, *([mask] if mask else []))]:
+        raise DataError(f"{out}: would overwrite its source; name another with --out")
     photo, paintings = read_image(content), [read_image(file) for file in styles]  # before Keras is loaded
     area = None if mask is None else resize(read_image(mask), photo.shape[:2]).mean(axis=-1) / 255
     from visionkit.open_model import open_features

@@ -15,7 +15,7 @@ from visionkit.data.files import (
     subfolders,
 )
 from visionkit.data.repair import Repairs
-from visionkit.images import image_size
+from visionkit.images import image_size, unread
 from visionkit.types import DataError, Sample
 
 
@@ -51,9 +51,15 @@ def folder(root: Path, split: str | None = None, repairs: Repairs | None = None)
     ids = sample_ids([f.relative_to(root) for _, f in files])
     records, repairs = [], Repairs("folder") if repairs is None else repairs
     for part in parts.values():
+        if left := unread(file for inner in subfolders(part) for file in inner.rglob("*")):
+            _leave_out("unread image", f"{part}: {left}", repairs)
         for other in subfolders(part):
             if other.name not in names and (inner := list_images(other)):
-                _leave_out(f"{other}: no class, for its images lie deeper: {inner[0].relative_to(other)}, ...", repairs)
+                _leave_out(
+                    "deeper folder",
+                    f"{other}: no class, for its images lie deeper: {inner[0].relative_to(other)}, ...",
+                    repairs,
+                )
     for id, (name, f) in zip(ids, files, strict=True):
         with repairs.skipping(id, f, "broken image"):
             size = image_size(regular(f, f.parent, id))
@@ -61,7 +67,7 @@ def folder(root: Path, split: str | None = None, repairs: Repairs | None = None)
     return Dataset(records, names, load_image, f"class folders, split {split or 'all'}")
 
 
-def _leave_out(line: str, repairs: Repairs):
-    repairs.note("deeper folder", line)
+def _leave_out(kind: str, line: str, repairs: Repairs):
+    repairs.note(kind, line)
     if not repairs.collect:
         logging.getLogger("visionkit").warning("class folders: %s", line)

@@ -7,10 +7,9 @@ from pathlib import Path
 from visionkit.data.dataset import Dataset
 from visionkit.experiments.runs import begin, finish, metric_of, summary
 from visionkit.open_model import open_predictor
-from visionkit.train.evaluate import evaluate
+from visionkit.train.evaluate import evaluate, numbers
 from visionkit.train.options import Options
 from visionkit.train.resume import fingerprint, plain, write_json
-from visionkit.train.run import numbers
 from visionkit.types import DataError
 
 

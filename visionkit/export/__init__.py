@@ -98,6 +98,8 @@ def export_model(
     if calibrates != (calibrate is not None):
         want = f"{to} needs images to calibrate on: --calibrate FOLDER" if calibrates else f"{to} takes no --calibrate"
         raise DataError(want)
+    if count < 1:
+        raise DataError(f"--images: expected 1 or more, found {count}")
     files = _some(check, count)
     part, failed = (out.with_name(out.name + end) for end in (".part", ".failed"))
     for left in (part, failed):
@@ -108,7 +110,7 @@ def export_model(
     if report is not None and score is not None:
         try:
             report = add_scores(part, report, score(part))
-        except ExportError as failure:
+        except (ExportError, DataError) as failure:
             report, error = None, str(failure)
     if report is None:
         if part.exists():

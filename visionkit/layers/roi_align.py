@@ -14,7 +14,7 @@ class RoIAlign(layers.Layer):
     """
 
     def __init__(self, size, sampling_ratio=2, aligned=False, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # half precision rounds boxes to 2 pixels from 256 on, to 4 from 512
         self.size, self.sampling_ratio, self.aligned = size, sampling_ratio, aligned
 
     def call(self, features, boxes):

@@ -90,8 +90,9 @@ class DetectionMetric:
         return why_zero(self.pairs, self.class_names)
 
     def _count(self, side: int) -> np.ndarray:
-        """Objects (side 0) or detections (side 1) of each class, int `[K]`."""
-        labels = [pair[side].labels for pair in self.pairs]
+        """Objects that count (side 0) or detections (side 1) of each class, int `[K]`."""
+        sides = [pair[side] for pair in self.pairs]
+        labels = [one.labels if getattr(one, "ignore", None) is None else one.labels[~one.ignore] for one in sides]
         return np.bincount(np.concatenate([*labels, np.empty(0, np.int32)]), minlength=len(self.class_names))
 
     def _has_masks(self) -> bool:

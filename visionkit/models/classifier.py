@@ -44,6 +44,8 @@ class Classifier(Task):
     ):
         if head not in ("paper", "pool"):
             raise ValueError(f"head must be 'paper' or 'pool', not {head!r}")
+        if class_weights is not None and len(class_weights) != num_classes:
+            raise ValueError(f"{num_classes} classes but {len(class_weights)} class weights")
         kwargs.setdefault("name", f"{backbone.name}_classifier")
         images = keras.Input((*image_size, backbone.input.shape[-1]), name="images")
         features = backbone(images)

@@ -38,14 +38,14 @@ class MaskRCNN(FasterRCNN):
     Trained with `y` as for `FasterRCNN`, and "masks" uint8 `[B, M, H, W]` of 0 and 1.
 
     Args:
-        backbone, num_classes, kwargs: see `FasterRCNN`.
+        backbone, num_classes, class_names, kwargs: see `FasterRCNN`.
         mask_channels: of the mask head's four convolutions and of its transposed one.
     """
 
     task = "instance"
 
-    def __init__(self, backbone, num_classes, mask_channels=256, **kwargs):
-        super().__init__(backbone, num_classes, **kwargs)
+    def __init__(self, backbone, num_classes, class_names=(), mask_channels=256, **kwargs):
+        super().__init__(backbone, num_classes, class_names, **kwargs)
         channels = self.output[self.pooled[0]].shape[-1]
         self.mask_head = PerRegion(_mask_head(channels, num_classes, mask_channels), name="mask_regions")
         self.mask_pool = RoIAlign(MASK_SIZE // 2, name="mask_pool")

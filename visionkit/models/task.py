@@ -48,7 +48,8 @@ class Task(keras.Model):
         self.licence = licence
         if len(self.class_names) != num_classes:
             raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
-        crop_share(resize)  # there is such a rule
+        if crop_share(resize) and self.task != "classify":
+            raise ValueError(f"resize={resize!r} is for classifiers, which need not say where something is")
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

@@ -65,16 +65,17 @@ class Predictor:
     """
 
     def __init__(self, model, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
-        crop_share(model.resize)  # there is such a rule
         self.image_size, self.resize = tuple(model.image_size), model.resize
         self.channels = getattr(model, "channels", 3)
         self.class_names, self.task = list(model.class_names), getattr(model, "task", "detect")
         self.synonyms = {}  # further names of class ids: ImageNet's WordNet ids
         self.batch_size, self.score = batch_size, score
         self.look(flip, window)
+        if batch_size < 1:
+            raise DataError(f"--batch-size: expected 1 or more, found {batch_size}")
+        if crop_share(self.resize) and self.task != "classify":
+            raise ValueError(f"a crop is for classifiers, not for the task {self.task}; expected letterbox or stretch")
         if self.task == "segment":
-            if crop_share(self.resize):
-                raise ValueError("a segmenter that sees a crop says nothing of the rest; expected letterbox or stretch")
             plane = 4 * self.image_size[0] * self.image_size[1] * len(self.class_names)  # bytes
             self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))
         self._serving = model.serving()

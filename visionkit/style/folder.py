@@ -43,7 +43,7 @@ def stylize_path(
     *,
     size: int | None = None,
     keep_colours: bool = False,
-    smoothing: float = 0.7,
+    smoothing: float | None = None,
     settings: dict | None = None,
 ) -> tuple[int, list[str]]:
     """Paints a photo, every photo of a folder or glob, or a video.
@@ -54,7 +54,7 @@ def stylize_path(
         shares: of the styles `[K]`.
         size: long side in pixels of what is painted; None takes the photos as they are.
         keep_colours: paint the brightness only.
-        smoothing, settings: of `stylize_video`.
+        smoothing, settings: of `stylize_video`; the first is not for photos.
 
     Returns:
         (pictures written, what was wrong with those that could not be read).
@@ -70,8 +70,11 @@ def stylize_path(
         if size:
             raise DataError("--size is not for videos, which keep theirs; leave it out")
         chosen = {"shares": [float(share) for share in shares], "keep_colours": keep_colours}
-        done, error = stylize_video(paint, source, out, smoothing, (settings or {}) | chosen)
+        moving = {} if smoothing is None else {"smoothing": smoothing}
+        done, error = stylize_video(paint, source, out, settings=(settings or {}) | chosen, **moving)
         return done, [error] if error else []
+    if smoothing is not None:
+        raise DataError("--smoothing is for videos; leave it out")
     done, failed, files = 0, [], find_images(source)
     files = [file for file in files if not absolute(file).is_relative_to(absolute(out))] or files
     names = [file.relative_to(source) for file in files] if source.is_dir() else map(Path, relative_names(files))

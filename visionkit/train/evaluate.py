@@ -44,11 +44,16 @@ def evaluate(predictor, dataset: Dataset, closely: bool = False) -> dict:
     return scores
 
 
+def numbers(scores: dict) -> dict:
+    """The part of `scores` that is one number each, -1 (nothing to measure by) left out."""
+    return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}
+
+
 # Each returns its numbers, and a function that looks closely.
 
 
 def _detector(predictor, dataset):
-    ids = np.array(_class_ids(predictor, dataset), np.int32)
+    ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
     for i, (record, found) in enumerate(_predictions(predictor, dataset)):
         truth = record if found.masks is None else dataset[i]  # masks are read when they are needed
@@ -59,7 +64,7 @@ def _detector(predictor, dataset):
 
 
 def _classifier(predictor, dataset):
-    ids = _class_ids(predictor, dataset)
+    ids = class_ids(predictor, dataset)
     metric = ClassificationMetric(predictor.class_names)
     shares, labels = [], []
     for record, found in _predictions(predictor, dataset):
@@ -76,7 +81,7 @@ def _classifier(predictor, dataset):
 
 def _segmenter(predictor, dataset):
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
-    table[: len(dataset.class_names)] = _class_ids(predictor, dataset)
+    table[: len(dataset.class_names)] = class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
     images, wrong = _Truths(dataset), []
     for i, (record, found) in enumerate(zip(dataset.records, predictor(images), strict=True)):
@@ -106,8 +111,8 @@ class _Truths(Sequence):
         return sample
 
 
-def _class_ids(predictor, dataset):
-    """The model's id for each class id of the data."""
+def class_ids(predictor, dataset):
+    """The model's id for each class id of the data; `DataError` where the model lacks one."""
     known = predictor.synonyms | {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
     unknown = [name for name in dataset.class_names if name not in known]
     if unknown:

@@ -24,7 +24,7 @@ from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Pro
 from visionkit.train.crash import write_crash
 from visionkit.train.curves import draw_curves, verdict
 from visionkit.train.devices import devices_for
-from visionkit.train.evaluate import MONITOR, evaluate
+from visionkit.train.evaluate import MONITOR, evaluate, numbers
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, planned
@@ -281,8 +281,3 @@ def _check_and_draw_first_batch(feed, plan: Recipe, file: Path):
         for sample in samples:
             check_sample(sample, plan.model.num_classes)
         draw_samples_grid(samples, plan.train.class_names, file)
-
-
-def numbers(scores: dict) -> dict:
-    """The part of `scores` that is one number each, -1 (nothing to measure by) left out."""
-    return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}

@@ -46,7 +46,9 @@ def classifier_of_file(file: Path, architecture: str) -> keras.Model:
     cards = [card for card in CARDS.values() if card.architecture == architecture and card.class_names]
     card = next((card for card in cards if card.file == file.name), cards[0] if cards else None)
     model = _build(architecture, len(biases[-1]), card)
-    load_weights(model, file)
+    report = load_weights(model, file)
+    if headless := [name for name in report.new + report.missing if name.startswith("logits.")]:
+        raise DataError(f"{file}: holds no {headless[0]}, so no classifier of {architecture}; fine-tune its backbone")
     if card:
         normalise_like(model, card)
     return model
