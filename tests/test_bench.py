@@ -65,6 +65,22 @@ def test_files_to_results_and_how_long_the_model_waited(slow, tmp_path, monkeypa
     assert worker.through(slow, files, str(tmp_path / "late"))["model_waits"] > 0.5  # decoding is what it waits for
 
 
+def test_images_a_second_count_the_batch_that_the_model_takes(monkeypatch):
+    class Half:
+        def __init__(self, *_):
+            self.about = {"runtime": "keras", "batch": 4, "load_s": 1.0}
+
+        def call(self, calls):
+            return {"seconds": [0.5] * calls, "peak_mb": 1}
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(bench, "Worker", Half)
+    (row,) = bench.bench(["m"], batches=[8], rounds=1, say=lambda text: None)
+    assert (row["batch"], row["images_per_s"]) == (4, 8.0)
+
+
 def test_a_segmenter_goes_through_files_too(tmp_path):
     images.write_image(tmp_path / "a.png", np.full((40, 60, 3), 90, np.uint8))
     predictor = Predictor(Painter())

@@ -84,11 +84,15 @@ EXACT = {
     "png grey, one transparent": encode(
         PICTURE.convert("L"), "PNG", transparency=int(np.asarray(PICTURE.convert("L"))[9, 9])
     ),
+    "png of 16 bits grey, one transparent": encode(
+        Image.fromarray((Y * 1000 + X * 300).astype(np.uint16)), "PNG", transparency=9 * 1300
+    ),
     "png of 16 bits grey": cv2_png((Y * 1000 + X * 300).astype(np.uint16)),
     "gif": encode(PALETTE, "GIF"),
     "gif animation": encode(PALETTE, "GIF", save_all=True, append_images=[Image.new("P", PALETTE.size)]),
     "bmp": encode(PICTURE, "BMP"),
     "bmp palette": encode(PALETTE, "BMP"),
+    "bmp of 4 colours": encode(PICTURE.crop((0, 0, 8, 8)).quantize(4), "BMP"),
     "bmp grey": encode(PICTURE.convert("L"), "BMP"),
     "bmp of 32 bits": encode(PICTURE.convert("RGBA"), "BMP"),
 }

@@ -132,6 +132,12 @@ def test_sixteen_bits_keep_their_full_range(kind):
     assert found.shape == (1, 6, 3)
 
 
+def test_sixteen_bits_may_have_a_transparent_value_and_white_may_be_0():
+    values = np.array([[0, 257, 65535]], np.uint16)
+    assert images.read_image(encode(values, transparency=257))[0, :, 0].tolist() == [0, 255, 255]
+    assert images.read_image(encode(values, "TIFF", tiffinfo={262: 0}))[0, :, 0].tolist() == [255, 254, 0]
+
+
 def png_of_bits(rows: bytes, width, height, bits, colour) -> bytes:
     def chunk(name, body):
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))

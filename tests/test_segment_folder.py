@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from painter import Painter, painted
 from PIL import Image
+from test_write import FakePredictor
 
 from visionkit.cli import main
 from visionkit.data.masks import semantic_masks
 from visionkit.images import read_image, read_mask, write_image, write_mask
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Predictor
-from visionkit.predict.write import classify_folder, segment_folder
+from visionkit.predict.write import classify_folder, detect_folder, segment_folder
 from visionkit.types import DataError
 
 HALVES = np.repeat([[0, 2]], 64, axis=1).repeat(96, axis=0).astype(np.int32)  # [96, 128]
@@ -81,6 +82,33 @@ def test_masks_that_somebody_drew_are_not_overwritten(folder, drawn):
         segment_folder(Predictor(Painter()), folder / "a.png", folder, progress=False, pictures=False)
     assert file.read_bytes() == b"by hand"
     assert not (folder / "areas.csv").exists()
+
+
+def test_masks_that_somebody_drew_beside_other_results_are_not_overwritten(folder):
+    write_mask(folder / "masks" / "a.png", HALVES, [])
+    detect_folder(FakePredictor(), folder / "a.png", folder, progress=False, pictures=False)
+    before = (folder / "masks" / "a.png").read_bytes()
+    with pytest.raises(DataError, match="would be lost; choose another output folder"):
+        segment_folder(Predictor(Painter()), folder / "a.png", folder, progress=False, pictures=False)
+    assert (folder / "masks" / "a.png").read_bytes() == before
+
+
+def test_a_photo_in_a_folder_called_masks_does_not_meet_the_masks(tmp_path):
+    for name, classes in (("a.jpg", HALVES), ("masks/a.png", HALVES[:, ::-1])):
+        write_image(tmp_path / "photos" / name, painted(classes))
+    out = tmp_path / "out"
+    assert segment_folder(Predictor(Painter()), tmp_path / "photos", out, progress=False).done == 2
+    assert (read_mask(out / "masks" / "a.png")[:, :60] == 0).all()
+    assert (read_mask(out / "masks" / "masks" / "a.png")[:, :60] == 2).all()
+    assert read_image(out / "masks" / "a.png.jpg").shape[1] == 128  # the picture
+
+
+def test_a_mask_is_of_the_image_that_is_there(folder, tmp_path):
+    out = tmp_path / "out"
+    segment_folder(Predictor(Painter()), folder, out, progress=False, made_by="m")
+    (folder / "a.jpg").unlink()
+    segment_folder(Predictor(Painter()), folder, out, progress=False, made_by="m")  # now masks/a.png is a.png's
+    assert (read_mask(out / "masks" / "a.png")[:, :60] == 2).all()
 
 
 def test_any_value_of_a_byte_is_written_as_it_is(tmp_path):

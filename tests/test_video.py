@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from test_write import FakePredictor
 
-from visionkit.predict.video import detect_video, is_video
+from visionkit.predict.video import _frames, detect_video, is_video
 from visionkit.types import DataError
+from visionkit.videos import writer_to
 
 
 def film(file, count=21, size=(48, 64), colour=(1, 1, 1)):
@@ -105,3 +106,24 @@ def test_what_is_no_video_is_named(tmp_path):
         detect_video(FakePredictor(), film(tmp_path / "a.mp4"), tmp_path, progress=False)
     assert not (tmp_path / "out").exists()
     assert [is_video(name) for name in ("camera", "camera:1", "a.MP4", "camera:x", "a.jpg")] == [True] * 3 + [False] * 2
+
+
+def test_any_rate_can_be_written(tmp_path):
+    for rate in (29.97, 66.123, 119.976, 999.9):
+        writer = writer_to(tmp_path / "a.mp4", (48, 64), rate)
+        for _ in range(5):
+            writer.write(np.zeros((48, 64, 3), np.uint8))
+        writer.release()
+        assert cv2.VideoCapture(str(tmp_path / "a.mp4")).get(cv2.CAP_PROP_FPS) == pytest.approx(rate, rel=2e-4)
+
+
+def test_seconds_are_the_frames_own():
+    class Film:
+        def read(self):
+            return True, np.zeros((2, 2, 3), np.uint8)
+
+    def seconds(times, rate):
+        return [at for _, at in _frames(Film(), iter(times).__next__, rate, len(times))]
+
+    assert seconds([0.5, 0.6, 1.6], 25.0) == pytest.approx([0, 0.1, 1.1])
+    assert seconds([0.0, 0.0, 0.0], 25.0) == pytest.approx([0, 0.04, 0.08])  # a file that does not say

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import defusedxml.ElementTree
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools import mask as rle
 
 from visionkit import images
@@ -21,6 +22,7 @@ from visionkit.data.yolo import yolo
 from visionkit.open_model import made_by
 from visionkit.predict import write
 from visionkit.predict.formats import FORMATS, to_record, to_supervision, write_json, write_voc
+from visionkit.predict.journal import Journal
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.write import Report, detect_folder
 from visionkit.types import DataError, Detections
@@ -148,6 +150,58 @@ def test_sources_are_never_overwritten(folder):
     assert not (folder / "detections.json").exists()
 
 
+def test_labels_that_somebody_corrected_stay(folder, tmp_path):
+    out, options = tmp_path / "out", {"formats": ("voc", "yolo"), "progress": False, "made_by": "m"}
+    detect_folder(FakePredictor(), folder / "a", out, **options)
+    files = [out / "voc" / "Annotations" / "x.xml", out / "yolo" / "labels" / "x.txt"]
+    for file in files:
+        assert file.read_bytes()
+        file.write_text("by hand")
+    images.write_image(folder / "a" / "y.jpg", np.full((40, 60, 3), 90, np.uint8))
+    assert detect_folder(FakePredictor(), folder / "a", out, **options).earlier == 1
+    assert [file.read_text() for file in files] == ["by hand"] * 2
+    assert all(file.with_stem("y").is_file() for file in files)
+
+
+def test_photos_in_the_output_folder_are_not_overwritten(folder, tmp_path):
+    images.write_image(tmp_path / "album" / "x.jpg", np.zeros((9, 9, 3), np.uint8))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"album/x\.jpg: is not of an earlier run and would be lost"):
+            detect_folder(FakePredictor(), folder / "a", tmp_path / "album", progress=False)
+    assert [file.name for file in (tmp_path / "album").iterdir()] == ["x.jpg"]
+
+
+def test_pictures_of_an_earlier_run_are_written_again_also_after_a_kill(folder, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    out = tmp_path / "out"
+    detect_folder(FakePredictor(), folder, out, progress=False, made_by="m")
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Journal, "add", killed)  # all of its pictures, and none of its lines
+        detect_folder(FakePredictor(), folder, out, progress=False, made_by="other")
+    assert detect_folder(FakePredictor(), folder, out, progress=False, made_by="other").done == 3
+
+
+def test_a_picture_may_be_taller_than_a_jpeg(tmp_path):
+    Image.new("RGB", (20, 66_000)).save(tmp_path / "scan.tif")
+    assert detect_folder(FakePredictor(), tmp_path / "scan.tif", tmp_path / "out", progress=False).done == 1
+    assert images.image_size(tmp_path / "out" / "scan.tif.jpg") == (65_500, 19)
+
+
+def test_an_image_that_broke_since_has_no_results(folder, tmp_path):
+    for _ in range(2):
+        report = detect_folder(FakePredictor(), folder, tmp_path / "out", progress=False, made_by="m")
+        rows = json.loads((tmp_path / "out" / "detections.json").read_text())
+        found = [row["file_name"] for row in rows]
+        (folder / "a" / "x.jpg").write_bytes(b"nothing")
+    assert "a/x.jpg" in [str(failure.file.relative_to(folder)) for failure in report.failed]
+    assert found == ["b/x.jpg", "odd.webp"]
+
+
 def test_clashing_picture_names(tmp_path):
     for name in ("x.gif", "x.gif.jpg"):
         images.write_image(tmp_path / "in" / "x.png", np.zeros((9, 9, 3), np.uint8))
@@ -261,7 +315,7 @@ def test_a_kill_loses_at_most_the_image_it_met(folder, tmp_path):
     report = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
     assert (report.done, report.earlier) == (12, len(lines) - 2)
     assert sum(seen) == 12 - report.earlier
-    assert [json.loads(line)["file"] for line in journal.read_text().splitlines()[1:]].count("0.png") == 1
+    assert [json.loads(line).get("file") for line in journal.read_text().splitlines()].count("0.png") == 1
     detect_folder(FakePredictor(), folder, tmp_path / "fresh", progress=False)
     for name in ("detections.json", "detections.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()

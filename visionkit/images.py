@@ -36,6 +36,7 @@ BACKGROUND = (255, 255, 255)  # what shows through a transparent image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which start other programs
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+_PHOTOMETRIC = ExifTags.Base.PhotometricInterpretation
 _TURNS = {  # EXIF orientation -> what makes the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -61,7 +62,13 @@ def read_image(file: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.nda
         DataError: not an image, truncated, broken, or above `max_pixels`; names the file and the reason.
         OSError: the file cannot be opened.
     """
-    return _decode(file, lambda image: np.asarray(_rgb(_upright(image))), max_pixels)
+
+    def pixels(image):
+        negative = image.format == "TIFF" and image.mode in _SIXTEEN_BIT and image.tag_v2.get(_PHOTOMETRIC) == 0
+        found = np.asarray(_rgb(_upright(image)))
+        return 255 - found if negative else found  # white is 0: of 8 bits Pillow does it
+
+    return _decode(file, pixels, max_pixels)
 
 
 def read_mask(file: Path | str | bytes) -> np.ndarray:
@@ -369,25 +376,28 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode in _SIXTEEN_BIT or image.mode in ("I", "F"):
-        return _rgb_of_wide(np.asarray(image))
+        return _rgb_of_wide(np.asarray(image), image.info.get("transparency"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")  # which would be a copy
 
 
-def _rgb_of_wide(values: np.ndarray) -> Image.Image:
-    """Grey of 16 or more bits, by the table above."""
+def _rgb_of_wide(values: np.ndarray, transparent: int | None) -> Image.Image:
+    """Grey of 16 or more bits, by the table above; BACKGROUND where it has the value `transparent`."""
     if not np.isfinite(values).all():
         raise DataError("holds values that are not finite")
-    integers, values = values.dtype.kind in "iu", values.astype(np.float64)
+    integers, clear, values = values.dtype.kind in "iu", values == transparent, values.astype(np.float64)
     low, high = values.min(), values.max()
     if integers and low >= 0 and high <= 65535:
         low, high = 0, 65535
     elif not integers and low >= 0 and high <= 255:
         low, high = 0, 1 if high <= 1 else 255
     values = np.floor((values - low) * (255 / max(high - low, 1e-12)) + 0.5)
-    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    picture = Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if transparent is not None:
+        picture.paste(BACKGROUND, mask=Image.fromarray(clear))
+    return picture
 
 
 def _values(image: Image.Image) -> np.ndarray:

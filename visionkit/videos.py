@@ -55,6 +55,8 @@ def put_in_place(part: Path, film: Path, frames: int) -> None:
 
 def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
     """Writes BGR uint8 frames of `size` (height, width) as MP4."""
+    if rate > 65:  # OpenCV counts in thousandths, and MPEG-4 no further than 65,535
+        rate = round(rate, 2 if rate < 655 else 0)
     writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, size[::-1])
     if not writer.isOpened():
         raise DataError(f"{file}: this build of OpenCV writes no MP4")

@@ -106,9 +106,9 @@ def _worker(model, batch, threads) -> Worker:
     return Worker(command, threads)
 
 
-def _row(model, batch, threads, worker, **numbers) -> dict:
+def _row(model, threads, worker, **numbers) -> dict:
     about = worker.about
-    row = {"model": str(model), "runtime": about["runtime"], "threads": threads, "batch": batch}
+    row = {"model": str(model), "runtime": about["runtime"], "threads": threads, "batch": about["batch"]}
     return row | {"load_s": about["load_s"]} | numbers
 
 
@@ -123,8 +123,8 @@ def _alone(models, batch, threads, rounds, say) -> list[dict]:
     for model, worker, seconds in zip(models, workers, times, strict=True):
         latency = float(np.median(seconds))
         numbers = {"latency_ms": 1e3 * latency, "p90_ms": 1e3 * float(np.percentile(seconds, 90))}
-        numbers |= {"images_per_s": batch / latency, "peak_mb": worker.call(calls=0)["peak_mb"]}
-        rows.append(_row(model, batch, threads, worker, **numbers))
+        numbers |= {"images_per_s": worker.about["batch"] / latency, "peak_mb": worker.call(calls=0)["peak_mb"]}
+        rows.append(_row(model, threads, worker, **numbers))
         say(line(rows[-1]))
         worker.close()
     return rows
@@ -140,10 +140,10 @@ def _through(model, images, batch, threads, counts, say) -> list[dict]:
             alone = worker.call(calls=BRACKET)["seconds"]
             found = worker.call(images=[str(file) for file in files], out=str(Path(folder) / "out"))
             alone += worker.call(calls=BRACKET)["seconds"]
-            rate, bare = found["images"] / found["seconds"], batch / float(np.median(alone))
+            rate, bare = found["images"] / found["seconds"], worker.about["batch"] / float(np.median(alone))
             numbers = {"images": found["images"], "seconds": found["seconds"], "images_per_s": rate}
             numbers |= {"alone_images_per_s": bare, "share": rate / bare, "model_waits": found["model_waits"]}
-            rows.append(_row(model, batch, threads, worker, **numbers, peak_mb=found["peak_mb"]))
+            rows.append(_row(model, threads, worker, **numbers, peak_mb=found["peak_mb"]))
             say(line(rows[-1]))
             worker.close()
     return rows

@@ -1,6 +1,6 @@
 """The process of one model in a bench: python -m visionkit.bench.worker MODEL BATCH THREADS, 0 for the runtime's own.
 
-Its first line says `runtime`, `task` and `load_s`; then it answers lines.
+Its first line says `runtime`, `task`, `batch` (less for many classes of pixels) and `load_s`; then it answers lines.
 
 | request | answer |
 |---|---|
@@ -37,7 +37,7 @@ def main():
         start = time.perf_counter()
         predictor = open_predictor(Path(model), int(batch_size))
         seconds = time.perf_counter() - start
-        say(runtime=runtime(Path(model)), task=predictor.task, load_s=seconds)
+        say(runtime=runtime(Path(model)), task=predictor.task, batch=predictor.batch_size, load_s=seconds)
         for line in sys.stdin:
             request = json.loads(line)
             answer = through(predictor, **request) if "images" in request else alone(predictor, **request)

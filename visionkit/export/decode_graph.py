@@ -4,12 +4,12 @@ TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 b
 
 | the bytes hold | equal to `images.read_image` |
 |---|---|
-| JPEG: colour, grey, CMYK, progressive | exactly |
+| JPEG: colour, grey, CMYK, progressive | exactly; but CMYK without Adobe's marker is read as its negative |
 | PNG: grey, palette, colour, 1 to 16 bits, alpha or a transparent colour (on white) | within 1 of 255 levels |
 | BMP: 8-bit palette or grey, 24 and 32 bits, uncompressed | exactly |
-| GIF: its first frame | exactly; but transparent pixels keep the colour stored under them |
+| GIF: its first frame | exactly, where it fills the canvas; but transparent pixels keep the colour stored under them |
 | EXIF orientation in JPEG or PNG: 8 values, both byte orders; broken or unknown = upright | exactly |
-| orientation in XMP alone, without EXIF | NOT obeyed |
+| orientation in XMP alone, or in a text chunk of PNG | NOT obeyed |
 | TIFF, WebP and all else; broken bytes; more than `MAX_PIXELS` pixels | InvalidArgumentError |
 
 This module imports TensorFlow: import it only where a model is exported.
@@ -206,6 +206,7 @@ def _decode_bmp(data, raw):
     data = _checked(data, known, [message, compression, bits])
     pixels = tf.io.decode_bmp(data, channels=0)
     if bits == 8:  # the pixels are rows of a palette: blue, green, red, 0
+        raw = tf.concat([raw, tf.zeros([1024], tf.uint8)], axis=0)  # it may be shorter than 256 colours
         palette = tf.reshape(raw[14 + header : 14 + header + 1024], [256, 4])
         image = tf.gather(palette[:, 2::-1], tf.cast(pixels[..., 0], tf.int32))
     else:

@@ -36,7 +36,7 @@ def draw_detections(
     keep = np.flatnonzero(detections.scores >= min_score)
     labels = detections.labels[keep].tolist()
     texts = [f"{class_names[k]} {score:.2f}" for k, score in zip(labels, detections.scores[keep], strict=True)]
-    masks = None if detections.masks is None else detections.masks[keep]
+    masks = None if detections.masks is None else [detections.masks[i] for i in keep]  # a stack would be a copy
     return _draw(image, detections.boxes[keep], texts, [colour_of(k) for k in labels], masks)
 
 

@@ -108,6 +108,9 @@ def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -
 def write_voc(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """voc/Annotations, an XML an image, all in one folder; boxes are rounded to whole pixels, at least one wide."""
     for record, name in _named(records, separator="_"):
+        file = out / "voc" / "Annotations" / f"{name}.xml"
+        if _of_earlier(record, file):
+            continue
         (h, w), boxes = record["size"], _boxes(record)
         first = np.clip(np.rint(to_voc(boxes)[:, :2]), 1, [w, h]).astype(int)
         last = np.clip(np.rint(boxes[:, 2:]), first, [w, h]).astype(int)
@@ -124,7 +127,7 @@ def write_voc(out: Path, records: Iterable[dict], class_names: Sequence[str]) ->
             for key, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
                 ElementTree.SubElement(box, key).text = str(value)
         ElementTree.indent(root)
-        with whole_file(out / "voc" / "Annotations" / f"{name}.xml", errors="replace") as stream:
+        with whole_file(file, errors="replace") as stream:
             stream.write(ElementTree.tostring(root, encoding="unicode") + "\n")
 
 
@@ -133,10 +136,17 @@ def write_yolo(out: Path, records: Iterable[dict], class_names: Sequence[str]) -
     with whole_file(out / "yolo" / "data.yaml") as stream:
         yaml.safe_dump({"names": list(class_names)}, stream, allow_unicode=True)
     for record, name in _named(records):
+        file = out / "yolo" / "labels" / f"{name}.txt"
+        if _of_earlier(record, file):
+            continue
         rows = to_yolo(_boxes(record), record["size"]).tolist()
-        with whole_file(out / "yolo" / "labels" / f"{name}.txt") as stream:
+        with whole_file(file) as stream:
             for item, row in zip(record["objects"], rows, strict=True):
                 stream.write(" ".join([str(item["label"]), *(f"{value:.6f}" for value in row)]) + "\n")
+
+
+def _of_earlier(record: dict, file: Path) -> bool:
+    return not record.get("fresh", True) and file.is_file()  # somebody may have corrected it since
 
 
 def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:

@@ -2,8 +2,9 @@
 
 import json
 import math
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -38,7 +39,7 @@ def detect_video(
 ) -> Report:
     """Detects objects in each frame and writes NAME.mp4, drawn on, and NAME.jsonl into `out`.
 
-    A line of the .jsonl is {"frame": its number from 0, "seconds": since the start, "size": [height, width],
+    A line of the .jsonl is {"frame": its number from 0, "seconds": since the first, "size": [height, width],
     "objects": [{"label", "class", "score", "box"}]}. Both files appear, whole, at the end: of the source, of `frames`,
     or by Ctrl-C, which keeps what is done. Frames under way are held in memory: some five batches of the predictor.
 
@@ -62,18 +63,22 @@ def detect_video(
     capture, names, out = _open(source), predictor.class_names, Path(out)
     film = film_of(source, out, None if _camera(source) is None else f"camera{_camera(source)}")
     rate, promised = frame_rate(capture), promised_frames(capture) if _camera(source) is None else 0
+
+    def clock():  # a film's own: phones write frames when they have them, not at a rate
+        return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if _camera(source) is None else time.monotonic()
+
     out.mkdir(parents=True, exist_ok=True)
     part, writer, under_way, done, found = film.with_name(f".{film.stem}.part.mp4"), None, deque(), 0, 0
     stopped = False
 
     def held():
-        for frame in _frames(capture, frames):
-            under_way.append(frame)
+        for frame, seconds in _frames(capture, clock, rate, frames):
+            under_way.append((frame, seconds))
             yield frame
 
     def draw(result):  # in threads; a frame belongs to the result that comes in its turn
-        frame, result = result
-        return (draw_detections(frame, result, names, min_score=score) if pictures else None), result
+        (frame, seconds), result = result
+        return (draw_detections(frame, result, names, min_score=score) if pictures else None), seconds, result
 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
@@ -82,11 +87,11 @@ def detect_video(
             task = bar.add_task("detect", total=min(promised or math.inf, frames or math.inf) if promised else frames)
             results = ((under_way.popleft(), result) for result in predictor(held(), score=score))
             try:
-                for picture, result in ahead(results, draw, depth=4):
+                for picture, seconds, result in ahead(results, draw, depth=4):
                     objects = to_record(result)["objects"]
                     for item in objects:
                         item["class"] = names[item["label"]]
-                    line = {"frame": done, "seconds": round(done / rate, 4), "size": list(result.image_size)}
+                    line = {"frame": done, "seconds": round(seconds, 4), "size": list(result.image_size)}
                     lines.write(json.dumps(line | {"objects": objects}, ensure_ascii=False) + "\n")
                     if pictures:
                         writer = writer or writer_to(part, picture.shape[:2], rate)
@@ -124,12 +129,16 @@ def _open(source):
     return capture
 
 
-def _frames(capture, limit: int | None) -> Iterator[np.ndarray]:
-    """uint8 `[H, W, 3]` RGB, turned upright where the file says how."""
-    number = 0
+def _frames(capture, clock: Callable[[], float], rate: float, limit: int | None) -> Iterator[tuple[np.ndarray, float]]:
+    """(uint8 `[H, W, 3]` RGB, turned upright where the file says how; seconds since the first)."""
+    number, start, before = 0, None, -math.inf
     while limit is None or number < limit:
         ok, frame = capture.read()
         if not ok:
             return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+        now = clock()
+        if now <= before:  # the file does not say
+            now = before + 1 / rate
+        before, start = now, now if start is None else start
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), now - start
         number += 1

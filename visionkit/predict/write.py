@@ -11,13 +11,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from visionkit import images
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
 from visionkit.predict.formats import CLASSES, FORMATS, to_record, write_areas, write_classes
-from visionkit.predict.journal import Journal
+from visionkit.predict.journal import Journal, claimed
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.types import DataError, Sample
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .jpg behind their name
 JOURNAL = "results.jsonl"
+JPEG_SIDE = 65_500  # pixels, the most that its writer takes
 KEPT = 2**26  # bytes of decoded images that wait for their pictures, in all; further ones are decoded again
 
 
@@ -52,7 +53,8 @@ def detect_folder(
 
     `out` has a picture for each image, results.jsonl with a line for each image as soon as it is done, and at the end
     the files of `formats`, made of those lines. After a kill the same call goes on where the other was: every picture
-    and every line is whole or not there. So does a call for more images than before.
+    and every line is whole or not there. So does a call for more images than before, which leaves the VOC and YOLO
+    labels of the earlier ones as they are: you may have corrected them.
 
     Args:
         predictor: what finds the objects; a `Tiled` one too.
@@ -70,7 +72,8 @@ def detect_folder(
         The report; broken images are in `failed` and the others are done all the same.
 
     Raises:
-        DataError: no images, a picture would overwrite its source, or the model is no detector.
+        DataError: no images, a picture would overwrite its source or a file that is not of an earlier call, or the
+            model is no detector.
     """
     _expect(predictor, "detect", "instance")
     names = predictor.class_names
@@ -156,24 +159,28 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
     files = images.find_images(paths)
     files = [file for file in files if not images.absolute(file).is_relative_to(images.absolute(out))] or files
     names = images.relative_names(files)
-    pictured = [out / name for name in _picture_names(names)] if draw else []
-    masked = [out / "masks" / name for name in _mask_names(names)] if mask else []
+    masked = [f"masks/{name}" for name in _mask_names(names)] if mask else []
+    pictured = _picture_names(names, masked) if draw else []
+    written = [list(group) for group in zip(*(kept for kept in (pictured, masked) if kept), strict=True)]
+    written = written or [[] for _ in names]
     sources = {file.resolve() for file in files}
-    if over := [file for file in pictured if file.resolve() in sources]:
+    if over := [out / name for name in pictured if (out / name).resolve() in sources]:
         raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
-    if mask and not (out / JOURNAL).exists():
-        for file in (out / CLASSES, *masked):  # as people who draw them keep them
-            if file.exists():
-                raise DataError(f"{file}: is not of an earlier run and would be lost; choose another output folder")
+    claims, ours = [*pictured, *masked, *([CLASSES] if mask else [])], claimed(out / JOURNAL)
+    for name in claims:  # masks as people draw them, or photos
+        if name not in ours and (out / name).exists():
+            raise DataError(f"{out / name}: is not of an earlier run and would be lost; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
 
     def keep(item):  # in threads, while the model runs
         number, result = item
-        if draw and not isinstance(result, Failure):
-            images.write_image(pictured[number], draw(originals.take(number), result))
-        if mask and not isinstance(result, Failure):
-            mask(masked[number], result)
-        return item
+        if isinstance(result, Failure):
+            return number, result
+        if draw:
+            images.write_image(out / pictured[number], _drawable(draw(originals.take(number), result)))
+        if mask:
+            mask(out / masked[number], result)
+        return number, (result.file, to_record(result))  # its masks are as large as the photo, each
 
     settings = None if made_by is None else {"made_by": made_by, "task": predictor.task, "score": score}
     if settings is not None:
@@ -183,25 +190,26 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
         Journal(out / JOURNAL, settings) as journal,
     ):
+        journal.claim(set(claims) - ours)
         todo = []
         for number, (name, file) in enumerate(zip(names, files, strict=True)):
-            written = [kept[number] for kept in (pictured, masked) if kept]
-            if not journal.done(name, file) or not all(file.is_file() for file in written):
+            made = written[number]
+            if not journal.done(name, file, made) or not all((out / one).is_file() for one in made):
                 todo.append(number)
-        task, failed = bar.add_task(predictor.task, total=len(files), completed=len(files) - len(todo)), []
+        task, failed = bar.add_task(predictor.task, total=len(files), completed=len(files) - len(todo)), {}
         originals = _Originals(files, todo, KEPT if draw else 0)
         results = zip(todo, predictor(originals, score=score), strict=True)
-        for number, result in ahead(results, keep, depth=4):
+        for number, result in ahead(results, keep, depth=2 if predictor.task == "instance" else 4):
             if isinstance(result, Failure):
-                failed.append(result)
+                failed[number] = result
             else:  # after its picture: what the journal has is done
-                journal.add(names[number], result.file, to_record(result))
+                journal.add(names[number], *result, written[number])
             bar.advance(task)
-        records = journal.records(names)
+        records = journal.records(names, todo, failed)
         write(records)
         found = sum(len(record.get("objects", record.get("areas", "1"))) for record in records)
     done = len(files) - len(failed)
-    return Report(done=done, found=found, failed=failed, earlier=len(files) - len(todo))
+    return Report(done=done, found=found, failed=list(failed.values()), earlier=len(files) - len(todo))
 
 
 class _Originals(Sequence):
@@ -236,11 +244,19 @@ class _Originals(Sequence):
         return images.read_image(self._files[number]) if kept is None else kept
 
 
-def _picture_names(names: Sequence[str]) -> list[str]:
-    taken, pictured = set(names), []
+def _drawable(picture: np.ndarray) -> np.ndarray:
+    """The picture, or as much smaller as a JPEG wants it."""
+    h, w = picture.shape[:2]
+    scale = min(1.0, JPEG_SIDE / max(h, w))
+    return picture if scale == 1 else images.resize(picture, (max(1, int(h * scale)), max(1, int(w * scale))))
+
+
+def _picture_names(names: Sequence[str], masked: Sequence[str]) -> list[str]:
+    masks = set(masked)  # of data/a.jpg, where data/masks/a.png is a photo too
+    taken, pictured = {*names, *masks}, []
     for name in names:
         picture, number = name, 1
-        while Path(picture).suffix.lower() not in WRITABLE or (picture != name and picture in taken):
+        while Path(picture).suffix.lower() not in WRITABLE or picture in (taken if picture != name else masks):
             picture, number = f"{name}{'' if number == 1 else f'-{number}'}.jpg", number + 1
         taken.add(picture)
         pictured.append(picture)
