@@ -73,7 +73,7 @@ def test_serving_keeps_the_conventions(name, batch):
 @pytest.mark.parametrize("name", BUILD)
 def test_what_says_where_something_is_must_see_the_whole_image(name):
     with pytest.raises(ValueError, match="resize='crop' is for classifiers"):
-        type(BUILD[name]())(tiny_backbone(), **COMMON, resize="crop")
+        MODELS[name](tiny_backbone(), **(TWO_STAGES if "rcnn" in name else COMMON), resize="crop")
 
 
 def test_class_names_must_fit_and_have_a_default():
