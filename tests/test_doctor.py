@@ -391,3 +391,14 @@ def test_bccd_has_its_two_empty_boxes_and_one_field_photographed_twice():
 )
 def test_real_sets_without_faults(name, task):
     assert {f.kind for f in examine(SHARED / name, task=task).findings if KINDS[f.kind][0] in FAULTS} == set()
+
+
+def test_fix_does_not_lose_the_masks_that_are_there(tmp_path, capsys):
+    whole = {"bbox": [1, 1, 9, 9], "segmentation": [[1, 1, 10, 1, 10, 10]]}
+    tiny_data.coco(tmp_path / "data", tiny_data.coco_dict([whole, whole | {"segmentation": []}]))
+    words = ["doctor", str(tmp_path / "data"), "--task", "detect"]
+    assert main([*words, "--fix", str(tmp_path / "fixed")]) == 1
+    assert "1 of 2 annotations have no mask" in capsys.readouterr().err
+    assert not (tmp_path / "fixed").exists()
+    main(words)
+    assert "1 of 2 annotations have no mask: read as boxes alone" in capsys.readouterr().out

@@ -127,6 +127,8 @@ def test_phases_free_first_the_last_layer_and_then_the_upper_levels(trained):
     assert {"logits", "head_conv"} < free
     assert not any(name.startswith(("stem", "block0", "block4_")) for name in free)  # C3 ends with block 4
     assert any(name.startswith("block5") for name in free)
+    (only,) = classify(root / "data", epochs=1, image_size=64, batch_size=8).phases
+    assert only.epochs == 1
 
 
 def test_a_backbone_without_weights_lists_those_that_have_some(trained):

@@ -86,7 +86,9 @@ def test_kernels_pay_for_their_size_and_biases_do_not():
 
 
 def test_an_average_of_the_weights_is_kept():
-    optimizer = Learning(ema=0.9).optimizer_for(None, 10, LR)
+    optimizer = Learning(ema=0.9).optimizer_for(None, 100, LR)
     assert (optimizer.use_ema, optimizer.ema_momentum) == (True, 0.9)
-    assert Learning(ema=0.81, accumulate=2).optimizer_for(None, 10, LR).ema_momentum == pytest.approx(0.9)
+    assert Learning(ema=0.81, accumulate=2).optimizer_for(None, 200, LR).ema_momentum == pytest.approx(0.9)
+    short = Learning(ema=0.999).optimizer_for(None, 200, LR).ema_momentum
+    assert short**20 < 0.4 and short**200 < 1e-4  # hardly anything of the weights that it began with
     assert not Learning().optimizer_for(None, 10, LR).use_ema

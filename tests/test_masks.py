@@ -29,6 +29,11 @@ def test_0_and_255_alone_are_two_classes(tmp_path):
     data = semantic_masks(tmp_path)
     assert data.class_names == ["0", "255"]
     assert data[0].segmentation.tolist() == [[0, 1], [1, 0]]
+    names = tiny_data.text(tmp_path / "classes.txt", "background\nroad\n")
+    named = semantic_masks(tmp_path)
+    assert (named.class_names, named[0].segmentation.tolist()) == (["background", "road"], [[0, 1], [1, 0]])
+    names.write_text("background\nvoid\n")
+    assert semantic_masks(tmp_path)[0].segmentation.tolist() == [[0, 255], [255, 0]]
 
 
 def test_classes_txt_names_values_and_void_is_ignored(tmp_path):

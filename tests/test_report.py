@@ -127,7 +127,7 @@ def test_the_words_name_what_is_weak_and_mixed_up_and_in_what_order():
             "Small objects (below 32 x 32 pixels) have an mAP of 0.10, larger ones 0.70: train at a larger "
             "image_size, or cut images into tiles.",
         ),
-        ("warning", "Training waited for data 40% of its time: give it --workers, or smaller files."),
+        ("warning", "Training waited for data up to 40% of its time: give it --workers, or smaller files."),
         ("note", "All this is measured on 50 images: differences of a few points may be chance."),
     ]
 

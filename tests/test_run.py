@@ -15,6 +15,7 @@ from tiny import tiny_backbone
 
 from visionkit.cli import main
 from visionkit.data.batches import batch_ids
+from visionkit.data.dataset import Dataset
 from visionkit.data.folder import folder
 from visionkit.data.render import Transform
 from visionkit.data.shapes import shapes
@@ -153,6 +154,41 @@ def test_an_image_that_breaks_off_is_named_in_one_line(photos, capsys, monkeypat
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("visionkit: error: ") and str(data) in error and "broken image" in error
     assert "while preparing sample 'dog/2'" in error and "Graph execution" not in error
+
+
+def test_what_is_wrong_with_the_validation_images_is_found_before_the_first_step(photos, tmp_path):
+    def with_val(data: Path, val: Path) -> Recipe:
+        return replace(sorter(data), val=folder(val))
+
+    tiny_data.picture(tmp_path / "val" / "dog" / "3.jpg", SIZE)
+    tiny_data.picture(tmp_path / "val" / "wasp" / "4.jpg", SIZE)
+    with pytest.raises(DataError, match="classes that the model lacks: wasp"):
+        run(with_val, {"data": photos, "val": tmp_path / "val"}, tmp_path / "out")
+    (tmp_path / "val" / "wasp").rename(tmp_path / "val" / "cat")
+    broken = tmp_path / "val" / "cat" / "4.jpg"
+    broken.write_bytes(broken.read_bytes()[:-100])
+    with pytest.raises(DataError, match=r"4\.jpg: .*broken image"):
+        run(with_val, {"data": photos, "val": tmp_path / "val"}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_validation_images_without_objects_choose_no_epoch(tmp_path, capsys):
+    def without(epochs: int = 3) -> Recipe:
+        plan = recipe(epochs=epochs)
+        empty = [replace(r, boxes=np.zeros((0, 4), np.float32), labels=np.int32([])) for r in plan.val.records]
+        return replace(plan, val=Dataset(empty, plan.val.class_names, plan.val.load))
+
+    results = run(without, {}, tmp_path / "out")
+    assert "images hold no object to score by; the last epoch is kept" in capsys.readouterr().out
+    assert (results["epoch"], results["val_images"]) == (3, 0)
+    assert (tmp_path / "out" / "model.keras").is_file()
+
+
+def test_the_average_of_one_phase_is_not_what_the_next_begins_with(photos, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(run_module, "take_average", lambda model: taken.append(int(model.optimizer.iterations)))
+    run(sorter, {"data": photos, "val": False}, tmp_path / "out")
+    assert taken == [5 * 4]  # once, after the second phase's steps
 
 
 def test_patience_begins_with_the_last_phase(photos, tmp_path):

@@ -100,6 +100,8 @@ def _read(root: Path, split: str, file: Path, repairs: Repairs | None) -> Datase
         repairs.note("class-id gaps", f"{text}; visionkit closes them, other tools may not")
     repairs.warn()
     total, without = sum(map(len, segments.values())), sum(s is None for all in segments.values() for s in all)
+    if 0 < without < total:
+        repairs.note("missing mask", f"{file}: {without} of {total} annotations have no mask: read as boxes alone")
     source = f"COCO JSON {file.name}"
     if total and not without:
         return Dataset(records, names, partial(_load_masks, segments), f"{source}, boxes and masks")

@@ -45,6 +45,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the gravest first
     "class without samples": (WARNING, "named, but never used"),
     "class not in train": (WARNING, "cannot be learned"),
     "deeper folder": (WARNING, "left out: where the images lie is a class, so move them up, or away"),
+    "missing mask": (WARNING, "masks are read where every annotation has one: draw it, or take the annotation out"),
     "unread image": (WARNING, "of a kind that is not read: save it as JPEG or PNG"),
     "ignored mask": (WARNING, "over nine tenths of it are ignored: teaches hardly anything"),
     "rare mask value": (WARNING, "a few pixels in one mask alone: a slip, or the trace of smoothing?"),

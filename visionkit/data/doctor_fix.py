@@ -26,10 +26,12 @@ def write_fixed(report: Report, root: Path, out: Path) -> str:
         One line that says what was left out.
 
     Raises:
-        DataError: the data is not for detection, or `out` is not new or empty.
+        DataError: the data is not for detection, some of its masks would be lost, or `out` is not new or empty.
     """
     if report.what != "objects":
         raise DataError(f"--fix writes boxes; {report.title} is for {report.task}")
+    if lost := report.by_kind().get("missing mask"):
+        raise DataError(f"{lost[0].message}, so --fix would lose the masks that are there")
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the folder for the fixed annotations must be new or empty")
     boxes = images = 0

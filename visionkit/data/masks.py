@@ -210,6 +210,8 @@ def _classes(
     unnamed = set()
     if given or file.is_file():
         named = dict(enumerate(read_names(file)))
+        if set(values) == {0, 255} and len(named) == 2 and void != 255 and named[1].lower() not in _VOID:
+            named = {0: named[0], 255: named[1]}  # black and white: 255 cannot be all that is not to be learned
         for value in sorted(values.keys() - named.keys() - {IGNORE, void}):
             with repairs.skipping(values[value].stem, values[value]):
                 text = f"{values[value]}: holds the value {value}, but {file} names 0..{len(named) - 1}"

@@ -92,8 +92,8 @@ class Checkpoints(keras.callbacks.Callback):
 class Progress(keras.callbacks.Callback):
     """One line that is rewritten while an epoch runs and stays when it ends: losses, images/s, time left.
 
-    At an epoch's end it says which share of the time training waited for data; `waited` counts the seconds of all
-    epochs that have ended, from what is given on.
+    At an epoch's end it says up to which share of the time training waited for data: TensorFlow fetches a batch while
+    it computes on the one before. `waited` counts the seconds of all epochs that have ended, from what is given on.
     """
 
     def __init__(self, epochs: int, steps: int, batch_size: int, position: Position, waited: float = 0.0):
@@ -119,7 +119,7 @@ class Progress(keras.callbacks.Callback):
         waited = self.feed.waited - self.waited_before
         self.waited += waited
         share = waited / max(self.steps_end - self.epoch_start, 1e-9)
-        self._write(f"{self._line(logs)} | waited {min(share, 1):.0%} for data", end="\n")
+        self._write(f"{self._line(logs)} | waited up to {min(share, 1):.0%} for data", end="\n")
 
     def _line(self, logs):
         losses = " ".join(f"{k} {v:.4g}" for k, v in logs.items() if not k.startswith("val_"))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +12,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.segmentation import SegmentationMetric
-from visionkit.predict.predictor import Failure
+from visionkit.predict.predictor import DECODERS, Failure
 from visionkit.train.mistakes import best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.types import IGNORE, DataError, Sample
 
@@ -94,6 +95,13 @@ def _segmenter(predictor, dataset):
         counts = truth != IGNORE
         wrong.append(float((table[truth] != found.segmentation)[counts].mean()) if counts.any() else 0.0)
     return metric.result(), partial(of_segmenter, metric.matrix, wrong, table, predictor, dataset)
+
+
+def read_all(dataset: Dataset) -> None:
+    """Reads every sample once, its pixels too; the first `DataError` of a broken file is raised."""
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for _ in pool.map(lambda i: dataset[i] and None, range(len(dataset))):
+            pass
 
 
 class _Truths(Sequence):

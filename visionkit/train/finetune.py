@@ -204,12 +204,13 @@ def classify(
     def phase(count, peak, prepare):
         return Phase(count, learning.optimizer_for(model, count * steps, peak), prepare)
 
+    phases = (first, 5 * lr, only_the_last_layer), (epochs - first, lr / 5, upper_levels)
     return Recipe(
         model=model,
         train=train,
         val=val,
         transform=classification_train(size),
-        phases=[phase(first, 5 * lr, only_the_last_layer), phase(epochs - first, lr / 5, upper_levels)],
+        phases=[phase(*one) for one in phases if one[0]],  # of a single epoch there is the second alone
         batch_size=batch_size,
         evaluate_every=2,
         patience=patience,

@@ -21,7 +21,8 @@ class Learning:
         l1, l2: what the absolute values and the squares of kernels add to the loss, times this.
         clip: the gradient of all weights together is made no longer than this; by default the recipe's.
         ema: the average of the weights, each step counting this share of the one after it, such as 0.999, is what is
-            scored and saved; 0 for none.
+            scored and saved; 0 for none. In a phase of fewer than ten thousand steps the share is smaller, so that the
+            last tenth of them counts most and not the weights that it began with.
         accumulate: batches whose gradients are averaged into one step.
     """
 
@@ -49,12 +50,14 @@ class Learning:
             for variable in model.trainable_variables:
                 if len(variable.shape) > 1:  # kernels; what is shorter is a bias or belongs to a norm
                     variable.regularizer = keras.regularizers.L1L2(self.l1, self.l2)
+        most = 1 - 10 / max(11, batches / self.accumulate)  # of 1,000 steps 0.99
         rate = schedule(batches, lr, self.warmup, self.schedule)
         options = {
             "weight_decay": self.weight_decay or (0.0 if self.optimizer == "adamw" else None),
             "global_clipnorm": self.clip,
             "use_ema": self.ema > 0,
-            "ema_momentum": self.ema ** (1 / self.accumulate),  # Keras averages, and asks the schedule, by batches
+            "ema_momentum": min(self.ema, most)
+            ** (1 / self.accumulate),  # Keras averages, and asks the rate, by batches
             "gradient_accumulation_steps": self.accumulate if self.accumulate > 1 else None,
         }
         make = {

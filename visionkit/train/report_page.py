@@ -305,7 +305,7 @@ def _speed(run):
     if "seconds" in run.results:
         rows.append(("the whole run", _duration(run.results["seconds"])))
     if run.waited is not None:
-        rows.append(("share of it that training waited for data", f"{run.waited:.0%}"))
+        rows.append(("share of it that training waited for data", f"up to {run.waited:.0%}"))
     return f"<h2>Speed</h2>{_table(rows)}" if rows else ""
 
 

@@ -127,7 +127,7 @@ def _training(history):
 
 def _waiting(waited):
     if waited is not None and waited > WAITED:
-        text = f"Training waited for data {waited:.0%} of its time: give it --workers, or smaller files."
+        text = f"Training waited for data up to {waited:.0%} of its time: give it --workers, or smaller files."
         yield Remark("warning", text)
 
 

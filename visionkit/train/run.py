@@ -24,7 +24,7 @@ from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Pro
 from visionkit.train.crash import write_crash
 from visionkit.train.curves import draw_curves, verdict
 from visionkit.train.devices import devices_for
-from visionkit.train.evaluate import MONITOR, evaluate, numbers
+from visionkit.train.evaluate import MONITOR, class_ids, evaluate, numbers, read_all
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, planned
@@ -74,6 +74,9 @@ def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
     plan = _plan(recipe, knobs, options, devices)
+    if plan.val is not None:  # what is wrong with it would else end the training when it is first scored, after hours
+        class_ids(Predictor(plan.model), plan.val)
+        read_all(plan.val)
     with _writing(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
         if recipe_file:
@@ -122,6 +125,11 @@ def _plan(recipe, knobs, options, devices) -> Recipe:
     if plan.batch_size % devices.count:
         raise DataError(f"{devices.count} devices cannot share batches of {plan.batch_size} images evenly")
     devices.prepare(plan.model)
+    if plan.val is not None and plan.model.task in ("detect", "instance"):
+        objects = sum(len(r.boxes) if r.ignore is None else int((~r.ignore).sum()) for r in plan.val.records)
+        if not objects:
+            print(f"{plan.val.source}: its {len(plan.val)} images hold no object to score by; the last epoch is kept")
+            plan = replace(plan, val=None)
     return plan
 
 
@@ -234,9 +242,9 @@ def _train(plan, knobs, out, options, found, watch, devices) -> dict:
         if position.epoch < done and not stopped:
             fit(done, steps, {})
             stopped = model.stop_training
-        take_average(model)
         if stopped:
             break
+    take_average(model)  # of the last phase: an average of the ones before it would be a step back
 
     if score is None:
         scores = {"epoch": plan.epochs}
