@@ -15,7 +15,8 @@ from visionkit.data.batches import steps_per_epoch
 from visionkit.data.photos import photos as read_photos
 from visionkit.data.render import Transform
 from visionkit.data.views import Flip, RandomResizedCrop, ScaleJitter
-from visionkit.images import find_images, read_image
+from visionkit.image_files import find_images
+from visionkit.images import read_image
 from visionkit.open_model import open_features
 from visionkit.style.canvas import Weights
 from visionkit.style.losses import CONTENT_LEVELS, take_features

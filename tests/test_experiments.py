@@ -283,7 +283,7 @@ def test_seeds_are_scored_on_test_images_where_there_are_any(file, capsys):
 
 
 def test_test_images_of_other_classes_are_refused_before_anything_is_trained(file, capsys):
-    tiny_data.picture(Path("t", "left", "a.png"))
+    tiny_data.picture(Path("t", "left", "a.png")), tiny_data.picture(Path("t", "top", "a.png"))
     assert main(["seeds", file, "--test-data", "t"]) == 1
     assert "the data has classes that the model lacks: left" in capsys.readouterr().err
     assert not Path("runs").exists()

@@ -18,6 +18,7 @@ ALLOWED = {
     "types": set(),
     "npboxes": set(),
     "images": {"types"},
+    "image_files": {"types"},
     "videos": {"types"},
     "ops": set(),
     "layers": {"ops"},
@@ -25,11 +26,12 @@ ALLOWED = {
     "models": {"types", "ops", "layers"},
     "weights": {"types", "backbones", "models"},
     "page": {"images"},
-    "data": {"types", "npboxes", "images", "page"},
+    "data": {"types", "npboxes", "images", "image_files", "page"},
     "metrics": {"types", "npboxes", "images"},
-    "style": {"types", "images", "videos", "models"},  # models for Task; a recipe or the CLI hands it a loaded backbone
-    "predict": {"types", "npboxes", "images", "videos", "models"},
-    "export": {"environment", "types", "npboxes", "images", "models", "predict", "style"},
+    # models for Task; a recipe or the CLI hands it a loaded backbone
+    "style": {"types", "images", "image_files", "videos", "models"},
+    "predict": {"types", "npboxes", "images", "image_files", "videos", "models"},
+    "export": {"environment", "types", "npboxes", "images", "image_files", "models", "predict", "style"},
     "train": {"environment", "types", "npboxes", "images", "page", "models", "data", "metrics", "predict"},
     "experiments": {"types", "open_model", "models", "data", "metrics", "predict", "train"},  # many trainings
 }

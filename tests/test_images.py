@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from visionkit import images
+from visionkit import image_files, images
 from visionkit.types import DataError
 
 RNG = np.random.default_rng(0)
@@ -311,19 +311,19 @@ def test_find_images(tmp_path):
     (tmp_path / "list.txt").write_text("b.png\n\nsub/c.webp\n")
 
     def names(*paths):
-        return [f.relative_to(tmp_path).as_posix() for f in images.find_images(paths)]
+        return [f.relative_to(tmp_path).as_posix() for f in image_files.find_images(paths)]
 
     assert names(tmp_path) == ["a.JPG", "b.png", "sub/c.webp", "sub/deep/d.tif"]
-    assert names(tmp_path / "b.png", tmp_path / "b.png") == ["b.png"]
+    assert names(tmp_path / "b.png", tmp_path / "sub" / ".." / "b.png") == ["b.png"]
     assert names(tmp_path / "**" / "*.*") == ["a.JPG", "b.png", "sub/c.webp", "sub/deep/d.tif"]
     assert names(str(tmp_path / "list.txt")) == ["b.png", "sub/c.webp"]
-    assert images.find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
+    assert image_files.find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
 
 
 def test_find_images_says_which_pictures_it_cannot_read(tmp_path, caplog):
     for name in ("a.jfif", "b.HEIC", "c.avif"):
         (tmp_path / name).touch()
-    assert images.find_images(tmp_path) == [tmp_path / "a.jfif"]
+    assert image_files.find_images(tmp_path) == [tmp_path / "a.jfif"]
     left = "2 pictures are left out, of a kind that is not read (b.HEIC, ...): save as JPEG or PNG"
     assert caplog.messages == [f"{tmp_path}: {left}"]
 
@@ -333,4 +333,4 @@ def test_find_images_names_what_is_missing(tmp_path):
     (tmp_path / "empty").mkdir()
     for path, name in (("gone", "gone"), ("list.txt", "gone.png"), ("*.png", r"\*.png"), ("empty", "empty")):
         with pytest.raises(DataError, match=name):
-            images.find_images([tmp_path / path])
+            image_files.find_images([tmp_path / path])

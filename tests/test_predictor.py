@@ -195,7 +195,7 @@ def test_wrong_arrays_and_models_are_refused(predictor):
 
 def test_a_classifier_sees_the_middle_and_gives_scores():
     class Brightness:  # class 0 dark, class 1 bright, by the mean of what it is shown
-        image_size, resize, class_names = (8, 8), "crop", ["dark", "bright"]
+        image_size, resize, class_names, task = (8, 8), "crop", ["dark", "bright"], "classify"
 
         def serving(self):
             inputs = keras.Input((8, 8, 3))

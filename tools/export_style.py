@@ -10,7 +10,7 @@ from pathlib import Path
 os.environ["KERAS_BACKEND"] = "tensorflow"  # which alone writes SavedModels
 
 from visionkit.export.style_saved_model import export_style
-from visionkit.images import find_images
+from visionkit.image_files import find_images
 from visionkit.open_model import keras_path, open_style_network
 
 

@@ -126,7 +126,7 @@ def main():
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from visionkit.images import find_images
+    from visionkit.image_files import find_images
     from visionkit.open_model import open_predictor
     from visionkit.serve import answer
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import find_images, read_image, write_image
+from visionkit.image_files import find_images
+from visionkit.images import read_image, write_image
 from visionkit.weights.cards import CARDS
 
 NAMES = next(card.class_names for card in CARDS.values() if card.classes == "cifar10")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import find_images, letterbox, read_image, write_image
+from visionkit.image_files import find_images
+from visionkit.images import letterbox, read_image, write_image
 from visionkit.open_model import keras_path, open_features, open_style_network
 
 SIZE = 256  # pixels of the long side

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.cli import main as visionkit
-from visionkit.images import find_images, letterbox, read_image, relative_names, write_image
+from visionkit.image_files import find_images, relative_names
+from visionkit.images import letterbox, read_image, write_image
 
 CELL = (180, 240)  # (height, width) in the sheet
 

@@ -14,13 +14,10 @@ Every picture, whatever its file held, becomes RGB uint8 `[H, W, 3]`, upright:
 | truncated or broken data, or no image at all | `DataError` that names the file |
 """
 
-import glob
 import io
-import logging
 import math
-import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +25,6 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from visionkit.types import CROP_SHARE, DataError, crop_share
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-UNREAD_SUFFIXES = (".avif", ".heic", ".heif", ".jp2", ".jxl")  # pictures all the same: said, where they are left out
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 BACKGROUND = (255, 255, 255)  # what shows through a transparent image
@@ -279,65 +274,6 @@ def to_channels(image: np.ndarray, channels: int) -> np.ndarray:
         return np.repeat(image, 3, axis=-1)
     luma = image.astype(np.uint32) @ np.array(LUMA, np.uint32)
     return ((luma + 0x8000) >> 16).astype(np.uint8)[..., None]
-
-
-def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
-    """The image files that `paths` name, sorted and each once.
-
-    Args:
-        paths: files, folders (searched to the bottom for `IMAGE_SUFFIXES`, but for hidden files), globs, or .txt lists
-            of paths, one a line, relative to the list.
-
-    Raises:
-        DataError: a path that does not exist, a glob or folder without images.
-    """
-    found = set()
-    for path in [paths] if isinstance(paths, Path | str) else paths:
-        path = Path(path)
-        if path.is_dir():
-            visible = [f for f in path.rglob("*") if not any(p.startswith(".") for p in f.relative_to(path).parts)]
-            files = _readable(path, [f for f in visible if f.is_file()])
-        elif path.suffix.lower() == ".txt" and path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-            files = [path.parent / line.strip() for line in lines if line.strip()]
-            if missing := [f for f in files if not f.is_file()]:
-                raise DataError(f"{path}: no such file: {missing[0]}")
-        elif path.is_file():
-            files = [path]
-        elif glob.has_magic(str(path)):
-            names = glob.glob(str(path), recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)
-            files = _readable(path, [f for f in map(Path, names) if f.is_file()])
-        else:
-            raise DataError(f"{path}: no such file or folder")
-        if not files:
-            raise DataError(f"{path}: holds no images ({' '.join(IMAGE_SUFFIXES)})")
-        found.update(files)
-    return sorted(found)
-
-
-def _readable(source: Path, files: Sequence[Path]) -> list[Path]:
-    if left := unread(files):
-        logging.getLogger("visionkit").warning("%s: %s", source, left)
-    return [file for file in files if file.suffix.lower() in IMAGE_SUFFIXES]
-
-
-def unread(files: Iterable[Path]) -> str | None:
-    """One line about those of `files` that are pictures of a kind that is not read, or None."""
-    found = sorted(file for file in files if file.suffix.lower() in UNREAD_SUFFIXES)
-    count = f"{len(found)} picture{'s are' if len(found) > 1 else ' is'} left out, of a kind that is not read"
-    return f"{count} ({found[0].name}{', ...' * (len(found) > 1)}): save as JPEG or PNG" if found else None
-
-
-def absolute(file: Path) -> Path:
-    """`file` from the root on, without "..", which `Path.absolute` keeps; links are not followed."""
-    return Path(os.path.abspath(file))  # noqa: PTH100
-
-
-def relative_names(files: Sequence[Path]) -> list[str]:
-    """Names that differ: the bare ones where all files lie in one folder, else relative to their common folder."""
-    whole = [absolute(file) for file in files]
-    common = os.path.commonpath([file.parent for file in whole])
-    return [file.relative_to(common).as_posix() for file in whole]
 
 
 def _decode(file: Path | str | bytes, work: Callable[[Image.Image], object], max_pixels: int = MAX_PIXELS):

@@ -151,7 +151,7 @@ def _through(model, images, batch, threads, counts, say) -> list[dict]:
 
 def _repeated(images, count: int | None, folder: Path) -> list[Path]:
     """`count` paths of image files: those that `images` name, again and again under names of their own."""
-    from visionkit.images import find_images
+    from visionkit.image_files import find_images
 
     files = find_images(images)
     if count is None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from visionkit.images import absolute
+from visionkit.image_files import absolute
 from visionkit.types import DataError, Sample
 
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from visionkit.images import IMAGE_SUFFIXES, image_size, read_image
+from visionkit.image_files import IMAGE_SUFFIXES
+from visionkit.images import image_size, read_image
 from visionkit.types import DataError, Sample, check_sample
 
 TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB

@@ -15,7 +15,8 @@ from visionkit.data.files import (
     subfolders,
 )
 from visionkit.data.repair import Repairs
-from visionkit.images import image_size, unread
+from visionkit.image_files import unread
+from visionkit.images import image_size
 from visionkit.types import DataError, Sample
 
 

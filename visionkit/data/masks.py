@@ -27,7 +27,8 @@ from visionkit.data.files import (
     sample_ids,
 )
 from visionkit.data.repair import Repairs
-from visionkit.images import IMAGE_SUFFIXES, image_size, read_mask
+from visionkit.image_files import IMAGE_SUFFIXES
+from visionkit.images import image_size, read_mask
 from visionkit.types import IGNORE, DataError, Sample, check_sample
 
 MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import load_image, sample_ids
-from visionkit.images import find_images, image_size, relative_names
+from visionkit.image_files import find_images, relative_names
+from visionkit.images import image_size
 from visionkit.types import Sample
 
 

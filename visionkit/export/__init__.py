@@ -19,13 +19,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from visionkit import images
 from visionkit.export import keras_file, onnx, saved_model
 from visionkit.export.alone import search_path
 from visionkit.export.exported import read_metadata
 from visionkit.export.litert import LiteRT
 from visionkit.export.openvino import OpenVINO
 from visionkit.export.verify import ExportError, add_scores, summary
+from visionkit.image_files import find_images
 from visionkit.types import DataError
 
 EXPORTERS = {
@@ -126,7 +126,7 @@ def export_model(
 
 
 def _some(paths, count: int) -> list[Path]:
-    files = [] if paths is None else images.find_images(paths)
+    files = [] if paths is None else find_images(paths)
     return [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
 
 

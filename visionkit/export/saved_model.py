@@ -41,7 +41,7 @@ from visionkit.export.exported import Exported, write_metadata
 from visionkit.export.verify import ExportError
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.predictor import Prediction
-from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap, crop_share
+from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap
 
 NAME = "saved_model"
 
@@ -70,8 +70,6 @@ def save(model, folder: Path | str) -> None:
     kind = next((name for name in ANSWERS if name in serving.output), None)
     if kind is None:
         raise DataError(f"a {type(model).__name__} gives {sorted(serving.output)}: no form of a SavedModel for that")
-    if kind != "scores" and crop_share(resize):
-        raise DataError("a model that crops its images does not see all of them; its resize must be another")
     names = tf.constant(model.class_names)
 
     def answer(fitted, original, new):

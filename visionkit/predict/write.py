@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visionkit import images
+from visionkit.image_files import absolute, find_images, relative_names
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
 from visionkit.predict.formats import CLASSES, FORMATS, to_record, write_areas, write_classes
 from visionkit.predict.journal import Journal, claimed
@@ -58,7 +59,7 @@ def detect_folder(
 
     Args:
         predictor: what finds the objects; a `Tiled` one too.
-        paths: image files, folders, globs or lists; see `images.find_images`. Earlier results in `out` are passed over.
+        paths: image files, folders, globs or lists; see `find_images`. Earlier results in `out` are passed over.
         out: a folder, made when missing. Pictures keep their source's name; where sources lie in several folders,
             `out` repeats those folders, so that equal names do not meet.
         score: detections below are neither written nor drawn.
@@ -156,9 +157,9 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         draw: (image, prediction) -> the picture; or None.
         mask: (file, prediction), writes a map; or None.
     """
-    files = images.find_images(paths)
-    files = [file for file in files if not images.absolute(file).is_relative_to(images.absolute(out))] or files
-    names = images.relative_names(files)
+    files = find_images(paths)
+    files = [file for file in files if not absolute(file).is_relative_to(absolute(out))] or files
+    names = relative_names(files)
     masked = [f"masks/{name}" for name in _mask_names(names)] if mask else []
     pictured = _picture_names(names, masked) if draw else []
     written = [list(group) for group in zip(*(kept for kept in (pictured, masked) if kept), strict=True)]

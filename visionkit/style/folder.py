@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import absolute, find_images, read_image, relative_names, write_image
+from visionkit.image_files import absolute, find_images, relative_names
+from visionkit.images import read_image, write_image
 from visionkit.style.colours import recolour
 from visionkit.style.optimise import scaled
 from visionkit.style.stylizer import Stylizer
