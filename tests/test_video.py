@@ -1,6 +1,7 @@
 """Videos: every frame once and in order, drawn and written, and what is no video is named."""
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -94,7 +95,7 @@ def test_an_interrupt_keeps_what_is_done(tmp_path):
     assert cv2.VideoCapture(str(tmp_path / "out" / "a.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == report.done
 
 
-def test_what_is_no_video_is_named(tmp_path):
+def test_what_is_no_video_is_named(tmp_path, monkeypatch):
     (tmp_path / "text.mp4").write_text("no video")
     with pytest.raises(DataError, match=r"text\.mp4: not a video that can be read"):
         detect_video(FakePredictor(), tmp_path / "text.mp4", tmp_path / "out")
@@ -105,6 +106,11 @@ def test_what_is_no_video_is_named(tmp_path):
     with pytest.raises(DataError, match="would overwrite its source"):
         detect_video(FakePredictor(), film(tmp_path / "a.mp4"), tmp_path, progress=False)
     assert not (tmp_path / "out").exists()
+    assert not is_video(tmp_path / "camera") and is_video("camera")
+    monkeypatch.chdir(tmp_path)
+    Path("camera").mkdir()
+    assert not is_video("camera")  # a folder of photos
+    Path("camera").rmdir()
     assert [is_video(name) for name in ("camera", "camera:1", "a.MP4", "camera:x", "a.jpg")] == [True] * 3 + [False] * 2
 
 

@@ -109,6 +109,17 @@ def test_results_inside_the_folder_are_not_taken_for_images(folder):
         assert report.done == 3
 
 
+def test_photos_in_the_output_folder_are_left_out_aloud(folder, caplog):
+    out = folder / "a"
+    (out / "x.jpg").rename(out / "own.jpg")
+    assert detect_folder(FakePredictor(), [out, folder / "b"], out, progress=False).done == 1
+    assert caplog.messages == [f"{out}: 1 images there, where results go, are left out: own.jpg"]
+    caplog.clear()
+    (out / "own.jpg").unlink()
+    detect_folder(FakePredictor(), folder, out, progress=False)
+    assert detect_folder(FakePredictor(), folder, out, progress=False).done == 2 and not caplog.messages  # its pictures
+
+
 def test_nothing_is_written_outside_the_folder(folder, monkeypatch):
     more = folder / "more"
     more.mkdir()

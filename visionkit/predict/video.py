@@ -115,7 +115,8 @@ def detect_video(
 
 def _camera(source: str | Path) -> int | None:
     kind, _, number = str(source).partition(":")
-    return int(number or 0) if kind == CAMERA and (number.isdecimal() or not number) else None
+    named = kind == CAMERA and (number.isdecimal() or not number) and not Path(source).exists()  # a folder of photos
+    return int(number or 0) if named else None
 
 
 def _open(source):

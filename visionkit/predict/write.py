@@ -1,5 +1,6 @@
 """Results of a whole folder as files: tables, and one annotated picture per image."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,8 +158,8 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         draw: (image, prediction) -> the picture; or None.
         mask: (file, prediction), writes a map; or None.
     """
-    files = find_images(paths)
-    files = [file for file in files if not absolute(file).is_relative_to(absolute(out))] or files
+    ours = claimed(out / JOURNAL)
+    files = _sources(find_images(paths), out, ours)
     names = relative_names(files)
     masked = [f"masks/{name}" for name in _mask_names(names)] if mask else []
     pictured = _picture_names(names, masked) if draw else []
@@ -167,7 +168,7 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
     sources = {file.resolve() for file in files}
     if over := [out / name for name in pictured if (out / name).resolve() in sources]:
         raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
-    claims, ours = [*pictured, *masked, *([CLASSES] if mask else [])], claimed(out / JOURNAL)
+    claims = [*pictured, *masked, *([CLASSES] if mask else [])]
     for name in claims:  # masks as people draw them, or photos
         if name not in ours and (out / name).exists():
             raise DataError(f"{out / name}: is not of an earlier run and would be lost; choose another output folder")
@@ -211,6 +212,19 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         found = sum(len(record.get("objects", record.get("areas", "1"))) for record in records)
     done = len(files) - len(failed)
     return Report(done=done, found=found, failed=list(failed.values()), earlier=len(files) - len(todo))
+
+
+def _sources(files: list[Path], out: Path, ours: set[str]) -> list[Path]:
+    """The files that do not lie in `out`, or all where all do."""
+    out = absolute(out)
+    inside = {f: absolute(f).relative_to(out).as_posix() for f in files if absolute(f).is_relative_to(out)}
+    if len(inside) == len(files):
+        return files
+    if others := [file for file, name in inside.items() if name not in ours]:
+        more = ", ..." * (len(others) > 1)
+        line = f"{out}: {len(others)} images there, where results go, are left out: {others[0].name}{more}"
+        logging.getLogger("visionkit").warning("%s", line)
+    return [file for file in files if file not in inside]
 
 
 class _Originals(Sequence):
