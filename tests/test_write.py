@@ -113,7 +113,7 @@ def test_photos_in_the_output_folder_are_left_out_aloud(folder, caplog):
     out = folder / "a"
     (out / "x.jpg").rename(out / "own.jpg")
     assert detect_folder(FakePredictor(), [out, folder / "b"], out, progress=False).done == 1
-    assert caplog.messages == [f"{out}: 1 images there, where results go, are left out: own.jpg"]
+    assert caplog.messages == [f"{out}: results go there, and 1 image there is left out: own.jpg"]
     caplog.clear()
     (out / "own.jpg").unlink()
     detect_folder(FakePredictor(), folder, out, progress=False)

@@ -39,9 +39,10 @@ def detect_video(
 ) -> Report:
     """Detects objects in each frame and writes NAME.mp4, drawn on, and NAME.jsonl into `out`.
 
-    A line of the .jsonl is {"frame": its number from 0, "seconds": since the first, "size": [height, width],
-    "objects": [{"label", "class", "score", "box"}]}. Both files appear, whole, at the end: of the source, of `frames`,
-    or by Ctrl-C, which keeps what is done. Frames under way are held in memory: some five batches of the predictor.
+    A line of the .jsonl is {"frame": its number from 0, "seconds": since the first, "size": [height, width], "objects":
+    [{"label", "class", "score", "box"}]}. The video has an even rate, also where its source has none. Both files
+    appear, whole, at the end: of the source, of `frames`, or by Ctrl-C, which keeps what is done. Frames under way are
+    held in memory: some five batches of the predictor.
 
     Args:
         predictor: of a detector; a `Tiled` one too.

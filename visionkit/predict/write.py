@@ -221,8 +221,8 @@ def _sources(files: list[Path], out: Path, ours: set[str]) -> list[Path]:
     if len(inside) == len(files):
         return files
     if others := [file for file, name in inside.items() if name not in ours]:
-        more = ", ..." * (len(others) > 1)
-        line = f"{out}: {len(others)} images there, where results go, are left out: {others[0].name}{more}"
+        what, more = ("images there are", ", ...") if len(others) > 1 else ("image there is", "")
+        line = f"{out}: results go there, and {len(others)} {what} left out: {others[0].name}{more}"
         logging.getLogger("visionkit").warning("%s", line)
     return [file for file in files if file not in inside]
 

@@ -56,8 +56,7 @@ class Learning:
             "weight_decay": self.weight_decay or (0.0 if self.optimizer == "adamw" else None),
             "global_clipnorm": self.clip,
             "use_ema": self.ema > 0,
-            "ema_momentum": min(self.ema, most)
-            ** (1 / self.accumulate),  # Keras averages, and asks the rate, by batches
+            "ema_momentum": min(self.ema, most) ** (1 / self.accumulate),  # Keras averages by batches
             "gradient_accumulation_steps": self.accumulate if self.accumulate > 1 else None,
         }
         make = {

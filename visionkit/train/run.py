@@ -33,6 +33,8 @@ from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample
 
+MANY = 1000  # images that take a while to be read
+
 
 def run(
     recipe: Callable[..., Recipe],
@@ -76,6 +78,8 @@ def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
     plan = _plan(recipe, knobs, options, devices)
     if plan.val is not None:  # what is wrong with it would else end the training when it is first scored, after hours
         class_ids(Predictor(plan.model), plan.val)
+        if len(plan.val) > MANY:
+            print(f"looking at {len(plan.val):,} validation images first")
         read_all(plan.val)
     with _writing(out):
         (out / "checkpoints").mkdir(parents=True, exist_ok=True)
