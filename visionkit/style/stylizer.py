@@ -10,7 +10,7 @@ from visionkit.types import DataError
 SMALLEST = 16  # pixels a side
 WHOLE = 1_200_000  # pixels that are painted in one pass; above, tiles
 TILE = 512  # pixels a side of a tile, without its halo
-CROPS, CROP = 16, 256  # the moments of a big picture are those of so many squares of it, a grid over the picture
+CROPS, CROP = 16, 192  # the moments of a big picture are those of so many squares of it, in all no more than a tile
 
 
 class Stylizer:
