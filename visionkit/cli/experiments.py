@@ -87,9 +87,9 @@ def seeds(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     if parsed is None:
         return
     function, chosen, own = parsed
+    from visionkit.cli.reports import meaning_of_maps
     from visionkit.data.recognise import open_dataset
     from visionkit.experiments.seeds import seeds as repeat
-    from visionkit.predict.predictor import Predictor
     from visionkit.train.evaluate import class_ids
 
     data, split, out = own.pop("test_data"), own.pop("test_split"), own.pop("out")
@@ -97,10 +97,9 @@ def seeds(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
         raise DataError("--test-split is a part of --test-data, which is not given")
     test = None
     if data:
-        predictor = Predictor(function(**chosen).model)
-        names = ("classes", "void") if predictor.task == "segment" else ()
-        test = open_dataset(data, split, predictor.task, **{name: chosen[name] for name in names if name in chosen})
-        class_ids(predictor, test)  # before hours of training
+        model = function(**chosen).model
+        test = open_dataset(data, split, model.task, **meaning_of_maps(chosen))
+        class_ids(model, test)  # before hours of training
     found = repeat(function, chosen, out=out, recipe_file=recipe, test=test, **own)
     _say(found, "seed", out)
 

@@ -33,9 +33,8 @@ def report(
     if split and not data:
         raise DataError("--split is a part of --data: name both")
     facts = read_run(run)
-    meaning = (
-        _meaning(facts.knobs) | ({"classes": classes} if classes else {}) | ({} if void is None else {"void": void})
-    )
+    said = {"classes": classes} if classes else {}
+    meaning = meaning_of_maps(facts.knobs) | said | ({} if void is None else {"void": void})
     found = Findings(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
     try:
         _score(facts, found, data, split, meaning)
@@ -100,7 +99,7 @@ def _line(error) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _meaning(knobs) -> dict:
+def meaning_of_maps(knobs) -> dict:
     """What the values of class maps mean, where finetune was told."""
     told = {key: knobs[key] for key in ("classes", "void") if knobs.get(key) is not None}
     return told | ({"classes": Path(told["classes"])} if "classes" in told else {})

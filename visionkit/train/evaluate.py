@@ -100,7 +100,7 @@ def _segmenter(predictor, dataset):
 def read_all(dataset: Dataset) -> None:
     """Reads every sample once, its pixels too; the first `DataError` of a broken file is raised."""
     with ThreadPoolExecutor(DECODERS) as pool:
-        for _ in pool.map(lambda i: dataset[i] and None, range(len(dataset))):
+        for _ in pool.map(lambda i: dataset[i] and None, range(len(dataset))):  # which keeps no pixels
             pass
 
 
@@ -120,8 +120,9 @@ class _Truths(Sequence):
 
 
 def class_ids(predictor, dataset):
-    """The model's id for each class id of the data; `DataError` where the model lacks one."""
-    known = predictor.synonyms | {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
+    """The id, to a Predictor or a Task, of each class id of the data; `DataError` where it lacks one."""
+    known = {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
+    known = getattr(predictor, "synonyms", {}) | known
     unknown = [name for name in dataset.class_names if name not in known]
     if unknown:
         few, some = (

@@ -77,7 +77,7 @@ def _begin(recipe, knobs, out, recipe_file, options, watch, devices) -> dict:
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
     plan = _plan(recipe, knobs, options, devices)
     if plan.val is not None:  # what is wrong with it would else end the training when it is first scored, after hours
-        class_ids(Predictor(plan.model), plan.val)
+        class_ids(plan.model, plan.val)
         if len(plan.val) > MANY:
             print(f"looking at {len(plan.val):,} validation images first")
         read_all(plan.val)
