@@ -111,6 +111,22 @@ def test_a_mask_is_of_the_image_that_is_there(folder, tmp_path):
     assert (read_mask(out / "masks" / "a.png")[:, :60] == 2).all()
 
 
+def test_masks_that_somebody_corrected_stay(folder, tmp_path):
+    out, options = tmp_path / "out", {"progress": False, "pictures": False}
+    segment_folder(Predictor(Painter()), folder, out, **options, made_by="m")
+    write_mask(out / "masks" / "a.png", HALVES * 0 + 2, [])
+    write_image(folder / "b" / "c.png", painted(HALVES))
+    for made_by in ("m", "other", None):
+        report = segment_folder(Predictor(Painter()), folder, out, **options, made_by=made_by)
+        assert report.corrected == ([] if made_by == "m" else ["masks/a.png"])  # a.jpg was not done again for "m"
+        assert (read_mask(out / "masks" / "a.png") == 2).all()
+        assert (read_mask(out / "masks" / "b" / "c.png")[:, :60] == 0).all()  # the others are written again
+    other = Predictor(Painter())
+    other.class_names = ["b", "a", "c"]
+    with pytest.raises(DataError, match=r"classes\.txt: labels there number other classes than this model"):
+        segment_folder(other, folder, out, **options)
+
+
 def test_any_value_of_a_byte_is_written_as_it_is(tmp_path):
     values = np.arange(256).reshape(16, 16)
     for count in (0, 2, 16, 256, 300):

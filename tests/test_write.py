@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ from visionkit.data.voc import voc
 from visionkit.data.yolo import yolo
 from visionkit.open_model import made_by
 from visionkit.predict import write
-from visionkit.predict.formats import FORMATS, to_record, to_supervision, write_json, write_voc
+from visionkit.predict.formats import FORMATS, to_record, to_supervision, voc_labels, write_json
 from visionkit.predict.journal import Journal
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.write import Report, detect_folder
@@ -163,15 +164,59 @@ def test_sources_are_never_overwritten(folder):
 
 def test_labels_that_somebody_corrected_stay(folder, tmp_path):
     out, options = tmp_path / "out", {"formats": ("voc", "yolo"), "progress": False, "made_by": "m"}
-    detect_folder(FakePredictor(), folder / "a", out, **options)
-    files = [out / "voc" / "Annotations" / "x.xml", out / "yolo" / "labels" / "x.txt"]
-    for file in files:
-        assert file.read_bytes()
-        file.write_text("by hand")
-    images.write_image(folder / "a" / "y.jpg", np.full((40, 60, 3), 90, np.uint8))
-    assert detect_folder(FakePredictor(), folder / "a", out, **options).earlier == 1
-    assert [file.read_text() for file in files] == ["by hand"] * 2
-    assert all(file.with_stem("y").is_file() for file in files)
+    for name in ("y", "z"):
+        images.write_image(folder / "a" / f"{name}.jpg", np.full((40, 60, 3), 90, np.uint8))
+    assert detect_folder(FakePredictor(), folder / "a", out, **options).corrected == []
+    names = ["voc/Annotations/x.xml", "yolo/labels/x.txt"]
+    for name in names:
+        assert (out / name).read_bytes()
+        (out / name).write_text("by hand")
+    (out / "voc" / "Annotations" / "new.xml").write_text("by hand")
+    images.write_image(folder / "a" / "new.jpg", np.full((40, 60, 3), 90, np.uint8))
+    images.write_image(folder / "a" / "z.jpg", np.full((50, 60, 3), 90, np.uint8))  # its label is to change
+    for more, earlier in ({}, 2), ({"made_by": "other"}, 0), ({"made_by": None}, 0), ({"score": 0.9}, 0):
+        report = detect_folder(FakePredictor(), folder / "a", out, **options | more)
+        assert report.earlier == earlier and sorted(report.corrected) == sorted(["voc/Annotations/new.xml", *names])
+        assert all((out / name).read_text() == "by hand" for name in report.corrected)
+        objects = (out / "voc" / "Annotations" / "z.xml").read_text().count("<object>")
+        assert objects == (0 if "score" in more else 1)  # the others are written again
+        assert (out / "yolo" / "labels" / "new.txt").is_file()
+    (out / names[0]).unlink()
+    assert detect_folder(FakePredictor(), folder / "a", out, **options).corrected[0] != names[0]
+    assert "by hand" not in (out / names[0]).read_text()
+
+
+def test_a_kill_between_labels_corrects_none(folder, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    out, options = tmp_path / "out", {"formats": ["voc"], "progress": False, "made_by": "m"}
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Journal, "wrote", killed)  # a label is written, and the journal does not say so
+        detect_folder(FakePredictor(), folder / "a", out, **options)
+    assert (out / "voc" / "Annotations" / "x.xml").is_file()
+    assert detect_folder(FakePredictor(), folder / "a", out, **options).corrected == []
+    assert detect_folder(FakePredictor(), folder / "a", out, **options | {"score": 0.9}).corrected == []
+
+
+def test_labels_of_other_classes_do_not_mix(folder, tmp_path):
+    options, names = {"formats": ["yolo"], "progress": False}, FakePredictor().class_names
+    detect_folder(FakePredictor(), folder / "a", tmp_path, **options)
+    other = FakePredictor()
+    other.class_names = ["dög", "cat"]
+    with pytest.raises(
+        DataError, match=r"data\.yaml: labels there number other classes than this model; choose another output folder"
+    ):
+        detect_folder(other, folder / "a", tmp_path, **options)
+    detect_folder(other, folder / "a", tmp_path, progress=False, formats=["voc"])  # has names in its files
+    for text, fits in (("train: images\nnames: {1: dog, 0: cat}", True), ("names: [", False)):
+        (tmp_path / "yolo" / "data.yaml").write_text(text.replace("cat", names[0]).replace("dog", names[1]), "utf-8")
+        with nullcontext() if fits else pytest.raises(DataError, match="number other classes"):
+            report = detect_folder(FakePredictor(), folder / "a", tmp_path, **options)
+            assert report.corrected == ["yolo/data.yaml"]
 
 
 def test_photos_in_the_output_folder_are_not_overwritten(folder, tmp_path):
@@ -353,11 +398,14 @@ def test_formats_are_what_their_readers_read(tmp_path):
 
 def test_names_without_suffix_do_not_meet(tmp_path):
     record = {"size": [4, 6], "objects": [{"label": 0, "score": 0.5, "box": [1.4, 0.0, 1.45, 4.0]}]}
-    write_voc(tmp_path, [{"file": name, "number": 0, **record} for name in ("a.png", "a.jpg", "d/b.png")], ["cat"])
-    assert sorted(f.name for f in (tmp_path / "voc" / "Annotations").iterdir()) == ["a.jpg.xml", "a.png.xml", "d_b.xml"]
-    write_voc(tmp_path / "flat", [{"file": name, "number": 0, **record} for name in ("d/b.png", "d_b.png")], ["cat"])
-    assert len(list((tmp_path / "flat" / "voc" / "Annotations").iterdir())) == 2
-    text = (tmp_path / "voc" / "Annotations" / "d_b.xml").read_text()
+
+    def labels(*files):
+        return dict(voc_labels([{"file": name, "number": 0, **record} for name in files], ["cat"]))
+
+    made = labels("a.png", "a.jpg", "d/b.png")
+    assert sorted(made) == [f"voc/Annotations/{name}.xml" for name in ("a.jpg", "a.png", "d_b")]
+    assert len(labels("d/b.png", "d_b.png")) == 2
+    text = made["voc/Annotations/d_b.xml"]
     assert "<xmin>2</xmin>" in text and "<xmax>2</xmax>" in text  # thinner than a pixel: one pixel, not none
 
 

@@ -195,6 +195,9 @@ def _is_video(source: str) -> bool:
 def _report(report, out, what: str = "images") -> int:
     for failure in report.failed:
         print(f"not read: {failure.error}", file=sys.stderr)
+    if left := sorted(report.corrected):
+        files, some = ("files", ", ...") if len(left) > 1 else ("file", "")
+        print(f"left as they are, for somebody changed them: {len(left)} {files} ({left[0]}{some})")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
     rows = f"{len(report.failed)} not read, {report.found} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")

@@ -14,13 +14,14 @@ segmenter `areas`, a list of [class id, pixels], the largest first.
 | yolo | yolo/labels/NAME.txt and yolo/data.yaml | fractions, without scores |
 
 VOC and YOLO are what a person would have drawn: to be corrected and learned from, as labels. An image without objects
-has its file there too.
+has its file there too. They are given as names of files, below the folder of results, and their texts, for
+`Journal.write` to leave alone what was corrected.
 """
 
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -30,7 +31,7 @@ from pycocotools import mask as rle
 
 from visionkit.npboxes import to_voc, to_xywh, to_yolo
 from visionkit.predict.journal import whole_file
-from visionkit.types import Classification, Detections, SegmentationMap
+from visionkit.types import Classification, DataError, Detections, SegmentationMap
 
 TOP = 5  # classes of an image that are kept
 CLASSES = "classes.txt"  # the names of a segmenter's classes, beside masks/
@@ -105,12 +106,9 @@ def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -
         stream.write("]}\n")
 
 
-def write_voc(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+def voc_labels(records: Iterable[dict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
     """voc/Annotations, an XML an image, all in one folder; boxes are rounded to whole pixels, at least one wide."""
     for record, name in _named(records, separator="_"):
-        file = out / "voc" / "Annotations" / f"{name}.xml"
-        if _of_earlier(record, file):
-            continue
         (h, w), boxes = record["size"], _boxes(record)
         first = np.clip(np.rint(to_voc(boxes)[:, :2]), 1, [w, h]).astype(int)
         last = np.clip(np.rint(boxes[:, 2:]), first, [w, h]).astype(int)
@@ -127,26 +125,34 @@ def write_voc(out: Path, records: Iterable[dict], class_names: Sequence[str]) ->
             for key, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
                 ElementTree.SubElement(box, key).text = str(value)
         ElementTree.indent(root)
-        with whole_file(file, errors="replace") as stream:
-            stream.write(ElementTree.tostring(root, encoding="unicode") + "\n")
+        yield f"voc/Annotations/{name}.xml", ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def write_yolo(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
-    """yolo/labels, a text file an image with a line `class cx cy width height` an object, and yolo/data.yaml."""
-    with whole_file(out / "yolo" / "data.yaml") as stream:
-        yaml.safe_dump({"names": list(class_names)}, stream, allow_unicode=True)
+def yolo_labels(records: Iterable[dict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """yolo/data.yaml, and yolo/labels, a text file an image with a line `class cx cy width height` an object."""
+    yield "yolo/data.yaml", yaml.safe_dump({"names": list(class_names)}, allow_unicode=True)
     for record, name in _named(records):
-        file = out / "yolo" / "labels" / f"{name}.txt"
-        if _of_earlier(record, file):
-            continue
-        rows = to_yolo(_boxes(record), record["size"]).tolist()
-        with whole_file(file) as stream:
-            for item, row in zip(record["objects"], rows, strict=True):
-                stream.write(" ".join([str(item["label"]), *(f"{value:.6f}" for value in row)]) + "\n")
+        rows = zip(record["objects"], to_yolo(_boxes(record), record["size"]).tolist(), strict=True)
+        lines = [" ".join([str(item["label"]), *(f"{value:.6f}" for value in row)]) for item, row in rows]
+        yield f"yolo/labels/{name}.txt", "".join(f"{line}\n" for line in lines)
 
 
-def _of_earlier(record: dict, file: Path) -> bool:
-    return not record.get("fresh", True) and file.is_file()  # somebody may have corrected it since
+def check_numbers(file: Path, class_names: Sequence[str]) -> None:
+    """That labels or masks of an earlier run, whose class ids `file` names, mean the same by them as those to come.
+
+    Raises:
+        DataError: they do not, or the file is broken.
+    """
+    if not file.is_file():
+        return
+    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    try:
+        names = yaml.safe_load(text)["names"] if file.suffix == ".yaml" else text.splitlines()
+        names = [names[i] for i in range(len(names))]  # also {0: name, ...}
+    except Exception:  # as data/yolo.py has it: PyYAML meets bad text with many kinds of errors
+        names = None
+    if names != list(class_names):
+        raise DataError(f"{file}: labels there number other classes than this model; choose another output folder")
 
 
 def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
@@ -174,7 +180,9 @@ def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) 
                 rows.writerow([record["file"], class_names[k], pixels, round(pixels / (h * w), 6)])
 
 
-FORMATS = {"json": write_json, "csv": write_csv, "coco": write_coco, "voc": write_voc, "yolo": write_yolo}
+TABLES = {"json": write_json, "csv": write_csv, "coco": write_coco}  # one file for all images, written anew each time
+LABELS = {"voc": voc_labels, "yolo": yolo_labels}
+FORMATS = (*TABLES, *LABELS)
 
 
 def to_supervision(found: Detections, class_names: Sequence[str]):

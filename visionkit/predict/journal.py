@@ -1,5 +1,6 @@
 """What became of each image, a line of JSON an image: results that outlast a kill, and from which work goes on."""
 
+import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,31 +23,63 @@ class Journal:
     Args:
         file: the journal; its folder exists.
         settings: what the results depend on besides the images, as JSON knows it. A journal of other settings is begun
-            anew; None begins anew always. Only its claims are kept.
+            anew; None begins anew always. Only what it says of written files is kept.
     """
 
     def __init__(self, file: Path, settings: dict | None):
         self.file, self._head = Path(file), {"settings": settings}
         self._places = {}  # name -> (first byte of its record, stamp)
+        self._wrote = {}  # as of `claimed`
 
     def __enter__(self) -> "Journal":
-        claims = claimed(self.file)
+        self._wrote = claimed(self.file)
         end = self._read() if self._head["settings"] is not None and self.file.is_file() else 0
         self._stream = self.file.open("r+b" if end else "w+b")
         self._stream.truncate(end)
         self._stream.seek(end)
         if not end:
             self._append(self._head)
-            self.claim(claims)
+            if self._wrote:
+                self._append({"wrote": self._wrote})
         return self
 
     def __exit__(self, kind, error, trace):
         self._stream.close()
 
-    def claim(self, written: Iterable[str]) -> None:
-        """Says, before it is so, that these files of the folder are written by us, and may be written again."""
-        if written := sorted(written):
-            self._append({"wrote": written})
+    def claim(self, names: Iterable[str]) -> None:
+        """Says, before it is so, that files of the folder are written by us, and may be written again."""
+        if claims := dict.fromkeys(sorted(names)):
+            self._wrote |= claims
+            self._append({"wrote": claims})
+
+    def wrote(self, name: str) -> None:
+        """Says of a file that is written that it is ours as it is now, so that a change by others will be seen."""
+        digest = _digest((self.file.parent / name).read_bytes())
+        if self._wrote.get(name) != digest:
+            self._wrote[name] = digest
+            self._append({"wrote": {name: digest}})
+
+    def corrected(self, name: str) -> bool:
+        """Whether a file of the folder is there, and not as we left it: somebody changed it, or put it there."""
+        file = self.file.parent / name
+        if not file.is_file():
+            return False
+        return name not in self._wrote or self._wrote[name] not in (None, _digest(file.read_bytes()))
+
+    def write(self, texts: Iterable[tuple[str, str]]) -> list[str]:
+        """Writes text files of the folder, given as (name, text), but for `corrected` ones, whose names it returns."""
+        left = []
+        for name, text in texts:
+            file = self.file.parent / name
+            if file.is_file() and file.read_bytes() == text.encode(errors="replace"):
+                self.wrote(name)  # also where a killed run wrote it, and could not say so
+            elif self.corrected(name):
+                left.append(name)
+            else:
+                with whole_file(file, errors="replace") as stream:
+                    stream.write(text)
+                self.wrote(name)
+        return left
 
     def done(self, name: str, source: Path, written: Sequence[str] = ()) -> bool:
         """Whether the record of `name` is here and was made of the file `source` as it is now, with files `written`."""
@@ -57,9 +90,9 @@ class Journal:
         stamp = [*_stamp(source), *written]
         self._places[name] = self._append({"file": name, "stamp": stamp, **record}), stamp
 
-    def records(self, names: Iterable[str], fresh: Collection[int] = (), failed: Collection[int] = ()) -> "Records":
+    def records(self, names: Iterable[str], failed: Collection[int] = ()) -> "Records":
         """The records of those of `names` that are here, in that order, without those whose places are in `failed`."""
-        return Records(self, list(names), fresh, failed)
+        return Records(self, list(names), failed)
 
     def record(self, name: str) -> dict | None:
         """What was added for `name`, and its `file`; None where there is nothing."""
@@ -93,26 +126,30 @@ class Journal:
 class Records:
     """Iterates over records of a `Journal`, read from the file one at a time; as often as one likes."""
 
-    def __init__(self, journal: Journal, names: list[str], fresh: Collection[int], failed: Collection[int]):
-        self._journal, self._names, self._fresh, self._failed = journal, names, set(fresh), set(failed)
+    def __init__(self, journal: Journal, names: list[str], failed: Collection[int]):
+        self._journal, self._names, self._failed = journal, names, set(failed)
 
     def __iter__(self) -> Iterator[dict]:
-        """Records with `number`, the place of the image among all, also of those that could not be read, and `fresh`,
-        whether it is among those given as such."""
+        """Records with `number`, the place of the image among all, also of those that could not be read."""
         for number, name in enumerate(self._names):
             if number not in self._failed and (record := self._journal.record(name)) is not None:
-                yield {"number": number, "fresh": number in self._fresh, **record}
+                yield {"number": number, **record}
 
 
-def claimed(file: Path) -> set[str]:
-    """What `Journal.claim` was told in the journal `file`, of whatever settings."""
-    found = set()
+def claimed(file: Path) -> dict[str, str | None]:
+    """The files that the journal `file`, of whatever settings, says are ours; with a digest those that were said to be
+    as they were then."""
+    found = {}
     if file.is_file():
         with file.open("rb") as stream:
             for line in stream:
                 if line.startswith(_CLAIM):
-                    found.update((_whole(line) or {}).get("wrote", ()))
+                    found |= (_whole(line) or {}).get("wrote", {})
     return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def _stamp(source: Path) -> list[int]:

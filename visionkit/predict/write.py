@@ -1,8 +1,8 @@
 """Results of a whole folder as files: tables, and one annotated picture per image."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from visionkit import images
 from visionkit.image_files import absolute, find_images, relative_names
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
-from visionkit.predict.formats import CLASSES, FORMATS, to_record, write_areas, write_classes
+from visionkit.predict.formats import (
+    CLASSES,
+    FORMATS,
+    LABELS,
+    TABLES,
+    check_numbers,
+    to_record,
+    write_areas,
+    write_classes,
+)
 from visionkit.predict.journal import Journal, claimed
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
@@ -33,12 +42,15 @@ class Report:
         found: rows of results: objects of a detector, images of a classifier, classes in the images of a segmenter.
         failed: the images that could not be read.
         earlier: how many of `done` an earlier run had done already.
+        corrected: labels and masks in the output folder that somebody changed since an earlier run wrote them, or put
+            there, and that were left as they are.
     """
 
     done: int
     found: int
     failed: list[Failure]
     earlier: int = 0
+    corrected: list[str] = field(default_factory=list)
 
 
 def detect_folder(
@@ -55,8 +67,8 @@ def detect_folder(
 
     `out` has a picture for each image, results.jsonl with a line for each image as soon as it is done, and at the end
     the files of `formats`, made of those lines. After a kill the same call goes on where the other was: every picture
-    and every line is whole or not there. So does a call for more images than before, which leaves the VOC and YOLO
-    labels of the earlier ones as they are: you may have corrected them.
+    and every line is whole or not there; so does a call for more images than before. VOC and YOLO labels that somebody
+    changed since are never written again, whatever model comes next.
 
     Args:
         predictor: what finds the objects; a `Tiled` one too.
@@ -74,20 +86,23 @@ def detect_folder(
         The report; broken images are in `failed` and the others are done all the same.
 
     Raises:
-        DataError: no images, a picture would overwrite its source or a file that is not of an earlier call, or the
-            model is no detector.
+        DataError: no images, a picture would overwrite its source or a file that is not of an earlier call, YOLO labels
+            there number other classes, or the model is no detector.
     """
     _expect(predictor, "detect", "instance")
     names = predictor.class_names
     if unknown := [name for name in formats if name not in FORMATS]:
         raise DataError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
+    if "yolo" in formats:
+        check_numbers(Path(out) / "yolo" / "data.yaml", names)
 
     def draw(image, found):
         return draw_detections(image, found, names, min_score=score)
 
-    def write(records):
-        for name in formats:
-            FORMATS[name](Path(out), records, names)
+    def write(records, journal):
+        for name in TABLES.keys() & formats:
+            TABLES[name](Path(out), records, names)
+        return [left for name in LABELS.keys() & formats for left in journal.write(LABELS[name](records, names))]
 
     draw = draw if pictures else None
     return _each_image(predictor, paths, Path(out), write, draw, score, progress, made_by)
@@ -108,8 +123,9 @@ def classify_folder(
     def draw(image, found):
         return draw_classification(image, found, names)
 
-    def write(records):
+    def write(records, journal):
         write_classes(Path(out), records, names)
+        return []
 
     return _each_image(predictor, paths, Path(out), write, draw if pictures else None, None, progress, made_by)
 
@@ -125,10 +141,13 @@ def segment_folder(
     """Segments all images that `paths` name; as `detect_folder`, with areas.csv and masks/ for the detections.
 
     The index PNGs in masks/ hold class ids, with a palette of the pictures' colours; with classes.txt they are what
-    `semantic_masks` reads. A picture shows the classes as colours over the image, with a legend.
+    `semantic_masks` reads. Those that somebody changed are left as they are. A picture shows the classes as colours
+    over the image, with a legend.
     """
     _expect(predictor, "segment")
     names = predictor.class_names
+    if CLASSES in claimed(Path(out) / JOURNAL):
+        check_numbers(Path(out) / CLASSES, names)
     colours = [colour_of(k) for k in range(len(names))]
 
     def draw(image, found):
@@ -137,8 +156,9 @@ def segment_folder(
     def mask(file, found):
         images.write_mask(file, found.segmentation, colours)
 
-    def write(records):
+    def write(records, journal):
         write_areas(Path(out), records, names)
+        return []
 
     draw = draw if pictures else None
     return _each_image(predictor, paths, Path(out), write, draw, None, progress, made_by, mask)
@@ -154,7 +174,7 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
     """Runs the predictor over what is not done yet.
 
     Args:
-        write: gets the records of all images, when they are done.
+        write: gets the records of all images and the journal, when they are done; returns what it left as it was.
         draw: (image, prediction) -> the picture; or None.
         mask: (file, prediction), writes a map; or None.
     """
@@ -168,8 +188,8 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
     sources = {file.resolve() for file in files}
     if over := [out / name for name in pictured if (out / name).resolve() in sources]:
         raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
-    claims = [*pictured, *masked, *([CLASSES] if mask else [])]
-    for name in claims:  # masks as people draw them, or photos
+    claims = {*pictured, *masked, *([CLASSES] if mask else [])}
+    for name in sorted(claims):  # masks as people draw them, or photos
         if name not in ours and (out / name).exists():
             raise DataError(f"{out / name}: is not of an earlier run and would be lost; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -180,7 +200,9 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
             return number, result
         if draw:
             images.write_image(out / pictured[number], _drawable(draw(originals.take(number), result)))
-        if mask:
+        if mask and journal.corrected(masked[number]):
+            corrected.append(masked[number])
+        elif mask:
             mask(out / masked[number], result)
         return number, (result.file, to_record(result))  # its masks are as large as the photo, each
 
@@ -192,8 +214,8 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         Progress(*columns, console=Console(stderr=True), disable=not progress) as bar,
         Journal(out / JOURNAL, settings) as journal,
     ):
-        journal.claim(set(claims) - ours)
-        todo = []
+        journal.claim(claims - ours.keys())
+        todo, corrected = [], []
         for number, (name, file) in enumerate(zip(names, files, strict=True)):
             made = written[number]
             if not journal.done(name, file, made) or not all((out / one).is_file() for one in made):
@@ -206,15 +228,18 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
                 failed[number] = result
             else:  # after its picture: what the journal has is done
                 journal.add(names[number], *result, written[number])
+                if mask and masked[number] not in corrected:
+                    journal.wrote(masked[number])
             bar.advance(task)
-        records = journal.records(names, todo, failed)
-        write(records)
+        records = journal.records(names, failed)
+        corrected += write(records, journal)
         found = sum(len(record.get("objects", record.get("areas", "1"))) for record in records)
     done = len(files) - len(failed)
-    return Report(done=done, found=found, failed=list(failed.values()), earlier=len(files) - len(todo))
+    earlier = len(files) - len(todo)
+    return Report(done=done, found=found, failed=list(failed.values()), earlier=earlier, corrected=corrected)
 
 
-def _sources(files: list[Path], out: Path, ours: set[str]) -> list[Path]:
+def _sources(files: list[Path], out: Path, ours: Collection[str]) -> list[Path]:
     """The files that do not lie in `out`, or all where all do."""
     out = absolute(out)
     inside = {f: absolute(f).relative_to(out).as_posix() for f in files if absolute(f).is_relative_to(out)}
