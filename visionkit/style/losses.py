@@ -35,6 +35,19 @@ def take_features(backbone: keras.Model, levels: Sequence[str] = STYLE_LEVELS + 
     return features
 
 
+def with_constants(features: keras.Model):
+    """FROZEN `features` as a function of images whose weights are constants of the graph that it becomes part of.
+
+    TensorFlow on a CPU arranges constants once, but variables anew at every call, for each of its convolutions.
+    """
+    weights = [ops.convert_to_numpy(weight) for weight in features.non_trainable_variables]
+
+    def see(images):
+        return features.stateless_call([], [ops.convert_to_tensor(weight) for weight in weights], images)[0]
+
+    return see
+
+
 def gram(features, mask=None):
     """The mean product of every two channels over all places: which features come together, not where.
 

@@ -15,7 +15,16 @@ from keras import layers, ops
 from visionkit.models.task import Task
 from visionkit.style.canvas import LOSSES, Weights
 from visionkit.style.layers import Grain, Moments, Reflect, Restyle, StyleOfRow
-from visionkit.style.losses import STYLE_LEVELS, content_loss, grams, palette, palette_loss, style_loss, total_variation
+from visionkit.style.losses import (
+    STYLE_LEVELS,
+    content_loss,
+    grams,
+    palette,
+    palette_loss,
+    style_loss,
+    total_variation,
+    with_constants,
+)
 
 STRIDE = 4  # heights and widths that the network takes are multiples of it
 PERIOD = 64  # pixels after which the grain that it paints on repeats
@@ -73,7 +82,7 @@ class StyleNetwork(Task):
         seen = [grams(_float32(features.predict_on_batch(style[None].astype(np.float32)))) for style in styles]
         table = {level: np.concatenate([ops.convert_to_numpy(one[level]) for one in seen]) for level in STYLE_LEVELS}
         palettes = np.concatenate([ops.convert_to_numpy(palette(style[None].astype(np.float32))) for style in styles])
-        object.__setattr__(self, "_critic", (features, table, palettes, weights))
+        object.__setattr__(self, "_critic", (with_constants(features), table, palettes, weights))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         if self._critic is None:
