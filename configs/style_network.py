@@ -84,7 +84,7 @@ def recipe(
         apart = {"exclude_layers": ["^out/"], "adam_lr_ratio": 0.5}
         return ConvolutionMuon(rate, weight_decay=None, adam_weight_decay=None, **apart)
 
-    whole = (round(style_size * 3 / 16) * 4, round(style_size / 4) * 4)
+    whole = (round(style_size * 11 / 64) * 4, round(style_size / 4) * 4)  # 11:16, between photos of 4:3 and of 16:9
     closing = Transform(whole, "stretch", (RandomResizedCrop(whole, 0.6), Flip(0.5)))
     phases = [
         Phase(epochs - last, optimizer(epochs - last, "constant" if last else "cosine")),
