@@ -1,5 +1,6 @@
 """The command line: quick help, errors of one line, and knobs that come from a recipe's signature."""
 
+import os
 import resource
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from visionkit.cli import app, main
+from visionkit.cli import app, main, runs
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -71,6 +72,7 @@ def test_every_verb_is_a_tool(verb):
         (["detect", "model", "camera", "--out", "o", "--format", "coco"], "--format is for photos"),
         (["detect", "model", "x.jpg", "--out", "o", "--score", "30"], "--score: expected 0 to 1, found 30"),
         (["serve", "model", "--score=-1"], "--score: expected 0 to 1, found -1"),
+        (["serve", "model", "--threads", "0"], "--threads: expected 1 or more, found 0"),
         (["export", "model", "--out", "o", "--void", "3"], "--void is about --data, which is not given"),
         (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
@@ -134,3 +136,27 @@ def test_unknown_or_ill_typed_knobs_are_refused(capsys, recipe, words, message):
     code, _, err = run(capsys, "train", recipe, "--data-dir", "d", *words)
     assert code == 2
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [(["--deterministic"], 1), (["--deterministic=true"], 1), (["--deterministic=false"], 0), ([], 0)],
+)
+def test_a_recipe_is_loaded_as_deterministic_as_it_is_asked_for(monkeypatch, recipe, words, wanted):
+    calls = []
+    monkeypatch.setattr(runs, "make_deterministic", lambda: calls.append(1))
+    runs.open_recipe(Path(recipe), words)
+    assert len(calls) == wanted
+
+
+def test_without_a_backend_the_line_says_what_to_install(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorflow'] = sys.modules['jax'] = None")
+    path = os.pathsep.join([str(tmp_path), str(Path(runs.__file__).parents[2])])
+    environment = os.environ | {"PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"}
+    for verb, said in (("env", "keras"), ("classify", "")):
+        model = [] if verb == "env" else ["resnet18_imagenet", "x.jpg", "--out", "o", "--offline"]
+        words = [sys.executable, "-m", "visionkit", verb, *model]
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 1 and said in done.stdout
+        assert "visionkit: error: tensorflow, which Keras is to run on, is not installed" in done.stderr
+        assert len(done.stderr.splitlines()) == 1

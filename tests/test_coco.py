@@ -171,3 +171,23 @@ def test_polygons_equal_pycocotools(tenths, seed):
 def test_far_polygon_points_cost_nothing():
     mask = rasterise(parse_segment([[-1e9, 10, 1e9, 10, 1e9, 20, -1e9, 20]], (30, 40), ""), (30, 40))
     assert mask[10:20].all() and mask.sum() == 400
+
+
+def test_the_project_that_roboflow_puts_above_the_classes_is_none(tmp_path):
+    content = tiny_data.coco_dict([SQUARE])
+    number = max(category["id"] for category in content["categories"]) + 1
+    for category in content["categories"]:
+        category["supercategory"] = "cat"
+    content["categories"].insert(0, {"id": number, "name": "cat", "supercategory": "none"})
+    assert coco(tiny_data.coco(tmp_path / "a", content)).class_names == ["cat", "dog"]
+    content["annotations"][0]["category_id"] = number  # it is a class after all
+    content["categories"][0]["name"] = "animal"
+    for category in content["categories"][1:]:
+        category["supercategory"] = "animal"
+    assert sorted(coco(tiny_data.coco(tmp_path / "b", content)).class_names) == ["animal", "cat", "dog"]
+
+
+@pytest.mark.parametrize(("said", "ignored"), [("0", False), (False, False), (None, False), ("1", True)])
+def test_a_crowd_is_yes_or_no(tmp_path, said, ignored):
+    data = coco(tiny_data.coco(tmp_path, tiny_data.coco_dict([SQUARE | {"iscrowd": said}])))
+    assert data.records[0].ignore.tolist() == [ignored]

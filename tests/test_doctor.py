@@ -402,3 +402,13 @@ def test_fix_does_not_lose_the_masks_that_are_there(tmp_path, capsys):
     assert not (tmp_path / "fixed").exists()
     main(words)
     assert "1 of 2 annotations have no mask: read as boxes alone" in capsys.readouterr().out
+
+
+def test_a_box_of_two_classes_is_said_and_not_mended(tmp_path):
+    box = (5, 5, 30, 30)
+    root = tiny_data.voc(tmp_path / "set", {"a": [("person", *box), ("keeper", *box), ("person", *box)]})
+    report = examine(root)
+    assert [len(report.by_kind()[kind]) for kind in ("duplicate box", "two classes")] == [1, 2]
+    assert main(["doctor", str(root), "--fix", str(tmp_path / "fixed")]) in (0, 1)
+    (record,) = open_dataset(tmp_path / "fixed").records
+    assert sorted(open_dataset(tmp_path / "fixed").class_names[k] for k in record.labels) == ["keeper", "person"]

@@ -343,13 +343,15 @@ def knobs_with(values):
     return KNOBS | {"lr": float(values["lr"]), "batch_size": int(values["batch_size"])}
 
 
-def fake(calls, stop_at=None):
+def fake(calls, stop_at=None, full_at=None):
     """Stands for `runs.finish`: a training whose score rises towards one that is best at lr 0.1 and batch size 16."""
 
     def finish(recipe, knobs, out, recipe_file, options, watch):
         calls.append(out.name)
         if out.name == stop_at:
             raise KeyboardInterrupt
+        if out.name == full_at:
+            raise MemoryError("a batch does not fit")
         (out / "crash").mkdir(parents=True)
         if knobs["lr"] > 5:
             raise DataError("the loss became nan")
@@ -370,6 +372,17 @@ def fake(calls, stop_at=None):
 
 def plan(lr: float, batch_size: int = 8, **others):
     return recipe(lr=lr)
+
+
+def test_a_trial_that_does_not_fit_is_one_failure(tmp_path, monkeypatch, capsys):
+    from visionkit.experiments import search as module
+
+    monkeypatch.setattr(module, "finish", fake([], full_at="trial-2"))
+    rows = search(plan, knobs_with, SPACE, 4, tmp_path / "search")["trials"]
+    assert rows[2]["state"] == FAILED and "failed: a batch does not fit" in capsys.readouterr().out
+    monkeypatch.setattr(module, "finish", fake([], full_at="trial-0"))
+    with pytest.raises(MemoryError):  # what is wrong with the first is wrong with all
+        search(plan, knobs_with, SPACE, 4, tmp_path / "other")
 
 
 def test_a_search_narrows_stops_what_falls_behind_and_survives_failures(tmp_path, monkeypatch):

@@ -320,6 +320,18 @@ def test_find_images(tmp_path):
     assert image_files.find_images(tmp_path / "b.png") == [tmp_path / "b.png"]
 
 
+def test_find_images_reads_lists_of_other_programs_and_follows_links(tmp_path):
+    for name in ("photos/a.png", "elsewhere/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    (tmp_path / "photos" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "photos")  # and back
+    found = image_files.find_images(tmp_path / "photos")
+    assert [file.relative_to(tmp_path).as_posix() for file in found] == ["photos/a.png", "photos/more/b.png"]
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfphotos/a.png\r\n\r\nelsewhere/b.png")
+    assert [file.name for file in image_files.find_images(tmp_path / "list.txt")] == ["b.png", "a.png"]
+
+
 def test_find_images_says_which_pictures_it_cannot_read(tmp_path, caplog):
     for name in ("a.jfif", "b.HEIC", "c.avif"):
         (tmp_path / name).touch()

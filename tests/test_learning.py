@@ -6,6 +6,7 @@ import pytest
 
 from visionkit.train.learning import Learning
 from visionkit.train.recipe import schedule
+from visionkit.types import DataError
 
 LR, G = 0.1, np.array([3.0, -4.0], np.float32)
 PLAIN = {"schedule": "constant", "warmup": 0.0, "weight_decay": 0.0}
@@ -51,6 +52,12 @@ def test_a_long_gradient_is_clipped_as_a_whole():
 def test_accumulated_gradients_make_one_step_of_their_mean():
     np.testing.assert_allclose(steps(G, optimizer="sgd", accumulate=2), 1)
     np.testing.assert_allclose(steps(G, 3 * G, optimizer="sgd", accumulate=2), 1 - LR * 2 * G, rtol=1e-5)
+
+
+@pytest.mark.parametrize("ema", [-0.9, 1, 999])
+def test_an_average_that_would_be_none_is_refused(ema):
+    with pytest.raises(DataError, match=f"--ema: expected 0 to below 1, such as 0.999, found {ema}"):
+        steps(G, optimizer="sgd", ema=ema)
 
 
 def test_a_schedule_is_as_long_as_the_training_where_gradients_are_accumulated():

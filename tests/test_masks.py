@@ -5,6 +5,7 @@ import pytest
 import tiny_data
 from PIL import Image
 
+from visionkit import npboxes
 from visionkit.data.masks import instance_masks, semantic_masks, splits
 from visionkit.types import DataError, check_sample
 
@@ -155,4 +156,35 @@ def test_image_without_mask_is_left_out_aloud(tmp_path, caplog):
     tiny_data.pair(tmp_path / "images", tmp_path / "masks", "a", MAP)
     tiny_data.picture(tmp_path / "images" / "b.png")
     assert len(semantic_masks(tmp_path)) == 1
-    assert len(caplog.messages) == 1 and "1 image of" in caplog.text and "(b)" in caplog.text
+    assert len(caplog.messages) == 1 and "1 image of" in caplog.text and "(b.png)" in caplog.text
+
+
+def test_lists_say_what_is_learned_of_scenes(tmp_path):
+    for scene in ("seqA", "seqB"):
+        for name in ("0", "1"):
+            tiny_data.pair(tmp_path / "images" / scene, tmp_path / "masks" / scene, name, MAP)
+    tiny_data.text(tmp_path / "train.txt", "seqA/0.png\n/elsewhere/images/seqB/1.png\n")
+    tiny_data.text(tmp_path / "val.txt", "seqB/0.png\n")
+    assert splits(tmp_path) == ["train", "val"]
+    assert [r.id for r in semantic_masks(tmp_path, "train").records] == ["images/seqA/0", "images/seqB/1"]
+    assert [r.id for r in semantic_masks(tmp_path, "val").records] == ["images/seqB/0"]
+    tiny_data.text(tmp_path / "val.txt", "0.png\n")
+    with pytest.raises(DataError, match=r"val\.txt:1: '0\.png' may be any of 2 images"):
+        semantic_masks(tmp_path, "val")
+
+
+def test_two_images_of_one_name_have_masks_with_their_suffix(tmp_path):
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    for name, values in (("a.jpg", MAP), ("a.png", [[0, 0, 0], [0, 0, 0]])):
+        tiny_data.picture(images / name, (2, 3))
+        tiny_data.mask(masks / f"{name}.png", values)
+    assert [sample.segmentation.max() for sample in semantic_masks(tmp_path)] == [255, 0]
+    (masks / "a.jpg.png").rename(masks / "a.png")
+    with pytest.raises(DataError, match=r"a\.png: of .*a\.jpg or a\.png\? Name it a\.jpg\.png"):
+        semantic_masks(tmp_path)
+
+
+def test_boxes_of_numbers_are_those_of_masks(rng=np.random.default_rng(0)):  # noqa: B008
+    for numbers in (rng.integers(0, 5, (9, 7)), np.zeros((3, 4), int), np.eye(5, dtype=int)):
+        objects = numbers == np.arange(1, numbers.max() + 1)[:, None, None]
+        np.testing.assert_array_equal(npboxes.of_numbers(numbers), npboxes.of_masks(objects))

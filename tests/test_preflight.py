@@ -19,6 +19,7 @@ from visionkit.train import preflight as preflight_module
 from visionkit.train.options import Options
 from visionkit.train.preflight import anchor_coverage, oracle, practice, preflight
 from visionkit.train.recipe import Phase, Recipe
+from visionkit.types import DataError
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +144,12 @@ def test_it_is_built_and_fed_as_the_run_would_be(monkeypatch):
     preflight(recipe, {}, Options(precision="mixed_bfloat16", workers=1))
     assert seen == ["bfloat16", 1, 1]  # two phases
     assert keras.config.dtype_policy().name == "float32"
+
+
+def test_validation_images_of_other_classes_are_said(monkeypatch):
+    def other(**knobs):
+        plan = recipe(**knobs)
+        return replace(plan, val=Dataset(plan.train.records, ["else"] * 1, plan.train.load, "else"))
+
+    with pytest.raises(DataError, match="else"):
+        preflight(other, {})

@@ -306,6 +306,10 @@ def test_what_cannot_be_exported_is_refused_at_once(tmp_path):
         export_model(tmp_path, "onnx", tmp_path / "out", calibrate=tmp_path)
     with pytest.raises(DataError, match="must be new or empty"):
         export_model(tmp_path, "saved_model", tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with pytest.raises(DataError, match="link: is a link or a mounted folder; name a new folder in it"):
+        export_model(tmp_path, "saved_model", tmp_path / "link")
     with pytest.raises(DataError, match="--images: expected 1 or more, found 0"):
         export_model(tmp_path, "saved_model", tmp_path / "out", check=tmp_path, count=0)
 

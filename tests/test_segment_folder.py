@@ -11,6 +11,7 @@ from test_write import FakePredictor
 from visionkit.cli import main
 from visionkit.data.masks import semantic_masks
 from visionkit.images import read_image, read_mask, write_image, write_mask
+from visionkit.predict.journal import Journal
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.write import classify_folder, detect_folder, segment_folder
@@ -35,7 +36,7 @@ def test_everything_is_written(folder, tmp_path):
     assert (report.done, report.found) == (3, 5)
     assert [failure.file.name for failure in report.failed] == ["broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
-    masks = ["masks/a.png", "masks/a.png.png", "masks/b/c.png"]
+    masks = ["masks/a.jpg.png", "masks/a.png.png", "masks/b/c.png"]
     assert files == ["a.jpg", "a.png", "areas.csv", "b/c.png", "classes.txt", *masks, "results.jsonl"]
 
     with (out / "areas.csv").open(encoding="utf-8", newline="") as stream:
@@ -106,25 +107,60 @@ def test_a_photo_in_a_folder_called_masks_does_not_meet_the_masks(tmp_path):
 def test_a_mask_is_of_the_image_that_is_there(folder, tmp_path):
     out = tmp_path / "out"
     segment_folder(Predictor(Painter()), folder, out, progress=False, made_by="m")
+    assert (read_mask(out / "masks" / "a.jpg.png")[:, :60] == 0).all()
     (folder / "a.jpg").unlink()
-    segment_folder(Predictor(Painter()), folder, out, progress=False, made_by="m")  # now masks/a.png is a.png's
+    segment_folder(Predictor(Painter()), folder, out, progress=False, made_by="m")  # masks/a.png is a.png's
     assert (read_mask(out / "masks" / "a.png")[:, :60] == 2).all()
 
 
 def test_masks_that_somebody_corrected_stay(folder, tmp_path):
     out, options = tmp_path / "out", {"progress": False, "pictures": False}
     segment_folder(Predictor(Painter()), folder, out, **options, made_by="m")
-    write_mask(out / "masks" / "a.png", HALVES * 0 + 2, [])
+    write_mask(out / "masks" / "a.jpg.png", HALVES * 0 + 2, [])
+    write_mask(out / "masks" / "broken.png", HALVES * 0 + 2, [])  # drawn, and the photo saved anew
+    write_image(folder / "broken.png", painted(HALVES))
     write_image(folder / "b" / "c.png", painted(HALVES))
     for made_by in ("m", "other", None):
         report = segment_folder(Predictor(Painter()), folder, out, **options, made_by=made_by)
-        assert report.corrected == ([] if made_by == "m" else ["masks/a.png"])  # a.jpg was not done again for "m"
-        assert (read_mask(out / "masks" / "a.png") == 2).all()
+        corrected = ["masks/broken.png"] + ([] if made_by == "m" else ["masks/a.jpg.png"])
+        assert sorted(report.corrected) == sorted(corrected)  # a.jpg was not done again for "m"
+        assert all((read_mask(out / name) == 2).all() for name in ("masks/a.jpg.png", "masks/broken.png"))
         assert (read_mask(out / "masks" / "b" / "c.png")[:, :60] == 0).all()  # the others are written again
     other = Predictor(Painter())
     other.class_names = ["b", "a", "c"]
     with pytest.raises(DataError, match=r"classes\.txt: labels there number other classes than this model"):
         segment_folder(other, folder, out, **options)
+
+
+def test_a_killed_run_leaves_no_mask_that_counts_as_corrected(folder, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    out, options = tmp_path / "out", {"progress": False, "pictures": False}
+    segment_folder(Predictor(Painter()), folder, out, **options, made_by="m")
+    write_image(folder / "a.jpg", painted(HALVES * 0))
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Journal, "add", killed)  # the mask is there, its line is not
+        segment_folder(Predictor(Painter()), folder, out, **options, made_by="m")
+    write_image(folder / "a.jpg", painted(HALVES))
+    assert segment_folder(Predictor(Painter()), folder, out, **options, made_by="other").corrected == []
+    assert (read_mask(out / "masks" / "a.jpg.png")[:, :60] == 0).all()
+
+
+def test_what_masks_number_is_said_before_them(folder, tmp_path):
+    class Killed(BaseException):
+        pass
+
+    def killed(*_):
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(Journal, "add", killed)
+        segment_folder(Predictor(Painter()), folder, tmp_path / "out", progress=False)
+    assert (tmp_path / "out" / "classes.txt").read_text() == "a\nb\nc\n"
 
 
 def test_any_value_of_a_byte_is_written_as_it_is(tmp_path):

@@ -6,10 +6,13 @@ import http.client
 import http.server
 import io
 import json
+import os
 import re
+import signal
 import socket
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ import waitress
 from PIL import Image
 from test_write import FakePredictor
 
+from visionkit import serve as module
 from visionkit.images import read_mask
 from visionkit.predict.predictor import Predictor
 from visionkit.serve import Application, create_server, serve
@@ -267,3 +271,24 @@ def test_a_request_cannot_ask_for_masks_that_the_server_leaves_out(application, 
     found = application.predict(encoded(40), 0.1)["objects"]  # there is another of 0.25
     assert [item["score"] for item in found] == [0.75]
     assert application.predict(encoded(40), 0.8)["objects"] == []
+
+
+def test_what_ends_a_container_ends_the_server(monkeypatch):
+    ended = []
+
+    class Server:
+        effective_port = 1
+
+        def run(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+
+        def close(self):
+            ended.append("server")
+
+    application, before = Application(FakePredictor()), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(application, "close", lambda close=application.close: (ended.append("application"), close()))
+    monkeypatch.setattr(module, "create_server", lambda *_: Server())
+    with pytest.raises(SystemExit, match="0"):
+        serve(application, "127.0.0.1", 0)
+    assert ended == ["server", "application"] and signal.getsignal(signal.SIGTERM) is before

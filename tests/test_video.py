@@ -114,6 +114,20 @@ def test_what_is_no_video_is_named(tmp_path, monkeypatch):
     assert [is_video(name) for name in ("camera", "camera:1", "a.MP4", "camera:x", "a.jpg")] == [True] * 3 + [False] * 2
 
 
+@pytest.mark.parametrize("theirs", ["a.mp4", "a.jsonl", "results.jsonl"])
+def test_files_of_others_are_not_overwritten(tmp_path, theirs):
+    source = film(tmp_path / ("results.avi" if theirs == "results.jsonl" else "a.avi"))
+    out = tmp_path / "out"
+    for _ in range(2):
+        detect_video(FakePredictor(), source, out, progress=False)  # a second time over its own
+    for file in out.iterdir():
+        file.unlink()
+    (out / theirs).write_text('{"settings": null}')
+    with pytest.raises(DataError, match=f"{theirs}: is not of an earlier run and would be lost"):
+        detect_video(FakePredictor(), source, out, progress=False)
+    assert [file.name for file in out.iterdir()] == [theirs]
+
+
 def test_any_rate_can_be_written(tmp_path):
     for rate in (29.97, 66.123, 119.976, 999.9):
         writer = writer_to(tmp_path / "a.mp4", (48, 64), rate)

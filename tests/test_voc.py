@@ -5,6 +5,7 @@ import pytest
 import tiny_data
 from PIL import Image
 
+from visionkit.data.doctor import examine
 from visionkit.data.voc import splits, voc
 from visionkit.types import DataError, check_sample
 
@@ -140,3 +141,44 @@ def test_broken_image_is_named_when_it_is_loaded(tmp_path):
     data = voc(root)
     with pytest.raises(DataError, match=r"a\.png"):
         data[0]
+
+
+def test_images_without_an_annotation_are_said(tmp_path, caplog):
+    root = tiny_data.voc(tmp_path, {"a": [("cat", 5, 6, 10, 12)], "b": []})
+    (root / "Annotations" / "b.xml").rename(root / "Annotations" / "b.XML")
+    for name in ("._a.xml", "._b.XML"):  # of a macOS archive
+        (root / "Annotations" / name).write_bytes(b"\x00\x05\x16\x07")
+    assert [record.id for record in voc(root)] == ["a", "b"] and not caplog.messages
+    tiny_data.picture(root / "JPEGImages" / "c.png")
+    assert len(voc(root)) == 2
+    assert caplog.messages == [f"voc: 1 image of {root / 'JPEGImages'} left out without an XML (c.png)"]
+    assert "missing annotation" in {finding.kind for finding in examine(root).findings}
+
+
+def test_of_two_images_of_one_stem_the_annotation_names_its_own(tmp_path):
+    root = tiny_data.voc(tmp_path, {"a": [("cat", 5, 6, 10, 12)]})
+    tiny_data.picture(root / "JPEGImages" / "a.bmp")
+    assert voc(root).records[0].file.name == "a.png"
+    xml = root / "Annotations" / "a.xml"
+    xml.write_text(xml.read_text().replace("a.png", "other.png"))
+    with pytest.raises(DataError, match=r"a\.xml: .*a\.bmp or a\.png\? Its <filename> names neither"):
+        voc(root)
+
+
+def test_an_annotation_does_not_fall_back_on_the_image_of_another(tmp_path):
+    root = tiny_data.voc(tmp_path, {"a": []})
+    tiny_data.text(root / "Annotations" / "flipped.xml", tiny_data.voc_xml([], filename="a.png"))
+    with pytest.raises(DataError, match=r"flipped\.xml: its image does not exist: .*a\.png is that of a\.xml"):
+        voc(root)
+
+
+@pytest.mark.parametrize("difficult", ["False", "0", "", "true", "maybe"])
+def test_difficult_is_yes_or_no(tmp_path, difficult):
+    root = tiny_data.voc(tmp_path, {"a": [("cat", 5, 6, 10, 12, 1)]})
+    xml = root / "Annotations" / "a.xml"
+    xml.write_text(xml.read_text().replace("<difficult>1<", f"<difficult>{difficult}<"))
+    if difficult == "maybe":
+        with pytest.raises(DataError, match=r"object 1: difficult: expected 0 or 1, found 'maybe'"):
+            voc(root)
+    else:
+        assert voc(root).records[0].ignore.tolist() == [difficult == "true"]

@@ -92,6 +92,14 @@ def test_other_classes_keep_a_new_last_layer(capsys):
     assert "loaded     245\n" in capsys.readouterr().out
 
 
+def test_another_head_is_not_other_classes():
+    model = MODELS["classifier"](BACKBONES["efficientnet_lite0"](), 10, image_size=(64, 64))
+    width = model.get_layer("logits").kernel.shape[0]
+    for columns, new in ((width, ("logits.kernel",)), (width + 1, ())):
+        report = assign(model, {"_fc.weight": np.zeros((7, columns))}, "efficientnet_lite0")
+        assert report.new == new and len(report.skipped) == (not new)
+
+
 def test_a_backbone_alone_skips_the_head():
     report = load_weights(BACKBONES["efficientnet_lite0"](), "efficientnet_lite0_imagenet", offline=True, verbose=False)
     assert report.missing == ()

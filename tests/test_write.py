@@ -21,7 +21,7 @@ from visionkit.data.coco import coco
 from visionkit.data.voc import voc
 from visionkit.data.yolo import yolo
 from visionkit.open_model import made_by
-from visionkit.predict import write
+from visionkit.predict import journal, write
 from visionkit.predict.formats import FORMATS, to_record, to_supervision, voc_labels, write_json
 from visionkit.predict.journal import Journal
 from visionkit.predict.predictor import Predictor
@@ -190,16 +190,75 @@ def test_a_kill_between_labels_corrects_none(folder, tmp_path):
     class Killed(BaseException):
         pass
 
-    def killed(*_):
+    def killed(*_, **__):
         raise Killed
 
     out, options = tmp_path / "out", {"formats": ["voc"], "progress": False, "made_by": "m"}
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(Journal, "wrote", killed)  # a label is written, and the journal does not say so
+        patched.setattr(write, "Report", killed)  # all is written, and the process gone
         detect_folder(FakePredictor(), folder / "a", out, **options)
     assert (out / "voc" / "Annotations" / "x.xml").is_file()
-    assert detect_folder(FakePredictor(), folder / "a", out, **options).corrected == []
-    assert detect_folder(FakePredictor(), folder / "a", out, **options | {"score": 0.9}).corrected == []
+    for moment in ("before", "behind"):  # a label that is written anew
+        write_bytes = images.write_bytes
+
+        def die(file, data, moment=moment, write_bytes=write_bytes):
+            if file.suffix == ".xml":
+                if moment == "behind":
+                    write_bytes(file, data)
+                raise Killed
+            write_bytes(file, data)
+
+        score = {"before": 0.9, "behind": 0.1}[moment]
+        with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
+            patched.setattr(journal, "write_bytes", die)
+            detect_folder(FakePredictor(), folder / "a", out, **options | {"score": score})
+        assert detect_folder(FakePredictor(), folder / "a", out, **options).corrected == []
+
+
+def test_claims_outlast_a_full_disk(folder, tmp_path, monkeypatch):
+    out, options = tmp_path / "out", {"formats": ["voc"], "progress": False}
+    detect_folder(FakePredictor(), folder / "a", out, **options, made_by="m")
+
+    def full(file, data):
+        raise DataError(f"{file}: could not be written (No space left on device)")
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(DataError, match="No space left"):
+        patched.setattr(journal, "write_bytes", full)
+        detect_folder(FakePredictor(), folder / "a", out, **options, made_by="other")
+    assert detect_folder(FakePredictor(), folder / "a", out, **options, made_by="other").corrected == []
+
+
+@pytest.mark.parametrize("theirs", ["coco.json", "detections.csv", "results.jsonl"])
+def test_tables_of_others_are_not_overwritten(folder, tmp_path, theirs):
+    (tmp_path / theirs).write_text('{"images": []}')
+    for _ in range(2):
+        with pytest.raises(DataError, match="is not of an earlier run and would be lost; choose another output folder"):
+            detect_folder(FakePredictor(), folder, tmp_path, progress=False, formats=list(FORMATS))
+    assert (tmp_path / theirs).read_text() == '{"images": []}'
+
+
+def test_a_photo_that_goes_while_others_are_done_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "KEPT", 0)  # so it is read again for its picture
+
+    def draw(image, *_, **__):
+        (folder / "odd.webp").unlink(missing_ok=True)  # the last
+        return image
+
+    monkeypatch.setattr(write, "draw_detections", draw)
+    monkeypatch.setattr(write, "ahead", lambda items, work, depth: map(work, items))
+    report = detect_folder(FakePredictor(), folder, tmp_path / "out", progress=False)
+    assert report.done == 2 and [failure.file.name for failure in report.failed] == ["broken.png", "odd.webp"]
+
+
+def test_names_do_not_change_with_more_photos(folder, tmp_path):
+    options = {"progress": False, "formats": ["yolo"], "pictures": False, "made_by": "m"}
+    (folder / "odd.webp").rename(tmp_path / "odd.webp")
+    (folder / "b").rename(tmp_path / "b")
+    detect_folder(FakePredictor(), [folder], tmp_path / "out", **options)
+    (tmp_path / "b").rename(folder / "b")
+    assert detect_folder(FakePredictor(), [folder], tmp_path / "out", **options).earlier == 1
+    labels = tmp_path / "out" / "yolo" / "labels"
+    assert sorted(file.relative_to(labels).as_posix() for file in labels.rglob("*.txt")) == ["a/x.txt", "b/x.txt"]
 
 
 def test_labels_of_other_classes_do_not_mix(folder, tmp_path):
@@ -340,6 +399,8 @@ def test_what_is_done_is_passed_over(folder, tmp_path):
     assert (sum(seen), more.done, more.earlier) == (6, 4, 1)
     rows = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert [row["bbox"][2] for row in rows] == [31.0, 30.0, 30.0, 30.0]
+    bare = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m", pictures=False)
+    assert (sum(seen), bare.earlier) == (6, 4)  # without pictures there is nothing more to do
     for other in ({"made_by": "n"}, {"made_by": "m", "score": 0.1}, {}):
         detect_folder(predictor, folder / "b", tmp_path / "out", progress=False, **other)
     assert sum(seen) == 9
@@ -363,15 +424,15 @@ def test_a_kill_loses_at_most_the_image_it_met(folder, tmp_path):
         patched.setattr(images, "write_image", die)
         detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
     assert not (tmp_path / "out" / "detections.json").exists()
-    journal = tmp_path / "out" / "results.jsonl"
-    lines = journal.read_bytes().splitlines(keepends=True)
+    table = tmp_path / "out" / "results.jsonl"
+    lines = table.read_bytes().splitlines(keepends=True)
     assert 3 <= len(lines) <= 7  # the head, the claims and what was handed out before the kill
-    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # a torn line
+    table.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])  # a torn line
     seen.clear()
     report = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
     assert (report.done, report.earlier) == (12, len(lines) - 3)
     assert sum(seen) == 12 - report.earlier
-    assert [json.loads(line).get("file") for line in journal.read_text().splitlines()].count("0.png") == 1
+    assert [json.loads(line).get("file") for line in table.read_text().splitlines()].count("0.png") == 1
     detect_folder(FakePredictor(), folder, tmp_path / "fresh", progress=False)
     for name in ("detections.json", "detections.csv"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()

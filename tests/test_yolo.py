@@ -73,6 +73,7 @@ def test_errors_name_the_file_and_line(tmp_path, line, expected):
         ("names: [a", r"data\.yaml: broken YAML"),
         ("names: !!bool maybe", r"data\.yaml: broken YAML"),
         ("names: [a, a]", r"data\.yaml: the class 'a' is named twice"),
+        ("names: [a]\nkpt_shape: [17, 3]", r"data\.yaml: kpt_shape: labels with keypoints"),
         ("!!python/object/apply:os.system ['true']", r"data\.yaml: broken YAML"),
         (" " * (2**20 + 1), r"data\.yaml: above the limit of 1 MB"),
     ],
@@ -110,3 +111,27 @@ def test_a_folder_beside_images_is_no_split_but_by_its_name(tmp_path):
     assert [(s.id, len(s.boxes)) for s in data] == [("images/a", 1), ("images/b", 1), ("images/extra/c", 1)]
     parts = tiny_data.yolo(tmp_path / "b", {"train/a": box, "test/b": box, "preview": None})
     assert sorted(splits(parts)) == ["test", "train"] and len(yolo(parts, "train")) == 1
+
+
+def test_a_blank_line_among_names_would_shift_the_ids(tmp_path):
+    root = tiny_data.yolo(tmp_path, {"a": "1 0.5 0.5 0.5 0.5"}, None)
+    tiny_data.text(root / "classes.txt", "cat\ndog\n\n")
+    assert yolo(root).class_names == ["cat", "dog"]
+    tiny_data.text(root / "classes.txt", "cat\n\ndog\n")
+    with pytest.raises(DataError, match=r"classes\.txt:2: expected .* found a blank line before 'dog'"):
+        yolo(root)
+
+
+def test_files_of_other_systems(tmp_path):
+    root = tiny_data.yolo(tmp_path, {"a": "1 0.5 0.5 0.5 0.5"}, "names: [cat, dog]")
+    (root / "labels" / "a.txt").rename(root / "labels" / "a.TXT")
+    (root / "._data.yaml").write_bytes(b"\x00\x05\x16\x07")  # of a macOS archive
+    assert yolo(root).records[0].labels.tolist() == [1]
+
+
+def test_splits_with_a_capital_are_splits(tmp_path):
+    for split in ("Train", "VALID", "Test2017"):
+        tiny_data.picture(tmp_path / "images" / split / "x.png")
+        tiny_data.text(tmp_path / "labels" / split / "x.txt", "0 0.5 0.5 0.5 0.5")
+    for split in ("train", "val", "test"):
+        assert len(yolo(tmp_path, split)) == 1

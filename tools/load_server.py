@@ -36,6 +36,8 @@ def same(found: dict, expected: dict) -> bool:
     """Whether two answers say the same, but for the last digits."""
     if found.keys() != expected.keys() or found["size"] != expected["size"]:
         return False
+    if "areas" in expected:
+        return found == expected
     key = "objects" if "objects" in expected else "classes"
     if [item["class"] for item in found[key]] != [item["class"] for item in expected[key]]:
         return False

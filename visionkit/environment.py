@@ -4,10 +4,13 @@ import contextlib
 import ctypes
 import os
 import platform
+import re
 import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
+
+from visionkit.types import DataError
 
 PACKAGES = (
     *("visionkit", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "opencv-python-headless", "pillow"),
@@ -20,10 +23,21 @@ def import_keras_quietly() -> None:
     """Imports Keras with its backend and keeps what they print about their own build off the terminal.
 
     TensorFlow's C++ half writes such notes before it can be told not to; what goes wrong is raised all the same.
+
+    Raises:
+        DataError: the backend is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # 0 shows what is written later
-    with quiet_stderr():
-        import keras  # noqa: F401
+    try:
+        with quiet_stderr():
+            import keras  # noqa: F401
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("tensorflow", "jax", "torch"):
+            raise
+        other = "; jax is installed: KERAS_BACKEND=jax uses it" if missing != "jax" and _version("jax") else ""
+        text = f"{missing}, which Keras is to run on, is not installed; it comes with visionkit's extras (README.md)"
+        raise DataError(text + other) from None
 
 
 @contextlib.contextmanager
@@ -84,6 +98,8 @@ def describe() -> str:
     found = environment()
     lines = [f"{name:24}{version}" for name, version in found.pop("versions").items()]
     lines += [f"{name:24}{value}" for name, value in found.items()]
+    if found["backend"] is None:
+        return "\n".join(lines)
     devices = _devices()
     lines.append(f"{'devices':24}{', '.join(devices)}")
     if not any("gpu" in device.lower() or "cuda" in device.lower() for device in devices):
@@ -132,7 +148,8 @@ def free_memory() -> int:
     free = int(lines["MemAvailable"].split()[0]) * 1024
     group = Path("/sys/fs/cgroup")
     if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
-        free = min(free, int(limit) - int((group / "memory.current").read_text()))
+        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)  # given back
+        free = min(free, int(limit) - int((group / "memory.current").read_text()) + int(cached[1] if cached else 0))
     return free
 
 

@@ -3,7 +3,7 @@
 import glob
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from visionkit.types import DataError
@@ -16,8 +16,8 @@ def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     """The image files that `paths` name, sorted and each once.
 
     Args:
-        paths: files, folders (searched to the bottom for `IMAGE_SUFFIXES`, but for hidden files), globs, or .txt lists
-            of paths, one a line, relative to the list.
+        paths: files, folders (searched to the bottom for `IMAGE_SUFFIXES`, also behind links, but for hidden files),
+            globs, or .txt lists of paths, one a line, relative to the list.
 
     Raises:
         DataError: a path that does not exist, a glob or folder without images.
@@ -26,10 +26,9 @@ def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
     for path in [paths] if isinstance(paths, Path | str) else paths:
         path = Path(path)
         if path.is_dir():
-            visible = [f for f in path.rglob("*") if not any(p.startswith(".") for p in f.relative_to(path).parts)]
-            files = _readable(path, [f for f in visible if f.is_file()])
+            files = _readable(path, [f for f in _walk(path) if f.is_file()])
         elif path.suffix.lower() == ".txt" and path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
             files = [path.parent / line.strip() for line in lines if line.strip()]
             if missing := [f for f in files if not f.is_file()]:
                 raise DataError(f"{path}: no such file: {missing[0]}")
@@ -42,8 +41,21 @@ def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
             raise DataError(f"{path}: no such file or folder")
         if not files:
             raise DataError(f"{path}: holds no images ({' '.join(IMAGE_SUFFIXES)})")
-        found = {absolute(file): file for file in files} | found  # by the first of its names
+        for file in files:
+            found.setdefault(absolute(file), file)  # by the first of its names
     return sorted(found.values())
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """What lies in a folder and below, each folder once, also where a link leads to it; hidden ones are left out."""
+    seen = set()
+    for where, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(where)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where, name) for name in names if not name.startswith("."))
 
 
 def _readable(source: Path, files: Sequence[Path]) -> list[Path]:
@@ -64,8 +76,8 @@ def absolute(file: Path) -> Path:
     return Path(os.path.abspath(file))  # noqa: PTH100
 
 
-def relative_names(files: Sequence[Path]) -> list[str]:
-    """Names that differ: the bare ones where all files lie in one folder, else relative to their common folder."""
+def relative_names(files: Sequence[Path], folder: Path | None = None) -> list[str]:
+    """Names that differ: relative to `folder`, where it is given, else to the folder that all have in common."""
     whole = [absolute(file) for file in files]
-    common = os.path.commonpath([file.parent for file in whole])
+    common = os.path.commonpath([file.parent for file in whole]) if folder is None else absolute(folder)
     return [file.relative_to(common).as_posix() for file in whole]

@@ -76,7 +76,7 @@ def read_mask(file: Path | str | bytes) -> np.ndarray:
         int32 `[H, W]`, upright.
 
     Raises:
-        DataError: as `read_image`; also for a JPEG (lossy: its values are not those drawn) and for colours.
+        DataError: as `read_image`; also for JPEG and WebP (lossy: the values are not those drawn) and for colours.
         OSError: the file cannot be opened.
     """
     return _decode(file, _values)
@@ -121,7 +121,7 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
     if kind is None:
         raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
-    _write(file, _encoded(Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {})))
+    write_bytes(file, _encoded(Image.fromarray(image), kind, **({"quality": 95} if kind == "JPEG" else {})))
 
 
 def _encoded(image: Image.Image, kind: str, **options) -> bytes:
@@ -136,7 +136,12 @@ def unfinished(file: Path) -> Path:
     return file.with_name(f".{secrets.token_hex(8)}.part")
 
 
-def _write(file: Path, data: bytes) -> None:
+def write_bytes(file: Path, data: bytes) -> None:
+    """Writes a file, and its folder: whole, or not at all.
+
+    Raises:
+        DataError: it could not be written; what was at `file` before is there still.
+    """
     part = unfinished(file)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +166,7 @@ def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int
         data = encode_mask(values, colours)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
-    _write(Path(file), data)
+    write_bytes(Path(file), data)
 
 
 def encode_mask(values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> bytes:
@@ -337,8 +342,8 @@ def _rgb_of_wide(values: np.ndarray, transparent: int | None) -> Image.Image:
 
 
 def _values(image: Image.Image) -> np.ndarray:
-    if image.format in ("JPEG", "MPO"):
-        text = "a mask cannot be a JPEG, whose values change in compression; save it as PNG"
+    if image.format in ("JPEG", "MPO", "WEBP"):  # lossless WebP too: it keeps only colours
+        text = f"a mask cannot be a {image.format}, whose values change in compression; save it as PNG"
         raise DataError(text, "lossy mask")
     raw = image.tile[0].args if image.format == "PNG" and image.tile else None
     image = _upright(image)

@@ -90,6 +90,17 @@ def to_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
     return (np.asarray(boxes, np.float64) / [w, h, w, h])[..., [1, 0, 3, 2]].astype(np.float32)
 
 
+def of_numbers(numbers: np.ndarray) -> np.ndarray:
+    """The tightest boxes `[N, 4]` around the pixels of `[H, W]` that are 1, 2, ... N; 0 is none of them."""
+    rows, columns = numbers.nonzero()
+    found, count = numbers[rows, columns] - 1, int(numbers.max(initial=0))
+    first, last = np.full((2, count), np.iinfo(np.int64).max), np.zeros((2, count), np.int64)
+    for axis, places in enumerate((columns, rows)):
+        np.minimum.at(first[axis], found, places)
+        np.maximum.at(last[axis], found, places + 1)
+    return np.concatenate([first, last]).T.astype(np.float32)
+
+
 def of_masks(masks: np.ndarray) -> np.ndarray:
     """The tightest boxes `[N, 4]` around masks `[N, H, W]` of 0 and 1; an empty mask gives a box of zeros."""
     boxes = np.zeros((len(masks), 4), np.float32)

@@ -16,6 +16,7 @@ thread does nothing else, and with a reason where one cannot be.
 
 import json
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -186,8 +187,12 @@ def serve(application: Application, host: str, port: int, threads: int = THREADS
     # Where a host has several addresses, such as localhost of IPv4 and IPv6, there is a port of each.
     port = getattr(server, "effective_port", None) or server.effective_listen[0][1]
     print(f"http://{host}:{port}/predict takes images; Ctrl-C ends it", file=sys.stderr, flush=True)
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)) if main else None  # what ends a container
     try:
         server.run()
     finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
         server.close()
         application.close()

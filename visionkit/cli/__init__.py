@@ -40,8 +40,10 @@ def env():
     """Versions, devices, and why no GPU is seen."""
     from visionkit.environment import describe, import_keras_quietly
 
-    import_keras_quietly()
-    print(describe())
+    try:
+        import_keras_quietly()
+    finally:
+        print(describe())
 
 
 def main(tokens: list[str] | None = None) -> int:

@@ -115,6 +115,8 @@ def serve(
         megapixels: the largest image that is decoded.
     """
     _check_score(score)
+    if threads < 1:
+        raise DataError(f"--threads: expected 1 or more, found {threads}")
     from visionkit.open_model import open_predictor
     from visionkit.serve import Application
     from visionkit.serve import serve as answer

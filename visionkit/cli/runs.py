@@ -150,7 +150,8 @@ def _one_for_auto(words: Sequence[str]) -> tuple[list[str], bool]:
 
 def open_recipe(recipe: Path, words: Sequence[str]) -> Callable:
     """The function in a recipe's file; Keras is imported as the command line `words` says."""
-    if "--deterministic" in words:
+    said = [word.partition("=") for word in words if word.partition("=")[0] == "--deterministic"]
+    if said and said[-1][2].lower() not in ("false", "no", "n", "0"):
         make_deterministic()  # before Keras, which the recipe imports
     from visionkit.environment import import_keras_quietly
 

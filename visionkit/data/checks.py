@@ -58,24 +58,28 @@ def other_format(record: Sample, boxes: np.ndarray, form: str) -> Finding | None
     return Finding(kind="box format", message=text, id=record.id, files=_files(record), box=box)
 
 
-def repeated_boxes(record: Sample) -> list[int]:
-    """Rows of boxes that stand on an earlier one of their class, or of another class and exactly."""
+def repeated_boxes(record: Sample, classes: bool = False) -> list[int]:
+    """Rows of boxes that stand on an earlier one of their class; with `classes`, exactly on one of another class."""
     boxes = record.boxes
     if len(boxes) < 2:
         return []
     overlap = np.triu(npboxes.iou(boxes, boxes), 1)
     alike = record.labels[:, None] == record.labels[None]
     crowd = np.zeros(len(boxes), bool) if record.ignore is None else record.ignore
-    twice = ((overlap >= SAME_BOX) & alike) | (overlap > 1 - 1e-6)
+    twice = (overlap > 1 - 1e-6) & ~alike if classes else (overlap >= SAME_BOX) & alike
     return np.flatnonzero((twice & ~crowd[:, None]).any(axis=0) & ~crowd).tolist()
 
 
 def duplicate_boxes(record: Sample, class_names: Sequence[str]) -> Iterator[Finding]:
-    """A finding for each of `repeated_boxes`."""
-    for row in repeated_boxes(record):
-        box = tuple(round(float(value), 2) for value in record.boxes[row])
-        text = f"{record.id}: {class_names[record.labels[row]]} at {' '.join(f'{v:g}' for v in box)} is there twice"
-        yield Finding(kind="duplicate box", message=text, id=record.id, files=_files(record), box=box)
+    """A finding for each of `repeated_boxes`, of either kind."""
+    for classes, kind, what in (
+        (False, "duplicate box", "is there twice"),
+        (True, "two classes", "is another class too"),
+    ):
+        for row in repeated_boxes(record, classes):
+            box = tuple(round(float(value), 2) for value in record.boxes[row])
+            text = f"{record.id}: {class_names[record.labels[row]]} at {' '.join(f'{v:g}' for v in box)} {what}"
+            yield Finding(kind=kind, message=text, id=record.id, files=_files(record), box=box)
 
 
 def class_counts(records: Sequence[Sample], num_classes: int) -> np.ndarray:

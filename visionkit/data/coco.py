@@ -10,7 +10,17 @@ import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset, join
-from visionkit.data.files import checked_size, choose_split, inside, load_image, number, read_bytes, regular, sample_ids
+from visionkit.data.files import (
+    checked_size,
+    choose_split,
+    flag,
+    inside,
+    load_image,
+    number,
+    read_bytes,
+    regular,
+    sample_ids,
+)
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import parse_segment, rasterise
 from visionkit.types import DataError, Sample, check_sample
@@ -65,7 +75,7 @@ def _looks_like_coco(file: Path) -> bool:
 def _read(root: Path, split: str, file: Path, repairs: Repairs | None) -> Dataset:
     repairs = Repairs("coco") if repairs is None else repairs
     images, annotations, categories = _load_json(file)
-    names, class_ids = _classes(categories, file)
+    names, class_ids = _classes(_without_project(categories, annotations), file)
     folders = (file.parent, root / "images" / split, root / split, root / "images", root)
     by_image = defaultdict(list)
     for i, annotation in enumerate(annotations):
@@ -131,11 +141,23 @@ def _record(image, id, folders, annotations, class_ids, file, where, repairs):
             segments.append(parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation"))
             boxes.append(box)
             labels.append(class_ids[category])
-            ignore.append(bool(annotation.get("iscrowd", 0)))
+            ignore.append(flag(annotation.get("iscrowd") or 0, f"{at}: iscrowd"))
     boxes, keep = repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id, path)
     labels, ignore = np.array(labels, np.int32)[keep], np.array(ignore, bool)[keep]
     record = Sample(id=id, file=path, image_size=size, boxes=boxes, labels=labels, ignore=ignore)
     return record, [segments[k] for k in keep]
+
+
+def _without_project(categories, annotations):
+    """The categories but for that which Roboflow puts first: the project, above the others, of which no object is."""
+    above = {str(category.get("supercategory")) for category in categories}
+    used = {str(annotation.get("category_id")) for annotation in annotations}
+
+    def project(category):
+        first = category.get("supercategory") == "none" and str(category.get("name")) in above
+        return first and str(category.get("id")) not in used
+
+    return [category for category in categories if not project(category)] or categories
 
 
 def _classes(categories, file):

@@ -41,8 +41,12 @@ def read_lines(file: Path) -> list[tuple[int, str]]:
 
 
 def read_names(file: Path) -> list[str]:
-    """Class names, one a line, each only once."""
-    return check_names([line for _, line in read_lines(file)], file)
+    """Class names, one a line, each only once; a blank line between them is an error, for the ids count lines."""
+    lines = read_lines(file)
+    for place, (n, name) in enumerate(lines, start=1):
+        if n != place:
+            raise DataError(f"{file}:{place}: expected the name of a class, found a blank line before {name[:80]!r}")
+    return check_names([name for _, name in lines], file)
 
 
 def check_names(names: list[str], file: Path) -> list[str]:
@@ -61,6 +65,14 @@ def number(value, where: str) -> float:
     if not abs(found) <= 1e9:  # also refuses nan; larger ones overflow float32 arithmetic
         raise DataError(f"{where}: expected a number, found {str(value)[:40]!r}")
     return found
+
+
+def flag(value, where: str) -> bool:
+    """`value` (text, a number or a bool) as yes or no; else a `DataError` that begins with `where`."""
+    found = str(value).strip().lower()
+    if found not in ("", "0", "1", "false", "true", "0.0", "1.0"):
+        raise DataError(f"{where}: expected 0 or 1, found {str(value)[:40]!r}")
+    return found in ("1", "true", "1.0")
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
@@ -106,6 +118,12 @@ def checked_size(file: Path, said: tuple | None, where) -> tuple[int, int]:
             "EXIF orientation" if turned else "image size",
         )
     return real
+
+
+def files_of(folder: Path, *suffixes: str) -> list[Path]:
+    """The files of `folder` with one of the suffixes, in capitals too, sorted; without hidden ones (`._a.xml`)."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sorted(f for f in files if f.suffix.lower() in suffixes and not f.name.startswith("."))
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:
@@ -169,8 +187,8 @@ def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 def split_name(name: str) -> str:
     """The common name of a split: "valid", "validation" and "val2017" are all "val"."""
     match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())
-    name = match[1] if match else name
-    return _ALIASES.get(name.lower(), name)
+    known = match[1] if match else _ALIASES.get(name.lower(), name.lower())
+    return known if known in (*SPLITS, "trainval") else name
 
 
 def choose_split(available: Iterable[str], split: str, root: Path) -> str:

@@ -5,7 +5,8 @@ split folders inside or outside, or with lists of names (train.txt, also in Imag
 train/ beside trainannot/. A mask may be called as its image or that plus `_mask`. Numbers are what `read_mask` gives.
 """
 
-import logging
+import itertools
+from collections import defaultdict
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from visionkit.data.files import (
     read_names,
     regular,
     sample_ids,
+    split_name,
 )
 from visionkit.data.repair import Repairs
 from visionkit.image_files import IMAGE_SUFFIXES
@@ -34,6 +36,7 @@ from visionkit.types import IGNORE, DataError, Sample, check_sample
 MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask
 _IMAGES = ("images", "image", "JPEGImages", "PNGImages")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "PedMasks")
+_NAMES = (*SPLITS, "trainval")
 UNKNOWN = -1
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
@@ -44,6 +47,9 @@ def folders(root: Path) -> dict[str, tuple[Path, Path]]:
         return {}
     beside = {s: (root / s, root / f"{s}annot") for s in (*SPLITS, "validation") if (root / f"{s}annot").is_dir()}
     parts = beside or paired_folders(root, _IMAGES, _MASKS)
+    if parts and "" not in parts and _lists(root) and not any(split_name(part) in _NAMES for part in parts):
+        first, second = next(iter(parts.values()))
+        parts = {"": (first.parent, second.parent)}  # folders of scenes; the lists say what is learned
     return parts if any(list_images(masks) for _, masks in parts.values()) else {}
 
 
@@ -99,7 +105,7 @@ def instance_masks(root: Path, split: str | None = None, *, repairs: Repairs | N
     records, (everything, masks) = [], _records(root, chosen, repairs)
     for record in everything:
         with repairs.skipping(record.id, record.file, "broken mask"):
-            boxes = npboxes.of_masks(_instances(masks[record.id], record.image_size))
+            boxes = npboxes.of_numbers(_numbers(masks[record.id], record.image_size))
             records.append(replace(record, boxes=boxes, labels=np.zeros(len(boxes), np.int32)))
     source = f"images and instance masks, split {split or 'all'}"
     return Dataset(records, names, partial(_load_instances, masks), source)
@@ -129,25 +135,26 @@ def _stem(file: Path, folder: Path) -> str:
 
 
 def _pairs(images: Path, masks: Path, repairs: Repairs) -> list[tuple[Path, Path]]:
-    by_stem = {_stem(f, images): f for f in list_images(images)}
-    found = {}
+    named, found = defaultdict(list), {}  # "a" and "a.jpg" -> the images that a mask of this name may be of
+    everything = list_images(images)
+    for image in everything:
+        for name in {_stem(image, images), image.relative_to(images).as_posix()}:
+            named[name].append(image)
     for mask in list_images(masks):
         stem = _stem(mask, masks)
-        stem = stem if stem in by_stem else stem.removesuffix("_mask")
+        stem = stem if stem in named else stem.removesuffix("_mask")
         with repairs.skipping(stem):
-            if stem not in by_stem:
+            if stem not in named:
                 raise DataError(f"{mask}: its image {images / stem}.jpg (or .png, ...) does not exist", "missing image")
-            if stem in found:
-                raise DataError(f"{mask}: {found[stem][1]} is a mask of the same image", "listed twice")
-            found[stem] = regular(by_stem[stem], images, mask), regular(mask, masks, mask)
-    if len(found) < len(by_stem):
-        example = min(set(by_stem) - set(found))
-        left = len(by_stem) - len(found)
-        line = f"{left} image{'s' * (left > 1)} of {images} left out without a mask ({example}{', ...' * (left > 1)})"
-        repairs.note("missing annotation", line)
-        if not repairs.collect:
-            logging.getLogger("visionkit").warning("masks: %s", line)
-    return [found[stem] for stem in sorted(found)]
+            image, *more = named[stem]
+            if more:
+                raise DataError(f"{mask}: of {image} or {more[0].name}? Name it {image.name}.png", "listed twice")
+            if image in found:
+                raise DataError(f"{mask}: {found[image]} is a mask of the same image", "listed twice")
+            found[regular(image, images, mask)] = regular(mask, masks, mask)
+    if left := [image for image in everything if image not in found]:
+        repairs.left_out("missing annotation", f"{images} left out without a mask", left)
+    return sorted(found.items())
 
 
 def _lists(root: Path) -> list[Path]:
@@ -157,22 +164,35 @@ def _lists(root: Path) -> list[Path]:
 
 
 def _listed(file: Path, pairs: list[tuple[Path, Path]], folders: tuple[Path, Path], repairs: Repairs):
-    """The pairs a list names: by stem alone, since such lists carry the folders of another machine."""
-    by_stem = {Path(_stem(image, folders[0])).name: (image, mask) for image, mask in pairs}
-    found = {}
+    """The pairs a list names: by as much of a path as tells them apart, since such lists are of another machine."""
+    by_stem, found = defaultdict(list), {}
+    for image, mask in pairs:
+        *above, stem = _stem(image, folders[0]).split("/")
+        by_stem[stem].append((above, image, mask))
     for n, line in read_lines(file):
         first = line.split()[0]  # of two columns, or of a name with spaces
         columns = (first, line) if Path(first).suffix.lower() in IMAGE_SUFFIXES else (line, first)
-        words = [word.replace("\\", "/").rsplit("/", 1)[-1] for word in columns]
-        stem = next((s for word in words for s in (word, word.rsplit(".", 1)[0]) if s in by_stem), None)
+        paths = [word.replace("\\", "/").split("/") for word in columns]
+        paths = [(above, stem) for *above, name in paths for stem in (name, name.rsplit(".", 1)[0])]
         with repairs.skipping(line):
+            above, stem = next(((above, stem) for above, stem in paths if stem in by_stem), (None, None))
             if stem is None:
                 where = f"{file}:{n}: {line[:80]!r} has no image in {folders[0]} with a mask in {folders[1]}"
                 raise DataError(where, "missing annotation")
-            if stem in found:
+            alike = [_common(above, other) for other, *_ in by_stem[stem]]
+            if alike.count(max(alike)) > 1:
+                raise DataError(f"{file}:{n}: {line[:80]!r} may be any of {len(alike)} images", "listed twice")
+            _, image, mask = by_stem[stem][alike.index(max(alike))]
+            if image in found:
                 raise DataError(f"{file}:{n}: {line[:80]!r} is listed twice", "listed twice")
-            found[stem] = by_stem[stem]
-    return list(found.values())
+            found[image] = mask
+    return list(found.items())
+
+
+def _common(one: list[str], other: list[str]) -> int:
+    """How many names at the ends of two paths are the same."""
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _records(root: Path, pairs, repairs: Repairs) -> tuple[list[Sample], dict[str, Path]]:
@@ -250,13 +270,16 @@ def _load_map(masks: dict, table: np.ndarray, record: Sample) -> Sample:
     return check_sample(replace(load_image(record), segmentation=segmentation))
 
 
-def _instances(file: Path, image_size: tuple[int, int]) -> np.ndarray:
+def _numbers(file: Path, image_size: tuple[int, int]) -> np.ndarray:
+    """Which object a pixel is of, `[H, W]`, counted from 1; 0 is none."""
     mask = _check_size(read_mask(file), file, image_size)
     ids = np.unique(mask[mask > 0])
     if len(ids) > MAX_INSTANCES:
         raise DataError(f"{file}: {len(ids)} values are above the limit of {MAX_INSTANCES} objects: a photograph?")
-    return (mask == ids[:, None, None]).astype(np.uint8)
+    return np.where(mask > 0, np.searchsorted(ids, mask) + 1, 0)
 
 
 def _load_instances(masks: dict, record: Sample) -> Sample:
-    return check_sample(replace(load_image(record), masks=_instances(masks[record.id], record.image_size)))
+    numbers = _numbers(masks[record.id], record.image_size)
+    objects = (numbers == np.arange(1, len(record.boxes) + 1)[:, None, None]).view(np.uint8)  # [N, H, W]
+    return check_sample(replace(load_image(record), masks=objects))

@@ -1,7 +1,7 @@
 """What readers do with what is wrong: cut boxes to the image or drop them, refuse the rest, and say so once."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,18 @@ class Repairs:
         if self.collect and found not in self._noted:
             self._noted.add(found)
             self.findings.append(found)
+
+    def left_out(self, kind: str, what: str, files: Sequence[Path]) -> None:
+        """Images that are not read, one finding for all: noted, and logged where nobody reads findings.
+
+        Args:
+            what: goes on after "N images of ".
+        """
+        many = len(files) > 1
+        line = f"{len(files)} image{'s' * many} of {what} ({files[0].name}{', ...' * many})"
+        self.note(kind, line)
+        if not self.collect:
+            logging.getLogger("visionkit").warning("%s: %s", self.reader, line)
 
     def warn(self) -> None:
         """Logs the one line, if any box was changed; nothing when this collects, for then somebody reads it all."""

@@ -1,5 +1,6 @@
 """Pascal VOC XML: Annotations/, JPEGImages/ (or images/) and, for splits, ImageSets/Main/."""
 
+from collections import defaultdict
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
@@ -11,6 +12,8 @@ from visionkit.data.dataset import Dataset
 from visionkit.data.files import (
     checked_size,
     choose_split,
+    files_of,
+    flag,
     inside,
     list_images,
     load_image,
@@ -29,19 +32,19 @@ def folders(root: Path) -> tuple[Path, Path] | None:
     """The folders of annotations and images, or None where `root` holds no such data set."""
     for annotations in (root / "Annotations", root / "annotations"):
         for images in (root / "JPEGImages", root / "images", root / "Images"):
-            if images.is_dir() and annotations.is_dir() and next(annotations.glob("*.xml"), None):
+            if images.is_dir() and files_of(annotations, ".xml"):
                 return annotations, images
     return None
 
 
 def splits(root: Path) -> list[str]:
     """The lists in ImageSets/Main; those of single classes (`cat_train.txt`, "000012 -1" a line) are not splits."""
-    annotations = (folders(root) or [root])[0]
+    annotated = {file.stem for file in files_of((folders(root) or [root])[0], ".xml")}
 
     def of_a_class(lines):  # "IMG 1" is the name of an image
-        return lines and all(_id(line) != line and not (annotations / f"{line}.xml").is_file() for _, line in lines)
+        return lines and all(_id(line) != line and line not in annotated for _, line in lines)
 
-    files = sorted((root / "ImageSets" / "Main").glob("*.txt"))
+    files = files_of(root / "ImageSets" / "Main", ".txt")
     return [file.stem for file in files if not of_a_class(read_lines(file)[:100])]
 
 
@@ -67,7 +70,7 @@ def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
         raise DataError(f"{root}: expected Annotations/*.xml beside JPEGImages/ or images/")
     annotations, images = found
     repairs = Repairs("voc") if repairs is None else repairs
-    files, parsed = {file.stem: file for file in sorted(annotations.glob("*.xml"))}, {}
+    files, parsed = {file.stem: file for file in files_of(annotations, ".xml")}, {}
     for id, file in files.items():
         with repairs.skipping(id):
             parsed[id] = _parse(regular(file, annotations, id), repairs)
@@ -75,14 +78,16 @@ def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
     boxes = np.array([box for objects, _, _ in parsed.values() for _, box, _ in objects]).reshape(-1, 4)
     corners = boxes[boxes.max(axis=1, initial=0) > 1][:, :2]  # others are fractions by mistake, and say nothing
     zero_based = bool(((corners >= 0) & (corners < 1)).any())
-    by_stem = {f.stem: f for f in list_images(images, recursive=False)}
+    by_stem = defaultdict(list)
+    for file in list_images(images, recursive=False):
+        by_stem[file.stem].append(file)
     ids = list(files) if split is None else _listed(root, split, files, repairs)
     class_ids, records = {name: i for i, name in enumerate(names)}, []
     for id in [id for id in ids if id in parsed]:
         objects, size, filename = parsed[id]
         xml = files[id]
-        with repairs.skipping(id, by_stem.get(id), "broken image"):
-            file = regular(by_stem.get(id) or inside(images, filename or f"{id}.jpg", f"{xml}: filename"), images, xml)
+        with repairs.skipping(id, next(iter(by_stem[id]), None), "broken image"):
+            file = regular(_image(images, filename, xml, by_stem, files), images, xml)
             real = checked_size(file, size, xml)
             raw = np.array([box for _, box, _ in objects]).reshape(-1, 4)
             boxes = raw.astype(np.float32) if zero_based else npboxes.from_voc(raw)
@@ -92,9 +97,25 @@ def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
             labels = np.array([class_ids[objects[i][0]] for i in keep], np.int32)
             ignore = np.array([objects[i][2] for i in keep], bool)
             records.append(Sample(id=id, file=file, image_size=real, boxes=boxes, labels=labels, ignore=ignore))
+    others = set().union(*(by_stem[stem] for stem in by_stem.keys() - files.keys())) - {r.file for r in records}
+    if split is None and (left := sorted(others)):
+        repairs.left_out("missing annotation", f"{images} left out without an XML", left)
     repairs.warn()
     base = "0-based coordinates" if zero_based else "1-based coordinates"
     return Dataset(records, names, load_image, f"Pascal VOC XML ({base}), split {split or 'all'}")
+
+
+def _image(images: Path, filename: str | None, xml: Path, by_stem: dict, files: dict) -> Path:
+    """The image of an annotation: that of its name; of several the one, and of none any, that it names itself."""
+    own = by_stem[xml.stem]
+    if len(own) == 1:
+        return own[0]
+    named = inside(images, filename or f"{xml.stem}.jpg", f"{xml}: filename")
+    if own and named not in own:
+        raise DataError(f"{xml}: {own[0]} or {own[1].name}? Its <filename> names neither", "listed twice")
+    if not own and Path(named).stem in files and named.is_file():
+        raise DataError(f"{xml}: its image does not exist: {named} is that of {named.stem}.xml", "missing image")
+    return named
 
 
 def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) -> list[str]:
@@ -134,6 +155,6 @@ def _parse(file: Path, repairs: Repairs):
                 raise DataError(f"{where}: expected a <name>")
             keys = ("xmin", "ymin", "xmax", "ymax")
             box = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name[:40]}): {key}") for key in keys]
-            objects.append((name, box, (element.findtext("difficult") or "0").strip() not in ("0", "")))
+            objects.append((name, box, flag(element.findtext("difficult") or 0, f"{where}: difficult")))
     size = tuple(int(number(tree.findtext(f"size/{key}") or 0, f"{file}: {key}")) for key in ("height", "width"))
     return objects, size if all(size) else None, (tree.findtext("filename") or "").strip() or None

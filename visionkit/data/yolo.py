@@ -10,6 +10,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.data.files import (
     check_names,
     choose_split,
+    files_of,
     list_images,
     load_image,
     lone_splits,
@@ -85,7 +86,8 @@ def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -
 
 
 def _label_files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.rglob("*.txt") if f.name != "classes.txt" and not f.name.startswith("."))
+    files = (f for f in folder.rglob("*") if f.suffix.lower() == ".txt")
+    return sorted(f for f in files if f.name != "classes.txt" and not f.name.startswith("."))
 
 
 def _read_split(images: Path, labels: Path, repairs: Repairs) -> list[tuple[Path, list]]:
@@ -122,13 +124,15 @@ def _row(where: str, line: str):
 
 
 def _names(root: Path) -> list[str] | None:
-    for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+    for file in files_of(root, ".yaml", ".yml"):
         text = read_text(file, 2**20)
         try:
             content = yaml.safe_load(text)
         except Exception as error:  # PyYAML meets bad tags and values with KeyError, IndexError, AttributeError, ...
             raise DataError(f"{file}: broken YAML: {' '.join(str(error).split())[:200]}") from None
         names = content.get("names") if isinstance(content, dict) else None
+        if isinstance(content, dict) and "kpt_shape" in content:
+            raise DataError(f"{file}: kpt_shape: labels with keypoints cannot be told from polygons, and are not read")
         if isinstance(names, dict) and set(names) == set(range(len(names))):
             names = [names[i] for i in range(len(names))]
         if isinstance(names, list) and names and all(isinstance(name, str | int) for name in names):

@@ -142,9 +142,11 @@ def search(
             if metric not in results:
                 raise DataError(f"{folder}: has no {metric}; the images it is scored on hold nothing to find")
             row |= {"state": BEHIND if behind else DONE, "score": results[metric], "seconds": results["seconds"]}
-        except DataError:
-            if not (folder / "crash").exists():
+        except Exception as error:
+            diverged = isinstance(error, DataError) and (folder / "crash").exists()
+            if not diverged and (isinstance(error, DataError) or not rows):  # what is wrong with all of them
                 raise
+            print(f"failed: {next(iter(str(error).splitlines()), type(error).__name__)}")  # such as out of memory
             row |= {"state": FAILED}
         rows.append(row)
         write_json(file, {"metric": metric, "trials": rows})

@@ -92,6 +92,8 @@ def export_model(
     file = file / keras_file.NAME if file.is_dir() else file
     if not file.is_file():
         raise DataError(f"{model}: expected a .keras file or a folder that holds {keras_file.NAME}")
+    if out.is_symlink() or os.path.ismount(out):  # cannot be replaced by what is written beside it
+        raise DataError(f"{out}: is a link or a mounted folder; name a new folder in it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: must be new or empty; name another folder or remove this one")
     calibrates = getattr(EXPORTERS[to], "calibrates", False)

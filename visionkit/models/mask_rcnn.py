@@ -65,7 +65,7 @@ class MaskRCNN(FasterRCNN):
         return losses
 
     def mask_targets(self, masks, boxes, matched):
-        """What the head should draw: the part of each box's own mask that lies in it, averaged over cells.
+        """What the head should draw: the part of each box's own mask that lies in it, sampled at 2 x 2 places a cell.
 
         Args:
             masks: uint8 `[B, M, H, W]` of 0 and 1.

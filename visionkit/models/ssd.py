@@ -153,9 +153,9 @@ class SSD(Task):
     def serving(self, score_threshold=0.01, iou_threshold=0.5, top_k=4000, keep=200) -> keras.Model:
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
-        Section 3.1's test settings, but for `iou_threshold`, 0.45 there, as 0.5 leaves more of what stands close
+        The settings of section 3.7, but for `iou_threshold`, 0.45 there, as 0.5 leaves more of what stands close
         together, and for `top_k`, the candidates that enter suppression: they are counted over all classes, where the
-        paper takes 400 a class.
+        authors' code takes 400 a class.
         """
         raw = self(self.input)
         decode = DecodeDetections(

@@ -15,7 +15,7 @@ segmenter `areas`, a list of [class id, pixels], the largest first.
 
 VOC and YOLO are what a person would have drawn: to be corrected and learned from, as labels. An image without objects
 has its file there too. They are given as names of files, below the folder of results, and their texts, for
-`Journal.write` to leave alone what was corrected.
+`Journal.write` to leave those alone that were corrected.
 """
 
 import csv
@@ -35,6 +35,7 @@ from visionkit.types import Classification, DataError, Detections, SegmentationM
 
 TOP = 5  # classes of an image that are kept
 CLASSES = "classes.txt"  # the names of a segmenter's classes, beside masks/
+AREAS, BEST = "areas.csv", "classes.csv"
 
 
 def to_record(found: Detections | Classification | SegmentationMap) -> dict:
@@ -145,9 +146,9 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
     """
     if not file.is_file():
         return
-    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    text = file.read_text(encoding="utf-8-sig", errors="surrogateescape")
     try:
-        names = yaml.safe_load(text)["names"] if file.suffix == ".yaml" else text.splitlines()
+        names = yaml.safe_load(text)["names"] if file.suffix == ".yaml" else text.rstrip("\n").split("\n")
         names = [names[i] for i in range(len(names))]  # also {0: name, ...}
     except Exception:  # as data/yolo.py has it: PyYAML meets bad text with many kinds of errors
         names = None
@@ -157,7 +158,7 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
 
 def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """classes.csv, a row an image: file, then class and score of the best classes."""
-    with whole_file(out / "classes.csv") as stream:
+    with whole_file(out / BEST) as stream:
         rows = csv.writer(stream)
         columns = [[f"class{i}", f"score{i}"] for i in range(1, min(TOP, len(class_names)) + 1)]
         rows.writerow(["file", *(name for pair in columns for name in pair)])
@@ -168,10 +169,8 @@ def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]
 
 
 def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
-    """areas.csv, a row for each class in an image: file, class, pixels, share of the image; and classes.txt."""
-    with whole_file(out / CLASSES) as stream:
-        stream.write("".join(f"{name}\n" for name in class_names))
-    with whole_file(out / "areas.csv") as stream:
+    """areas.csv, a row for each class in an image: file, class, pixels, share of the image."""
+    with whole_file(out / AREAS) as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "pixels", "share"])
         for record in records:
@@ -180,7 +179,12 @@ def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) 
                 rows.writerow([record["file"], class_names[k], pixels, round(pixels / (h * w), 6)])
 
 
-TABLES = {"json": write_json, "csv": write_csv, "coco": write_coco}  # one file for all images, written anew each time
+# One file for all images, written anew each time; and one an image, which somebody may correct.
+TABLES = {
+    "json": ("detections.json", write_json),
+    "csv": ("detections.csv", write_csv),
+    "coco": ("coco.json", write_coco),
+}
 LABELS = {"voc": voc_labels, "yolo": yolo_labels}
 FORMATS = (*TABLES, *LABELS)
 
@@ -211,16 +215,20 @@ def _xywh(box) -> list[float]:
 
 
 def _named(records, separator: str = "/"):
-    """Each record with its name without suffix; where two images would share it, with the suffix, or a number more."""
+    return zip(records, bare_names([record["file"] for record in records], separator), strict=True)
 
-    def stem(record):
-        return str(PurePosixPath(record["file"]).with_suffix("")).replace("/", separator)
 
-    stems, taken = Counter(map(stem, records)), set()
-    for record in records:
-        wanted = stem(record) if stems[stem(record)] == 1 else record["file"].replace("/", separator)
-        name, number = wanted, 1
-        while name in taken:  # "a/b.jpg" and "a_b.jpg"
-            name, number = f"{wanted}-{number + 1}", number + 1
-        taken.add(name)
-        yield record, name
+def bare_names(names: Sequence[str], separator: str = "/") -> list[str]:
+    """Names without suffix; where two would share one both have the suffix, and the second of two more a number."""
+
+    def stem(name):
+        return str(PurePosixPath(name).with_suffix("")).replace("/", separator)
+
+    stems, taken = Counter(map(stem, names)), {}
+    for name in names:
+        wanted = stem(name) if stems[stem(name)] == 1 else name.replace("/", separator)
+        bare, number = wanted, 1
+        while bare in taken:  # "a/b.jpg" and "a_b.jpg"
+            bare, number = f"{wanted}-{number + 1}", number + 1
+        taken[bare] = None
+    return list(taken)

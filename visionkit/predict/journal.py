@@ -6,10 +6,12 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
-from visionkit.images import unfinished
+from visionkit.images import unfinished, write_bytes
+from visionkit.types import DataError
 
-_CLAIM = b'{"wrote": '
+_HEAD, _CLAIM = b'{"settings": ', b'{"wrote": '
 
 
 class Journal:
@@ -24,70 +26,67 @@ class Journal:
         file: the journal; its folder exists.
         settings: what the results depend on besides the images, as JSON knows it. A journal of other settings is begun
             anew; None begins anew always. Only what it says of written files is kept.
+
+    Raises:
+        DataError: the file is there, and no journal.
     """
 
     def __init__(self, file: Path, settings: dict | None):
         self.file, self._head = Path(file), {"settings": settings}
         self._places = {}  # name -> (first byte of its record, stamp)
-        self._wrote = {}  # as of `claimed`
+        self._wrote = claimed(self.file)
+        self._lock = Lock()
 
     def __enter__(self) -> "Journal":
-        self._wrote = claimed(self.file)
         end = self._read() if self._head["settings"] is not None and self.file.is_file() else 0
-        self._stream = self.file.open("r+b" if end else "w+b")
-        self._stream.truncate(end)
-        self._stream.seek(end)
-        if not end:
-            self._append(self._head)
-            if self._wrote:
-                self._append({"wrote": self._wrote})
+        if not end:  # anew, but whole at once: the claims must not be lost
+            wrote = {name: sorted(digests) for name, digests in self._wrote.items()}
+            write_bytes(self.file, _line(self._head) + (_line({"wrote": wrote}) if wrote else b""))
+        self._stream = self.file.open("r+b")
+        if end:
+            self._stream.truncate(end)
         return self
 
     def __exit__(self, kind, error, trace):
         self._stream.close()
 
     def claim(self, names: Iterable[str]) -> None:
-        """Says, before it is so, that files of the folder are written by us, and may be written again."""
-        if claims := dict.fromkeys(sorted(names)):
-            self._wrote |= claims
+        """Says, before it is so, that these files of the folder are written by us, and may be written again."""
+        if claims := {name: [] for name in sorted(names)}:
             self._append({"wrote": claims})
 
-    def wrote(self, name: str) -> None:
-        """Says of a file that is written that it is ours as it is now, so that a change by others will be seen."""
-        digest = _digest((self.file.parent / name).read_bytes())
-        if self._wrote.get(name) != digest:
-            self._wrote[name] = digest
-            self._append({"wrote": {name: digest}})
+    def write(self, name: str, content: bytes) -> bool:
+        """Writes a file of the folder that people may correct: not where it is there and not as we once wrote it.
 
-    def corrected(self, name: str) -> bool:
-        """Whether a file of the folder is there, and not as we left it: somebody changed it, or put it there."""
-        file = self.file.parent / name
-        if not file.is_file():
+        Returns:
+            whether the file is as asked for, and not left as somebody made it.
+        """
+        file, digest = self.file.parent / name, _digest(content)
+        there, ours = _digest(file.read_bytes()) if file.is_file() else None, self._wrote.get(name, ())
+        if there not in (None, digest, *ours):
             return False
-        return name not in self._wrote or self._wrote[name] not in (None, _digest(file.read_bytes()))
+        if digest not in ours:  # said before it is so: after a kill it would else count as somebody's
+            self._append({"wrote": {name: [digest]}})
+            self._wrote.setdefault(name, set()).add(digest)
+        if there != digest:
+            write_bytes(file, content)
+        return True
 
-    def write(self, texts: Iterable[tuple[str, str]]) -> list[str]:
-        """Writes text files of the folder, given as (name, text), but for `corrected` ones, whose names it returns."""
-        left = []
-        for name, text in texts:
-            file = self.file.parent / name
-            if file.is_file() and file.read_bytes() == text.encode(errors="replace"):
-                self.wrote(name)  # also where a killed run wrote it, and could not say so
-            elif self.corrected(name):
-                left.append(name)
-            else:
-                with whole_file(file, errors="replace") as stream:
-                    stream.write(text)
-                self.wrote(name)
-        return left
+    def done(self, name: str, stamp: Sequence[int], written: Sequence[str] = ()) -> bool:
+        """Whether the record of `name` is here and was made of the file of that `stamp`, and `written` with it."""
+        if name not in self._places:
+            return False
+        size, changed, *made = self._places[name][1]
+        return [size, changed] == list(stamp) and set(written) <= set(made)
 
-    def done(self, name: str, source: Path, written: Sequence[str] = ()) -> bool:
-        """Whether the record of `name` is here and was made of the file `source` as it is now, with files `written`."""
-        return name in self._places and self._places[name][1] == [*_stamp(source), *written]
+    def add(self, name: str, stamp: Sequence[int], record: dict, written: Sequence[str] = ()) -> None:
+        """Appends the record of one image; it takes the place of an earlier one of that name.
 
-    def add(self, name: str, source: Path, record: dict, written: Sequence[str] = ()) -> None:
-        """Appends the record of one image; it takes the place of an earlier one of that name."""
-        stamp = [*_stamp(source), *written]
+        Args:
+            stamp: `stamp_of` its file, before it was read.
+            written: names of the files that were written for it.
+        """
+        stamp = [*stamp, *written]
         self._places[name] = self._append({"file": name, "stamp": stamp, **record}), stamp
 
     def records(self, names: Iterable[str], failed: Collection[int] = ()) -> "Records":
@@ -104,9 +103,10 @@ class Journal:
         return found
 
     def _append(self, content: dict) -> int:
-        place = self._stream.seek(0, os.SEEK_END)
-        self._stream.write(json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass") + b"\n")
-        self._stream.flush()
+        with self._lock:
+            place = self._stream.seek(0, os.SEEK_END)
+            self._stream.write(_line(content))
+            self._stream.flush()
         return place
 
     def _read(self) -> int:
@@ -136,25 +136,37 @@ class Records:
                 yield {"number": number, **record}
 
 
-def claimed(file: Path) -> dict[str, str | None]:
-    """The files that the journal `file`, of whatever settings, says are ours; with a digest those that were said to be
-    as they were then."""
+def claimed(file: Path) -> dict[str, set[str]]:
+    """The files that the journal `file`, of whatever settings, says are ours, with the digests that they have had.
+
+    Raises:
+        DataError: the file is there, and no journal.
+    """
     found = {}
     if file.is_file():
         with file.open("rb") as stream:
+            if not (first := stream.readline()).startswith(_HEAD) and first:
+                raise DataError(f"{file}: is not of an earlier run and would be lost; choose another output folder")
             for line in stream:
                 if line.startswith(_CLAIM):
-                    found |= (_whole(line) or {}).get("wrote", {})
+                    wrote = (_whole(line) or {}).get("wrote", {})
+                    for name in wrote:
+                        found.setdefault(name, set()).update(wrote[name] if isinstance(wrote, dict) else ())
     return found
+
+
+def stamp_of(source: Path) -> list[int]:
+    """By which a file is known not to have changed: its size and its time of change."""
+    found = source.stat()
+    return [found.st_size, found.st_mtime_ns]
 
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _stamp(source: Path) -> list[int]:
-    found = source.stat()
-    return [found.st_size, found.st_mtime_ns]
+def _line(content: dict) -> bytes:
+    return json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
 
 
 def _whole(line: bytes) -> dict | None:

@@ -9,7 +9,7 @@ def paste_masks(
     """Spreads each mask over its box and cuts it at `threshold`.
 
     Cell i of m covers (i..i+1)/m of the box; a pixel is sampled bilinearly at its centre between the centres of the
-    cells, with zeros around the grid, as torchvision and detectron2 do. He et al., "Mask R-CNN", ICCV 2017, 3.1.
+    cells, with zeros around the grid, as detectron2 does. He et al., "Mask R-CNN", ICCV 2017, 3.1.
 
     Args:
         masks: float `[N, m, m]`, probabilities 0..1 within the box.

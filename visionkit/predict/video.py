@@ -57,12 +57,14 @@ def detect_video(
         The report, in frames; a file that ends before the frames it promises is in `failed`.
 
     Raises:
-        DataError: no such video or camera, nothing in it that can be decoded, or the model is no detector.
+        DataError: no such video or camera, nothing in it that can be decoded, a file there is not of an
+            earlier call, or the model is no detector.
     """
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
     capture, names, out = _open(source), predictor.class_names, Path(out)
-    film = film_of(source, out, None if _camera(source) is None else f"camera{_camera(source)}")
+    film = film_of(source, out, "NAME.jsonl", None if _camera(source) is None else f"camera{_camera(source)}")
+    _check_ours(film.with_suffix(".jsonl"))
     rate, promised = frame_rate(capture), promised_frames(capture) if _camera(source) is None else 0
 
     def clock():  # a film's own: phones write frames when they have them, not at a rate
@@ -112,6 +114,13 @@ def detect_video(
     error = cut_short(source, done, promised) if frames is None and not stopped else None
     failed = [Failure(id=str(source), file=Path(source), error=error)] if error else []
     return Report(done=done, found=found, failed=failed)
+
+
+def _check_ours(lines: Path) -> None:
+    if lines.is_file():
+        with lines.open("rb") as stream:
+            if not stream.readline().startswith(b'{"frame": 0, '):
+                raise DataError(f"{lines}: is not of an earlier run and would be lost; choose another output folder")
 
 
 def _camera(source: str | Path) -> int | None:

@@ -13,16 +13,19 @@ from visionkit import images
 from visionkit.image_files import absolute, find_images, relative_names
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
 from visionkit.predict.formats import (
+    AREAS,
+    BEST,
     CLASSES,
     FORMATS,
     LABELS,
     TABLES,
+    bare_names,
     check_numbers,
     to_record,
     write_areas,
     write_classes,
 )
-from visionkit.predict.journal import Journal, claimed
+from visionkit.predict.journal import Journal, claimed, stamp_of
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.types import DataError, Sample
@@ -99,13 +102,16 @@ def detect_folder(
     def draw(image, found):
         return draw_detections(image, found, names, min_score=score)
 
-    def write(records, journal):
-        for name in TABLES.keys() & formats:
-            TABLES[name](Path(out), records, names)
-        return [left for name in LABELS.keys() & formats for left in journal.write(LABELS[name](records, names))]
+    tables = [TABLES[name] for name in TABLES.keys() & formats]
 
-    draw = draw if pictures else None
-    return _each_image(predictor, paths, Path(out), write, draw, score, progress, made_by)
+    def write(records, journal):
+        for _, table in tables:
+            table(Path(out), records, names)
+        labels = (label for name in LABELS.keys() & formats for label in LABELS[name](records, names))
+        return [name for name, text in labels if not journal.write(name, text.encode(errors="replace"))]
+
+    draw, files = draw if pictures else None, [file for file, _ in tables]
+    return _each_image(predictor, paths, Path(out), write, files, draw, score, progress, made_by)
 
 
 def classify_folder(
@@ -127,7 +133,8 @@ def classify_folder(
         write_classes(Path(out), records, names)
         return []
 
-    return _each_image(predictor, paths, Path(out), write, draw if pictures else None, None, progress, made_by)
+    draw = draw if pictures else None
+    return _each_image(predictor, paths, Path(out), write, [BEST], draw, None, progress, made_by)
 
 
 def segment_folder(
@@ -153,15 +160,15 @@ def segment_folder(
     def draw(image, found):
         return draw_segmentation(image, found.segmentation, names)
 
-    def mask(file, found):
-        images.write_mask(file, found.segmentation, colours)
+    def mask(found):
+        return images.encode_mask(found.segmentation, colours)
 
     def write(records, journal):
         write_areas(Path(out), records, names)
         return []
 
     draw = draw if pictures else None
-    return _each_image(predictor, paths, Path(out), write, draw, None, progress, made_by, mask)
+    return _each_image(predictor, paths, Path(out), write, [AREAS, CLASSES], draw, None, progress, made_by, mask)
 
 
 def _expect(predictor, *tasks):
@@ -170,26 +177,28 @@ def _expect(predictor, *tasks):
         raise DataError(f"the model is for the task {predictor.task}: use visionkit {verb}")
 
 
-def _each_image(predictor, paths, out, write, draw, score, progress, made_by, mask=None) -> Report:
+def _each_image(predictor, paths, out, write, tables, draw, score, progress, made_by, mask=None) -> Report:
     """Runs the predictor over what is not done yet.
 
     Args:
         write: gets the records of all images and the journal, when they are done; returns what it left as it was.
+        tables: the names of the files that are written anew each time.
         draw: (image, prediction) -> the picture; or None.
-        mask: (file, prediction), writes a map; or None.
+        mask: prediction -> a map as PNG, and the classes' names are written; or None.
     """
     ours = claimed(out / JOURNAL)
     files = _sources(find_images(paths), out, ours)
-    names = relative_names(files)
-    masked = [f"masks/{name}" for name in _mask_names(names)] if mask else []
+    (first, *more) = [paths] if isinstance(paths, Path | str) else paths
+    names = relative_names(files, None if more or not Path(first).is_dir() else Path(first))
+    masked = [f"masks/{name}.png" for name in bare_names(names)] if mask else []
     pictured = _picture_names(names, masked) if draw else []
     written = [list(group) for group in zip(*(kept for kept in (pictured, masked) if kept), strict=True)]
     written = written or [[] for _ in names]
     sources = {file.resolve() for file in files}
     if over := [out / name for name in pictured if (out / name).resolve() in sources]:
         raise DataError(f"{over[0]}: the picture would overwrite its source; choose another output folder")
-    claims = {*pictured, *masked, *([CLASSES] if mask else [])}
-    for name in sorted(claims):  # masks as people draw them, or photos
+    claims = {*pictured, *tables}
+    for name in [*sorted(claims), *(masked if CLASSES not in ours else [])]:  # data, masks that people drew, or photos
         if name not in ours and (out / name).exists():
             raise DataError(f"{out / name}: is not of an earlier run and would be lost; choose another output folder")
     out.mkdir(parents=True, exist_ok=True)
@@ -199,12 +208,14 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         if isinstance(result, Failure):
             return number, result
         if draw:
-            images.write_image(out / pictured[number], _drawable(draw(originals.take(number), result)))
-        if mask and journal.corrected(masked[number]):
+            try:
+                original = originals.take(number)
+            except (DataError, OSError) as error:  # gone since it was predicted
+                return number, Failure(id=result.id, file=files[number], error=str(error))
+            images.write_image(out / pictured[number], _drawable(draw(original, result)))
+        if mask and not journal.write(masked[number], mask(result)):
             corrected.append(masked[number])
-        elif mask:
-            mask(out / masked[number], result)
-        return number, (result.file, to_record(result))  # its masks are as large as the photo, each
+        return number, to_record(result)  # its masks are as large as the photo, each
 
     settings = None if made_by is None else {"made_by": made_by, "task": predictor.task, "score": score}
     if settings is not None:
@@ -215,11 +226,12 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
         Journal(out / JOURNAL, settings) as journal,
     ):
         journal.claim(claims - ours.keys())
-        todo, corrected = [], []
-        for number, (name, file) in enumerate(zip(names, files, strict=True)):
-            made = written[number]
-            if not journal.done(name, file, made) or not all((out / one).is_file() for one in made):
+        todo, corrected, stamps = [], [], [stamp_of(file) for file in files]
+        for number, (name, stamp, made) in enumerate(zip(names, stamps, written, strict=True)):
+            if not journal.done(name, stamp, made) or not all((out / one).is_file() for one in made):
                 todo.append(number)
+        if mask:  # before the masks: it says what their numbers are
+            images.write_bytes(out / CLASSES, "".join(f"{name}\n" for name in predictor.class_names).encode())
         task, failed = bar.add_task(predictor.task, total=len(files), completed=len(files) - len(todo)), {}
         originals = _Originals(files, todo, KEPT if draw else 0)
         results = zip(todo, predictor(originals, score=score), strict=True)
@@ -227,9 +239,7 @@ def _each_image(predictor, paths, out, write, draw, score, progress, made_by, ma
             if isinstance(result, Failure):
                 failed[number] = result
             else:  # after its picture: what the journal has is done
-                journal.add(names[number], *result, written[number])
-                if mask and masked[number] not in corrected:
-                    journal.wrote(masked[number])
+                journal.add(names[number], stamps[number], result, written[number])
             bar.advance(task)
         records = journal.records(names, failed)
         corrected += write(records, journal)
@@ -301,11 +311,3 @@ def _picture_names(names: Sequence[str], masked: Sequence[str]) -> list[str]:
         taken.add(picture)
         pictured.append(picture)
     return pictured
-
-
-def _mask_names(names: Sequence[str]) -> list[str]:
-    taken = {}
-    for name in names:
-        masked = str(Path(name).with_suffix(".png"))
-        taken[f"{name}.png" if masked in taken else masked] = None  # a.jpg beside a.png
-    return list(taken)

@@ -78,7 +78,7 @@ def stylize_path(
         raise DataError("--smoothing is for videos; leave it out")
     done, failed, files = 0, [], find_images(source)
     files = [file for file in files if not absolute(file).is_relative_to(absolute(out))] or files
-    names = [file.relative_to(source) for file in files] if source.is_dir() else map(Path, relative_names(files))
+    names = map(Path, relative_names(files, source if source.is_dir() else None))
     for file, name in zip(files, names, strict=True):
         try:
             image = read_image(file)

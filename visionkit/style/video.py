@@ -44,7 +44,7 @@ def stylize_video(
     first, frame = reader.read()
     if not first:
         raise DataError(f"{video}: not a video that OpenCV can read")
-    film, rate, total = film_of(video, out), frame_rate(reader), promised_frames(reader)
+    film, rate, total = film_of(video, out, "frames/settings.json"), frame_rate(reader), promised_frames(reader)
     settings = (settings or {}) | {"video": video.name, "bytes": video.stat().st_size, "smoothing": smoothing}
     frames = out / "frames"
     frames.mkdir(parents=True, exist_ok=True)

@@ -248,7 +248,7 @@ def segment(
         The others: see `segmenter`.
     """
     train, val = training_data(data, "segment", seed, classes, void)
-    size = network_size(train, image_size, multiple=8)
+    size = network_size(train, image_size)
     transform = segmentation_train(size, scale=(min_scale, max_scale))
     return segmenter(
         train, val, transform, backbone, epochs, batch_size, lr, freeze, finest, dice, patience, learning, seed
@@ -343,12 +343,15 @@ def training_data(
     return train, val
 
 
-def network_size(dataset: Dataset, long_side: int, multiple: int = 32) -> tuple[int, int]:
-    """(height, width) of the network's input with the images' median aspect ratio, so that little is padding."""
+def network_size(dataset: Dataset, long_side: int) -> tuple[int, int]:
+    """(height, width) of the network's input with the images' median aspect ratio, so that little is padding.
+
+    In multiples of 32 every level of a backbone lies exactly over the next finer one.
+    """
     aspect = np.median([h / w for h, w in (record.image_size for record in dataset.records)])
 
     def fit(side):
-        return max(multiple, round(side / multiple) * multiple)
+        return max(32, round(side / 32) * 32)
 
     return (fit(long_side), fit(long_side / aspect)) if aspect > 1 else (fit(long_side * aspect), fit(long_side))
 

@@ -45,6 +45,8 @@ class Learning:
 
         if self.accumulate < 1:
             raise DataError(f"--accumulate: expected 1 or more, found {self.accumulate}")
+        if not 0 <= self.ema < 1:
+            raise DataError(f"--ema: expected 0 to below 1, such as 0.999, found {self.ema:g}")
 
         if self.l1 or self.l2:
             for variable in model.trainable_variables:

@@ -15,7 +15,7 @@ from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
 from visionkit.models.ssd import SSD
 from visionkit.predict.predictor import Predictor
-from visionkit.train.evaluate import evaluate
+from visionkit.train.evaluate import class_ids, evaluate
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe, planned
 from visionkit.types import IGNORE, PADDING
@@ -48,6 +48,8 @@ class Row:
 def preflight(recipe: Callable[..., Recipe], knobs: dict, options: Options = Options()) -> list[Row]:  # noqa: B008
     """Builds what `run(recipe, knobs, ...)` would and tries it; nothing is written, and the model is thrown away."""
     plan = planned(recipe, knobs, options.precision)
+    if plan.val is not None:
+        class_ids(plan.model, plan.val)
     rows = []
     if plan.model.task in ("detect", "instance"):
         rows.append(anchor_coverage(plan))
@@ -132,13 +134,14 @@ ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, suc
 
 
 def practice(plan: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008
-    """Steps on one batch: does the loss fall, is anything not a number, what do memory and time say.
+    """Steps of Adam on one batch: does the loss fall, is anything not a number, what do memory and time say.
 
-    The last two of the last phase, which commonly trains more of the network, or larger images, than the first.
+    The recipe's own optimizer is not tried: its rate commonly rises over more steps than these. Memory and time are
+    those of the last phase, which commonly trains more of the network, or larger images, than the first.
     """
     before = peak_memory()
     feed, batch, losses, times = _learn(plan, plan.phases[0], options, STEPS)
-    text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps on one batch"
+    text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps of Adam on one batch"
     advice = "look at the labels in first_batch.jpg of a run, and at what is frozen"
     rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(plan.model, *batch, losses)]
     if len(plan.phases) > 1:
@@ -176,7 +179,7 @@ def _not_a_number(model, images, y, losses) -> Row:
     finite = all(np.isfinite(keras.ops.convert_to_numpy(value)).all() for value in model.weights)
     ok = bool(np.isfinite([*losses, loss]).all() and finite)
     text = f"loss {loss:.4g} on blank images, weights {'finite' if finite else 'NOT finite'} after it"
-    return Row("numbers", ok, text, "lower the learning rate, clip gradients, or leave mixed precision")
+    return Row("numbers", ok, text, "look at the labels, or leave mixed precision")
 
 
 def _memory(taken: int, count: int) -> Row:

@@ -145,7 +145,11 @@ def assign(model: keras.Model, tensors: dict[str, np.ndarray], architecture: str
         if ours in weights and weights[ours].shape == array.shape:
             weights[ours].assign(array)
             loaded.append(ours)
-        elif ours in weights and layer_name.startswith(("logits", *_CLASS_ROWS)):
+        elif (
+            ours in weights
+            and layer_name.startswith(("logits", *_CLASS_ROWS))
+            and weights[ours].shape[:-1] == array.shape[:-1]  # other classes, and not another head
+        ):
             new.append(ours)
         else:
             skipped.append(f"{name} {list(array.shape)}")
@@ -220,7 +224,7 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
         return parameter, array
     if array.ndim == 4:
         if array.shape[1] == 3 and layer.kernel.shape[2] == 1 and not isinstance(layer, keras.layers.DepthwiseConv2D):
-            array = array.sum(axis=1, keepdims=True)  # a grey image is one with three equal channels
+            array = array.sum(axis=1, keepdims=True)  # grey as three equal channels, but for `normalise_like`
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         return "kernel", array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     if isinstance(layer, keras.layers.Conv2D):

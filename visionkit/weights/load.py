@@ -62,7 +62,10 @@ def load_weights(
 
 
 def normalise_like(model: keras.Model, card: Card) -> None:
-    """Gives the model's first layer, and its batch normalisation, what the card's weights were trained with."""
+    """Gives the model's first layer, and its batch normalisation, what the card's weights were trained with.
+
+    A grey model gets the mean of the channels' means and of their deviations, which is near, but not the same.
+    """
     backbone = getattr(model, "backbone", model)
     if card.norm_epsilon is not None:
         for norm in backbone._flatten_layers():
