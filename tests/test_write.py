@@ -85,7 +85,7 @@ def test_everything_is_written(folder, tmp_path, capfd):
 
 
 def test_one_folder_gives_bare_names(folder, tmp_path):
-    report = detect_folder(FakePredictor(), [folder / "a" / "x.jpg"], tmp_path / "out", progress=False)
+    report = detect_folder(FakePredictor(), iter([folder / "a" / "x.jpg"]), tmp_path / "out", progress=False)
     assert report == Report(done=1, found=1, failed=[])
     assert (tmp_path / "out" / "x.jpg").is_file()
     (result,) = json.loads((tmp_path / "out" / "detections.json").read_text())

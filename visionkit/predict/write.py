@@ -187,9 +187,9 @@ def _each_image(predictor, paths, out, write, tables, draw, score, progress, mad
         mask: prediction -> a map as PNG, and the classes' names are written; or None.
     """
     ours = claimed(out / JOURNAL)
+    paths = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
     files = _sources(find_images(paths), out, ours)
-    (first, *more) = [paths] if isinstance(paths, Path | str) else paths
-    names = relative_names(files, None if more or not Path(first).is_dir() else Path(first))
+    names = relative_names(files, paths[0] if len(paths) == 1 and paths[0].is_dir() else None)
     masked = [f"masks/{name}.png" for name in bare_names(names)] if mask else []
     pictured = _picture_names(names, masked) if draw else []
     written = [list(group) for group in zip(*(kept for kept in (pictured, masked) if kept), strict=True)]
@@ -231,7 +231,8 @@ def _each_image(predictor, paths, out, write, tables, draw, score, progress, mad
             if not journal.done(name, stamp, made) or not all((out / one).is_file() for one in made):
                 todo.append(number)
         if mask:  # before the masks: it says what their numbers are
-            images.write_bytes(out / CLASSES, "".join(f"{name}\n" for name in predictor.class_names).encode())
+            said = "".join(f"{name}\n" for name in predictor.class_names)
+            images.write_bytes(out / CLASSES, said.encode(errors="surrogateescape"))
         task, failed = bar.add_task(predictor.task, total=len(files), completed=len(files) - len(todo)), {}
         originals = _Originals(files, todo, KEPT if draw else 0)
         results = zip(todo, predictor(originals, score=score), strict=True)
