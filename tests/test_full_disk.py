@@ -16,7 +16,7 @@ from visionkit.data.arrays import arrays
 from visionkit.images import write_image
 from visionkit.models import MODELS
 from visionkit.predict.formats import write_classes
-from visionkit.predict.journal import Journal
+from visionkit.predict.journal import Journal, stamp_of
 from visionkit.train import checkpoint
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.resume import write_json
@@ -120,16 +120,17 @@ def test_what_finds_no_room_names_itself_and_leaves_what_was_there(disk, name):
 def test_a_journal_whose_disk_fills_goes_on_behind_its_last_whole_line(disk, tmp_path):
     source, file, long = tmp_path / "a.jpg", disk / "results.jsonl", "x" * 5000
     source.write_text("an image")
+    stamp = stamp_of(source)
     with Journal(file, {}) as journal:
-        journal.add("first", source, {"objects": []})
+        journal.add("first", stamp, {"objects": []})
     fill(disk)
     with pytest.raises(OSError, match="No space left on device"), Journal(file, {}) as journal:
-        journal.add("second", source, {"objects": [long]})
+        journal.add("second", stamp, {"objects": [long]})
     assert b"x" in file.read_bytes()  # a part of the line found room
     (disk / "filler").unlink()
     with Journal(file, {}) as journal:
-        assert (journal.done("first", source), journal.done("second", source)) == (True, False)
-        journal.add("second", source, {"objects": [long]})
+        assert (journal.done("first", stamp), journal.done("second", stamp)) == (True, False)
+        journal.add("second", stamp, {"objects": [long]})
         assert [record["number"] for record in journal.records(["first", "second"])] == [0, 1]
     assert len([json.loads(line) for line in file.read_text().splitlines()]) == 3
 
