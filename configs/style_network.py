@@ -4,10 +4,9 @@ PATH holds content/, photos of any size, and style/, paintings; --photos and --s
 
 Run:      visionkit train configs/style_network.py --data-dir PATH
 Then:     visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER
-Reached:  The Starry Night from 680 photos with --precision mixed_bfloat16, 55 min on 2 CPU cores with AMX: on 4 others
-          1.42 times the style loss of 200 steps of L-BFGS that weigh content and style alike, 1.54 times that of steps
-          by its own weights, 1.46 times the whole loss by either (tools/style_score.py); 0.09 to 0.24 s for a picture
-          of 256 pixels.
+Reached:  The Starry Night from 500 photos with --precision mixed_bfloat16, 54 min on 2 CPU cores with AMX: on 20 others
+          1.40 times the style loss of 200 steps of L-BFGS by the same weights, 1.64 times the whole loss; on the four
+          of docs/style_network.jpg 1.50 and 1.48 (tools/style_score.py); 0.10 to 0.19 s for a picture of 256 pixels.
 """
 
 from pathlib import Path
