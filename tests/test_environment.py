@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from visionkit import environment
+
 PROGRAM = """
 import ctypes, resource
 from visionkit.environment import keeping_freed_memory
@@ -41,3 +43,18 @@ def test_freed_memory_is_kept_and_in_the_end_given_back():
     assert alone > 100_000  # pages of 4 KiB: ten times 100 MB
     assert kept < 1000
     assert given_back > 80_000_000
+
+
+def test_files_that_the_system_keeps_in_memory_count_as_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "CGROUP", tmp_path)
+    machine = environment.free_memory()
+    gigabyte = 2**30
+    for name, text in (
+        ("max", "max"),
+        ("current", f"{gigabyte}\n"),
+        ("stat", f"anon 5\ninactive_file {gigabyte - 2**20}\n"),
+    ):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert environment.free_memory() == pytest.approx(machine, rel=0.2)
+    (tmp_path / "memory.max").write_text(f"{gigabyte + 2**20}\n")
+    assert environment.free_memory() == gigabyte

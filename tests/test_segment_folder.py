@@ -132,7 +132,7 @@ def test_masks_that_somebody_corrected_stay(folder, tmp_path):
         segment_folder(other, folder, out, **options)
 
 
-def test_a_killed_run_leaves_no_mask_that_counts_as_corrected(folder, tmp_path, monkeypatch):
+def test_a_killed_run_leaves_no_mask_that_counts_as_corrected(folder, tmp_path):
     class Killed(BaseException):
         pass
 

@@ -292,3 +292,8 @@ def test_what_ends_a_container_ends_the_server(monkeypatch):
     with pytest.raises(SystemExit, match="0"):
         serve(application, "127.0.0.1", 0)
     assert ended == ["server", "application"] and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_load_test_knows_the_answers_of_segmenters():
+    answer = {"size": [2, 3], "areas": [{"label": 0, "class": "sky", "pixels": 6}], "map": "x"}
+    assert load_server.same(answer, dict(answer)) and not load_server.same(answer | {"map": "y"}, answer)

@@ -13,6 +13,7 @@ from keras import ops
 from PIL import Image
 from tiny import tiny_backbone
 
+from visionkit.backbones import BACKBONES
 from visionkit.cli import main
 from visionkit.images import read_image, write_image
 from visionkit.style import losses
@@ -288,3 +289,15 @@ def test_the_verb_reads_grey_alpha_and_turned_photos_and_previews(features, tmp_
     assert main(["stylize", str(tmp_path / "turned.jpg"), *common, "--out", f"{tmp_path}/out/../turned.jpg"]) == 1
     assert "turned.jpg: would overwrite its source; name another with --out" in capsys.readouterr().err
     assert (tmp_path / "turned.jpg").read_bytes() == before
+
+
+def test_constants_see_what_the_features_see():
+    features = losses.take_features(BACKBONES["vgg16"]())
+    image = ops.convert_to_tensor(np.random.default_rng(0).uniform(0, 255, (1, 32, 32, 3)).astype(np.float32))
+    see, expected = losses.with_constants(features), features(image)
+    found = see(image)
+    assert set(found) == set(expected)
+    for level in found:
+        np.testing.assert_allclose(ops.convert_to_numpy(found[level]), ops.convert_to_numpy(expected[level]), rtol=1e-5)
+    features.set_weights([0 * weight for weight in features.get_weights()])
+    np.testing.assert_array_equal(ops.convert_to_numpy(see(image)["C0"]), ops.convert_to_numpy(found["C0"]))

@@ -16,6 +16,7 @@ PACKAGES = (
     *("visionkit", "keras", "tensorflow-cpu", "tensorflow", "jax", "numpy", "opencv-python-headless", "pillow"),
     *("albumentations", "grain", "pycocotools", "faster-coco-eval"),
 )
+CGROUP = Path("/sys/fs/cgroup")  # of version 2
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -146,10 +147,10 @@ def free_memory() -> int:
     """Bytes that a new process may use: what the machine has free, or the container if that is less."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
-    group = Path("/sys/fs/cgroup")
-    if (group / "memory.max").exists() and (limit := (group / "memory.max").read_text().strip()) != "max":
-        cached = re.search(r"^inactive_file (\d+)$", (group / "memory.stat").read_text(), re.MULTILINE)  # given back
-        free = min(free, int(limit) - int((group / "memory.current").read_text()) + int(cached[1] if cached else 0))
+    limit, current, stat = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
+    if limit.exists() and (most := limit.read_text().strip()) != "max":
+        cached = re.search(r"^inactive_file (\d+)$", stat.read_text(), re.MULTILINE)  # given back when it is wanted
+        free = min(free, int(most) - int(current.read_text()) + int(cached[1] if cached else 0))
     return free
 
 

@@ -38,6 +38,11 @@ class DataError(ValueError):
         self.kind = kind
 
 
+def would_be_lost(file) -> DataError:
+    """The error where `file` is about to be written, and is there already, and not known to be ours."""
+    return DataError(f"{file}: is not of an earlier run and would be lost; choose another output folder")
+
+
 def crop_share(rule: str) -> Fraction | None:
     """What a rule of `images.fit` shows of the largest rectangle with the network's proportions; None if it shows all.
 

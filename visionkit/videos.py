@@ -5,29 +5,25 @@ from pathlib import Path
 
 import cv2
 
-from visionkit.types import DataError
+from visionkit.types import DataError, would_be_lost
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 FRAME_RATE = 25.0  # of the written video, where the source does not say its own
 SHORT = 0.9  # share of the frames that a file promises; one that gives fewer is named as cut short
 
 
-def film_of(source: Path | str, out: Path, beside: str, name: str | None = None) -> Path:
-    """`out`/NAME.mp4, of the name of `source` by default.
-
-    Args:
-        beside: what an earlier run left in `out` with its film; NAME stands for the name.
-
-    Raises:
-        DataError: that is `source` itself, or a film of others.
-    """
-    name = name or Path(source).stem
-    film = out / f"{name}.mp4"
+def film_of(source: Path | str, out: Path, name: str | None = None) -> Path:
+    """`out`/NAME.mp4, of the name of `source` by default; a `DataError` if that is `source` itself."""
+    film = out / f"{name or Path(source).stem}.mp4"
     if film.resolve() == Path(source).resolve():
         raise DataError(f"{film}: would overwrite its source; choose another output folder")
-    if film.exists() and not (out / beside.replace("NAME", name)).exists():
-        raise DataError(f"{film}: is not of an earlier run and would be lost; choose another output folder")
     return film
+
+
+def check_ours(film: Path, beside: Path) -> None:
+    """A `DataError` if there is such a film, but not what we leave beside ours."""
+    if film.exists() and not beside.exists():
+        raise would_be_lost(film)
 
 
 def frame_rate(capture: cv2.VideoCapture) -> float:

@@ -199,7 +199,7 @@ def _report(report, out, what: str = "images") -> int:
         print(f"not read: {failure.error}", file=sys.stderr)
     if left := sorted(report.corrected):
         files, some = ("files", ", ...") if len(left) > 1 else ("file", "")
-        print(f"left as they are, for somebody changed them: {len(left)} {files} ({left[0]}{some})")
+        print(f"{len(left)} {files} changed by hand and left so ({left[0]}{some}); delete what is to be written anew")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
     rows = f"{len(report.failed)} not read, {report.found} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")

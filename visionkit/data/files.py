@@ -14,6 +14,7 @@ from visionkit.types import DataError, Sample, check_sample
 
 TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = (*SPLITS, "trainval")  # what `split_name` knows
 _ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 
 
@@ -156,7 +157,7 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
     both = [(root / a, root / b) for a in firsts for b in seconds if (root / a).is_dir() and (root / b).is_dir()]
     for first, second in both:
         inner = {f.name: (f, second / f.name) for f in subfolders(first) if (second / f.name).is_dir()}
-        named = any(split_name(name) in (*SPLITS, "trainval") for name in inner)
+        named = any(split_name(name) in SPLIT_NAMES for name in inner)
         if inner and (named or not list_images(first, recursive=False)):
             return inner
     if both:
@@ -166,7 +167,7 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
         for part in subfolders(root)
         for a in firsts
         for b in seconds
-        if split_name(part.name) in (*SPLITS, "trainval") and (part / a).is_dir() and (part / b).is_dir()
+        if split_name(part.name) in SPLIT_NAMES and (part / a).is_dir() and (part / b).is_dir()
     }
 
 
@@ -188,7 +189,7 @@ def split_name(name: str) -> str:
     """The common name of a split: "valid", "validation" and "val2017" are all "val"."""
     match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())
     known = match[1] if match else _ALIASES.get(name.lower(), name.lower())
-    return known if known in (*SPLITS, "trainval") else name
+    return known if known in SPLIT_NAMES else name
 
 
 def choose_split(available: Iterable[str], split: str, root: Path) -> str:

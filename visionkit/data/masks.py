@@ -16,6 +16,7 @@ import numpy as np
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import (
+    SPLIT_NAMES,
     SPLITS,
     choose_split,
     list_images,
@@ -36,7 +37,6 @@ from visionkit.types import IGNORE, DataError, Sample, check_sample
 MAX_INSTANCES = 1000  # more objects in an image than this are a photograph or a class map read as a mask
 _IMAGES = ("images", "image", "JPEGImages", "PNGImages")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "SegmentationClass", "PedMasks")
-_NAMES = (*SPLITS, "trainval")
 UNKNOWN = -1
 _VOID = ("void", "ignore", "ignored", "unlabelled", "unlabeled")
 
@@ -47,7 +47,7 @@ def folders(root: Path) -> dict[str, tuple[Path, Path]]:
         return {}
     beside = {s: (root / s, root / f"{s}annot") for s in (*SPLITS, "validation") if (root / f"{s}annot").is_dir()}
     parts = beside or paired_folders(root, _IMAGES, _MASKS)
-    if parts and "" not in parts and _lists(root) and not any(split_name(part) in _NAMES for part in parts):
+    if parts and "" not in parts and _lists(root) and not any(split_name(part) in SPLIT_NAMES for part in parts):
         first, second = next(iter(parts.values()))
         parts = {"": (first.parent, second.parent)}  # folders of scenes; the lists say what is learned
     return parts if any(list_images(masks) for _, masks in parts.values()) else {}
@@ -158,7 +158,7 @@ def _pairs(images: Path, masks: Path, repairs: Repairs) -> list[tuple[Path, Path
 
 
 def _lists(root: Path) -> list[Path]:
-    names = (*SPLITS, "trainval", "validation")
+    names = (*SPLIT_NAMES, "validation")
     files = [folder / f"{name}.txt" for folder in (root, root / "ImageSets" / "Segmentation") for name in names]
     return [file for file in files if file.is_file()]
 

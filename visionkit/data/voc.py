@@ -113,7 +113,7 @@ def _image(images: Path, filename: str | None, xml: Path, by_stem: dict, files: 
     named = inside(images, filename or f"{xml.stem}.jpg", f"{xml}: filename")
     if own and named not in own:
         raise DataError(f"{xml}: {own[0]} or {own[1].name}? Its <filename> names neither", "listed twice")
-    if not own and Path(named).stem in files and named.is_file():
+    if not own and named.stem in files and named.is_file():
         raise DataError(f"{xml}: its image does not exist: {named} is that of {named.stem}.xml", "missing image")
     return named
 

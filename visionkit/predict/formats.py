@@ -152,6 +152,8 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
         names = [names[i] for i in range(len(names))]  # also {0: name, ...}
     except Exception:  # as data/yolo.py has it: PyYAML meets bad text with many kinds of errors
         names = None
+    if names is None:
+        raise DataError(f"{file}: no class names that can be read; mend it, or choose another output folder")
     if names != list(class_names):
         raise DataError(f"{file}: labels there number other classes than this model; choose another output folder")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 
 from visionkit.images import unfinished, write_bytes
-from visionkit.types import DataError
+from visionkit.types import would_be_lost
 
 _HEAD, _CLAIM = b'{"settings": ', b'{"wrote": '
 
@@ -146,7 +146,7 @@ def claimed(file: Path) -> dict[str, set[str]]:
     if file.is_file():
         with file.open("rb") as stream:
             if not (first := stream.readline()).startswith(_HEAD) and first:
-                raise DataError(f"{file}: is not of an earlier run and would be lost; choose another output folder")
+                raise would_be_lost(file)
             for line in stream:
                 if line.startswith(_CLAIM):
                     wrote = (_whole(line) or {}).get("wrote", {})

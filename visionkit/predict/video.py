@@ -17,8 +17,17 @@ from visionkit.predict.formats import to_record
 from visionkit.predict.journal import whole_file
 from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.predict.write import Report
-from visionkit.types import DataError
-from visionkit.videos import SUFFIXES, cut_short, film_of, frame_rate, promised_frames, put_in_place, writer_to
+from visionkit.types import DataError, would_be_lost
+from visionkit.videos import (
+    SUFFIXES,
+    check_ours,
+    cut_short,
+    film_of,
+    frame_rate,
+    promised_frames,
+    put_in_place,
+    writer_to,
+)
 
 CAMERA = "camera"  # or camera:1, the number that OpenCV counts
 
@@ -57,14 +66,15 @@ def detect_video(
         The report, in frames; a file that ends before the frames it promises is in `failed`.
 
     Raises:
-        DataError: no such video or camera, nothing in it that can be decoded, a file there is not of an
-            earlier call, or the model is no detector.
+        DataError: no such video or camera, nothing in it that can be decoded, a file there is not of an earlier call,
+            or the model is no detector.
     """
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
     capture, names, out = _open(source), predictor.class_names, Path(out)
-    film = film_of(source, out, "NAME.jsonl", None if _camera(source) is None else f"camera{_camera(source)}")
-    _check_ours(film.with_suffix(".jsonl"))
+    film = film_of(source, out, None if _camera(source) is None else f"camera{_camera(source)}")
+    check_ours(film, film.with_suffix(".jsonl"))
+    _check_lines(film.with_suffix(".jsonl"))
     rate, promised = frame_rate(capture), promised_frames(capture) if _camera(source) is None else 0
 
     def clock():  # a film's own: phones write frames when they have them, not at a rate
@@ -116,11 +126,11 @@ def detect_video(
     return Report(done=done, found=found, failed=failed)
 
 
-def _check_ours(lines: Path) -> None:
+def _check_lines(lines: Path) -> None:
     if lines.is_file():
         with lines.open("rb") as stream:
             if not stream.readline().startswith(b'{"frame": 0, '):
-                raise DataError(f"{lines}: is not of an earlier run and would be lost; choose another output folder")
+                raise would_be_lost(lines)
 
 
 def _camera(source: str | Path) -> int | None:

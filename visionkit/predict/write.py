@@ -28,7 +28,7 @@ from visionkit.predict.formats import (
 from visionkit.predict.journal import Journal, claimed, stamp_of
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Failure, Predictor, ahead
-from visionkit.types import DataError, Sample
+from visionkit.types import DataError, Sample, would_be_lost
 
 WRITABLE = (".jpg", ".jpeg", ".png")  # pictures of other kinds get .jpg behind their name
 JOURNAL = "results.jsonl"
@@ -200,7 +200,7 @@ def _each_image(predictor, paths, out, write, tables, draw, score, progress, mad
     claims = {*pictured, *tables}
     for name in [*sorted(claims), *(masked if CLASSES not in ours else [])]:  # data, masks that people drew, or photos
         if name not in ours and (out / name).exists():
-            raise DataError(f"{out / name}: is not of an earlier run and would be lost; choose another output folder")
+            raise would_be_lost(out / name)
     out.mkdir(parents=True, exist_ok=True)
 
     def keep(item):  # in threads, while the model runs

@@ -9,7 +9,7 @@ import numpy as np
 
 from visionkit.images import read_image, unfinished, write_image
 from visionkit.types import DataError
-from visionkit.videos import cut_short, film_of, frame_rate, promised_frames, put_in_place, writer_to
+from visionkit.videos import check_ours, cut_short, film_of, frame_rate, promised_frames, put_in_place, writer_to
 
 FAITHFUL = 12.0  # grey levels: where a frame differs more from the moved one before, that one hardly counts
 
@@ -44,9 +44,10 @@ def stylize_video(
     first, frame = reader.read()
     if not first:
         raise DataError(f"{video}: not a video that OpenCV can read")
-    film, rate, total = film_of(video, out, "frames/settings.json"), frame_rate(reader), promised_frames(reader)
+    film, rate, total = film_of(video, out), frame_rate(reader), promised_frames(reader)
     settings = (settings or {}) | {"video": video.name, "bytes": video.stat().st_size, "smoothing": smoothing}
     frames = out / "frames"
+    check_ours(film, frames / "settings.json")
     frames.mkdir(parents=True, exist_ok=True)
     _same_settings(frames / "settings.json", settings)
     number, before, painted = 0, None, None
