@@ -9,7 +9,7 @@ Reached:  top-1 85.22 % on test (seed 0), 266 s on 2 CPU cores.
 
 from pathlib import Path
 
-from visionkit.train.finetune import classify
+from visionkit.recipes.classify import classify
 from visionkit.train.recipe import Recipe
 
 

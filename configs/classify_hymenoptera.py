@@ -7,7 +7,7 @@ Reached:  top-1 95.42 % on val, by which the epoch was chosen (seed 0), 179 s on
 
 from pathlib import Path
 
-from visionkit.train.finetune import classify
+from visionkit.recipes.classify import classify
 from visionkit.train.recipe import Recipe
 
 

@@ -8,7 +8,7 @@ Reached:  mAP50 0.927, mAP 0.615 on test (one seed), 27 min on 2 busy CPU cores.
 
 from pathlib import Path
 
-from visionkit.train.finetune import detect
+from visionkit.recipes.detect import detect
 from visionkit.train.recipe import Recipe
 
 

@@ -12,7 +12,7 @@ the last epoch, which nobody chose.
 from pathlib import Path
 from typing import Literal
 
-from visionkit.train.finetune import segment
+from visionkit.recipes.segment import segment
 from visionkit.train.recipe import Recipe
 
 CLASSES = Path(__file__).with_name("camvid_classes.txt")  # a knob's default: a run knows where the file was

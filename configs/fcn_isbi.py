@@ -14,7 +14,7 @@ from pathlib import Path
 
 from visionkit.data.recognise import open_dataset
 from visionkit.data.transforms import segmentation_train
-from visionkit.train.finetune import segmenter
+from visionkit.recipes.segment import segmenter
 from visionkit.train.recipe import Recipe
 
 HELD_BACK = 6

@@ -6,7 +6,7 @@ Reached:  not yet measured.
 
 from visionkit.data.shapes import shape_maps
 from visionkit.data.transforms import segmentation_train
-from visionkit.train.finetune import segmenter
+from visionkit.recipes.segment import segmenter
 from visionkit.train.recipe import Recipe
 
 

@@ -9,7 +9,7 @@ Reached:  box mAP50 0.958, mask mAP50 0.946 (mAP 0.672 and 0.607; one seed), 28 
 from pathlib import Path
 
 from visionkit.data.recognise import open_dataset
-from visionkit.train.finetune import detector
+from visionkit.recipes.detect import detector
 from visionkit.train.recipe import Recipe
 
 

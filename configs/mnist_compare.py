@@ -2,7 +2,7 @@
 
 Run:      visionkit train configs/mnist_compare.py --data-dir PATH
 Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
-Reached:  see the tables of docs/experiments.md; `tools/compare_mnist.py` makes them
+Reached:  see the tables of docs/experiments.md; `tools/maintenance/compare_mnist.py` makes them
 """
 
 from pathlib import Path

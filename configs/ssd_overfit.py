@@ -11,7 +11,7 @@ from pathlib import Path
 
 from visionkit.data.recognise import open_dataset
 from visionkit.data.transforms import detection_train
-from visionkit.train.finetune import detector
+from visionkit.recipes.detect import detector
 from visionkit.train.recipe import Recipe
 
 

@@ -6,7 +6,8 @@ Run:      visionkit train configs/style_network.py --data-dir PATH
 Then:     visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER
 Reached:  The Starry Night from 500 photos with --precision mixed_bfloat16, 54 min on 2 CPU cores with AMX: on 20 others
           1.40 times the style loss of 200 steps of L-BFGS by the same weights, 1.64 times the whole loss; on the four
-          of docs/style_network.jpg 1.50 and 1.48 (tools/style_score.py); 0.10 to 0.19 s for a picture of 256 pixels.
+          of docs/style_network.jpg 1.50 and 1.48 (tools/maintenance/style_score.py); a picture of 256 pixels takes
+          0.10 to 0.19 s.
 """
 
 from pathlib import Path

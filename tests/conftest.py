@@ -1,11 +1,11 @@
 """What every file of tests shares."""
 
 import gc
-import shutil
 import subprocess
 import sys
 
 import pytest
+from support.disks import mount
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -17,14 +17,6 @@ def forget():
 
         keras.backend.clear_session()
         gc.collect()
-
-
-def mount(*arguments):
-    if not shutil.which("mount"):
-        pytest.skip("there is no mount command here")
-    done = subprocess.run(["mount", *map(str, arguments)], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"this user may not mount: {done.stderr.strip()}")
 
 
 @pytest.fixture

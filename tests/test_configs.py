@@ -8,14 +8,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import tiny_data
+from support import tiny_data
+from support.paths import ROOT
 
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
 from visionkit.train.recipe import load_recipe
 from visionkit.train.run import run
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = ROOT / "configs"
 
 
 def recipe(name):

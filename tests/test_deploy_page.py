@@ -8,17 +8,16 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from test_saved_model import detector
+from support.exports import detector
+from support.paths import ROOT
 
 from visionkit.data.shapes import shapes
 from visionkit.images import read_image, write_image
 
-PAGE = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text()
+PAGE = (ROOT / "docs" / "deploy.md").read_text()
 COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S)).splitlines()
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")

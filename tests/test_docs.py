@@ -2,17 +2,16 @@
 
 import json
 import re
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from test_backbones import PARAMETERS
+from support.backbones import PARAMETERS
+from support.paths import ROOT
 
 from visionkit.backbones import BACKBONES
 from visionkit.weights.cards import CARDS
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
 # A block of Python, and the output that is shown right below it, if any.

@@ -6,15 +6,15 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.images import read_image, write_image
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^visionkit .+$", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S)), re.M)
 PROGRAM = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
 QUIET = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -112,7 +112,7 @@ def test_a_run_folder_is_not_overwritten(folder, done):
 
 
 def test_the_table_of_numbers_is_the_one_that_the_results_give():
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+    sys.path.insert(0, str(ROOT / "tools" / "maintenance"))
     from results import readme
 
-    assert readme(README) == README, "run: python tools/results.py"
+    assert readme(README) == README, "run: python tools/maintenance/results.py"

@@ -13,20 +13,20 @@ import socket
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import waitress
 from PIL import Image
-from test_write import FakePredictor
+from support.paths import ROOT
+from support.predictors import FakePredictor
 
 from visionkit import serve as module
 from visionkit.images import read_mask
 from visionkit.predict.predictor import Predictor
 from visionkit.serve import Application, create_server, serve
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
 import load_server
 
 WIDTHS = range(40, 80, 8)

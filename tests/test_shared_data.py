@@ -1,24 +1,12 @@
 """The readers on the real data sets that lie beside the checkout, where there are any."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from support.shared_data import SHARED, case, needs
 
 from visionkit.data.masks import semantic_masks
 from visionkit.data.recognise import describe, open_dataset
 from visionkit.types import check_sample
-
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def needs(name: str):
-    return pytest.mark.skipif(not (SHARED / name).is_dir(), reason=f"{name} is not beside the checkout")
-
-
-def case(name, *values):
-    return pytest.param(SHARED / name, *values, marks=needs(name), id=name.split("/")[1])
-
 
 DETECTION = [
     case("detection/bccd", None, 364, 4886, 3),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny import random_batch
+from support.tiny import random_batch
 
 from visionkit.types import DataError, Detections, Sample, check_batch, check_detections, check_sample
 

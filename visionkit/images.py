@@ -16,13 +16,13 @@ Every picture, whatever its file held, becomes RGB uint8 `[H, W, 3]`, upright:
 
 import io
 import math
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from visionkit.files import write_bytes
 from visionkit.types import CROP_SHARE, DataError, crop_share
 
 MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
@@ -129,29 +129,6 @@ def _encoded(image: Image.Image, kind: str, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format=kind, **options)
     return stream.getvalue()
-
-
-def unfinished(file: Path) -> Path:
-    """A new name beside `file`, under which it is written before it is renamed; not longer where `file`'s is long."""
-    return file.with_name(f".{secrets.token_hex(8)}.part")
-
-
-def write_bytes(file: Path, data: bytes) -> None:
-    """Writes a file, and its folder: whole, or not at all.
-
-    Raises:
-        DataError: it could not be written; what was at `file` before is there still.
-    """
-    part = unfinished(file)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_bytes(data)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(f"{file}: could not be written ({error.strerror})") from error
 
 
 def write_mask(file: Path | str, values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> None:

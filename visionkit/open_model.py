@@ -26,8 +26,9 @@ def open_predictor(model: Path, batch_size: int = 8):
     """
     if not model.exists() and not model.suffix and (card := _card(str(model))):
         return _published(card, batch_size)
-    from visionkit.export import keras_file, load_exported
+    from visionkit.export import keras_file
     from visionkit.export.exported import FILE, read_metadata
+    from visionkit.export.load import load_exported
     from visionkit.predict.predictor import Predictor
 
     if (model / FILE).is_file():

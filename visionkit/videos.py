@@ -1,10 +1,14 @@
 """Video files, as detection and style transfer read and write them."""
 
 import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cv2
+import numpy as np
 
+from visionkit.files import whole_file
 from visionkit.types import DataError, would_be_lost
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
@@ -44,19 +48,38 @@ def cut_short(source: Path | str, done: int, promised: int) -> str | None:
     return None
 
 
-def put_in_place(part: Path, film: Path, frames: int) -> None:
-    """Gives a film that was written as `part` its name, if its `frames` are there: OpenCV is silent on a full disk.
+@contextmanager
+def whole_film(file: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yields a function that appends a frame, uint8 `[H, W, 3]` RGB; `file` appears, whole, when the block ends well.
+
+    Without a frame nothing is written.
 
     Raises:
-        DataError: they are not; `part` is gone then, and an earlier `film` as it was.
+        DataError: not all frames reached the disk, about which OpenCV says nothing; an earlier `file` is unchanged.
     """
-    capture = cv2.VideoCapture(str(part))
+    path, writer, frames = None, None, 0
+
+    def append(frame):
+        nonlocal path, writer, frames
+        if writer is None:
+            path = stack.enter_context(whole_file(file))
+            writer = writer_to(path, frame.shape[:2], rate)
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        frames += 1
+
+    with ExitStack() as stack:
+        yield append
+        if writer is not None:
+            writer.release()
+            _expect_frames(path, file, frames)
+
+
+def _expect_frames(path: Path, file: Path, frames: int) -> None:
+    capture = cv2.VideoCapture(str(path))
     found = promised_frames(capture)
     capture.release()
     if found < frames:
-        part.unlink(missing_ok=True)
-        raise DataError(f"{film}: only {found} of {frames} frames reached the disk; is it full?")
-    part.replace(film)
+        raise DataError(f"{file}: only {found} of {frames} frames reached the disk; is it full?")
 
 
 def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:

@@ -69,7 +69,7 @@ def alone(predictor, calls: int) -> dict:
 
 def through(predictor, images: list[str], out: str) -> dict:
     """Times what `visionkit detect`, `classify` or `segment` does with files: pictures and tables too."""
-    from visionkit.predict.write import classify_folder, detect_folder, segment_folder
+    from visionkit.predict.folders import classify_folder, detect_folder, segment_folder
 
     inside, run = [], predictor._serving.predict_on_batch
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import cyclopts
 
+from visionkit.files import write_bytes
 from visionkit.types import DataError
 
 
@@ -36,9 +37,9 @@ def doctor(
         json: also write everything to this file.
         fix: (detect) also write annotations with what can be put right to this new folder; no image is touched.
     """
-    from visionkit.data.doctor import examine
-    from visionkit.data.doctor_fix import write_fixed
-    from visionkit.data.doctor_page import page
+    from visionkit.doctor.examine import examine
+    from visionkit.doctor.fix import write_fixed
+    from visionkit.doctor.page import page
 
     size = size or [384]
     if len(size) > 2 or min(size) < 1:
@@ -49,9 +50,9 @@ def doctor(
     report = examine(data, split, task, size, classes=classes, void=void)
     print(report)
     if html:
-        html.write_text(page(report), encoding="utf-8")
+        write_bytes(html, page(report).encode())
     if json:
-        json.write_text(report.to_json(), encoding="utf-8")
+        write_bytes(json, report.to_json().encode())
     if fix:
         print(write_fixed(report, data, fix))
     return 1 if report.grades()["error"] else 0

@@ -48,7 +48,7 @@ def lr_find(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     function, chosen, own = parsed
     from visionkit.experiments.lr_find import draw_lr_curve
     from visionkit.experiments.lr_find import lr_find as find
-    from visionkit.train.resume import write_json
+    from visionkit.files import write_json
 
     out = own.pop("out")
     found = find(function, chosen, **own)
@@ -89,8 +89,8 @@ def seeds(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]):
     function, chosen, own = parsed
     from visionkit.cli.reports import meaning_of_maps
     from visionkit.data.recognise import open_dataset
+    from visionkit.evaluate.scores import class_ids
     from visionkit.experiments.seeds import seeds as repeat
-    from visionkit.train.evaluate import class_ids
 
     data, split, out = own.pop("test_data"), own.pop("test_split"), own.pop("out")
     if split and not data:

@@ -41,7 +41,7 @@ def export(
     about = {"split": split, "classes": classes, "void": void}
     if data is None and (given := [name for name, value in about.items() if value is not None]):
         raise DataError(f"--{given[0]} is about --data, which is not given")
-    from visionkit.export import export_model
+    from visionkit.export.export_model import export_model
     from visionkit.open_model import keras_path
 
     file = keras_path(model)
@@ -56,9 +56,9 @@ def _scorer(model: Path, data: Path, split: str | None, classes: Path | None, vo
         DataError: now, and not when the export is written, where the data cannot be read or are of other classes.
     """
     from visionkit.data.recognise import open_dataset
+    from visionkit.evaluate.scores import MONITOR, class_ids
+    from visionkit.evaluate.scores import evaluate as score
     from visionkit.open_model import open_predictor
-    from visionkit.train.evaluate import MONITOR, class_ids
-    from visionkit.train.evaluate import evaluate as score
 
     before = open_predictor(model)
     dataset, metric = open_dataset(data, split, before.task, classes, void), MONITOR[before.task]

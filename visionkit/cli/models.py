@@ -61,7 +61,7 @@ def detect(
         from visionkit.predict.video import detect_video
 
         return _report(detect_video(predictor, images[0], out, score, frames, pictures=pictures), out, "frames")
-    from visionkit.predict.write import detect_folder
+    from visionkit.predict.folders import detect_folder
 
     chosen = {"formats": format, "made_by": made_by(model)}
     return _report(detect_folder(predictor, images, out, score, pictures=pictures, **chosen), out)
@@ -81,7 +81,7 @@ def classify(model: Path, images: _Images, /, *, out: Path, pictures: bool = Tru
         batch_size: images a step.
     """
     from visionkit.open_model import made_by, open_predictor
-    from visionkit.predict.write import classify_folder
+    from visionkit.predict.folders import classify_folder
 
     predictor = open_predictor(model, batch_size)
     return _report(classify_folder(predictor, images, out, pictures=pictures, made_by=made_by(model)), out)
@@ -145,7 +145,7 @@ def segment(
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
     """
     from visionkit.open_model import made_by, open_predictor
-    from visionkit.predict.write import segment_folder
+    from visionkit.predict.folders import segment_folder
 
     predictor = open_predictor(model).look(flip, window)
     return _report(segment_folder(predictor, images, out, made_by=made_by(model)), out)
@@ -173,8 +173,8 @@ def bench(
         json: also write the rows and what they were measured with into this file.
         picture: also draw them into this .png.
     """
-    from visionkit.bench import HEADER, write
-    from visionkit.bench import bench as measure
+    from visionkit.bench.measure import HEADER, write
+    from visionkit.bench.measure import bench as measure
 
     if not models:
         raise DataError("name a model: a run folder, a .keras file, an export, or a name of visionkit weights list")

@@ -28,7 +28,7 @@ def report(
         classes: (segment) file that names the values of the class maps; by default what finetune was told.
         void: (segment) the value of the class maps that is not scored, besides 255; by default what finetune was told.
     """
-    from visionkit.train.report import Findings, read_run, write_report
+    from visionkit.report.facts import Findings, read_run, write_report
 
     if split and not data:
         raise DataError("--split is a part of --data: name both")
@@ -55,7 +55,7 @@ def _score(facts, found, data, split, meaning) -> None:
     keras_path(facts.folder)  # a run without a model is noticed before Keras is loaded
     predictor = open_predictor(facts.folder)
     from visionkit.data.recognise import open_dataset
-    from visionkit.train.evaluate import evaluate
+    from visionkit.evaluate.scores import evaluate
 
     if data:
         dataset = open_dataset(data, split, predictor.task, **meaning)
@@ -83,7 +83,7 @@ def _validation(facts):
 
 def _examine(facts, found, data, meaning) -> str:
     """Asks the doctor; returns why not, where that cannot be."""
-    from visionkit.data.doctor import examine
+    from visionkit.doctor.examine import examine
 
     root = data or facts.data
     if root is None:

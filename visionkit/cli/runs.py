@@ -87,7 +87,7 @@ def finetune(
     if options.deterministic:
         make_deterministic()
     import_keras_quietly()
-    from visionkit.train import finetune as recipes
+    from visionkit.recipes import RECIPES
 
     knobs = {"data": data, "model": model, "backbone": backbone, "epochs": epochs, "image_size": image_size}
     knobs |= {"batch_size": batch_size, "lr": lr, "class_weights": class_weights, "label_smoothing": label_smoothing}
@@ -97,7 +97,7 @@ def finetune(
     for name in ("epochs", "image_size", "batch_size", "patience"):
         if isinstance(knobs.get(name), int) and knobs[name] < 1:
             raise DataError(f"--{name.replace('_', '-')}: expected 1 or more, found {knobs[name]}")
-    recipe = getattr(recipes, task)
+    recipe = RECIPES[task]
     if foreign := [name for name in knobs if name not in inspect.signature(recipe).parameters]:
         raise DataError(f"--{foreign[0].replace('_', '-')} is not for the task {task}; leave it out")
     if check:
@@ -236,14 +236,14 @@ def _settled(recipe: Callable, knobs: dict, recipe_file: Path | None, options: O
     """`knobs` with a number for a `batch_size` of "auto"."""
     if knobs.get("batch_size") != "auto":
         return knobs
-    from visionkit.train.largest_batch import largest_batch
+    from visionkit.checks.largest_batch import largest_batch
 
     return knobs | {"batch_size": largest_batch(recipe, knobs, recipe_file, options.precision)}
 
 
 def check_and_say(recipe: Callable, knobs: dict, recipe_file: Path | None, options: Options) -> int:
     """Prints what `train.preflight` finds of a recipe; returns the exit code, 1 where something is wrong."""
-    from visionkit.train.preflight import preflight
+    from visionkit.checks.preflight import preflight
 
     rows = preflight(recipe, _settled(recipe, knobs, recipe_file, options), options)
     print("\n".join(map(str, rows)))
@@ -282,7 +282,7 @@ def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0):
     from visionkit.environment import import_keras_quietly
 
     import_keras_quietly()
-    from visionkit.train.selftest import selftest_resume as prove
+    from visionkit.checks.selftest import selftest_resume as prove
 
     folder = tempfile.mkdtemp(prefix="selftest-")
     print(prove(Path(folder), kills, workers, seed))

@@ -36,16 +36,16 @@ def evaluate(
         json.parent.mkdir(parents=True, exist_ok=True)
     predictor = open_predictor(model).look(flip, window)
     from visionkit.data.recognise import open_dataset
-    from visionkit.train.evaluate import evaluate as score
-    from visionkit.train.evaluate import numbers
-    from visionkit.train.resume import write_json
+    from visionkit.evaluate.scores import evaluate as score
+    from visionkit.evaluate.scores import numbers
+    from visionkit.files import write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset, closely=curves is not None)
     if json:
         write_json(json, numbers(scores))
     if curves:
-        from visionkit.train.mistakes import write_mistakes
+        from visionkit.evaluate.mistakes import write_mistakes
 
         write_mistakes(scores["closely"], curves)
     print_scores(scores)  # last: `| head` ends the process in the midst of it

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.segments import run_lengths
+from visionkit.files import write_bytes
 from visionkit.images import write_image
 from visionkit.npboxes import area, to_xywh
 from visionkit.types import Sample
@@ -66,4 +67,4 @@ def write_annotations(
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(class_names)]
     file.parent.mkdir(parents=True, exist_ok=True)
     content = {"images": images, "annotations": annotations, "categories": categories}
-    file.write_text(json.dumps(content), encoding="utf-8")
+    write_bytes(file, json.dumps(content).encode())

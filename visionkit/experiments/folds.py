@@ -11,16 +11,16 @@ import numpy as np
 
 from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
+from visionkit.evaluate.scores import SCORE
 from visionkit.experiments.rates import Hurried, rate_of
 from visionkit.experiments.runs import begin, finish, metric_of, summary
+from visionkit.files import as_json, whole_file, write_json
 from visionkit.open_model import open_predictor
 from visionkit.predict.formats import to_record
 from visionkit.predict.predictor import Failure, Prediction
-from visionkit.train.checkpoint import write_whole
-from visionkit.train.evaluate import SCORE
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
-from visionkit.train.resume import knobs_of, plain, recipe_by_name, recipe_name, write_json
+from visionkit.train.resume import knobs_of, recipe_by_name, recipe_name
 from visionkit.types import DataError, Sample
 
 
@@ -78,7 +78,7 @@ def held_out_knobs(recipe: Callable, recipe_file: Path | None, knobs: dict, k: i
         recipe_file: a copy that stays, or None.
     """
     name = str(recipe_file.absolute()) if recipe_file else recipe_name(recipe)
-    return {"recipe": name, "knobs": plain(knobs), "k": k, "fold": fold, "last": last, "seed": knobs.get("seed", 0)}
+    return {"recipe": name, "knobs": as_json(knobs), "k": k, "fold": fold, "last": last, "seed": knobs.get("seed", 0)}
 
 
 def folds(
@@ -132,7 +132,8 @@ def write_predictions(train: Dataset, task: str, where: np.ndarray, out: Path) -
     name, write = {"classify": ("out_of_fold.csv", _write_csv), "segment": ("out_of_fold.npz", _write_maps)}.get(
         task, ("out_of_fold.jsonl", _write_lines)
     )
-    write_whole(out / name, lambda path: write(path, train.class_names, _predictions(train, where, out)))
+    with whole_file(out / name, sync=True) as path:
+        write(path, train.class_names, _predictions(train, where, out))
     return out / name
 
 

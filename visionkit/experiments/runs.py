@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.train.evaluate import MONITOR
+from visionkit.evaluate.scores import MONITOR
+from visionkit.files import as_json, write_json
 from visionkit.train.options import Options
-from visionkit.train.resume import plain, recipe_name, write_json
+from visionkit.train.resume import recipe_name
 from visionkit.train.run import resume, run
 from visionkit.types import DataError
 
@@ -29,7 +30,7 @@ def begin(out: Path, recipe: Callable, recipe_file: Path | None, said: dict) -> 
         DataError: `out` holds something else.
     """
     sha256 = hashlib.sha256(recipe_file.read_bytes()).hexdigest() if recipe_file else ""
-    said = plain({"recipe": recipe_file.name if recipe_file else recipe_name(recipe), "sha256": sha256} | said)
+    said = as_json({"recipe": recipe_file.name if recipe_file else recipe_name(recipe), "sha256": sha256} | said)
     if (out / FILE).is_file():
         before = json.loads((out / FILE).read_text())
         if changed := [key for key in before | said if before.get(key) != said.get(key)]:
@@ -59,10 +60,10 @@ def finish(
     if (out / "results.json").is_file():
         return json.loads((out / "results.json").read_text())
     if (out / "resume.json").is_file():
-        return plain(resume(out, watch))
+        return as_json(resume(out, watch))
     if out.exists():
         shutil.rmtree(out)  # it was stopped before its first file was whole
-    return plain(run(recipe, knobs, out, recipe_file, options, watch))
+    return as_json(run(recipe, knobs, out, recipe_file, options, watch))
 
 
 def metric_of(scores: dict, out: Path) -> str:

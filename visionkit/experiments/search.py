@@ -11,12 +11,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from visionkit.evaluate.learning_curves import read_history
+from visionkit.evaluate.scores import MONITOR
 from visionkit.experiments.folds import held_out, held_out_knobs
 from visionkit.experiments.runs import begin, finish
-from visionkit.train.curves import read_history
-from visionkit.train.evaluate import MONITOR
+from visionkit.files import write_json
 from visionkit.train.options import Options
-from visionkit.train.resume import write_json
 from visionkit.types import DataError
 
 RANDOM = 6  # the first so many trials are drawn at random, and none of them is stopped

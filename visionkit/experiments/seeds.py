@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from visionkit.data.dataset import Dataset
+from visionkit.evaluate.scores import evaluate, numbers
 from visionkit.experiments.runs import begin, finish, metric_of, summary
+from visionkit.files import as_json, write_json
 from visionkit.open_model import open_predictor
-from visionkit.train.evaluate import evaluate, numbers
 from visionkit.train.options import Options
-from visionkit.train.resume import fingerprint, plain, write_json
+from visionkit.train.resume import fingerprint
 from visionkit.types import DataError
 
 
@@ -62,5 +63,5 @@ def seeds(
 def _tested(folder: Path, test: Dataset) -> dict:
     file = folder / "test.json"
     if not file.is_file():
-        write_json(file, plain(numbers(evaluate(open_predictor(folder), test))))
+        write_json(file, as_json(numbers(evaluate(open_predictor(folder), test))))
     return json.loads(file.read_text())

@@ -47,7 +47,7 @@ def search_path() -> str:
 
 
 def main():
-    from visionkit.export import load_exported
+    from visionkit.export.load import load_exported
 
     folder, output = sys.argv[1:]
     predictor = Predictor(load_exported(folder), batch_size=2)

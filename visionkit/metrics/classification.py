@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from visionkit.files import whole_file
 from visionkit.types import DataError
 
 
@@ -113,13 +114,8 @@ def compact(count: int) -> str:
 
 def save_figure(figure, file: Path) -> None:
     """Writes a matplotlib Figure, whole or not at all; the suffix says how."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".part-{file.name}")
-    try:
-        figure.savefig(part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(file) as path:
+        figure.savefig(path)
 
 
 def _share(part, whole) -> float:

@@ -29,8 +29,8 @@ import numpy as np
 import yaml
 from pycocotools import mask as rle
 
+from visionkit.files import whole_text
 from visionkit.npboxes import to_voc, to_xywh, to_yolo
-from visionkit.predict.journal import whole_file
 from visionkit.types import Classification, DataError, Detections, SegmentationMap
 
 TOP = 5  # classes of an image that are kept
@@ -60,7 +60,7 @@ def to_record(found: Detections | Classification | SegmentationMap) -> dict:
 
 def write_json(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """detections.json, a list: `image_id` (the number), `file_name`, `category`, `category_id`, `bbox`, `score`."""
-    with whole_file(out / "detections.json", errors="backslashreplace") as stream:
+    with whole_text(out / "detections.json", errors="backslashreplace") as stream:
         separator = "[\n"
         for record in records:
             same = {"image_id": record["number"], "file_name": record["file"]}
@@ -76,7 +76,7 @@ def write_json(out: Path, records: Iterable[dict], class_names: Sequence[str]) -
 
 def write_csv(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """detections.csv, a row an object."""
-    with whole_file(out / "detections.csv") as stream:
+    with whole_text(out / "detections.csv") as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "score", "x1", "y1", "x2", "y2"])
         for record in records:
@@ -86,7 +86,7 @@ def write_csv(out: Path, records: Iterable[dict], class_names: Sequence[str]) ->
 
 def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """coco.json, a data set for programs that want images and categories with the annotations."""
-    with whole_file(out / "coco.json", errors="backslashreplace") as stream:
+    with whole_text(out / "coco.json", errors="backslashreplace") as stream:
         categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
         stream.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)},\n"images": [')
         for i, record in enumerate(records):
@@ -160,7 +160,7 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
 
 def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """classes.csv, a row an image: file, then class and score of the best classes."""
-    with whole_file(out / BEST) as stream:
+    with whole_text(out / BEST) as stream:
         rows = csv.writer(stream)
         columns = [[f"class{i}", f"score{i}"] for i in range(1, min(TOP, len(class_names)) + 1)]
         rows.writerow(["file", *(name for pair in columns for name in pair)])
@@ -172,7 +172,7 @@ def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]
 
 def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
     """areas.csv, a row for each class in an image: file, class, pixels, share of the image."""
-    with whole_file(out / AREAS) as stream:
+    with whole_text(out / AREAS) as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "pixels", "share"])
         for record in records:

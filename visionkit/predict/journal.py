@@ -4,11 +4,10 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from visionkit.images import unfinished, write_bytes
+from visionkit.files import write_bytes
 from visionkit.types import would_be_lost
 
 _HEAD, _CLAIM = b'{"settings": ', b'{"wrote": '
@@ -175,21 +174,3 @@ def _whole(line: bytes) -> dict | None:
     except ValueError:
         return None
     return content if isinstance(content, dict) else None
-
-
-@contextmanager
-def whole_file(file: Path, errors: str = "surrogateescape"):
-    """Opens a text file that appears, whole, when the block ends well; otherwise what was there before stays.
-
-    Args:
-        errors: what becomes of a file's name that is not UTF-8, and so reached Python as surrogates: by default it is
-            written as it came; "backslashreplace" makes valid JSON of it.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = unfinished(file)
-    try:
-        with part.open("w", encoding="utf-8", errors=errors, newline="") as stream:
-            yield stream
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)

@@ -12,11 +12,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from visionkit.files import whole_text
 from visionkit.predict.draw import draw_detections
+from visionkit.predict.folders import Report
 from visionkit.predict.formats import to_record
-from visionkit.predict.journal import whole_file
 from visionkit.predict.predictor import Failure, Predictor, ahead
-from visionkit.predict.write import Report
 from visionkit.types import DataError, would_be_lost
 from visionkit.videos import (
     SUFFIXES,
@@ -25,8 +25,7 @@ from visionkit.videos import (
     film_of,
     frame_rate,
     promised_frames,
-    put_in_place,
-    writer_to,
+    whole_film,
 )
 
 CAMERA = "camera"  # or camera:1, the number that OpenCV counts
@@ -81,8 +80,7 @@ def detect_video(
         return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if _camera(source) is None else time.monotonic()
 
     out.mkdir(parents=True, exist_ok=True)
-    part, writer, under_way, done, found = film.with_name(f".{film.stem}.part.mp4"), None, deque(), 0, 0
-    stopped = False
+    under_way, done, found, stopped = deque(), 0, 0, False
 
     def held():
         for frame, seconds in _frames(capture, clock, rate, frames):
@@ -96,7 +94,7 @@ def detect_video(
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
     try:
-        with bar, whole_file(film.with_suffix(".jsonl")) as lines:
+        with bar, whole_film(film, rate) as append, whole_text(film.with_suffix(".jsonl")) as lines:
             task = bar.add_task("detect", total=min(promised or math.inf, frames or math.inf) if promised else frames)
             results = ((under_way.popleft(), result) for result in predictor(held(), score=score))
             try:
@@ -107,20 +105,15 @@ def detect_video(
                     line = {"frame": done, "seconds": round(seconds, 4), "size": list(result.image_size)}
                     lines.write(json.dumps(line | {"objects": objects}, ensure_ascii=False) + "\n")
                     if pictures:
-                        writer = writer or writer_to(part, picture.shape[:2], rate)
-                        writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                        append(picture)
                     done, found = done + 1, found + len(objects)
                     bar.advance(task)
             except KeyboardInterrupt:  # how a camera is stopped
                 stopped = True
             if not done:
                 raise DataError(f"{source}: holds no frame that can be decoded")
-        if writer is not None:
-            writer.release()
-            put_in_place(part, film, done)
     finally:
         capture.release()
-        part.unlink(missing_ok=True)
     error = cut_short(source, done, promised) if frames is None and not stopped else None
     failed = [Failure(id=str(source), file=Path(source), error=error)] if error else []
     return Report(done=done, found=found, failed=failed)

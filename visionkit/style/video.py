@@ -7,9 +7,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from visionkit.images import read_image, unfinished, write_image
+from visionkit.files import write_json
+from visionkit.images import read_image, write_image
 from visionkit.types import DataError
-from visionkit.videos import check_ours, cut_short, film_of, frame_rate, promised_frames, put_in_place, writer_to
+from visionkit.videos import check_ours, cut_short, film_of, frame_rate, promised_frames, whole_film
 
 FAITHFUL = 12.0  # grey levels: where a frame differs more from the moved one before, that one hardly counts
 
@@ -108,19 +109,10 @@ def _same_settings(file, settings):
                 "name another --out, or remove this one"
             )
     else:
-        part = unfinished(file)
-        part.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        part.replace(file)
+        write_json(file, settings)
 
 
 def _join(frames, count, rate, file):
-    h, w = read_image(frames / "000000.png").shape[:2]
-    part = file.with_name(f"{file.stem}.part.mp4")
-    writer = writer_to(part, (h, w), rate)
-    try:
+    with whole_film(file, rate) as append:
         for number in range(count):
-            writer.write(np.ascontiguousarray(read_image(frames / f"{number:06}.png")[..., ::-1]))
-        writer.release()
-        put_in_place(part, file, count)
-    finally:
-        part.unlink(missing_ok=True)
+            append(read_image(frames / f"{number:06}.png"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from visionkit.files import whole_text
 from visionkit.train import checkpoint
 from visionkit.train.options import Options
 from visionkit.train.save import save_model
@@ -176,13 +177,10 @@ class History(keras.callbacks.Callback):
     def _write_table(self):
         columns = list(dict.fromkeys(key for row in self.rows for key in row))  # scores come every few epochs only
 
-        def write(path):
-            with path.open("w", newline="") as file:
-                writer = csv.DictWriter(file, columns)
-                writer.writeheader()
-                writer.writerows(self.rows)
-
-        checkpoint.write_whole(self.file, write)
+        with whole_text(self.file) as stream:
+            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(self.rows)
 
     def _write_event(self, row):
         from tensorboard.compat.proto.event_pb2 import Event

@@ -7,38 +7,15 @@ executes nothing.
 
 import hashlib
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from visionkit.files import remove_temporary, whole_file
 from visionkit.types import DataError
 
 MAGIC = b"visionkit checkpoint 1\n"
-PARTIAL = "partial-"  # of names of files that are being written
-
-
-def write_whole(file: Path, write: Callable[[Path], None]) -> None:
-    """Lets `write(path)` write a file beside `file` and puts it in its place: one of the two is always there.
-
-    What has been written is on the disk, not only in memory, when this returns.
-
-    Raises:
-        DataError: it could not be written (a full disk, a read-only folder); what was at `file` before is there still.
-    """
-    partial = file.with_name(PARTIAL + file.name)
-    try:
-        try:
-            write(partial)
-            _sync(partial)
-            partial.replace(file)
-            _sync(file.parent)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
-        raise DataError(f"{file}: could not be written ({reason}); what was there before is unchanged") from error
+SUFFIX = ".ckpt"
 
 
 def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, keep: int = 3) -> Path:
@@ -63,14 +40,11 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, ke
     for part in parts:
         digest.update(part.data)
 
-    def write(path):
-        with path.open("wb") as file:
-            file.write(MAGIC + digest.hexdigest().encode() + b"\n" + head)
-            for part in parts:
-                file.write(part.data)
-
-    file = folder / f"step-{step:09}.ckpt"
-    write_whole(file, write)
+    file = folder / f"step-{step:09}{SUFFIX}"
+    with whole_file(file, sync=True) as path, path.open("wb") as stream:
+        stream.write(MAGIC + digest.hexdigest().encode() + b"\n" + head)
+        for part in parts:
+            stream.write(part.data)
     remove_old(folder, keep)
     return file
 
@@ -109,8 +83,7 @@ def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
     Raises:
         DataError: there are checkpoints, but all are damaged.
     """
-    for partial in folder.glob(f"{PARTIAL}*"):  # of a process that was killed while it wrote
-        partial.unlink(missing_ok=True)  # another process that shares the training may be quicker
+    remove_temporary(folder, SUFFIX)  # of a process that was killed while it wrote
     files = _newest_first(folder)
     for file in files:
         try:
@@ -124,12 +97,4 @@ def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 
 
 def _newest_first(folder):
-    return sorted(folder.glob("step-*.ckpt"), reverse=True)
-
-
-def _sync(path):
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    return sorted(folder.glob(f"step-*{SUFFIX}"), reverse=True)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from visionkit.data.batches import batch_ids
+from visionkit.files import write_json
 from visionkit.train.recipe import Recipe
-from visionkit.train.resume import write_json
 from visionkit.types import DataError
 
 

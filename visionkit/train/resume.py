@@ -8,11 +8,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 
-from visionkit.train.checkpoint import write_whole
+from visionkit.files import write_json
 from visionkit.train.options import Options
 from visionkit.types import DataError
 
 FILE = "resume.json"
+# Runs that began before a recipe moved name it by its old place.
+MOVED = {
+    "visionkit.train.finetune:detect": "visionkit.recipes.detect:detect",
+    "visionkit.train.finetune:instance": "visionkit.recipes.instance:instance",
+    "visionkit.train.finetune:classify": "visionkit.recipes.classify:classify",
+    "visionkit.train.finetune:segment": "visionkit.recipes.segment:segment",
+    "visionkit.train.selftest_recipe:recipe": "visionkit.checks.selftest_recipe:recipe",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +59,7 @@ def recipe_by_name(name: str) -> Callable:
         from visionkit.train.recipe import load_recipe
 
         return load_recipe(Path(name))
-    module, _, function = name.partition(":")
+    module, _, function = MOVED.get(name, name).partition(":")
     return getattr(importlib.import_module(module), function)
 
 
@@ -102,20 +110,6 @@ def fingerprint(dataset) -> str:
             if array is not None:
                 digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def write_json(file: Path, value) -> None:
-    """Writes JSON for people to read, complete or not at all."""
-    write_whole(file, lambda path: path.write_text(json.dumps(value, indent=2, default=_plain) + "\n"))
-
-
-def plain(value):
-    """`value` as `write_json` writes it, read back."""
-    return json.loads(json.dumps(value, default=_plain))
-
-
-def _plain(value):
-    return asdict(value) if is_dataclass(value) else str(value)
 
 
 def _typed(value, annotation):

@@ -16,19 +16,20 @@ import numpy as np
 from visionkit.data.anchors import anchor_report
 from visionkit.data.batches import TASKS, batches, steps_per_epoch
 from visionkit.environment import environment, keeping_freed_memory
+from visionkit.evaluate.learning_curves import draw_curves, verdict
+from visionkit.evaluate.scores import MONITOR, class_ids, evaluate, numbers, read_all
+from visionkit.files import write_json
 from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
 from visionkit.train import checkpoint
 from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
 from visionkit.train.crash import write_crash
-from visionkit.train.curves import draw_curves, verdict
 from visionkit.train.devices import devices_for
-from visionkit.train.evaluate import MONITOR, class_ids, evaluate, numbers, read_all
 from visionkit.train.feed import Timed
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, planned
-from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_json, write_started
+from visionkit.train.resume import fingerprint, read_interrupted, recipe_of, write_started
 from visionkit.train.save import save_model
 from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError, Sample, check_batch, check_sample

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from visionkit.train.checkpoint import write_whole
+from visionkit.files import whole_file
 
 
 def save_model(model: keras.Model, file: Path) -> None:
@@ -14,7 +14,8 @@ def save_model(model: keras.Model, file: Path) -> None:
     """
     bare = type(model).from_config(_plain(model.get_config()))
     bare.set_weights(model.get_weights())
-    write_whole(file, bare.save)
+    with whole_file(file, sync=True) as path:
+        bare.save(path)
 
 
 def _plain(config):

@@ -4,11 +4,12 @@ import hashlib
 import http.client
 import os
 import sys
-import tempfile
+import urllib.error
 import urllib.request
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from visionkit.files import whole_file
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
 
@@ -62,29 +63,27 @@ def _in_package(card):
 
 
 def _download(card, target):
-    """Into a temporary file beside `target`, renamed when it is whole and its hash is right."""
+    """Downloads to `target`, where it appears when it is whole and its hash is right."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f"{card.file}.", suffix=".part", dir=target.parent)
-    except OSError as error:
-        raise DataError(f"{card.name}: cannot write to {target.parent} ({error}); {_by_hand(card)}") from error
-    temporary = Path(temporary)
+        with whole_file(target) as path:
+            _fetch(card, path)
+    except DataError as error:
+        raise DataError(f"{error}; {_by_hand(card)}") from error
+    return target
+
+
+def _fetch(card, path):
     try:
-        with os.fdopen(handle, "wb") as out, urllib.request.urlopen(card.url, timeout=TIMEOUT) as response:
+        with urllib.request.urlopen(card.url, timeout=TIMEOUT) as response, path.open("wb") as out:
             total = int(response.headers.get("Content-Length") or 0)
             while block := response.read(1 << 20):
                 out.write(block)
                 _progress(card.file, out.tell(), total)
-        if total and temporary.stat().st_size != total:
-            raise DataError(f"{card.url}: broke off after {temporary.stat().st_size} of {total} bytes; try again")
-        _verify(temporary, card, f"{card.url}: not the published file")
-        temporary.chmod(0o644)  # mkstemp's files are for their owner only
-        temporary.replace(target)
-    except (OSError, http.client.HTTPException) as error:  # URLError is an OSError
-        raise DataError(f"{card.name}: download failed ({error}); {_by_hand(card)}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return target
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as error:
+        raise DataError(f"{card.name}: download failed ({error})") from error
+    if total and path.stat().st_size != total:
+        raise DataError(f"{card.url}: broke off after {path.stat().st_size} of {total} bytes; try again")
+    _verify(path, card, f"{card.url}: not the published file")
 
 
 def _verify(file, card, complaint):

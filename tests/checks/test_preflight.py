@@ -1,0 +1,142 @@
+"""`--check`: what is well is called so, and what is broken on purpose is not."""
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from support import tiny_data
+from support.paths import ROOT
+from support.recipes import SIZE, of_kind, recipe
+from support.tiny import tiny_backbone
+
+from visionkit.checks import preflight as preflight_module
+from visionkit.checks.preflight import anchor_coverage, oracle, practice, preflight
+from visionkit.cli import main
+from visionkit.data.arrays import arrays
+from visionkit.data.dataset import Dataset
+from visionkit.models import MODELS
+from visionkit.train.options import Options
+from visionkit.train.recipe import Phase, Recipe
+from visionkit.types import DataError
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return recipe()
+
+
+def test_a_good_recipe_passes():
+    rows = {row.name: row for row in preflight(recipe, {"seed": 0})}
+    assert list(rows) == ["anchors", "oracle", "learning", "numbers", "memory", "speed"]
+    for name in ("oracle", "learning", "numbers"):
+        assert rows[name].ok, rows[name]
+    assert str(rows["oracle"]).startswith("OK    oracle       mAP50 ")
+    assert "images/s" in rows["speed"].figure
+
+
+def test_the_oracle_sees_targets_that_cannot_be_decoded(plan, monkeypatch):
+    assert oracle(plan).ok
+    monkeypatch.setattr(plan.model, "variances", (0.1, 0.1, 0.4, 0.4))
+    good = MODELS["ssd"].serving
+    monkeypatch.setattr(plan.model, "serving", lambda: good(plan.model))
+    targets = plan.model.targets
+    monkeypatch.setattr(plan.model, "targets", lambda y: (targets(y)[0], targets(y)[1] * 3, *targets(y)[2:]))
+    row = oracle(plan)
+    assert not row.ok
+    assert "what the targets cannot say" in str(row)
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "score"),
+    [
+        ("faster_rcnn", "anchor_targets", "mAP50"),
+        ("faster_rcnn", "region_targets", "mAP50"),
+        ("mask_rcnn", "mask_targets", "mask_mAP50"),
+        ("fcn", "class_names", "mIoU"),
+    ],
+)
+def test_the_oracle_of_every_kind_sees_its_own_fault(kind, part, score, monkeypatch):
+    broken = of_kind(kind)
+    assert oracle(broken).ok, oracle(broken)
+    assert f"{score} " in oracle(broken).figure
+    good = getattr(broken.model, part)
+    if part == "class_names":
+        wrong = good[::-1]
+    elif part == "mask_targets":
+
+        def wrong(*arguments):
+            return 1.0 - good(*arguments)
+    else:
+
+        def wrong(*arguments):
+            *rest, deltas = good(*arguments)
+            return *rest, 4 * deltas + 1
+
+    monkeypatch.setattr(broken.model, part, wrong)
+    assert not oracle(broken).ok
+
+
+def test_check_tries_the_batch_that_auto_finds(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("visionkit.checks.largest_batch.largest_batch", lambda recipe, knobs, *_: 4)
+    file = ROOT / "configs" / "mnist_mlp.py"
+    tiny_data.mnist(tmp_path)
+    main(["train", str(file), "--data-dir", str(tmp_path), "--check", "--batch-size", "auto"])
+    assert "steps of 4 images" in capsys.readouterr().out
+
+
+def test_objects_that_no_anchor_covers_are_noticed(plan):
+    sliver = [replace(r, boxes=np.float32([[1, 1, 90, 2]]), labels=np.int32([0])) for r in plan.train.records]
+    row = anchor_coverage(replace(plan, train=Dataset(sliver, plan.train.class_names, plan.train.load)))
+    assert not row.ok
+    assert row.figure.startswith("0% of 16 objects")
+
+
+def classifier(poison=False) -> Recipe:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, *SIZE, 3)).astype(np.uint8)
+    data = arrays(images, np.arange(16) % 2, ["a", "b"])
+    model = MODELS["classifier"](tiny_backbone(), 2, class_names=["a", "b"], image_size=SIZE, resize="stretch")
+
+    def prepare():
+        if poison:
+            model.weights[0].assign(np.full(model.weights[0].shape, np.nan))
+
+    return Recipe(model=model, train=data, phases=[Phase(1, keras.optimizers.SGD(0.1), prepare)], batch_size=8)
+
+
+def test_it_practises_on_what_the_first_phase_sees_and_measures_the_last():
+    plan, seen = classifier(), []
+
+    def phase(name):
+        return replace(plan.phases[0], transform=lambda sample, seed: seen.append(name) or sample)
+
+    practice(replace(plan, phases=[phase(1), phase(2), phase(3)]))
+    assert set(seen) == {1, 3}
+    assert seen.index(3) > seen.index(1)
+
+
+def test_a_classifier_passes_and_a_poisoned_one_does_not():
+    keras.utils.set_random_seed(0)
+    assert {row.name: row.ok for row in practice(classifier())}["learning"]
+    poisoned = {row.name: row for row in practice(classifier(poison=True))}
+    assert not poisoned["learning"].ok
+    assert "NOT finite" in str(poisoned["numbers"])
+
+
+def test_it_is_built_and_fed_as_the_run_would_be(monkeypatch):
+    seen, feed = [], preflight_module.batches
+    monkeypatch.setattr(preflight_module, "batches", lambda *a, **k: seen.append(k["workers"]) or feed(*a, **k))
+    monkeypatch.setattr(preflight_module, "oracle", lambda plan: seen.append(plan.model.compute_dtype))
+    preflight(recipe, {}, Options(precision="mixed_bfloat16", workers=1))
+    assert seen == ["bfloat16", 1, 1]  # two phases
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_validation_images_of_other_classes_are_said():
+    def other(**knobs):
+        plan = recipe(**knobs)
+        return replace(plan, val=Dataset(plan.train.records, ["moose"], plan.train.load, "val"))
+
+    with pytest.raises(DataError, match="moose"):
+        preflight(other, {})

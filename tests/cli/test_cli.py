@@ -1,0 +1,163 @@
+"""The command line: quick help, errors of one line, and knobs that come from a recipe's signature."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.paths import ROOT
+
+from visionkit.cli import app, main, runs
+
+TOOLS = ROOT / "tools"
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("verb", ["", "train", "finetune", "evaluate", "detect", "segment", "export", "serve"])
+def test_help_answers_within_a_second(verb):
+    before = _cpu_seconds()  # not the clock's: the tests' machine may be busy
+    done = subprocess.run([sys.executable, "-m", "visionkit", *verb.split(), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert f"visionkit {verb}".strip() in done.stdout
+    assert done.stderr == ""
+    assert _cpu_seconds() - before < 1.0
+
+
+def test_a_pipe_that_was_closed_ends_it_quietly():
+    """As `visionkit weights list | head -1` does, but the reader is gone before the first word."""
+    words = [sys.executable, "-m", "visionkit", "weights", "list"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        started.stdout.close()
+        assert started.stderr.read() == ""
+        assert started.wait() == 141
+
+
+def test_another_broken_pipe_is_an_error(capsys, monkeypatch):
+    monkeypatch.setattr("visionkit.cli.app", lambda *_, **__: _raise(BrokenPipeError(32, "Broken pipe")))
+    assert main(["env"]) == 1
+    assert "Broken pipe" in capsys.readouterr().err
+
+
+def _raise(error):
+    raise error
+
+
+def _cpu_seconds():
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@pytest.mark.parametrize("verb", [name for name in app if not name.startswith("-")])
+def test_every_verb_is_a_tool(verb):
+    done = subprocess.run([sys.executable, TOOLS / f"{verb}.py", "--help"], capture_output=True, text=True, check=True)
+    assert f"visionkit {verb}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["finetun", "x"], 'Did you mean "finetune"'),
+        (["finetune", "x", "--epoch", "3"], "Unknown option: --epoch. Did you mean --epochs?"),
+        (["finetune", "x", "--epochs", "many"], 'unable to convert "many" into int'),
+        (["detect", "model", "images"], "--out"),
+        (["evaluate", "nowhere", "nothing"], "nowhere: expected a run folder"),
+        (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file or"),
+        (["detect", "model", "x.jpg", "--out", "o", "--frames", "3"], "--frames is for a video or a camera"),
+        (["detect", "model", "camera", "--out", "o", "--format", "coco"], "--format is for photos"),
+        (["detect", "model", "x.jpg", "--out", "o", "--score", "30"], "--score: expected 0 to 1, found 30"),
+        (["serve", "model", "--score=-1"], "--score: expected 0 to 1, found -1"),
+        (["serve", "model", "--threads", "0"], "--threads: expected 1 or more, found 0"),
+        (["export", "model", "--out", "o", "--void", "3"], "--void is about --data, which is not given"),
+        (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
+        (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
+        (["finetune", "."], ".: no data set recognised; looked for Annotations/*.xml"),
+    ],
+)
+def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *words)
+    assert code in (1, 2)
+    assert message in err
+    assert err.startswith("visionkit: error: ")
+    assert len(err.splitlines()) == 1
+    assert "Traceback" not in err + out
+
+
+def test_debug_shows_the_traceback(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="nowhere"):
+        main(["detect", "nowhere", "x.jpg", "--out", "o", "--debug"])
+
+
+RECIPE = '''"""A recipe of the tests. Reached: nothing."""
+from pathlib import Path
+
+def recipe(data_dir: Path, lr: float = 1e-3, epochs: int = 2, name: str = "a"):
+    raise RuntimeError(f"{data_dir!r} {lr!r} {epochs!r} {name!r}")
+'''
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.py").write_text(RECIPE)
+    return "recipe.py"
+
+
+def test_a_recipes_arguments_are_its_options(capsys, recipe):
+    code, _, err = run(capsys, "train", recipe, "--data-dir", "d", "--lr", "3", "--out", "runs/x")
+    assert code == 1
+    assert f"RuntimeError: {Path('d')!r} 3.0 2 'a'" in err
+
+
+def test_a_recipes_help_lists_its_knobs(capsys, recipe):
+    code, out, _ = run(capsys, "train", recipe, "--help")
+    assert code == 0
+    assert "A recipe of the tests" in out
+    assert "--lr" in out
+    assert "--out" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--learning", "1"], "Unknown option: --learning"),
+        (["--lrr", "1"], "Did you mean --lr?"),
+        (["--lr", "x"], "float"),
+    ],
+)
+def test_unknown_or_ill_typed_knobs_are_refused(capsys, recipe, words, message):
+    code, _, err = run(capsys, "train", recipe, "--data-dir", "d", *words)
+    assert code == 2
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [(["--deterministic"], 1), (["--deterministic=true"], 1), (["--deterministic=false"], 0), ([], 0)],
+)
+def test_a_recipe_is_loaded_as_deterministic_as_it_is_asked_for(monkeypatch, recipe, words, wanted):
+    calls = []
+    monkeypatch.setattr(runs, "make_deterministic", lambda: calls.append(1))
+    runs.open_recipe(Path(recipe), words)
+    assert len(calls) == wanted
+
+
+def test_without_a_backend_the_line_says_what_to_install(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['tensorflow'] = sys.modules['jax'] = None")
+    path = os.pathsep.join([str(tmp_path), str(Path(runs.__file__).parents[2])])
+    environment = os.environ | {"PYTHONPATH": path, "KERAS_BACKEND": "tensorflow"}
+    for verb, said in (("env", "keras"), ("classify", "")):
+        model = [] if verb == "env" else ["resnet18_imagenet", "x.jpg", "--out", "o", "--offline"]
+        words = [sys.executable, "-m", "visionkit", verb, *model]
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        assert done.returncode == 1 and said in done.stdout
+        assert "visionkit: error: tensorflow, which Keras is to run on, is not installed" in done.stderr
+        assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,140 @@
+"""Our detectors find what torchvision's find, with the same weights (drawn by name, see drawn.py)."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from support.drawn import (
+    COCO_GAPS,
+    PROPOSALS,
+    SCENES,
+    drawn_detector_tensor,
+    drawn_places,
+    drawn_scene,
+    drawn_training_batch,
+)
+from support.paths import GOLDEN
+from support.tiny import SIZE, tiny_backbone
+
+from visionkit.models import MODELS
+from visionkit.predict.masks import paste_masks
+from visionkit.weights.convert import assign, classes_last
+from visionkit.weights.detectors import DETECTORS
+
+FOLDER = GOLDEN / "detectors"
+TOLERANCE = 1e-4  # of the output's range
+
+
+@pytest.mark.parametrize("name", sorted(SCENES))
+def test_raw_outputs_and_detections_equal_torchvisions(name):
+    golden = np.load(FOLDER / f"{name}.npz")
+    shapes = json.loads(golden["tensors"].tobytes())
+    tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+    single = name.startswith("ssd")
+    for i, size in enumerate(SCENES[name]):
+        if i == 0 or not single:
+            model = DETECTORS[name](80, **({} if single else {"image_size": size}))
+            report = assign(model, tensors, name)
+            assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
+        image = drawn_scene(size)
+        if single:  # torchvision resizes to 300 x 300 itself
+            image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
+        options = {"iou_threshold": 0.45} if single else {"proposals": PROPOSALS}
+        outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
+        outputs = outputs.predict_on_batch(image)
+        raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
+        if not single:
+            features = {level: keras.ops.convert_to_tensor(raw[level]) for level in model.pooled}
+            head = model.box_head(model.pool(features, golden[f"proposals_{i}"][None]))
+            raw |= {f"box_{key}": keras.ops.convert_to_numpy(value) for key, value in head.items()}
+        for key, values in raw.items():
+            places = drawn_places(f"{key}_{i}", values[0].size, 400)
+            error = np.abs(values[0].ravel()[places] - golden[f"{key}_{i}"]).max() / golden[f"{key}_{i}_range"]
+            assert error <= TOLERANCE, (key, size)
+        expected = {key: golden[f"found_{key}_{i}"] for key in ("boxes", "scores", "labels")}
+        if single:
+            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / 300)
+        partners = same_detections(found, expected)
+        if f"found_masks_{i}" in golden:
+            masks = golden[f"found_masks_{i}"].astype(np.float32)
+            both = zip(found["masks"][partners[: len(masks)]], masks, expected["boxes"], strict=False)
+            for ours, theirs, box in both:
+                a, b = (paste_masks(mask[None], box[None], size)[0] > 0 for mask in (ours, theirs))
+                assert b.any()
+                assert (a & b).sum() > 0.99 * (a | b).sum()
+
+
+# torchvision's names of our losses.
+LOSSES = {
+    "classification": "class_loss",
+    "bbox_regression": "box_loss",
+    "loss_classifier": "class_loss",
+    "loss_box_reg": "box_loss",
+    "loss_objectness": "rpn_class_loss",
+    "loss_rpn_box_reg": "rpn_box_loss",
+    "loss_mask": "mask_loss",
+}
+# Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
+EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
+# Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
+LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
+
+
+@pytest.mark.parametrize("name", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"])  # Faster R-CNN's losses are Mask R-CNN's
+def test_training_losses_equal_torchvisions(name):
+    golden = np.load(FOLDER / f"{name}.npz")
+    shapes = json.loads(golden["tensors"].tobytes())
+    tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+    size = SCENES[name][0]
+    model = DETECTORS[name](80, image_size=size, **({} if name.startswith("ssd") else EVERYTHING))
+    assign(model, tensors, name)
+    images, y = drawn_training_batch(name)
+    y = {key: keras.ops.convert_to_tensor(value) for key, value in y.items()}
+    raw = {key: keras.ops.convert_to_tensor(out) for key, out in model.predict_on_batch(images).items()}
+    model.compute_loss(None, y, raw, training=False)
+    for theirs, expected in zip(golden["loss_names"], golden["losses"], strict=True):
+        found = float(getattr(model, LOSSES[theirs]).result())
+        assert found == pytest.approx(expected, rel=LOSS_TOLERANCE.get(LOSSES[theirs], 1e-4)), theirs
+
+
+def serve(model, options):
+    return model.serving(**options)(model.input)
+
+
+def same_detections(found, expected):
+    """For each expected detection the row of `found` with the same label within 0.05 px and 0.001 of score."""
+    real = found["labels"] >= 0
+    assert real.sum() == len(expected["scores"]) >= 10
+    rows = []
+    for box, score, label in zip(*expected.values(), strict=True):
+        near = np.abs(found["boxes"] - box).max(axis=1) < 0.05
+        match = np.flatnonzero(real & near & (np.abs(found["scores"] - score) < 1e-3) & (found["labels"] == label))
+        assert len(match), (box, score, label)
+        rows.append(match[0])
+    return rows
+
+
+def small(num_classes):
+    return MODELS["faster_rcnn"](tiny_backbone(), num_classes, image_size=SIZE, levels=("C4", "C5"), head_units=4)
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(3, 4), (80, 91)])
+def test_background_moves_from_first_to_last_and_gaps_close(classes, rows):
+    model = small(classes)
+    layers = {layer.name: layer for layer in model.box_head.head.layers}
+    numbers = [1, 2, 3] if rows == 4 else [n for n in range(1, 91) if n not in COCO_GAPS]
+    logits = np.arange(rows)[:, None] * np.ones((1, 4), np.float32)  # each row says its own number
+    assert classes_last(logits, "box_logits", layers["box_logits"], model)[:, 0].tolist() == [*numbers, 0]
+    deltas = np.repeat(logits, 4, axis=0) + np.tile(np.arange(4) / 10, rows)[:, None]
+    moved = classes_last(deltas, "box_deltas", layers["box_deltas"], model)[:, 0].reshape(-1, 4)
+    np.testing.assert_allclose(moved, np.array(numbers)[:, None] + np.arange(4) / 10, rtol=1e-6)
+
+
+def test_other_classes_than_the_files_are_new():
+    model = small(5)
+    tensors = {
+        "roi_heads.box_predictor.cls_score.weight": np.zeros((91, 4), np.float32),
+        "roi_heads.box_predictor.bbox_pred.weight": np.zeros((364, 4), np.float32),
+    }
+    assert assign(model, tensors, "fasterrcnn_resnet50_fpn").new == ("box_logits.kernel", "box_deltas.kernel")

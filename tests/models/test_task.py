@@ -1,0 +1,72 @@
+"""Contracts that every model in MODELS keeps."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+from support.models import BUILD, COMMON, TWO_STAGES
+from support.tiny import SIZE, random_batch, tiny_backbone
+
+from visionkit.models import MODELS
+
+DETECTORS = ["ssd", "faster_rcnn", "mask_rcnn"]
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_every_argument_is_in_the_config(name):
+    model = BUILD[name]()
+    arguments = set(inspect.signature(type(model).__init__).parameters) - {"self", "kwargs"}
+    assert arguments <= set(model.get_config())
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_saved_and_loaded_it_gives_the_same(name, tmp_path):
+    model = BUILD[name]()
+    assert model.licence == "unknown"
+    model.licence = "MIT"  # as load_weights does
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.licence == "MIT"
+    assert (loaded.class_names, loaded.image_size, loaded.resize) == (model.class_names, model.image_size, "letterbox")
+    images, _ = random_batch(batch=2)
+    # The graph of a two-stage detector ends before the second stage: serving() runs all of it.
+    expected, got = (keras.tree.flatten(m.serving().predict_on_batch(images)) for m in (model, loaded))
+    for a, b in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_serving_keeps_the_conventions(name, batch):
+    model = BUILD[name]()
+    images, _ = random_batch(batch=batch)
+    found = model.serving(score_threshold=0.1).predict_on_batch(images)
+    boxes, scores, labels = found["boxes"], found["scores"], found["labels"]
+    assert (boxes.dtype, scores.dtype, labels.dtype) == (np.float32, np.float32, np.int32)
+    assert len(boxes) == batch
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert ((labels >= 0) == (scores > 0)).all()
+    assert (labels < 3).all()
+    h, w = SIZE
+    assert (boxes >= 0).all()
+    assert (boxes <= [w, h, w, h]).all()
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_what_says_where_something_is_must_see_the_whole_image(name):
+    with pytest.raises(ValueError, match="resize='crop' is for classifiers"):
+        MODELS[name](tiny_backbone(), **(TWO_STAGES if "rcnn" in name else COMMON), resize="crop")
+
+
+def test_class_names_must_fit_and_have_a_default():
+    assert MODELS["ssd"](tiny_backbone(), 2, image_size=SIZE).class_names == ["0", "1"]
+    with pytest.raises(ValueError, match="3 classes but 1 class names"):
+        MODELS["ssd"](tiny_backbone(), 3, class_names=["cat"], image_size=SIZE)
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_each_layer_of_a_head_draws_its_own_first_weights(name):
+    kernels = [keras.ops.convert_to_numpy(v) for v in BUILD[name]().trainable_weights if len(v.shape) > 1]
+    beginnings = [tuple(kernel.ravel()[:20]) for kernel in kernels if np.ptp(kernel) > 0]
+    assert len(set(beginnings)) == len(beginnings)

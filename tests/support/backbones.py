@@ -1,0 +1,29 @@
+"""What the zoo is checked by."""
+
+import keras
+
+
+class Watch(keras.optimizers.SGD):
+    """Changes nothing and remembers the gradients."""
+
+    def apply(self, grads, trainable_variables=None):
+        self.seen = dict(zip((v.path for v in trainable_variables), grads, strict=True))
+
+
+# Weights that are trained, with the paper's head. torchvision's nineteen are in test_goldens.py. Sources: akamaster's
+# README (0.27, 0.46, 0.66, 0.85 M; exact numbers by counting its checkpoints), the EfficientNet-Lite README (4.7, 5.4,
+# 6.1 M), arithmetic for the small ones: LeNet 156 + 2416 + 48120 + 10164 + 850; NiN, by blocks of kernel**2 in * out
+# + out: 53,568 + 746,240 + 1,180,800 + 5,459,000.
+PARAMETERS = {
+    "softmax_regression": (10, 7_850),
+    "mlp": (10, 784 * 256 + 256 + 2570),
+    "lenet": (10, 61_706),
+    "nin": (1000, 7_439_608),
+    "resnet20_cifar": (10, 269_722),
+    "resnet32_cifar": (10, 464_154),
+    "resnet44_cifar": (10, 658_586),
+    "resnet56_cifar": (10, 853_018),
+    "efficientnet_lite0": (1000, 4_652_008),
+    "efficientnet_lite1": (1000, 5_416_680),
+    "efficientnet_lite2": (1000, 6_092_072),
+}

@@ -1,0 +1,159 @@
+"""Several devices that share a batch learn what one device learns; only one process writes."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from support.paths import ROOT
+
+from visionkit.train import checkpoint
+from visionkit.train.devices import Devices, _Replicas, devices_for
+from visionkit.types import DataError
+
+SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
+
+
+def start(backend, *words, **environment):
+    environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
+    environment |= {"PYTHONPATH": str(SCRIPT.parents[1]), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, SCRIPT, *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, env=os.environ | environment, **pipes)
+
+
+def finish(*processes):
+    try:
+        said = [process.communicate(timeout=600)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0] * len(processes), "".join(said)
+
+
+def rows(out):
+    with (out / "history.csv").open() as file:
+        return [{k: float(v) for k, v in row.items() if v and k != "time"} for row in csv.DictReader(file)]
+
+
+def weights(out):
+    return {k: v for k, v in checkpoint.newest(out / "checkpoints")[0].items() if not k.startswith("metric")}
+
+
+def agree(one, two):
+    """The loss curves agree to 1e-4 of their values, as do all weights, momenta and averages with their largest."""
+    for row, other in zip(rows(one), rows(two), strict=True):
+        assert row == pytest.approx(other, rel=1e-4), (row, other)
+    first, second = weights(one), weights(two)
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        scale = np.abs(array).max(initial=1e-3)
+        np.testing.assert_allclose(second[name], array, rtol=0, atol=1e-4 * scale, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory):
+    """Runs on one and on two TensorFlow devices."""
+    folder = tmp_path_factory.mktemp("mirrored")
+    names = [f"{name}-{count}" for name in ("detect", "segment") for count in (1, 2)]
+    finish(start("tensorflow", "train", *(word for name in names for word in (folder / name, *name.split("-")))))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["detect", "segment"])
+def test_two_tensorflow_devices_learn_what_one_does(mirrored, name):
+    agree(mirrored / f"{name}-1", mirrored / f"{name}-2")
+
+
+def test_the_model_of_two_devices_runs_on_one(mirrored):
+    one, two = (keras.saving.load_model(mirrored / f"segment-{count}" / "model.keras") for count in (1, 2))
+    layers = [layer for layer in two._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert not any(layer.synchronized for layer in layers), "a layer asks other devices"
+    assert layers
+    image = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    for key, value in one.predict_on_batch(image).items():
+        np.testing.assert_allclose(two.predict_on_batch(image)[key], value, atol=1e-3)
+
+
+def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp_path):
+    whole, out = mirrored / "segment-2", tmp_path / "run"
+    shutil.copytree(whole, out)
+    (out / "results.json").unlink()
+    for file in (out / "checkpoints").glob("*.ckpt"):
+        if file.name != "step-000000007.ckpt":
+            file.unlink()
+    assert checkpoint.newest(out / "checkpoints")[1]["step"] == 3
+    finish(start("tensorflow", "resume", out))
+    for row, other in zip(rows(out), rows(whole), strict=True):
+        assert row == pytest.approx(other, rel=1e-6)  # devices add up their halves of an epoch's losses
+    for name, array in weights(whole).items():
+        np.testing.assert_array_equal(weights(out)[name], array, err_msg=name)
+
+
+def test_two_tensorflow_processes_learn_what_one_does_and_one_of_them_writes(mirrored, tmp_path):
+    sockets = [socket.socket() for _ in range(2)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    processes = []
+    for index in range(2):
+        config = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
+        out = tmp_path / f"process{index}"
+        processes.append(start("tensorflow", "train", out, "segment", "auto", TF_CONFIG=config))
+    finish(*processes)
+    agree(mirrored / "segment-1", tmp_path / "process0")
+    assert [path.name for path in tmp_path.iterdir()] == ["process0"]
+
+
+def test_two_jax_devices_learn_what_one_does(tmp_path):
+    """With dropout, which is drawn for the whole batch there."""
+    finish(start("jax", "train", tmp_path / "1", "segment", 1, tmp_path / "2", "segment", 2))
+    agree(tmp_path / "1", tmp_path / "2")
+
+
+def test_devices_that_are_not_there_are_an_error_of_one_line():
+    found = len(keras.distribution.list_devices())
+    said = f"--devices {found + 1}: expected 1 to {found} or auto, for there are cpu:0"
+    with pytest.raises(DataError, match=re.escape(said)):
+        devices_for(found + 1)
+    assert devices_for("auto").count == found
+
+
+def test_a_number_of_devices_and_several_processes_are_an_error(monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
+    with pytest.raises(DataError, match="TF_CONFIG names 2 processes; say --devices auto"):
+        devices_for(2)
+
+
+def test_accumulated_gradients_are_refused_on_tensorflow_devices():
+    optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
+    with pytest.raises(DataError, match="--accumulate and --devices do not go together on TensorFlow"):
+        object.__new__(_Replicas).add_up(optimizer)  # without devices, which pytest's own process has not
+
+
+def test_rows_that_a_loss_must_see_together_are_not_shared_out():
+    tf = pytest.importorskip("tensorflow")
+    replicas = object.__new__(_Replicas)
+    replicas._tf, replicas.count, replicas._least_rows = tf, 2, 2
+    with pytest.raises(DataError, match=r"each of 2 devices gets 1 images of a batch, .* make it --batch-size 4"):
+        replicas.share([], (np.zeros((2, 8, 6, 3), np.uint8), {}))
+
+
+def test_one_device_tells_tensorflow_the_shapes_of_its_batches():
+    pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the backend is not TensorFlow")
+    example = (np.zeros((2, 8, 6, 3), np.uint8), {"label": np.zeros(2, np.int32)})
+    shared = Devices().share([example, example], example)
+    specs = {(spec.shape, spec.dtype.name) for spec in keras.tree.flatten(shared.element_spec)}
+    assert specs == {((2, 8, 6, 3), "uint8"), ((2,), "int32")}
+    assert len(list(shared)) == len(list(shared)) == 2  # Keras begins it anew for each fit

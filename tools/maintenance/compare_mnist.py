@@ -1,0 +1,116 @@
+"""Compares ways to draw the first weights, and optimizers, on MNIST: a maintenance script, not a verb.
+
+    python tools/maintenance/compare_mnist.py DATA OUT
+
+DATA is the folder of mnist.npz. Trains configs/mnist_compare.py with all first weights and some seeds, and for one
+epoch with all optimizers at two rates; each training is a run folder in OUT, and stopped and started again, it goes on.
+Writes OUT/tables.md, as docs/experiments.md shows them, and OUT/compare.png, the losses by epoch of the first weights.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "configs" / "mnist_compare.py"
+SEEDS, EPOCHS = 2, 3
+NETWORKS = {
+    "one layer, sigmoid": {"layers": 1, "activation": "sigmoid", "lr": 0.5},
+    "five layers, ReLU": {"layers": 5, "activation": "relu", "lr": 0.05},
+}
+STARTS = {
+    "normal": "N(0, 1)",
+    "scaled": "N(0, 1/n), n inputs",
+    "glorot": "Glorot, uniform",
+    "he": "He, normal",
+}
+RATES = {
+    "sgd": (0.1, 0.5),
+    "momentum": (0.01, 0.1),
+    "nesterov": (0.01, 0.1),
+    "adagrad": (0.01, 0.1),
+    "rmsprop": (0.001, 0.01),
+    "adam": (0.001, 0.01),
+}
+FAILED = "the loss was no longer a number"
+
+
+def main(data: Path, out: Path):
+    from visionkit.environment import import_keras_quietly
+
+    import_keras_quietly()
+    from visionkit.evaluate.learning_curves import read_history
+    from visionkit.experiments.runs import finish
+    from visionkit.experiments.seeds import seeds
+    from visionkit.train.learning import Learning
+    from visionkit.train.options import Options
+    from visionkit.train.recipe import load_recipe
+    from visionkit.types import DataError
+
+    recipe, plain = load_recipe(CONFIG), Learning(optimizer="sgd", schedule="constant", warmup=0.0, weight_decay=0.0)
+
+    def trained(name, knobs):
+        """(scores, loss by epoch as the mean over the seeds), or None where it failed."""
+        knobs = {"data_dir": data, "epochs": EPOCHS, "learning": plain, "seed": 0} | knobs
+        try:
+            found = seeds(recipe, knobs, SEEDS, out / name, CONFIG)
+        except DataError:
+            if not list((out / name).glob("seed-*/crash")):
+                raise
+            return None
+        histories = [read_history(out / name / f"seed-{seed}") for seed in range(SEEDS)]
+        losses = np.mean([[row["loss"] for row in history] for history in histories], axis=0)
+        return [row["top1"] for row in found["rows"]], losses
+
+    figures = f"loss, epoch 1 | loss, epoch {EPOCHS} | top-1 after {EPOCHS} epochs |"
+    starts, lines = {}, [f"| network | first weights | {figures}", "|---|---|---|---|---|"]
+    for network, knobs in NETWORKS.items():
+        for start, words in STARTS.items():
+            found = trained(f"start-{knobs['layers']}-{start}", knobs | {"start": start})
+            starts.setdefault(network, {})[words] = found
+            lines.append(f"| {network}, SGD {knobs['lr']:g} | {words} | {row_of(found)} |")
+
+    lines += ["", "| optimizer | rate | loss, epoch 1 | top-1 after 1 epoch |", "|---|---|---|---|"]
+    for name, rates in RATES.items():
+        learning = replace(plain, optimizer=name, momentum=0.0 if name == "rmsprop" else 0.9)
+        for rate in rates:
+            folder, knobs = out / f"{name}-{rate:g}", {"learning": learning, "lr": rate, "epochs": 1, "seed": 0}
+            results = finish(recipe, {"data_dir": data} | knobs, folder, CONFIG, Options())
+            loss = read_history(folder)[0]["loss"]
+            lines.append(f"| {name} | {rate:g} | {loss:.3f} | {100 * results['top1']:.2f} % |")
+    (out / "tables.md").write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
+    draw(starts, out / "compare.png")
+
+
+def row_of(found) -> str:
+    if found is None:
+        return f"{FAILED} | - | -"
+    scores, losses = found
+    low, high = 100 * min(scores), 100 * max(scores)
+    return f"{losses[0]:.3f} | {losses[-1]:.3f} | {100 * np.mean(scores):.2f} % ({low:.2f} to {high:.2f})"
+
+
+def draw(panels, file):
+    from matplotlib.figure import Figure
+
+    from visionkit.metrics.classification import save_figure
+
+    figure = Figure(figsize=(8, 3.6), dpi=80, layout="constrained")
+    for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for i, (name, found) in enumerate(curves.items()):
+            if found is not None:
+                axes.plot(range(1, EPOCHS + 1), found[1], marker=".", label=name, color=f"C{i}")
+        axes.set(title=title, xlabel="epoch", yscale="log", xticks=range(1, EPOCHS + 1))
+        axes.grid(color="#dddddd")
+        axes.legend(fontsize=8)
+    figure.axes[0].set_ylabel("loss of the training images")
+    save_figure(figure, file)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,145 @@
+"""Maintenance: writes tests/golden/detectors/NAME.npz, what torchvision's detectors find with drawn weights.
+
+Run it in an environment with torch and torchvision (visionkit is not needed):
+
+    python tools/maintenance/make_detector_goldens.py [NAME ...]
+
+A golden holds the names and shapes of the checkpoint's tensors and, for two images of different shapes, 400 places of
+each raw output with its range (in our order of classes, see `ours`), what the second stage says of 16 proposals, three
+masks and the final detections; and the training losses of one batch. tests/models/test_detector_goldens.py compares. To
+accept a new value, run this again and say in the commit message why the old one was wrong: it is torchvision's answer,
+not ours.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.models import detection
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+from support.drawn import (  # noqa: E402
+    COCO_GAPS,
+    PROPOSALS,
+    SCENES,
+    drawn_detector_tensor,
+    drawn_places,
+    drawn_scene,
+    drawn_training_batch,
+)
+
+CLASSES = [n for n in range(1, 91) if n not in COCO_GAPS]
+
+
+def ours(rows, background=True):
+    """`[..., 91]` in torchvision's order -> 80 classes, background last."""
+    return rows[..., [*CLASSES, 0] if background else CLASSES]
+
+
+def make(name):
+    limits = (
+        {}
+        if name.startswith("ssd")
+        else {f"rpn_{when}_nms_top_n_{use}": PROPOSALS for when in ("pre", "post") for use in ("test", "train")}
+        | {"rpn_batch_size_per_image": 10**6, "box_batch_size_per_image": 10**6}  # sampling takes all there are
+    )
+    model = getattr(detection, name)(weights=None, weights_backbone=None, **limits).eval()
+    state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    drawn = {k: torch.from_numpy(drawn_detector_tensor(k, tuple(v.shape))) for k, v in state.items()}
+    model.load_state_dict(drawn, strict=False)
+    golden = {"tensors": np.frombuffer(json.dumps({k: list(v.shape) for k, v in state.items()}).encode(), np.uint8)}
+    found = {}
+
+    def keep(key, module):
+        module.register_forward_hook(lambda _, __, out: found.__setitem__(key, out))
+
+    stages = {"head": model.head} if name.startswith("ssd") else {"rpn": model.rpn, "head": model.rpn.head}
+    if not name.startswith("ssd"):
+        stages |= {"box": model.roi_heads.box_predictor, "features": model.backbone}
+    for key, module in stages.items():
+        keep(key, module)
+    for i, size in enumerate(SCENES[name]):
+        if not name.startswith("ssd"):  # no resizing: the image has the network's size
+            model.transform.min_size, model.transform.max_size = (min(size),), max(size)
+        image = torch.from_numpy(np.ascontiguousarray(drawn_scene(size)[0].transpose(2, 0, 1))) / 255
+        with torch.no_grad():
+            result = {key: value.numpy() for key, value in model([image])[0].items()}
+        raw = raw_outputs(name, found)
+        for key, values in raw.items():
+            golden[f"{key}_{i}"] = values.ravel()[drawn_places(f"{key}_{i}", values.size, 400)]
+            golden[f"{key}_{i}_range"] = np.ptp(values)
+        if "rpn" in found:
+            golden[f"proposals_{i}"] = found["rpn"][0][0][:16].numpy()
+        golden |= {f"found_{key}_{i}": result[key] for key in ("boxes", "scores")}
+        golden[f"found_labels_{i}"] = np.array([CLASSES.index(n) for n in result["labels"]], np.int32)
+        if "masks" in result:
+            golden[f"found_masks_{i}"] = found_masks(model, found, result)
+        print(name, size, len(result["scores"]), "found, scores", result["scores"][[0, -1]])
+    losses = training_losses(model, name)
+    golden |= {"loss_names": np.array(list(losses)), "losses": np.array(list(losses.values()), np.float64)}
+    print(name, losses)
+    file = ROOT / "tests" / "golden" / "detectors" / f"{name}.npz"
+    file.parent.mkdir(exist_ok=True)
+    np.savez_compressed(file, **golden)
+    print(f"{file.name}: {file.stat().st_size >> 10} KB")
+
+
+def raw_outputs(name, found):
+    if name.startswith("ssd"):
+        return {
+            "logits": ours(found["head"]["cls_logits"][0].numpy()),
+            "deltas": found["head"]["bbox_regression"][0].numpy(),
+        }
+
+    def rows(maps, values):  # [1, a * values, h, w] a level -> [A, values]
+        maps = [m[0].unflatten(0, (-1, values)).permute(2, 3, 0, 1).reshape(-1, values) for m in maps]
+        return torch.cat(maps).numpy()
+
+    logits, deltas = (out[:16].numpy() for out in found["box"])
+    features = {f"P{int(k) + 2}": m[0].permute(1, 2, 0).numpy() for k, m in found["features"].items() if k != "pool"}
+    return features | {
+        "objectness": rows(found["head"][0], 1)[:, 0],
+        "deltas": rows(found["head"][1], 4),
+        "box_logits": ours(logits),
+        "box_deltas": deltas.reshape(-1, 91, 4)[:, CLASSES],
+    }
+
+
+def training_losses(model, name):
+    """{torchvision's name: value}, with the normalisation layers as in use: ours are called so too."""
+    images, y = drawn_training_batch(name)
+    targets = []
+    for boxes, labels, masks in zip(y["boxes"], y["labels"], y["masks"], strict=True):
+        real = labels >= 0
+        numbers = torch.tensor([CLASSES[k] for k in labels[real]])
+        target = {"boxes": torch.from_numpy(boxes[real]), "labels": numbers, "masks": torch.from_numpy(masks[real])}
+        targets.append(target)
+    model.train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval()
+    if not name.startswith("ssd"):
+        size = images.shape[1:3]
+        model.transform.min_size, model.transform.max_size = (min(size),), max(size)
+    with torch.no_grad():
+        losses = model(list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255), targets)
+    return {key: float(value) for key, value in losses.items()}
+
+
+def found_masks(model, found, result, count=3):
+    """Probabilities within the box, before torchvision pastes them: `[count, 28, 28]`."""
+    heads, size = model.roi_heads, tuple(found["features"]["0"].shape[2:])
+    boxes = [torch.from_numpy(result["boxes"][:count])]
+    with torch.no_grad():
+        pooled = heads.mask_roi_pool(found["features"], boxes, [(size[0] * 4, size[1] * 4)])
+        logits = heads.mask_predictor(heads.mask_head(pooled))
+    labels = result["labels"][:count]
+    return logits[torch.arange(len(labels)), torch.from_numpy(labels)].sigmoid().numpy().astype(np.float16)
+
+
+if __name__ == "__main__":
+    for architecture in sys.argv[1:] or SCENES:
+        make(architecture)

@@ -1,0 +1,77 @@
+"""A style network beside optimisation on unseen photos: python tools/maintenance/style_score.py RUN PAINTING PHOTOS
+
+For every photo, at a long side of 256 pixels: the losses of the picture that the network paints, and of 200 steps of
+L-BFGS at that size, both against the painting at that size; and the network's seconds a picture. Both are judged by the
+weights that the steps have: those that the network learned by, but for --style-weight. The style is the one named like
+the painting. --sheet draws the photos, above the network's pictures, above those of the 200 steps.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from visionkit.image_files import find_images
+from visionkit.images import letterbox, read_image, write_image
+from visionkit.open_model import keras_path, open_features, open_style_network
+
+SIZE = 256  # pixels of the long side
+CELL = (192, 256)  # (height, width) in the sheet
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("run", "painting", "photos"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--style-weight", type=float, help="of the 200 steps; by default the network's own")
+    parser.add_argument("--sheet", type=Path, metavar="FILE.jpg")
+    options = parser.parse_args()
+    knobs = json.loads((options.run / "knobs.json").read_text())
+    if options.style_weight is not None:
+        knobs["style_weight"] = options.style_weight
+    model, features = open_style_network(keras_path(options.run)), open_features(knobs["features"])
+    from visionkit.style import optimise
+    from visionkit.style.canvas import LOSSES, Canvas, Weights
+    from visionkit.style.folder import choose
+    from visionkit.style.stylizer import Stylizer
+
+    weights = Weights(**{name: knobs[f"{name}_weight"] for name in LOSSES})
+    stylizer, shares = Stylizer(model), choose(model.class_names, options.painting.stem, None)
+    style, ratios, columns = optimise.scaled(read_image(options.painting), SIZE), [], []
+    optimise.COARSEST = SIZE  # no coarser sizes: 200 steps are 200 steps
+    for file in find_images(options.photos):
+        photo = optimise.scaled(read_image(file), SIZE)
+        stylizer(photo, shares)  # compiled now
+        start = time.perf_counter()
+        painted = stylizer(photo, shares)
+        seconds = time.perf_counter() - start
+
+        def losses(picture, photo=photo):
+            images = (np.asarray(image, np.float32) for image in (picture, photo))
+            canvas = Canvas(features, *images, [style], [1.0], weights)
+            canvas.compile()
+            return canvas.measure()
+
+        optimised = optimise.paint(photo, [style], features, size=SIZE, steps=200, weights=weights)
+        one, other = losses(painted), losses(optimised)
+        ratios.append([one[name] / other[name] for name in ("style", "loss")])
+        cells = [letterbox(picture, CELL, (255, 255, 255))[0] for picture in (photo, painted, optimised)]
+        columns.append(np.concatenate(cells))
+        print(f"{file.name}: network {_said(one)}, {seconds:.3f} s | 200 steps {_said(other)}", flush=True)
+    if options.sheet:
+        write_image(options.sheet, np.concatenate(columns, axis=1))
+    style, whole = np.mean(ratios, axis=0)
+    print(
+        f"network / 200 steps by style weight {weights.style:g}, mean of {len(ratios)} photos: "
+        f"style loss {style:.2f}, loss by weight {whole:.2f}"
+    )
+
+
+def _said(losses):
+    return ", ".join(f"{name} {losses[name]:.4f}" for name in ("style", "content", "palette", "loss"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What can go wrong with a training, tried before the hours are spent."""

@@ -1,0 +1,19 @@
+"""Opens what `export_model` wrote."""
+
+from pathlib import Path
+
+from visionkit.export import EXPORTERS
+from visionkit.export.exported import read_metadata
+from visionkit.types import DataError
+
+
+def load_exported(folder: Path | str):
+    """What `export_model` wrote, for a Predictor: in the runtime that it was written for.
+
+    Raises:
+        DataError: the folder is no export, a broken one, or its runtime is not installed.
+    """
+    name = read_metadata(folder)["exporter"]
+    if name not in EXPORTERS:
+        raise DataError(f"{folder}: written by the exporter {name!r}, which this visionkit does not have")
+    return EXPORTERS[name].load(folder)

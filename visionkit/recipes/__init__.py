@@ -1,0 +1,13 @@
+"""The built-in recipes behind `visionkit finetune`, by task.
+
+Each fine-tunes a pretrained backbone on the user's data, with defaults that work.
+
+Like a file in configs/, and unlike the rest of the package, a recipe joins a backbone, a model and data.
+"""
+
+from visionkit.recipes.classify import classify
+from visionkit.recipes.detect import detect
+from visionkit.recipes.instance import instance
+from visionkit.recipes.segment import segment
+
+RECIPES = {"detect": detect, "instance": instance, "classify": classify, "segment": segment}

@@ -1,0 +1,27 @@
+"""Fine-tunes a Mask R-CNN: boxes and the outline of each object."""
+
+from pathlib import Path
+
+from visionkit.recipes.detect import detector
+from visionkit.recipes.shared import training_data
+from visionkit.train.learning import Learning
+from visionkit.train.recipe import Recipe
+
+
+def instance(
+    data: Path,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 384,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
+    seed: int = 0,
+) -> Recipe:
+    """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
+    train, val = training_data(data, "instance", seed)
+    return detector(
+        "mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed
+    )

@@ -1,0 +1,103 @@
+"""Fine-tunes a fully convolutional network: the class of every pixel."""
+
+from pathlib import Path
+from typing import Literal
+
+from visionkit.backbones.blocks import freeze as freeze_levels
+from visionkit.data.batches import steps_per_epoch
+from visionkit.data.dataset import Dataset
+from visionkit.data.render import Transform
+from visionkit.data.transforms import segmentation_train
+from visionkit.models import MODELS
+from visionkit.recipes.shared import backbone_of, network_size, training_data
+from visionkit.train.learning import Learning
+from visionkit.train.recipe import Phase, Recipe
+from visionkit.weights.cards import CARDS
+from visionkit.weights.load import load_weights
+
+IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
+
+
+def segment(
+    data: Path,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    image_size: int = 480,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    finest: Literal["C2", "C3", "C4"] = "C3",
+    dice: float = 0.0,
+    min_scale: float = 0.75,
+    max_scale: float = 2.0,
+    classes: Path | None = None,
+    void: int | None = None,
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
+    seed: int = 0,
+) -> Recipe:
+    """A fully convolutional network on a pretrained backbone.
+
+    Args:
+        data: images with class maps, in any layout that `open_dataset` recognises.
+        image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
+        min_scale, max_scale: of the random crops; 1 shows the whole image, 2 half its width and height.
+        classes: a file that names the values 0, 1, ... of the maps line by line; by default classes.txt in the data.
+        void: the value of the maps that is neither trained on nor scored, besides 255.
+        The others: see `segmenter`.
+    """
+    train, val = training_data(data, "segment", seed, classes, void)
+    size = network_size(train, image_size)
+    transform = segmentation_train(size, scale=(min_scale, max_scale))
+    return segmenter(
+        train, val, transform, backbone, epochs, batch_size, lr, freeze, finest, dice, patience, learning, seed
+    )
+
+
+def segmenter(
+    train: Dataset,
+    val: Dataset | None,
+    transform: Transform,
+    backbone: str = "efficientnet_lite0",
+    epochs: int | None = None,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    freeze: str | None = "C1",
+    finest: str = "C3",
+    dice: float = 0.0,
+    patience: int | None = None,
+    learning: Learning = Learning(),  # noqa: B008, it is frozen
+    seed: int = 0,
+) -> Recipe:
+    """What `segment` does once the data are split.
+
+    Args:
+        train, val: with class maps; the last epoch is kept where there is no `val`.
+        transform: for training; its size is the network's.
+        epochs: by default enough to see about 9,600 images, 10 to 100.
+        freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
+        finest: the classes are told from the levels between this one and C5.
+        dice: the weight of the Dice loss beside the cross-entropy; it cares for small classes.
+    """
+    size, names = transform.size, train.class_names
+    trunk = backbone_of(backbone)
+    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    freeze_levels(trunk, freeze)
+    levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
+    options = {"class_names": names, "licence": CARDS[f"{backbone}_imagenet"].licence}
+    model = MODELS["fcn"](trunk, len(names), image_size=size, levels=levels, dice=dice, **options)
+    steps = steps_per_epoch(train, batch_size)
+    if epochs is None:
+        epochs = min(100, max(10, round(IMAGES / (steps * batch_size))))
+    print(f"fcn on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    print(f"{len(names)} classes: {', '.join(names)}")
+    return Recipe(
+        model=model,
+        train=train,
+        val=val,
+        transform=transform,
+        phases=[Phase(epochs, learning.optimizer_for(model, epochs * steps, lr))],
+        batch_size=batch_size,
+        patience=patience,
+        seed=seed,
+    )

@@ -1,0 +1,1 @@
+"""One page about a run: how good it is, where it fails, what to do next."""
