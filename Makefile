@@ -13,6 +13,7 @@ test: .venv/ready lint
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright --level error
 
 # Rebuilt only when what it installs changes.
 .venv/ready: pyproject.toml
