@@ -24,7 +24,7 @@ from visionkit import images
 from visionkit.environment import quiet_stderr
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
-from visionkit.export.saved_model import network_function
+from visionkit.export.saved_model import network_function, write_functions
 from visionkit.types import DataError
 
 FILES = ("model.tflite", "decode.tflite")
@@ -133,10 +133,8 @@ def _convert(function, model, precision, shown=()):
     """The bytes of a .tflite file of a tf.function whose weights `model` holds."""
     import tensorflow as tf
 
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
     with tempfile.TemporaryDirectory() as temporary:
-        tf.saved_model.save(module, temporary, signatures={"serving_default": function})
+        write_functions({"serving_default": function}, model, temporary)
         converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -93,14 +93,12 @@ def save(model, folder: Path | str) -> None:
         count, original = tf.shape(images)[0], tf.shape(images)[1:3]
         return answer(fitted, tf.tile(original[None], [count, 1]), tf.tile(new[None], [count, 1]))
 
-    module = tf.Module()
-    module.weights = [variable.value for variable in serving.variables]  # TensorFlow saves what it can reach
     signatures = {
         "serving_default": serving_default,
         "serving_images": serving_images,
         "serving_network": network_function(serving),
     }
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    write_functions(signatures, serving, folder)
     write_metadata(model, NAME, folder)
 
 
@@ -110,6 +108,15 @@ def network_function(serving, batch: int | None = None):
 
     spec = tf.TensorSpec([batch, *serving.input.shape[1:]], tf.float32, name="images")
     return tf.function(lambda images: dict(serving(images, training=False)), input_signature=[spec])
+
+
+def write_functions(functions: dict, model, folder: Path | str) -> None:
+    """Writes tf.functions, by the names of their signatures, as a SavedModel; `model` holds their weights."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]  # TensorFlow saves what it can reach
+    tf.saved_model.save(module, str(folder), signatures=functions)
 
 
 def load(folder: Path | str) -> "ExportedSavedModel":

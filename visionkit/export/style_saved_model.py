@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import visionkit
+from visionkit.export.saved_model import write_functions
 from visionkit.export.verify import ExportError
 from visionkit.images import read_image
 from visionkit.types import DataError
@@ -88,9 +89,7 @@ def save(model, folder: Path | str) -> None:
         def serve(image_bytes, shares):
             return paint_all(image_bytes, shares)
 
-    module = tf.Module()
-    module.weights = [variable.value for variable in network.variables]  # TensorFlow saves what it can reach
-    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    write_functions({"serving_default": serve}, network, folder)
     file = Path(folder) / METADATA
     file.parent.mkdir(exist_ok=True)
     metadata = {"visionkit": visionkit.__version__, "model": type(model).__name__, "styles": list(model.class_names)}
