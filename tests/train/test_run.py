@@ -79,7 +79,7 @@ def outline(box, scale, corner):
 def test_the_first_batch_is_drawn_with_its_boxes(done):
     picture = read_image(done[0] / "first_batch.jpg").astype(int)
     plan = recipe(seed=1)
-    images, targets = next(iter(batches(plan.train, plan.transform, 4, task="detect", seed=1, epochs=3)))
+    _, targets = next(iter(batches(plan.train, plan.transform, 4, task="detect", seed=1, epochs=3)))
     height, width = picture.shape[0] // 2, picture.shape[1] // 2  # of a cell: four samples, two by two
     scale = (width - 8) / SIZE[1]  # a margin of 4 pixels around the image, and the sample's number below it
     assert (targets["labels"] >= 0).sum() == 11
