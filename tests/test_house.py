@@ -151,10 +151,9 @@ def test_importing_visionkit_is_silent_and_loads_no_framework():
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-TEXTS = sorted(
-    [*FILES, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    + [file for part in ("configs", "tools", "tests") for file in (ROOT / part).rglob("*.py")]
-)
+FOLDERS = ("visionkit", "configs", "tools", "tests", "docs")
+TEXTS = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.*")) if file.suffix in (".py", ".md")]
+TEXTS += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]  # the changelog names what is gone
 # Names of files in prose, help and comments.
 PATHS = re.compile(r"(?<![\w./-])(?:configs|docs|tests|tools|visionkit)(?:/\w+)+\.(?:md|npz|py|svg)\b")
 PLACEHOLDERS = {"X", "NAME", "foo", "test_foo"}  # names that stand for any file, or for one that somebody may add
