@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.image_files import find_images
-from visionkit.images import letterbox, read_image, write_image
+from visionkit.images import read_image, write_image
 from visionkit.open_model import keras_path, open_features, open_style_network
+from visionkit.resizing import letterbox
 
 SIZE = 256  # pixels of the long side
 CELL = (192, 256)  # (height, width) in the sheet

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import read_image, resize
+from visionkit.images import read_image
 from visionkit.open_model import keras_path, open_style_network
+from visionkit.resizing import resize
 
 
 def main():

@@ -13,7 +13,8 @@ import numpy as np
 
 from visionkit.cli import main as visionkit
 from visionkit.image_files import find_images, relative_names
-from visionkit.images import letterbox, read_image, write_image
+from visionkit.images import read_image, write_image
+from visionkit.resizing import letterbox
 
 CELL = (180, 240)  # (height, width) in the sheet
 

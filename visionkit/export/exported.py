@@ -5,7 +5,7 @@
 | `visionkit`, `exporter`, `model` | version, name in `EXPORTERS`, class of the Task |
 | `task` | "detect", "instance", "classify" or "segment" |
 | `class_names` | of the class ids 0..K-1 |
-| `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `images.fit` |
+| `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
 | `licence` | of the weights, as far as is known: else "unknown" |
 """
 
