@@ -21,6 +21,7 @@ ALLOWED = {
     "files": {"types"},
     "npboxes": set(),
     "environment": {"types"},
+    "processes": set(),
     "images": {"types", "files"},
     "image_files": {"types"},
     "videos": {"types", "files"},
@@ -34,14 +35,15 @@ ALLOWED = {
     "metrics": {"types", "files", "npboxes", "images"},
     "style": {"types", "files", "images", "image_files", "videos", "models"},  # a caller hands it a loaded backbone
     "predict": {"types", "files", "npboxes", "images", "image_files", "videos", "models"},
-    "export": {"environment", "types", "npboxes", "images", "image_files", "models", "predict", "style"},
+    "export": {"environment", "processes", "types", "npboxes", "images", "image_files", "models", "predict", "style"},
     "open_model": {"environment", "types", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"types", "files", "npboxes", "images", "data", "metrics", "predict"},
     "train": {"environment", "types", "files", "images", "models", "data", "evaluate", "predict"},
     "doctor": {"types", "npboxes", "images", "html", "data"},
     "report": {"types", "files", "npboxes", "images", "html", "data", "metrics", "evaluate", "doctor"},
     "recipes": {"types", "backbones", "weights", "models", "data", "train"},  # as files in configs/ do
-    "checks": {"types", "files", "environment", "data", "models", "predict", "evaluate", "train", "recipes"},
+    "checks": {"types", "files", "environment", "processes", "data", "models", "predict", "evaluate", "train"}
+    | {"recipes"},
     "experiments": {"types", "files", "open_model", "models", "data", "metrics", "predict", "evaluate", "train"},
     "bench": {"environment", "types", "files", "image_files", "open_model", "export", "predict"},
     "serve": {"types", "images", "open_model", "predict"},
