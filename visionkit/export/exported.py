@@ -3,10 +3,10 @@
 | key of `visionkit.json` | |
 |---|---|
 | `visionkit`, `exporter`, `model` | version, name in `EXPORTERS`, class of the Task |
-| `task` | "detect", "instance", "classify" or "segment" |
-| `class_names` | of the class ids 0..K-1 |
+| `task` | "detect", "instance", "classify", "segment" or "style" |
+| `class_names` | of the class ids 0..K-1; of a style network the names of its styles |
 | `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
-| `licence` | of the weights, as far as is known: else "unknown" |
+| `licence` | of the weights, where it is known; else "unknown" |
 """
 
 import importlib

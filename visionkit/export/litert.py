@@ -87,9 +87,7 @@ class LiteRT:
                 rows.append({name: value.copy() for name, value in row.items()})  # theirs are written over
             return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-        exported = Exported(folder, run)
-        exported.interpreters = parts  # kept: the runners die with them
-        return exported
+        return Exported(folder, run, kept=parts)  # the runners die with the interpreters
 
 
 def _as_input(model, file):
