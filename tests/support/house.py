@@ -12,39 +12,44 @@ from support.paths import ROOT
 
 PACKAGE = ROOT / "visionkit"
 
-# Each part (a folder or a file directly in visionkit/), and the other parts that it imports. `cli` and `__main__` may
-# import anything; so may configs/ and tools/, which are not in the package.
+# Each part (a folder or a file directly in visionkit/), and the other parts that it imports. `types`, which has the
+# conventions, may be imported by all. `cli` and `__main__` may import anything; so may configs/ and tools/, which are
+# not in the package.
 ANYTHING = {"cli", "__main__"}
-ALLOWED = {
+EVERYWHERE = {"types"}
+ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "types": set(),
     "npboxes": set(),
-    "files": {"types"},
-    "environment": {"types"},
-    "image_files": {"types"},
-    "images": {"types", "files"},
-    "videos": {"types", "files"},
-    "ops": {"types"},
-    "layers": {"types", "ops"},
-    "backbones": {"types", "layers"},
-    "models": {"types", "ops", "layers"},  # not backbones: a model is handed a backbone object
-    "weights": {"types", "files", "backbones", "models"},
-    "html": {"images"},
-    "data": {"types", "files", "npboxes", "images", "image_files"},
-    "metrics": {"types", "files", "npboxes"},
-    "style": {"types", "files", "images", "image_files", "videos", "models"},
-    "predict": {"types", "files", "npboxes", "images", "image_files", "videos"},
-    "export": {"types", "environment", "npboxes", "images", "image_files", "models", "predict", "style"},
-    "open_model": {"types", "environment", "backbones", "weights", "style", "predict", "export"},
-    "evaluate": {"types", "files", "images", "data", "metrics", "predict"},
-    "train": {"types", "files", "environment", "images", "models", "data", "evaluate", "predict"},
-    "doctor": {"types", "npboxes", "images", "html", "data"},
-    "report": {"types", "files", "images", "html", "metrics", "evaluate", "doctor"},
-    "recipes": {"types", "backbones", "weights", "models", "data", "train"},  # like a file in configs/
-    "checks": {"types", "files", "environment", "data", "models", "predict", "evaluate", "train"},
-    "experiments": {"types", "files", "open_model", "data", "metrics", "predict", "evaluate", "train"},
-    "bench": {"types", "files", "environment", "image_files", "open_model", "export", "predict"},
-    "serve": {"types", "images", "predict"},
+    "files": set(),
+    "environment": set(),
+    "processes": set(),
+    "image_files": set(),
+    "images": {"files"},
+    "resizing": set(),
+    "videos": {"files"},
+    "ops": set(),
+    "layers": {"ops"},
+    "backbones": {"layers"},
+    "models": {"resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
+    "weights": {"files", "backbones", "models"},
+    "html": {"resizing"},
+    "data": {"files", "npboxes", "images", "resizing", "image_files"},
+    "metrics": {"files", "npboxes"},
+    "style": {"files", "images", "resizing", "image_files", "videos", "models"},
+    "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
+    "export": {"environment", "processes", "npboxes", "images", "resizing", "image_files"}
+    | {"models", "predict", "style"},
+    "open_model": {"environment", "backbones", "weights", "style", "predict", "export"},
+    "evaluate": {"files", "images", "data", "metrics", "predict"},
+    "train": {"files", "environment", "resizing", "models", "data", "evaluate", "predict"},
+    "doctor": {"npboxes", "images", "resizing", "html", "data"},
+    "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
+    "recipes": {"backbones", "weights", "models", "data", "train"},  # like a file in configs/
+    "checks": {"files", "environment", "processes", "data", "models", "predict", "evaluate", "train"},
+    "experiments": {"files", "open_model", "data", "metrics", "predict", "evaluate", "train"},
+    "bench": {"files", "environment", "image_files", "open_model", "export", "predict"},
+    "serve": {"images", "predict"},
 }
 
 
@@ -97,7 +102,7 @@ def floors() -> list[list[str]]:
 
     def height(part: str) -> int:
         if part not in heights:
-            heights[part] = 1 + max((height(below) for below in ALLOWED[part]), default=-1)
+            heights[part] = 1 + max((height(below) for below in (ALLOWED[part] | EVERYWHERE) - {part}), default=-1)
         return heights[part]
 
     for part in ALLOWED:

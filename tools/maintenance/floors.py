@@ -44,7 +44,7 @@ def picture() -> str:
 
 
 def table() -> str:
-    """A row for each part, the lowest floor first: what it is for, and what it imports."""
+    """A row for each part, the lowest floor first: what it is for, and what it imports besides `types`."""
     lines = ["| floor | part | what it is for | imports |", "|---|---|---|---|"]
     rows = [*enumerate(floors()), ("top", ["cli"])]
     for floor, row in rows:
