@@ -181,7 +181,7 @@ def test_files_that_are_named_exist(file):
 
 @each(TEXTS)
 def test_modules_that_are_named_exist(file):
-    """`visionkit.images.fit`: a module, or a name that stands in one."""
+    """`visionkit.resizing.fit`: a module, or a name that stands in one."""
     known = modules()
     for name in re.findall(r"`(visionkit(?:\.\w+)+)`", file.read_text()):
         module = _module(name, known)
