@@ -4,7 +4,7 @@
     >>> backbone = BACKBONES["efficientnet_lite0"](input_shape=(None, None, 3))
 
 Images are float32 `[B, H, W, C]` RGB 0..255; the first layer normalises them. `visionkit.models` puts heads on them,
-`visionkit.weights.load.load_weights` fills them.
+`visionkit.weights.load_weights` fills them.
 """
 
 from visionkit.backbones.alexnet import alexnet
