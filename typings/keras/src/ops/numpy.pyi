@@ -1,5 +1,5 @@
-# Keras does not annotate these functions, and a type checker infers from its source that each of them may return None or
-# an OpenVINOKerasTensor, whatever the backend. Here each is Any. Those that visionkit/ops calls are declared one by one,
+# Keras does not annotate these functions, and a type checker infers from its source that each may return None or an
+# OpenVINOKerasTensor, whatever the backend. Here each is Any. Those that visionkit/ops calls are declared one by one,
 # because that folder is checked strictly and `__getattr__` gives "unknown", not Any.
 from typing import Any
 
