@@ -104,7 +104,8 @@ def _open(model):
 
 
 def _optimise(content, styles, out, knobs, weights, mask, preview, features):
-    from visionkit.images import read_image, resize, write_image
+    from visionkit.images import read_image, write_image
+    from visionkit.resizing import resize
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{out}: expected a picture to write, .png or .jpg")

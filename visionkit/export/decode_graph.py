@@ -1,4 +1,4 @@
-"""`images.read_image` and `images.fit` once more, as TensorFlow ops: what an exported graph does to bytes.
+"""`images.read_image` and `resizing.fit` once more, as TensorFlow ops: what an exported graph does to bytes.
 
 TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 bits. `decode_image` does none of that:
 
@@ -18,10 +18,10 @@ This module imports TensorFlow: import it only where a model is exported.
 import tensorflow as tf
 
 from visionkit.export import resize_graph
-from visionkit.images import BACKGROUND, LUMA, MAX_PIXELS
-from visionkit.types import crop_share
+from visionkit.images import BACKGROUND, MAX_PIXELS
+from visionkit.resizing import LUMA, crop_share
 
-PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
+PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `resizing.letterbox`
 _ZEROS = 8  # appended to the bytes, so that whatever a broken file points to beyond its end reads as 0
 _SEGMENTS = 2**16  # looked through for EXIF: above any honest file, below what stalls a server
 
@@ -62,12 +62,12 @@ def decode_image(data):
 
 
 def fit(images, size, resize):
-    """Brings images to what a network takes, as `images.fit` does: equal, see `resize_graph`.
+    """Brings images to what a network takes, as `resizing.fit` does: equal, see `resize_graph`.
 
     Args:
         images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions are rounded, files have none.
         size: (height, width), two ints.
-        resize: a rule of `images.fit`.
+        resize: a rule of `resizing.fit`.
 
     Returns:
         (float32 `[B, height, width, 3]`, whole numbers; int32 `[2]`, the (height, width) that what is seen of the image
@@ -90,7 +90,7 @@ def fit(images, size, resize):
 
 
 def to_channels(images, channels):
-    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `images.to_channels`."""
+    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `resizing.to_channels`."""
     if channels == 3:
         return images
     luma = tf.reduce_sum(tf.cast(images, tf.int32) * tf.constant(LUMA), axis=-1, keepdims=True)
@@ -98,7 +98,7 @@ def to_channels(images, channels):
 
 
 def _middle(images, size, share):
-    """What `images.crop_window` leaves of `[B, H, W, 3]`."""
+    """What `resizing.crop_window` leaves of `[B, H, W, 3]`."""
     (share, whole), height_width = share.as_integer_ratio(), tf.shape(images, out_type=tf.int64)[1:3]
     (h, w), (to_h, to_w), size = tf.unstack(height_width), size, tf.constant(size, tf.int64)
     high = h * to_w <= w * to_h

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.environment import quiet_stderr
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
-from visionkit.export.saved_model import network_function, write_functions
+from visionkit.export.saved_model import network_function, save_module
 from visionkit.types import DataError
 
 FILES = ("model.tflite", "decode.tflite")
@@ -87,15 +87,13 @@ class LiteRT:
                 rows.append({name: value.copy() for name, value in row.items()})  # theirs are written over
             return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-        exported = Exported(folder, run)
-        exported.interpreters = parts  # kept: the runners die with them
-        return exported
+        return Exported(folder, run, kept=parts)  # the runners die with the interpreters
 
 
 def _as_input(model, file):
     """A file as the network takes it: float32 `[1, h, w, C]`."""
-    pixels, _ = images.fit(images.read_image(file), tuple(model.image_size), model.resize)
-    return images.to_channels(pixels, model.channels)[None].astype(np.float32)
+    pixels, _ = resizing.fit(images.read_image(file), tuple(model.image_size), model.resize)
+    return resizing.to_channels(pixels, model.channels)[None].astype(np.float32)
 
 
 def _halves(model, serving):
@@ -134,7 +132,7 @@ def _convert(function, model, precision, shown=()):
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as temporary:
-        write_functions({"serving_default": function}, model, temporary)
+        save_module(temporary, model.variables, {"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

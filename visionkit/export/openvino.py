@@ -15,7 +15,7 @@ from pathlib import Path
 
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
-from visionkit.export.saved_model import network_function, write_functions
+from visionkit.export.saved_model import network_function, save_module
 from visionkit.types import DataError
 
 NAME = "model.xml"
@@ -42,7 +42,7 @@ class OpenVINO:
         serving = model.serving()
         # From a SavedModel, because OpenVINO 2026.4 cannot take a function in memory on Python 3.13.
         with tempfile.TemporaryDirectory() as temporary:
-            write_functions({"serving_default": network_function(serving)}, serving, temporary)
+            save_module(temporary, serving.variables, {"serving_default": network_function(serving)})
             converted = openvino.convert_model(temporary)
             for node in converted.get_ops():
                 # To keep the order of equal scores it sorts bubbles: 4000 of 41,000 take 10 s, and a few ms without.
