@@ -191,5 +191,5 @@ def test_without_a_backend_the_line_says_what_to_install(tmp_path):
         words = [sys.executable, "-m", "visionkit", verb, *model]
         done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert done.returncode == 1 and said in done.stdout
-        assert "visionkit: error: tensorflow, which Keras is to run on, is not installed" in done.stderr
+        assert "visionkit: error: Keras is set to run on tensorflow, which is not installed" in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -2,9 +2,9 @@
 
 python tools/benchmarks/bench_devices.py --devices 1 2 --out devices.json
 
-A ResNet-20 learns random images of 32 x 32, in a process for each row; the batch is the same for any number of devices.
-Without GPUs the CPU is divided into devices, which shows what sharing costs and can show no gain. The JSON file holds
-the rows and the environment.
+A ResNet-20 is trained on random images of 32 x 32, in a separate process for each row of the table; the batch is the
+same for any number of devices. Without GPUs the CPU is divided into devices, which shows what sharing costs and cannot
+show a gain. The JSON file has the rows and the environment.
 """
 
 import argparse

@@ -129,7 +129,8 @@ def _optimise(
     features: str,
 ) -> int:
     """Optimises one picture step by step; returns the exit code."""
-    from visionkit.images import read_image, resize, write_image
+    from visionkit.images import read_image, write_image
+    from visionkit.resizing import resize
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{out}: expected a picture to write, .png or .jpg")

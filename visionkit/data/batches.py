@@ -17,7 +17,7 @@ from absl import flags
 
 from visionkit.data.arrays import ArrayDataset
 from visionkit.data.dataset import Dataset
-from visionkit.images import to_channels
+from visionkit.resizing import to_channels
 from visionkit.types import PADDING, DataError, Sample, check_sample
 
 # What each task feeds on; the rest of a sample is dropped before the transform, so that it costs nothing.

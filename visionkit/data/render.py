@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from visionkit import images, npboxes
+from visionkit import npboxes, resizing
 from visionkit.data.views import View
 from visionkit.types import IGNORE, Sample
 
@@ -14,7 +14,7 @@ LETTERBOX_FILL = (
     114,
     114,
     114,
-)  # beside an image that is fitted into the network's size; images.letterbox has the same
+)  # beside an image that is fitted into the network's size; resizing.letterbox has the same
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean: what an expansion fills with; about zero after normalisation
 
 
@@ -60,7 +60,7 @@ class Transform:
 
     def _render(self, sample, view, rng):
         h, w = sample.image_size
-        new_h, new_w = self.size if self.resize == "stretch" else images.letterbox_factors(view.size, self.size)[0]
+        new_h, new_w = self.size if self.resize == "stretch" else resizing.letterbox_factors(view.size, self.size)[0]
         # The part of the view that shows image, in source pixels, and where in the result it goes. It starts and ends
         # on whole pixels of the result; boxes follow the part itself, so they fit its pixels exactly.
         x1, x2, left, right = _place(view.x1, view.x2, w, new_w, view.mirror_x)
@@ -69,7 +69,7 @@ class Transform:
         step = np.s_[:: -1 if view.mirror_y else 1, :: -1 if view.mirror_x else 1]
         part_size = (bottom - top, right - left)
 
-        part = np.ascontiguousarray(images.resize(np.ascontiguousarray(sample.image[source]), part_size)[step])
+        part = np.ascontiguousarray(resizing.resize(np.ascontiguousarray(sample.image[source]), part_size)[step])
         for colour in self.colours:
             part = colour(part, rng)
         image = np.empty((*self.size, 3), np.uint8)

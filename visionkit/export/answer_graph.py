@@ -25,7 +25,7 @@ def answering_signatures(
         answer: one of `ANSWERS`.
         names: of the classes.
         size: (height, width) that the network takes.
-        resize: a rule of `images.fit`.
+        resize: a rule of `resizing.fit`.
         channels: 3, or 1 for a network for grey images.
     """
     class_names = tf.constant(names)

@@ -1,4 +1,4 @@
-"""`images.read_image` and `images.fit` as TensorFlow ops: what an exported graph does to the bytes of an image file.
+"""`images.read_image` and `resizing.fit` as TensorFlow ops: what an exported graph does to the bytes of an image file.
 
 TensorFlow's own decoders ignore EXIF, drop alpha and keep only the high byte of 16 bits. `decode_image` does better:
 
@@ -20,10 +20,9 @@ from typing import Any
 import tensorflow as tf
 
 from visionkit.export import resize_graph
-from visionkit.images import BACKGROUND, LUMA, MAX_PIXELS
-from visionkit.types import crop_share
+from visionkit.images import BACKGROUND, MAX_PIXELS
+from visionkit.resizing import FILL, LUMA, crop_share
 
-PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
 _ZEROS = 8  # appended to the bytes, so that an offset of a broken file beyond its end reads as 0
 _SEGMENTS = 2**16  # at most so many are searched for EXIF: more than any honest file has, too few to stall a server
 
@@ -65,12 +64,12 @@ def decode_image(data: Any) -> Any:
 
 
 def fit(images: Any, size: tuple[int, int], resize: str) -> tuple[Any, Any]:
-    """Brings images to the size that a network takes; equal to `images.fit`, see `resize_graph`.
+    """Brings images to the size that a network takes; equal to `resizing.fit`, see `resize_graph`.
 
     Args:
         images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions, which files do not have, are rounded.
         size: (height, width).
-        resize: a rule of `images.fit`.
+        resize: a rule of `resizing.fit`.
 
     Returns:
         float32 `[B, height, width, 3]`, whole numbers; and int32 `[2]`, the (height, width) in it that the image takes
@@ -89,12 +88,12 @@ def fit(images: Any, size: tuple[int, int], resize: str) -> tuple[Any, Any]:
     images = tf.cast(resize_graph.resize(tf.round(images), new), tf.float32)
     below, right = size[0] - new[0], size[1] - new[1]
     paddings: Any = [[0, 0], [0, below], [0, right], [0, 0]]
-    images = tf.pad(images, paddings, constant_values=float(PADDING_LEVEL))
+    images = tf.pad(images, paddings, constant_values=float(FILL))
     return tf.ensure_shape(images, [None, *size, 3]), new
 
 
 def to_channels(images: Any, channels: int) -> Any:
-    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `images.to_channels`."""
+    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `resizing.to_channels`."""
     if channels == 3:
         return images
     luma = tf.reduce_sum(tf.cast(images, tf.int32) * tf.constant(LUMA), axis=-1, keepdims=True)
@@ -102,7 +101,7 @@ def to_channels(images: Any, channels: int) -> Any:
 
 
 def _middle(images, size, share):
-    """What `images.crop_window` leaves of `[B, H, W, 3]`."""
+    """What `resizing.crop_window` leaves of `[B, H, W, 3]`."""
     share, whole = share.as_integer_ratio()
     height_width = tf.shape(images, out_type=tf.int64)[1:3]
     h, w = tf.unstack(height_width)

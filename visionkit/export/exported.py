@@ -5,7 +5,7 @@
 | `visionkit`, `exporter`, `model` | version, name in `EXPORTERS`, class of the Task |
 | `task` | "detect", "instance", "classify", "segment" or "style" |
 | `class_names` | of the class ids 0..K-1; of a style network the names of its styles |
-| `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `images.fit` |
+| `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
 | `licence` | of the weights, where it is known; else "unknown" |
 """
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.environment import quiet_stderr
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
@@ -101,8 +101,8 @@ class LiteRT:
 
 def _as_input(model, file):
     """An image file as the network takes it: float32 `[1, h, w, C]`."""
-    pixels, _ = images.fit(images.read_image(file), tuple(model.image_size), model.resize)
-    return images.to_channels(pixels, model.channels)[None].astype(np.float32)
+    pixels, _ = resizing.fit(images.read_image(file), tuple(model.image_size), model.resize)
+    return resizing.to_channels(pixels, model.channels)[None].astype(np.float32)
 
 
 def _halves(model, serving):

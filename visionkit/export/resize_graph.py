@@ -15,7 +15,7 @@ BITS = 22  # of the fraction in a weight: 32 less 8 for the pixel and 2 to spare
 
 
 def resize(images: Any, size: Any) -> Any:
-    """Antialiased bilinear resize, equal to `images.resize`.
+    """Antialiased bilinear resize, equal to `resizing.resize`.
 
     Args:
         images: uint8, or whole numbers 0..255 of any dtype, `[B, H, W, C]`.
