@@ -57,6 +57,6 @@ def run_python(
         encoding="utf-8",
         errors="backslashreplace",  # a library may print anything
         cwd=folder,
-        env=os.environ | {"PYTHONPATH": path} | (environment or {}),
+        env={**os.environ, "PYTHONPATH": path, **(environment or {})},
     )
     return Ended(code=done.returncode, output=done.stdout, log=done.stderr)
