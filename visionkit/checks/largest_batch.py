@@ -59,11 +59,11 @@ def _try(folder: Path, limit: int):
     import keras
 
     from visionkit.data.batches import batches
-    from visionkit.train.recipe import planned
+    from visionkit.train.recipe import build_recipe
 
     started = read_started(folder)
     recipe, knobs = recipe_of(folder, started)
-    plan = planned(recipe, knobs, started.options.precision)
+    plan = build_recipe(recipe, knobs, started.options.precision)
     model, phase = plan.model, plan.phases[-1]
     phase.prepare()
     model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")

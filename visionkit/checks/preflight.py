@@ -17,7 +17,7 @@ from visionkit.models.fcn import FCN
 from visionkit.models.ssd import SSD
 from visionkit.predict.predictor import Predictor
 from visionkit.train.options import Options
-from visionkit.train.recipe import Phase, Recipe, planned
+from visionkit.train.recipe import Phase, Recipe, build_recipe
 from visionkit.types import IGNORE, PADDING
 
 RECORDS = 64  # whose truth goes through encoding and decoding
@@ -47,7 +47,7 @@ class Row:
 
 def preflight(recipe: Callable[..., Recipe], knobs: dict, options: Options = Options()) -> list[Row]:  # noqa: B008
     """Builds what `run(recipe, knobs, ...)` would and tries it; nothing is written, and the model is thrown away."""
-    plan = planned(recipe, knobs, options.precision)
+    plan = build_recipe(recipe, knobs, options.precision)
     if plan.val is not None:
         class_ids(plan.model, plan.val)
     rows = []

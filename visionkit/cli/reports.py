@@ -70,12 +70,12 @@ def _score(facts, found, data, split, meaning) -> None:
 
 def _validation(facts):
     """What the run was validated with, out of its recipe."""
-    from visionkit.train.recipe import planned
+    from visionkit.train.recipe import build_recipe
     from visionkit.train.resume import read_started, recipe_of
 
     recipe, knobs = recipe_of(facts.folder, read_started(facts.folder))
     with contextlib.redirect_stdout(io.StringIO()):  # recipes speak of the training, which is over
-        dataset = planned(recipe, knobs).val
+        dataset = build_recipe(recipe, knobs).val
     if dataset is None:
         raise DataError("the run had no validation images")
     return dataset

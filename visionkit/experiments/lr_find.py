@@ -14,7 +14,7 @@ import numpy as np
 from visionkit.data.batches import batches, steps_per_epoch
 from visionkit.experiments.rates import Ramp, peak_rate
 from visionkit.metrics.classification import save_figure
-from visionkit.train.recipe import Recipe, planned
+from visionkit.train.recipe import Recipe, build_recipe
 from visionkit.types import DataError
 
 SMOOTHING = 0.9  # of the loss: what the mean keeps of itself at a step
@@ -46,7 +46,7 @@ def lr_find(
     """
     if not 0 < low < high or steps < 20:
         raise DataError(f"expected 0 < --low < --high and at least 20 --steps, found {low}, {high}, {steps}")
-    plan = planned(recipe, knobs)
+    plan = build_recipe(recipe, knobs)
     if not 1 <= phase <= len(plan.phases):
         raise DataError(f"--phase {phase}: the recipe has {len(plan.phases)} (1 is the first)")
     for stage in plan.phases[:phase]:
