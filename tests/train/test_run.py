@@ -23,7 +23,7 @@ from visionkit.images import read_image, write_image
 from visionkit.open_model import open_predictor
 from visionkit.train import training
 from visionkit.train.options import Options
-from visionkit.train.recipe import Phase, Recipe
+from visionkit.train.recipe import Phase, Recipe, load_recipe
 from visionkit.train.run import run
 from visionkit.types import DataError
 
@@ -165,6 +165,12 @@ def test_what_is_wrong_with_a_recipe_leaves_no_folder_behind(photos, tmp_path):
     with pytest.raises(DataError, match="--keep-checkpoints: expected 1 or more, found 0"):
         run(sorter, {"data": photos}, tmp_path / "out", options=Options(keep_checkpoints=0))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_recipe_is_a_python_file(tmp_path):
+    (tmp_path / "recipe.txt").write_text("")
+    with pytest.raises(DataError, match=r"recipe\.txt: a recipe is a Python file; its name must end in \.py"):
+        load_recipe(tmp_path / "recipe.txt")
 
 
 @pytest.mark.parametrize(("name", "epochs", "batch_size"), [("epochs", 0, 1), ("batch_size", 1, 0)])
