@@ -4,6 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
@@ -21,7 +23,7 @@ class Options:
 
     workers: int = 0
     deterministic: bool = False
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    precision: Precision = "float32"
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3

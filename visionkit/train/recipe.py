@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
@@ -116,7 +117,7 @@ def load_recipe(file: Path) -> Callable[..., Recipe]:
 
 def schedule(
     steps: int, lr: float, warmup: float = 0.05, shape: str = "cosine"
-) -> keras.optimizers.schedules.LearningRateSchedule:
+) -> Any:  # a LearningRateSchedule; Keras' optimizers take it, but their annotations know only numbers
     """A learning rate that warms up linearly and then follows `shape`.
 
     Args:
