@@ -100,7 +100,7 @@ def test_a_recipe_that_uses_no_optimizer_has_no_rate_to_find(tmp_path):
         plan.model.mini_batch, plan.batch_size = 2, 2
         return plan
 
-    with pytest.raises(DataError, match="moves its weights without its optimizer"):
+    with pytest.raises(DataError, match="updates its weights without its optimizer"):
         lr_find(small, {}, steps=20)
 
 
