@@ -71,7 +71,7 @@ def test_no_test_image_is_learned_from(tmp_path):
     learned, chosen = training_data(root, "detect", seed=0)
     assert {r.id for part in (learned, chosen) for r in part.records} == set(trainval)
     root = tiny_data.voc(tmp_path / "none", images, {"test": test})
-    with pytest.raises(DataError, match="has the splits test; which is to learn from"):
+    with pytest.raises(DataError, match="has the splits test; rename the one to learn from"):
         training_data(root, "detect", seed=0)
 
 
