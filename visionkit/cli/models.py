@@ -201,6 +201,6 @@ def _report(report, out, what: str = "images") -> int:
         files, some = ("files", ", ...") if len(left) > 1 else ("file", "")
         print(f"{len(left)} {files} changed by hand and left so ({left[0]}{some}); delete what is to be written anew")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
-    rows = f"{len(report.failed)} not read, {report.found} rows of results: {out}"
+    rows = f"{len(report.failed)} not read, {report.rows} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")
     return PARTLY_DONE if report.failed else 0
