@@ -110,7 +110,7 @@ def test_the_saved_classifier_scores_the_same_and_sorts_a_folder(trained, tmp_pa
     _, val = training_data(root / "data", "classify", seed=0)
     assert evaluate(predictor, val)["top1"] == results["top1"]
     report = classify_folder(predictor, root / "data" / "val", tmp_path / "out", progress=False)
-    assert (report.done, report.found, report.failed) == (8, 8, [])
+    assert (report.done, report.rows, report.failed) == (8, 8, [])
     with (tmp_path / "out" / "classes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert all(row["class1"] == row["file"].split("/")[0] for row in rows)
