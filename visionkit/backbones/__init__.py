@@ -8,6 +8,7 @@ Images are float32 `[B, H, W, C]` RGB 0..255; the first layer normalises them. `
 """
 
 from visionkit.backbones.alexnet import alexnet
+from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.densenet import densenet121, densenet161, densenet169, densenet201
 from visionkit.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from visionkit.backbones.googlenet import googlenet
@@ -55,6 +56,7 @@ BACKBONES = {
     "densenet161": densenet161,
     "densenet169": densenet169,
     "densenet201": densenet201,
+    "csp_nanodet": csp_nanodet,
     "efficientnet_lite0": efficientnet_lite0,
     "efficientnet_lite1": efficientnet_lite1,
     "efficientnet_lite2": efficientnet_lite2,
