@@ -4,6 +4,14 @@ from visionkit.models.classifier import Classifier
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
 from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.nanodet import NanoDet
 from visionkit.models.ssd import SSD
 
-MODELS = {"classifier": Classifier, "ssd": SSD, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN, "fcn": FCN}
+MODELS = {
+    "classifier": Classifier,
+    "ssd": SSD,
+    "nanodet": NanoDet,
+    "faster_rcnn": FasterRCNN,
+    "mask_rcnn": MaskRCNN,
+    "fcn": FCN,
+}
