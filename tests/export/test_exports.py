@@ -66,9 +66,7 @@ def lift(model):
     """Scores of random weights lie close together: this pulls them apart, so that some pass the threshold."""
     for variable in model.serving().variables:
         if "kernel" in variable.path and any(name in variable.path for name in ("class_head", "logits")):
-            small = re.search(
-                r"box_logits|(logits\d)", variable.path
-            )  # drawn with 0.01 there
+            small = re.search(r"box_logits|(logits\d)", variable.path)  # drawn with 0.01 there
             variable.assign((12 if not small else 2000 if small[1] else 1000) * variable)
 
 

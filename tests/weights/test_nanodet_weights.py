@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from support.paths import GOLDEN, SHARED
 
+from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.images import fit, read_image
 from visionkit.types import DataError
-from visionkit.weights.detectors import load_detector
+from visionkit.weights.detectors import DETECTORS, load_detector
+from visionkit.weights.load import load_weights
 from visionkit.weights.nanodet import read_nanodet_file
 from visionkit.weights.store import find, get_card
 
@@ -54,6 +56,18 @@ def test_the_cat_is_a_cat(detector):
     found = detector.serving().predict_on_batch(pixels[None].astype(np.float32))
     assert detector.class_names[found["labels"][0, 0]] == "cat"
     assert found["scores"][0, 0] > 0.5
+
+
+@needs_file
+def test_other_classes_keep_a_new_last_layer_and_batch_norm_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("VISIONKIT_WEIGHTS", str(FILE.parent))
+    model = DETECTORS["nanodet_g"](3)
+    report = load_weights(model, CARD, offline=True, verbose=False)
+    assert report.new == tuple(f"logits{level}.{name}" for level in (3, 4, 5) for name in ("kernel", "bias"))
+    assert (len(report.loaded), report.missing, report.skipped) == (68, (), ())
+    with pytest.raises(DataError, match=r"25 of the 125 weights of 'csp_nanodet' found as nanodet_g.*stem_bn\.gamma"):
+        load_weights(csp_nanodet(), CARD, offline=True)  # its batch norm is folded into kernels and biases
+    assert "missing" in capsys.readouterr().out
 
 
 @needs_file
