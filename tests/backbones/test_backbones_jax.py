@@ -13,7 +13,7 @@ from visionkit.backbones import BACKBONES
 
 # One of each builder, and those among them that JAX compiles in seconds.
 FAST = ("lenet", "alexnet", "resnet20_cifar")
-REST = ("mlp", "vgg11_bn", "nin", "googlenet", "resnet50", "densenet121", "efficientnet_lite0")
+REST = ("mlp", "vgg11_bn", "nin", "googlenet", "resnet50", "densenet121", "csp_nanodet", "efficientnet_lite0")
 TOLERANCE = 1e-4  # of a level's range
 
 

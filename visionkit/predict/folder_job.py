@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from rich.progress import Progress
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.files import write_bytes
 from visionkit.predict.folder_layout import JOURNAL, FolderLayout
 from visionkit.predict.formats import CLASSES, to_record
@@ -200,4 +200,4 @@ def _fit_for_jpeg(picture: np.ndarray) -> np.ndarray:
     if max(h, w) <= JPEG_SIDE:
         return picture
     scale = JPEG_SIDE / max(h, w)
-    return images.resize(picture, (max(1, int(h * scale)), max(1, int(w * scale))))
+    return resizing.resize(picture, (max(1, int(h * scale)), max(1, int(w * scale))))

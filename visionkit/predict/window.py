@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 STRIDE = 32  # the coarsest stride of a backbone; windows start at multiples of it so that all see the same grid
-FILL = 114  # grey beyond the edges of the image, as in `images.letterbox`
+FILL = 114  # grey beyond the edges of the image, as in `resizing.letterbox`
 
 
 def windows(length: int, side: int) -> tuple[int, int]:

@@ -1,11 +1,13 @@
-"""The detectors whose weights torchvision publishes: built here as published, filled by `load_weights`."""
+"""The detectors with published weights: built here as published, filled by `load_weights`."""
 
 import functools
 
+from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.resnet import resnet50
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.nanodet import NANODET_G, NanoDet
 from visionkit.models.ssd import SSD, SSD300_COCO
 from visionkit.models.task import Task
 from visionkit.types import DataError
@@ -17,6 +19,10 @@ def _ssd300(num_classes, **knobs):
     return SSD(ssd300_vgg16(), num_classes, **(SSD300_COCO | knobs))
 
 
+def _nanodet_g(num_classes, **knobs):
+    return NanoDet(csp_nanodet(batch_norm=False), num_classes, **(NANODET_G | {"batch_norm": False} | knobs))
+
+
 def _two_stage(model, num_classes, **knobs):
     return model(resnet50(), num_classes, **knobs)
 
@@ -24,6 +30,7 @@ def _two_stage(model, num_classes, **knobs):
 # Functions of num_classes and any argument of the model.
 DETECTORS = {
     "ssd300_vgg16": _ssd300,
+    "nanodet_g": _nanodet_g,
     "fasterrcnn_resnet50_fpn": functools.partial(_two_stage, FasterRCNN),
     "maskrcnn_resnet50_fpn": functools.partial(_two_stage, MaskRCNN),
 }
