@@ -1,6 +1,10 @@
 """What the zoo is checked by."""
 
 import keras
+import numpy as np
+from support.drawn import drawn_image, drawn_tensor
+
+from visionkit.backbones import BACKBONES
 
 
 class Watch(keras.optimizers.SGD):
@@ -29,3 +33,26 @@ PARAMETERS = {
     "efficientnet_lite1": (1000, 5_416_680),
     "efficientnet_lite2": (1000, 6_092_072),
 }
+
+
+def answers(name):
+    """{level: features} of the backbone with weights drawn by their paths, for a drawn image."""
+    backbone = BACKBONES[name]()
+    for weight in backbone.weights:
+        weight.assign(drawn(weight))
+    height, width, channels = backbone.input.shape[1:]
+    image = drawn_image((height or 67, width or 75))[..., :channels]
+    return {level: np.asarray(out) for level, out in backbone(image).items()}
+
+
+def drawn(weight):
+    """He-scaled kernels; gammas and variances near 1, everything else near 0."""
+    shape = tuple(weight.shape)
+    if len(shape) > 1:  # drawn as torch has it, outputs first
+        return np.moveaxis(drawn_tensor(weight.path, (shape[-1], *shape[:-1])), 0, -1)
+    near_one = weight.name in ("gamma", "moving_variance")
+    return drawn_tensor(f"{weight.path}.{'running_var' if near_one else 'bias'}", shape)
+
+
+def save_answers(file, names):
+    np.savez(file, **{f"{name}/{level}": out for name in names for level, out in answers(name).items()})
