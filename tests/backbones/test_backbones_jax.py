@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -46,7 +47,8 @@ def test_jax_and_tensorflow_agree(tmp_path, names):
         pytest.skip("this process runs on JAX itself")
     pytest.importorskip("jax")
     code = f"import test_backbones_jax; test_backbones_jax.save_answers({str(tmp_path / 'jax.npz')!r}, {names})"
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(["tests", *sys.path])}
+    path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     theirs = np.load(tmp_path / "jax.npz")
