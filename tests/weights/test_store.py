@@ -90,7 +90,7 @@ def test_a_server_that_tells_no_length_is_fine(server):
     "path, message",
     [
         ("/interrupted", "net.pth from http://127.0.0.1"),
-        ("/truncated", f"broke off after {len(CONTENT) // 3} of {len(CONTENT)} bytes"),
+        ("/truncated", f"stopped after {len(CONTENT) // 3} of {len(CONTENT)} bytes"),
         ("/wrong", f"not the published file: expected sha256 {SHA256[:8]}"),
         ("/missing", "404"),
     ],

@@ -22,8 +22,8 @@ FCN8S: dict[str, Any] = {
     "pooled_skips": True,
     "upsampling": "learned",
 }
-FCN16S = FCN8S | {"levels": ("C4", "C5")}
-FCN32S = FCN8S | {"levels": ("C5",)}
+FCN16S: dict[str, Any] = FCN8S | {"levels": ("C4", "C5")}
+FCN32S: dict[str, Any] = FCN8S | {"levels": ("C5",)}
 # torchvision's, to be used with backbones.resnet.resnet50_dilated.
 FCN_RESNET: dict[str, Any] = {"levels": ("C3",), "head_units": 512, "dropout": 0.1, "upsampling": "fixed"}
 

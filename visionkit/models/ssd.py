@@ -22,15 +22,15 @@ NEGATIVES_PER_POSITIVE = 3  # section 2.2, "Hard negative mining"
 # sizes are those of the authors' code for VOC; those for COCO are smaller.
 _FEW, _MORE = (1.0, 2.0, 0.5), (1.0, 2.0, 0.5, 3.0, 1 / 3)
 _PAPER: dict[str, Any] = {"resize": "stretch", "extra_levels": 0, "pyramid_channels": 0, "clip_anchors": True}
-SSD300 = _PAPER | {
+SSD300: dict[str, Any] = _PAPER | {
     "image_size": (300, 300),
     "levels": ("C3", "C4", "C5", "C6", "C7", "C8"),
     "steps": (8, 16, 32, 64, 100, 300),
     "anchor_sizes": (30, 60, 111, 162, 213, 264, 315),
     "aspect_ratios": (_FEW, _MORE, _MORE, _MORE, _FEW, _FEW),
 }
-SSD300_COCO = SSD300 | {"anchor_sizes": (21, 45, 99, 153, 207, 261, 315)}
-SSD512 = _PAPER | {
+SSD300_COCO: dict[str, Any] = SSD300 | {"anchor_sizes": (21, 45, 99, 153, 207, 261, 315)}
+SSD512: dict[str, Any] = _PAPER | {
     "image_size": (512, 512),
     "levels": ("C3", "C4", "C5", "C6", "C7", "C8", "C9"),
     "anchor_sizes": (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
