@@ -135,7 +135,7 @@ def test_a_file_put_by_hand_is_used_and_verified(server, tmp_path, monkeypatch):
     (tmp_path / "net.pth").write_bytes(CONTENT)
     assert find(card(server)) == tmp_path / "net.pth"
     (tmp_path / "net.pth").write_bytes(CONTENT[:-1])
-    with pytest.raises(DataError, match=f"{tmp_path}/net.pth: damaged or another file.*{SHA256[:8]}"):
+    with pytest.raises(DataError, match=f"{tmp_path}/net.pth: damaged, or another file.*{SHA256[:8]}"):
         find(card(server))
     assert server.requests == []
 
