@@ -83,14 +83,10 @@ def open_style_network(file: Path) -> StyleNetwork:
         DataError: the file cannot be loaded or holds another model.
     """
     import_keras_quietly()
-    import keras
-
+    from visionkit.export import keras_file
     from visionkit.style.network import StyleNetwork
 
-    try:
-        model = keras.saving.load_model(file, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise DataError(f"{file}: cannot be loaded: {error}") from error
+    model = keras_file.load_task(file)
     if not isinstance(model, StyleNetwork):
         raise DataError(f"{file}: a {type(model).__name__}; expected a style network, see configs/style_network.py")
     return model

@@ -1,5 +1,6 @@
 """The command line: quick help, errors of one line, and knobs that come from a recipe's signature."""
 
+import inspect
 import os
 import resource
 import subprocess
@@ -88,6 +89,37 @@ def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, m
     assert err.startswith("visionkit: error: ")
     assert len(err.splitlines()) == 1
     assert "Traceback" not in err + out
+
+
+RESUMED_WITH = {
+    "data": ["folder"],
+    "task": ["--task", "detect"],
+    "model": ["--model", "ssd"],
+    "backbone": ["--backbone", "resnet18"],
+    "check": ["--check"],
+    "epochs": ["--epochs", "3"],
+    "image_size": ["--image-size", "64"],
+    "batch_size": ["--batch-size", "auto"],
+    "lr": ["--lr", "0.1"],
+    "class_weights": ["--class-weights"],
+    "label_smoothing": ["--label-smoothing", "0.2"],
+    "mixup": ["--mixup", "0.2"],
+    "cutmix": ["--cutmix", "1"],
+    "classes": ["--classes", "names.txt"],
+    "void": ["--void", "3"],
+    "patience": ["--patience", "2"],
+    "learning": ["--momentum", "0.5"],
+    "seed": ["--seed", "1"],
+    "out": ["--out", "folder"],
+    "options": ["--deterministic"],
+}
+
+
+def test_resume_takes_no_other_option_of_finetune(capsys):
+    assert set(RESUMED_WITH) | {"resume"} == set(inspect.signature(runs.finetune).parameters)
+    for words in RESUMED_WITH.values():
+        code, _, err = run(capsys, "finetune", *words, "--resume", "run")
+        assert (code, "--resume takes a run folder and nothing else" in err) == (1, True), words
 
 
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):

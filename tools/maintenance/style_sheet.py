@@ -1,9 +1,9 @@
-"""A contact sheet of photos by paintings.
+"""Draws a contact sheet of photos painted like paintings.
 
     python tools/maintenance/style_sheet.py PHOTOS PAINTINGS OUT.jpg [--size 384 ...]
 
-The pictures lie beside OUT, in a folder of its name; those that are there already are not painted again. More options
-go to `visionkit stylize`.
+The single pictures are kept beside OUT, in a folder of the same name, and are not painted again if they exist. Further
+options are passed on to `visionkit stylize`.
 """
 
 import sys

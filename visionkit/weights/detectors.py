@@ -1,13 +1,15 @@
-"""The detectors whose weights torchvision publishes: built here as published, with weights from `load_weights`."""
+"""The detectors with published weights, built here as published; `load_weights` loads the weights."""
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.resnet import resnet50
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.nanodet import NANODET_G, NanoDet
 from visionkit.models.ssd import SSD, SSD300_COCO
 from visionkit.models.task import Task
 from visionkit.types import DataError
@@ -19,6 +21,10 @@ def _ssd300(num_classes: int, **options: Any) -> SSD:
     return SSD(ssd300_vgg16(), num_classes, **(SSD300_COCO | options))
 
 
+def _nanodet_g(num_classes: int, **options: Any) -> NanoDet:
+    return NanoDet(csp_nanodet(batch_norm=False), num_classes, **(NANODET_G | {"batch_norm": False} | options))
+
+
 def _two_stage(model: type[FasterRCNN], num_classes: int, **options: Any) -> FasterRCNN:
     return model(resnet50(), num_classes, **options)
 
@@ -26,6 +32,7 @@ def _two_stage(model: type[FasterRCNN], num_classes: int, **options: Any) -> Fas
 # Functions of num_classes and, by keyword, any argument of the model.
 DETECTORS: dict[str, Callable[..., Task]] = {
     "ssd300_vgg16": _ssd300,
+    "nanodet_g": _nanodet_g,
     "fasterrcnn_resnet50_fpn": functools.partial(_two_stage, FasterRCNN),
     "maskrcnn_resnet50_fpn": functools.partial(_two_stage, MaskRCNN),
 }

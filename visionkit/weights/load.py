@@ -10,8 +10,11 @@ from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
 from visionkit.weights.convert import Report, assign, few
 from visionkit.weights.hed import read_hed_file
+from visionkit.weights.nanodet import read_nanodet_file
 from visionkit.weights.store import find
 from visionkit.weights.torch_file import read_torch_file
+
+READERS = {".h5": read_hed_file, ".json": read_nanodet_file}  # what else there is is torch's
 
 
 def load_weights(
@@ -49,7 +52,7 @@ def load_weights(
     file = find(card, offline=offline) if card else Path(source)
     backbone: Any = getattr(model, "backbone", model)
     architecture = architecture or (card.architecture if card else str(backbone.name))
-    tensors = read_hed_file(file) if file.suffix == ".h5" else read_torch_file(file)
+    tensors = READERS.get(file.suffix, read_torch_file)(file)
     report = assign(model, tensors, architecture)
     total = len(report.loaded) + len(report.missing)
     if verbose or len(report.loaded) < min_loaded * total:

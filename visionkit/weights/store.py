@@ -6,6 +6,7 @@ import os
 import sys
 import urllib.error
 import urllib.request
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def get_card(name: str) -> Card:
 def find(card: Card, *, offline: bool = False) -> Path:
     """Returns the card's file: from the folders in $VISIONKIT_WEIGHTS, its package, the cache, or its url.
 
+    What belongs `beside` it is then in the same folder, verified too.
+
     Args:
         offline: do not use the network; VISIONKIT_OFFLINE=1 in the environment has the same effect.
 
@@ -45,6 +48,7 @@ def find(card: Card, *, offline: bool = False) -> Path:
     for file in (*(f / card.file for f in folders), _in_package(card), cache_folder() / card.file):
         if file is not None and file.is_file():
             _verify(file, card, f"{file}: damaged, or another file of that name; delete it")
+            _verify_beside(file, card)
             return file
     if not card.url:
         raise DataError(
@@ -53,7 +57,27 @@ def find(card: Card, *, offline: bool = False) -> Path:
         )
     if offline or os.environ.get("VISIONKIT_OFFLINE", "0") not in ("", "0"):
         raise DataError(f"{card.name}: {_by_hand(card)} (offline: the network was not tried)")
+    if other := _other(card):  # first, so that where the card's file is, all of it is
+        _download(other, cache_folder() / other.file)
     return _download(card, cache_folder() / card.file)
+
+
+def _other(card: Card) -> Card | None:
+    """The card of the file that belongs beside this one's, or None."""
+    if card.beside is None:
+        return None
+    name, sha256 = card.beside
+    return replace(card, file=name, sha256=sha256, url=f"{card.url.rpartition('/')[0]}/{name}", beside=None)
+
+
+def _verify_beside(file: Path, card: Card) -> None:
+    other = _other(card)
+    if other is None:
+        return
+    beside = file.with_name(other.file)
+    if not beside.is_file():
+        raise DataError(f"{card.name}: {file} needs {other.file} beside it; put it there from {other.url}")
+    _verify(beside, other, f"{beside}: damaged, or another file of that name; delete it")
 
 
 def _in_package(card: Card) -> Path | None:
@@ -98,7 +122,8 @@ def _verify(file: Path, card: Card, complaint: str) -> None:
 
 
 def _by_hand(card: Card) -> str:
-    return f"put {card.file} from {card.url} into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
+    beside = f", and {card.beside[0]} from there," if card.beside else ""
+    return f"put {card.file} from {card.url}{beside} into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
 
 
 def _progress(name: str, done: int, total: int) -> None:
