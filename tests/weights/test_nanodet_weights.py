@@ -80,7 +80,7 @@ def test_both_files_are_wanted_and_verified(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"nanodet\.json needs nanodet\.bin beside it; put it there from https://git"):
         find(get_card(CARD), offline=True)
     binary.write_bytes(FILE.with_name(binary.name).read_bytes()[:-2] + b"\1\1")
-    with pytest.raises(DataError, match=r"nanodet\.bin: damaged or another file of that name.*5d0e4f8c"):
+    with pytest.raises(DataError, match=r"nanodet\.bin: damaged, or another file of that name.*5d0e4f8c"):
         find(get_card(CARD), offline=True)
     binary.write_bytes(FILE.with_name(binary.name).read_bytes())
     assert find(get_card(CARD), offline=True) == tmp_path / FILE.name

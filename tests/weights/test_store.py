@@ -90,7 +90,7 @@ def test_a_server_that_tells_no_length_is_fine(server):
     "path, message",
     [
         ("/interrupted", "net.pth from http://127.0.0.1"),
-        ("/truncated", f"broke off after {len(CONTENT) // 3} of {len(CONTENT)} bytes"),
+        ("/truncated", f"stopped after {len(CONTENT) // 3} of {len(CONTENT)} bytes"),
         ("/wrong", f"not the published file: expected sha256 {SHA256[:8]}"),
         ("/missing", "404"),
     ],
@@ -135,7 +135,7 @@ def test_a_file_put_by_hand_is_used_and_verified(server, tmp_path, monkeypatch):
     (tmp_path / "net.pth").write_bytes(CONTENT)
     assert find(card(server)) == tmp_path / "net.pth"
     (tmp_path / "net.pth").write_bytes(CONTENT[:-1])
-    with pytest.raises(DataError, match=f"{tmp_path}/net.pth: damaged or another file.*{SHA256[:8]}"):
+    with pytest.raises(DataError, match=f"{tmp_path}/net.pth: damaged, or another file.*{SHA256[:8]}"):
         find(card(server))
     assert server.requests == []
 
