@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.data.batches import TASKS
-from visionkit.images import to_channels
+from visionkit.resizing import to_channels
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.train.recipe import Recipe
 from visionkit.types import Sample, check_batch, check_sample
