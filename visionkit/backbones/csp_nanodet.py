@@ -15,8 +15,12 @@ BLOCKS = ((32, 1, 1, "C2"), (64, 2, 2, "C3"), (128, 2, 2, "C4"), (256, 3, 2, "C5
 SLOPE = 0.1  # of LeakyReLU below 0
 
 
-def csp_nanodet(input_shape=(None, None, 3), batch_norm=True, name="csp_nanodet"):
-    """See above; padding is torch's.
+def csp_nanodet(
+    input_shape: tuple[int | None, int | None, int] = (None, None, 3),
+    batch_norm: bool = True,
+    name: str = "csp_nanodet",
+) -> keras.Model:
+    """The trunk of NanoDet-g, padded as torch pads.
 
     Args:
         input_shape: (H, W, C); H and W may be None.

@@ -3,6 +3,8 @@
 import keras
 from keras import layers, ops
 
+from visionkit.types import Tensor
+
 
 @keras.saving.register_keras_serializable("visionkit")
 class EdgePadding(layers.Layer):
@@ -11,10 +13,10 @@ class EdgePadding(layers.Layer):
     What max pooling needs where values may be negative: a window that hangs over the edge sees nothing new.
     """
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
         return ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         batch, height, width, channels = shape
         return (batch, height and height + 2, width and width + 2, channels)

@@ -1,13 +1,15 @@
 """The path-aggregation pyramid (Liu et al. 2018, arXiv 1803.01534, section 3.1) as NanoDet has it."""
 
 import itertools
+from collections.abc import Mapping
 
 from keras import layers
 
 from visionkit.layers.upsample import Interpolate
+from visionkit.types import Tensor
 
 
-def path_aggregation(features, channels):
+def path_aggregation(features: Mapping[str, Tensor], channels: int) -> dict[str, Tensor]:
     """Merges a backbone's levels from the top down, then from the bottom up, with no convolutions in between.
 
     Args:

@@ -4,6 +4,10 @@ Every cell says of each class how likely it is there, and how far the four sides
 centre (FCOS, Tian et al. 2019, arXiv 1904.01355).
 """
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -16,13 +20,14 @@ from visionkit.ops.atss import atss
 from visionkit.ops.distances import by_side, expected, from_distances, to_distances
 from visionkit.ops.generalized_focal import distribution_focal_loss, overlaps, quality_focal_loss
 from visionkit.ops.matching import real
+from visionkit.types import Tensor
 
 BOX_WEIGHT, BINS_WEIGHT = 2.0, 0.25  # of the losses beside the classes', as in the authors' configurations
 LAST = 0.1  # a target stays this far below the last bin, as there
 PRIOR = 0.01  # every class's probability before training (focal loss, arXiv 1708.02002, section 4.1)
 
 # The authors' networks, to be used as NanoDet(csp_nanodet(), 80, **NANODET_G), NanoDet(efficientnet_lite0(), ...).
-NANODET_G = {
+NANODET_G: dict[str, Any] = {
     "image_size": (416, 416),
     "pyramid_channels": 128,
     "head_convs": 1,
@@ -60,20 +65,20 @@ class NanoDet(Task):
 
     def __init__(
         self,
-        backbone,
-        num_classes,
-        class_names=(),
-        image_size=(320, 320),
-        resize="letterbox",
-        levels=("C3", "C4", "C5"),
-        pyramid_channels=96,
-        head_convs=2,
-        depthwise=True,
-        batch_norm=True,
-        leaky=False,
-        cell_scale=5.0,
-        last_bin=10,
-        **kwargs,
+        backbone: keras.Model,
+        num_classes: int,
+        class_names: Sequence[str] = (),
+        image_size: tuple[int, int] = (320, 320),
+        resize: str = "letterbox",
+        levels: Sequence[str] = ("C3", "C4", "C5"),
+        pyramid_channels: int = 96,
+        head_convs: int = 2,
+        depthwise: bool = True,
+        batch_norm: bool = True,
+        leaky: bool = False,
+        cell_scale: float = 5.0,
+        last_bin: int = 10,
+        **kwargs: Any,
     ):
         images = keras.Input((*image_size, 3), name="images")
         features = path_aggregation(take_levels(backbone, images, levels), pyramid_channels)
@@ -82,23 +87,13 @@ class NanoDet(Task):
         grids, strides, logits, bins = [], [], [], []
         for level, x in features.items():  # x: [B, h, w, C]
             stride = 2 ** int(level[1:])
-            grids.append(anchor_ops.grid(x.shape[1:3], stride, [[cell_scale * stride] * 2]))  # [h * w, 4]
+            side = cell_scale * stride
+            grids.append(anchor_ops.grid(x.shape[1:3], stride, [(side, side)]))  # [h * w, 4]
             strides.append(np.full(len(grids[-1]), stride, np.float32))
             for i in range(1, head_convs + 1):
                 x = _head_convolution(x, depthwise, batch_norm, leaky, f"head{level[1:]}_conv{i}")
-            prior = keras.initializers.Constant(-np.log(1 / PRIOR - 1))
-            for values, width, head, bias in (
-                (logits, num_classes, "logits", prior),
-                (bins, 4 * (last_bin + 1), "bins", "zeros"),
-            ):
-                row = layers.Conv2D(
-                    width,
-                    1,
-                    kernel_initializer=keras.initializers.RandomNormal(stddev=0.01),
-                    bias_initializer=bias,
-                    name=f"{head}{level[1:]}",
-                )(x)
-                values.append(layers.Reshape((-1, width), name=f"{head}_rows{level[1:]}")(row))  # [B, h * w, width]
+            logits.append(_rows(x, num_classes, -math.log(1 / PRIOR - 1), f"logits{level[1:]}"))  # [B, h * w, K]
+            bins.append(_rows(x, 4 * (last_bin + 1), 0.0, f"bins{level[1:]}"))  # [B, h * w, 4 * (last_bin + 1)]
         raw = {
             "logits": layers.Concatenate(axis=1, dtype="float32", name="logits")(logits),  # [B, A, K]
             "bins": layers.Concatenate(axis=1, dtype="float32", name="bins")(bins),  # [B, A, 4 * (last_bin + 1)]
@@ -121,8 +116,8 @@ class NanoDet(Task):
         self.box_loss = keras.metrics.Mean(name="box_loss")
         self.bins_loss = keras.metrics.Mean(name="bins_loss")
 
-    def targets(self, y):
-        """What each cell should say.
+    def targets(self, y: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The target of each cell.
 
         Returns:
             labels int32 `[B, A]` with `num_classes` for background, boxes float32 `[B, A, 4]` in pixels, positive bool
@@ -139,7 +134,14 @@ class NanoDet(Task):
         crowded = ops.any(ops.logical_and(inside, ops.cast(y["ignore"], "bool")[:, None]), axis=-1)
         return labels, matched, positive, ops.logical_not(ops.logical_or(positive, crowded))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Generalized focal loss of the classes and of the bins (arXiv 2006.04388, section 3.3), and GIoU of the boxes.
 
         The first is divided by the number of positives in the batch, where an image without any counts as if it had
@@ -155,8 +157,8 @@ class NanoDet(Task):
         quality = ops.where(positive, ops.stop_gradient(iou), 0.0)[..., None]
         class_loss = quality_focal_loss(logits, quality * ops.one_hot(labels, self.num_classes))  # [B, A, K]
         taught = ops.cast(ops.logical_or(positive, negative), "float32")
-        found = ops.maximum(ops.sum(ops.cast(positive, "float32"), axis=1), 1.0)  # [B]
-        class_loss = ops.sum(ops.sum(class_loss, axis=-1) * taught) / self.over_devices(ops.sum(found))
+        positives = ops.maximum(ops.sum(ops.cast(positive, "float32"), axis=1), 1.0)  # [B]
+        class_loss = ops.sum(ops.sum(class_loss, axis=-1) * taught) / self.over_devices(ops.sum(positives))
 
         score = ops.max(ops.sigmoid(ops.stop_gradient(logits)), axis=-1)
         weight = ops.where(positive, score, 0.0)  # [B, A]
@@ -170,7 +172,9 @@ class NanoDet(Task):
         self.bins_loss.update_state(bins_loss)
         return class_loss + box_loss + bins_loss + sum(self.losses)
 
-    def serving(self, score_threshold=0.05, iou_threshold=0.6, top_k=1000, keep=100) -> keras.Model:
+    def serving(
+        self, score_threshold: float = 0.05, iou_threshold: float = 0.6, top_k: int = 1000, keep: int = 100
+    ) -> keras.Model:
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
         The authors' settings, but for `top_k`, the candidates that enter suppression, which they do not limit.
@@ -182,7 +186,18 @@ class NanoDet(Task):
         return keras.Model(self.input, decode(raw["logits"], raw["bins"]), name=f"{self.name}_serving")
 
 
-def _check_reach(reach, image_size):
+def _rows(x: Tensor, width: int, bias: float, name: str) -> Tensor:
+    """The last 1x1 convolution of a head, one row for each cell: `[B, h, w, C]` -> `[B, h * w, width]`."""
+    options: dict[str, Any] = {
+        "kernel_initializer": keras.initializers.RandomNormal(stddev=0.01),
+        "bias_initializer": keras.initializers.Constant(bias),
+    }
+    x = layers.Conv2D(width, 1, name=name, **options)(x)  # [B, h, w, width]
+    kind, level = name[:-1], name[-1]
+    return layers.Reshape((-1, width), name=f"{kind}_rows{level}")(x)  # [B, h * w, width]
+
+
+def _check_reach(reach: int, image_size: tuple[int, int]) -> None:
     if 2 * reach < max(image_size):
         raise ValueError(
             f"a box reaches at most {reach} pixels from its cell: too little for images of {image_size}; "
@@ -190,7 +205,7 @@ def _check_reach(reach, image_size):
         )
 
 
-def _head_convolution(x, depthwise, batch_norm, leaky, name):
+def _head_convolution(x: Tensor, depthwise: bool, batch_norm: bool, leaky: bool, name: str) -> Tensor:
     """A 3x3 convolution that keeps the channels; if `depthwise`, one a channel and a 1x1 over them."""
     options = {"padding": "same", "use_bias": not batch_norm}
     if depthwise:
@@ -201,7 +216,7 @@ def _head_convolution(x, depthwise, batch_norm, leaky, name):
     return _norm_relu(x, batch_norm, leaky, name)
 
 
-def _norm_relu(x, batch_norm, leaky, name):
+def _norm_relu(x: Tensor, batch_norm: bool, leaky: bool, name: str) -> Tensor:
     if batch_norm:
         # As in the feature pyramid: fine-tuning takes hundreds of steps.
         x = layers.BatchNormalization(momentum=0.95, epsilon=1e-3, name=f"{name}_bn")(x)

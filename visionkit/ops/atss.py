@@ -1,13 +1,18 @@
 """Which cells answer for which object: adaptive training sample selection (Zhang et al. 2020, arXiv 1912.02424)."""
 
-from keras import ops
+from collections.abc import Sequence
+
+from keras import ops  # pyright: ignore[reportMissingTypeStubs]
 
 from visionkit.ops import boxes as box_ops
+from visionkit.types import Tensor
 
 INSIDE = 0.01  # pixels from a cell's centre to the nearest side of its object, at least
 
 
-def atss(anchors, level_sizes, boxes, valid, nearest=9):
+def atss(
+    anchors: Tensor, level_sizes: Sequence[int], boxes: Tensor, valid: Tensor, nearest: int = 9
+) -> tuple[Tensor, Tensor]:
     """Assigns anchors to objects (section 3.2, algorithm 1).
 
     The candidates of an object are the anchors of each level whose centres lie nearest to its own. Positive are those
@@ -28,12 +33,18 @@ def atss(anchors, level_sizes, boxes, valid, nearest=9):
         positive: bool `[B, A]`.
     """
     overlap = box_ops.iou(boxes, anchors[None])  # [B, M, A]
-    x, y = (anchors[:, i] / 2 + anchors[:, i + 2] / 2 for i in (0, 1))  # [A]: of the centres
-    x1, y1, x2, y2 = (boxes[..., i, None] for i in range(4))  # [B, M, 1]
+    x = (anchors[:, 0] + anchors[:, 2]) / 2  # [A], the centres of the anchors
+    y = (anchors[:, 1] + anchors[:, 3]) / 2  # [A]
+    x1 = boxes[..., 0, None]  # [B, M, 1]
+    y1 = boxes[..., 1, None]
+    x2 = boxes[..., 2, None]
+    y2 = boxes[..., 3, None]
     distance = (x - (x1 + x2) / 2) ** 2 + (y - (y1 + y2) / 2) ** 2  # [B, M, A]
     inside = ops.minimum(ops.minimum(x - x1, x2 - x), ops.minimum(y - y1, y2 - y)) > INSIDE  # [B, M, A]
 
-    places, shares, start = [], [], 0
+    places: list[Tensor] = []
+    shares: list[Tensor] = []
+    start = 0
     for size in level_sizes:
         level = slice(start, start + size)
         place = ops.cast(ops.top_k(-distance[..., level], min(nearest, size))[1], "int32")  # [B, M, k]
@@ -46,12 +57,12 @@ def atss(anchors, level_sizes, boxes, valid, nearest=9):
     spread = ops.sum((candidates - mean) ** 2, axis=-1, keepdims=True) / max(candidates.shape[-1] - 1, 1)
     threshold = mean + ops.sqrt(spread)
 
-    claimed = []
+    claims: list[Tensor] = []
     for size, place, share in zip(level_sizes, places, shares, strict=True):
         place = ops.where(share >= threshold, place, -1)  # [B, M, k]
         cells = ops.arange(size, dtype="int32")
-        claimed.append(ops.any(ops.equal(place[..., None], cells), axis=2))  # [B, M, size]
-    claimed = ops.logical_and(ops.concatenate(claimed, axis=-1), inside)  # [B, M, A]
+        claims.append(ops.any(ops.equal(place[..., None], cells), axis=2))  # [B, M, size]
+    claimed = ops.logical_and(ops.concatenate(claims, axis=-1), inside)  # [B, M, A]
     claimed = ops.logical_and(claimed, valid[..., None])
-    claim = ops.where(claimed, overlap, -1.0)
-    return ops.cast(ops.argmax(claim, axis=1), "int32"), ops.any(claimed, axis=1)
+    best = ops.where(claimed, overlap, -1.0)
+    return ops.cast(ops.argmax(best, axis=1), "int32"), ops.any(claimed, axis=1)

@@ -3,13 +3,14 @@
 Each function returns one value per box or per class, so that the model decides what to sum.
 """
 
-from keras import ops
+from keras import ops  # pyright: ignore[reportMissingTypeStubs]
 
 from visionkit.ops.boxes import area
 from visionkit.ops.losses import binary_cross_entropy
+from visionkit.types import Tensor
 
 
-def quality_focal_loss(logits, quality):
+def quality_focal_loss(logits: Tensor, quality: Tensor) -> Tensor:
     """Cross-entropy with a quality 0..1, scaled by the squared distance to it (section 3.2, eq. 2, beta 2).
 
     Args:
@@ -23,7 +24,7 @@ def quality_focal_loss(logits, quality):
     return binary_cross_entropy(logits, quality) * missing * missing
 
 
-def distribution_focal_loss(logits, target):
+def distribution_focal_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Cross-entropy with the two bins beside a target, each weighed by how near it is (section 3.2, eq. 6).
 
     Args:
@@ -38,7 +39,7 @@ def distribution_focal_loss(logits, target):
     return -ops.sum(near * ops.log_softmax(logits, axis=-1), axis=-1)
 
 
-def overlaps(a, b):
+def overlaps(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Intersection over union of boxes, row by row, and its generalised form (GIoU, arXiv 1902.09630, algorithm 1).
 
     Args:
@@ -49,7 +50,8 @@ def overlaps(a, b):
     """
     shared = ops.maximum(ops.minimum(a[..., 2:], b[..., 2:]) - ops.maximum(a[..., :2], b[..., :2]), 0.0)
     around = ops.maximum(a[..., 2:], b[..., 2:]) - ops.minimum(a[..., :2], b[..., :2])
-    shared, around = shared[..., 0] * shared[..., 1], around[..., 0] * around[..., 1]
+    shared = shared[..., 0] * shared[..., 1]  # [...]
+    around = around[..., 0] * around[..., 1]  # [...]
     union = ops.maximum(area(a) + area(b) - shared, 1e-9)
     iou = shared / union
     return iou, iou - (around - union) / ops.maximum(around, 1e-9)
