@@ -8,7 +8,8 @@ import pytest
 from support.paths import GOLDEN, SHARED
 
 from visionkit.backbones.csp_nanodet import csp_nanodet
-from visionkit.images import fit, read_image
+from visionkit.images import read_image
+from visionkit.resizing import fit
 from visionkit.types import DataError
 from visionkit.weights.detectors import DETECTORS, load_detector
 from visionkit.weights.load import load_weights
