@@ -1,4 +1,4 @@
-"""The raw output of an anchor-free head to detections of fixed size, as a layer of the serving graph."""
+"""A layer of the serving graph that turns the raw output of an anchor-free head into detections of fixed size."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ from visionkit.types import Tensor
 
 @keras.saving.register_keras_serializable("visionkit")
 class DecodeDistances(layers.Layer):
-    """Decodes the outputs of a head for each cell into boxes, clips them and suppresses duplicates.
+    """Decodes, clips and suppresses the predictions of a head for each cell.
 
     Args:
         points: the cells' centres (x, y) in pixels, `[A, 2]`.
         strides: pixels per bin, `[A]`.
         image_size: (height, width); boxes are clipped to it.
-        score_threshold: 0..1; boxes that score no more are dropped.
+        score_threshold: 0..1; candidates at or below it are dropped.
         iou_threshold, keep: see `ops.nms.nms`.
-        top_k: candidates over all classes that enter suppression.
+        top_k: candidates, over all classes, that enter suppression.
 
-    Call with logits `[B, A, K]` and bins `[B, A, 4 * n]`, the logits of each side's n bins. Returns a dict of boxes
+    Call with logits `[B, A, K]` and bins `[B, A, 4 * n]`, the logits of n bins for each side. Returns a dict of boxes
     float32 `[B, keep, 4]`, scores float32 `[B, keep]` descending, labels int32 `[B, keep]`, padded with 0, 0 and -1.
     """
 

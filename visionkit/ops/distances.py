@@ -6,14 +6,14 @@ from visionkit.types import Tensor
 
 
 def to_distances(points: Tensor, boxes: Tensor) -> Tensor:
-    """How far the left, upper, right and lower side lie from a point (FCOS, arXiv 1904.01355, eq. 1).
+    """The distances of the left, upper, right and lower side from a point (FCOS, arXiv 1904.01355, eq. 1).
 
     Args:
         points: (x, y) in pixels, `[..., 2]`.
         boxes: `[..., 4]`, of the same leading shape or broadcastable.
 
     Returns:
-        Pixels, `[..., 4]`; all are above 0 where the point lies inside the box.
+        Pixels, `[..., 4]`; all are above 0 if the point lies inside the box.
     """
     return ops.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
 
@@ -24,7 +24,7 @@ def from_distances(points: Tensor, distances: Tensor) -> Tensor:
 
 
 def by_side(bins: Tensor) -> Tensor:
-    """A head's `[B, A, 4 * n]` as logits of the n bins of each side, `[B, A, 4, n]`."""
+    """Splits a head's `[B, A, 4 * n]` into the logits of n bins for each side, `[B, A, 4, n]`."""
     rows, values = bins.shape[1:]
     return ops.reshape(bins, (-1, rows, 4, values // 4))
 
@@ -33,7 +33,7 @@ def expected(logits: Tensor) -> Tensor:
     """The mean bin of each distribution (Generalized Focal Loss, arXiv 2006.04388, eq. 5).
 
     Args:
-        logits: of the bins 0..n-1, `[..., n]`.
+        logits: logits of the bins 0..n-1, `[..., n]`.
 
     Returns:
         0..n-1, `[...]`.
