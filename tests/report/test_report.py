@@ -172,7 +172,7 @@ def test_a_chart_puts_its_points_where_they_belong():
 def test_a_matrix_says_shares_of_the_row():
     drawn = matrix_table(np.array([[3, 1], [0, 0]]), ["cat", "<dog>"], compact)
     assert "rgba(var(--blue),0.75)" in drawn and "rgba(var(--red),0.25)" in drawn
-    assert 'title="cat, said to be &lt;dog&gt;: 1 (25.0%)"' in drawn
+    assert 'title="cat predicted as &lt;dog&gt;: 1 (25.0%)"' in drawn
 
 
 @pytest.mark.parametrize(
