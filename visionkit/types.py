@@ -18,8 +18,11 @@
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+
+Tensor: TypeAlias = Any  # of any Keras backend, symbolic or eager, or a NumPy array; Keras has no type for them all
 
 IGNORE = 255  # the value of a segmentation map that is neither trained on nor scored
 PADDING = -1  # the label of a row that holds no object
