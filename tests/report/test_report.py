@@ -19,7 +19,7 @@ from visionkit.evaluate.scores import evaluate
 from visionkit.html.charts import Line, _log_ticks, _ticks, line_chart, matrix_table
 from visionkit.html.document import document
 from visionkit.images import read_image
-from visionkit.metrics.classification import compact
+from visionkit.metrics.pictures import compact
 from visionkit.report.facts import Findings, read_run, write_report
 from visionkit.report.page import _precision
 from visionkit.report.words import mix_ups, remarks

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.metrics.classification import save_figure
+from visionkit.metrics.pictures import save_figure
 
 RISE = 0.01  # of a score over the last third of the epochs: less is standing still
 FALL = 0.02  # of the loss over the last third, as a share of its whole way: less is standing still

@@ -11,8 +11,8 @@ from visionkit.data.dataset import Dataset
 from visionkit.files import write_bytes
 from visionkit.images import write_image
 from visionkit.metrics import curves
-from visionkit.metrics.classification import confusion_picture
 from visionkit.metrics.curves import Curve
+from visionkit.metrics.pictures import confusion_picture, curves_pictures
 from visionkit.predict.draw import draw_mistake, draw_segmentation
 from visionkit.predict.palette import PAPER
 from visionkit.types import IGNORE
@@ -141,7 +141,7 @@ def write_mistakes(closely: Closely, folder: Path) -> None:
     confusion_picture(closely.confusion, closely.names, folder / "confusion.png", title=closely.title)
     if closely.curves:
         class_names, table = closely.names[:-1], best_thresholds(closely)
-        curves.curves_pictures(closely.curves, class_names, folder / "pr.png", folder / "f1.png")
+        curves_pictures(closely.curves, class_names, folder / "pr.png", folder / "f1.png")
         lines = ["class,threshold,F1,precision,recall"]
         lines += [",".join([f'"{name}"', *(f"{value:.4f}" for value in row.values())]) for name, row in table.items()]
         write_bytes(folder / "thresholds.csv", ("\n".join(lines) + "\n").encode())

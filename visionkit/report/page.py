@@ -10,7 +10,7 @@ from visionkit.html import charts
 from visionkit.html.charts import Line, bar, line_chart, matrix_table
 from visionkit.html.document import document, picture, text
 from visionkit.images import read_image
-from visionkit.metrics.classification import compact
+from visionkit.metrics.pictures import compact
 from visionkit.report.facts import Findings, RunFacts
 from visionkit.report.words import mix_ups, remarks
 
