@@ -26,6 +26,7 @@ Tensor: TypeAlias = Any  # of any Keras backend, symbolic or eager, or a NumPy a
 
 IGNORE = 255  # the value of a segmentation map that is neither trained on nor scored
 PADDING = -1  # the label of a row that holds no object
+LETTERBOX_GREY = 114  # the value of all three channels beside an image that is fitted into the network's size
 CROP_SHARE = 0.875  # of the middle of an image, what the rule "crop" shows: 224 of 256 pixels
 
 
