@@ -46,8 +46,10 @@ def test_a_folder_whose_images_lie_deeper_is_no_class_and_that_is_said(tmp_path,
     assert folder(tmp_path).class_names == ["cat", "dog"]
     assert f"{tmp_path / 'bird'}: not a class, because its images are deeper: 2020/1.png, ..." in caplog.text
     assert "empty" not in caplog.text
-    report = examine(tmp_path)
-    assert [finding.message for finding in report.by_kind()["deeper folder"]] == [caplog.messages[0].partition(": ")[2]]
+    diagnosis = examine(tmp_path)
+    assert [finding.message for finding in diagnosis.by_kind()["deeper folder"]] == [
+        caplog.messages[0].partition(": ")[2]
+    ]
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_said(tmp_path, caplog):

@@ -47,12 +47,12 @@ def doctor(
     size = size[0] if len(size) == 1 else tuple(size)
     for file in filter(None, (html, json)):
         file.parent.mkdir(parents=True, exist_ok=True)
-    report = examine(data, split, task, size, classes=classes, void=void)
-    print(report)
+    diagnosis = examine(data, split, task, size, classes=classes, void=void)
+    print(diagnosis)
     if html:
-        write_bytes(html, page(report).encode())
+        write_bytes(html, page(diagnosis).encode())
     if json:
-        write_bytes(json, report.to_json().encode())
+        write_bytes(json, diagnosis.to_json().encode())
     if fix:
-        print(write_fixed(report, data, fix))
-    return 1 if report.grades()["error"] else 0
+        print(write_fixed(diagnosis, data, fix))
+    return 1 if diagnosis.grades()["error"] else 0

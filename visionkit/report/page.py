@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visionkit.doctor.examine import KINDS
+from visionkit.doctor.diagnosis import KINDS
 from visionkit.evaluate.mistakes import BACKGROUND, best_thresholds
 from visionkit.html import charts
 from visionkit.html.charts import Line, bar, line_chart, matrix_table
