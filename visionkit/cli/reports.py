@@ -28,14 +28,15 @@ def report(
         classes: (segment) file that names the values of the class maps; by default what finetune was told.
         void: (segment) the value of the class maps that is not scored, besides 255; by default what finetune was told.
     """
-    from visionkit.report.facts import Findings, read_run, write_report
+    from visionkit.report.facts import Assessment, read_run
+    from visionkit.report.page import write_report
 
     if split and not data:
         raise DataError("--split is a part of --data: name both")
     facts = read_run(run)
     said = {"classes": classes} if classes else {}
     meaning = meaning_of_maps(facts.knobs) | said | ({} if void is None else {"void": void})
-    found = Findings(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
+    found = Assessment(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
     try:
         _score(facts, found, data, split, meaning)
     except (DataError, OSError) as error:
@@ -89,7 +90,7 @@ def _examine(facts, found, data, meaning) -> str:
     if root is None:
         return "No knob of the recipe names the folder of its data; visionkit report RUN --data DIR does."
     try:
-        found.doctor = examine(root, task=found.task, size=found.size or 384, **meaning)
+        found.diagnosis = examine(root, task=found.task, size=found.size or 384, **meaning)
     except (DataError, OSError) as error:
         return f"Not examined: {_line(error)}."
     return ""
