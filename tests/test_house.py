@@ -1,4 +1,7 @@
-"""The rules of the house that a machine can check: who imports whom, where TensorFlow stands, how long files are."""
+"""The rules of the house that a machine can check. What they are for is explained in docs/design.md.
+
+`ALLOWED` in tests/support/house.py says which parts the package has and who imports whom.
+"""
 
 import ast
 import re
@@ -7,87 +10,150 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.house import (
+    ALLOWED,
+    ANYTHING,
+    EVERYWHERE,
+    PACKAGE,
+    circle,
+    imported_parts,
+    imports,
+    part_of,
+    purpose,
+    python_files,
+)
 from support.paths import ROOT
 
-PACKAGE = ROOT / "visionkit"
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-# Each part may import these parts of visionkit besides itself. cli/ and __main__, configs/ and tools/ may import
-# anything. A folder or a file that is not listed here fails: say first whom it may import.
-ANYTHING = {"cli", "__main__"}
-ALLOWED = {
-    "__init__": set(),
-    "types": set(),
-    "files": {"types"},
-    "npboxes": set(),
-    "environment": {"types"},
-    "images": {"types", "files"},
-    "image_files": {"types"},
-    "videos": {"types", "files"},
-    "ops": set(),
-    "layers": {"ops"},
-    "backbones": {"layers"},
-    "models": {"types", "ops", "layers"},
-    "weights": {"types", "files", "backbones", "models"},
-    "html": {"images"},
-    "data": {"types", "files", "npboxes", "images", "image_files"},
-    "metrics": {"types", "files", "npboxes", "images"},
-    "style": {"types", "files", "images", "image_files", "videos", "models"},  # a caller hands it a loaded backbone
-    "predict": {"types", "files", "npboxes", "images", "image_files", "videos", "models"},
-    "export": {"environment", "types", "npboxes", "images", "image_files", "models", "predict", "style"},
-    "open_model": {"environment", "types", "backbones", "models", "weights", "style", "predict", "export"},
-    "evaluate": {"types", "files", "npboxes", "images", "data", "metrics", "predict"},
-    "train": {"environment", "types", "files", "images", "models", "data", "evaluate", "predict"},
-    "doctor": {"types", "npboxes", "images", "html", "data"},
-    "report": {"types", "files", "npboxes", "images", "html", "data", "metrics", "evaluate", "doctor"},
-    "recipes": {"types", "backbones", "weights", "models", "data", "train"},  # as files in configs/ do
-    "checks": {"types", "files", "environment", "data", "models", "predict", "evaluate", "train", "recipes"},
-    "experiments": {"types", "files", "open_model", "models", "data", "metrics", "predict", "evaluate", "train"},
-    "bench": {"environment", "types", "files", "image_files", "open_model", "export", "predict"},
-    "serve": {"types", "images", "open_model", "predict"},
+FILES = python_files()
+FUNCTION = 60  # lines of code that a function may have, without its docstring
+LONGER = {  # functions that have more, and why each of them is one idea all the same
+    ("models/fcn.py", "FCN.__init__"): "the network, layer by layer",
+    ("weights/torch_file.py", "_unpickle"): "a table of opcodes",
 }
 
 
-def imports(file: Path):
-    """Dotted names that `file` imports anywhere, also inside functions."""
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{file}: relative import"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def each(files):
+    return pytest.mark.parametrize("file", files, ids=lambda file: str(file.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_a_part_imports_only_what_stands_below_it(file):
-    name = str(file.relative_to(PACKAGE))
-    part = name.split("/")[0].removesuffix(".py")
-    if part in ANYTHING:
-        return
-    assert part in ALLOWED, f"{name}: a part of the house that ALLOWED does not know; say whom it may import"
-    used = {parts[1] for parts in (name.split(".") for name in imports(file)) if parts[0] == "visionkit" and parts[1:]}
-    assert used - {part, "__version__"} <= ALLOWED[part], f"{name} may not import these"
+def functions(file: Path):
+    """Each function of a file, as `Class.name` or `name`, with its lines of code."""
+    for parent in ast.walk(ast.parse(file.read_text())):
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = node.body[1] if ast.get_docstring(node) and node.body[1:] else node.body[0]
+                signature = node.body[0].lineno - node.lineno
+                name = f"{parent.name}.{node.name}" if isinstance(parent, ast.ClassDef) else node.name
+                yield name, signature + node.end_lineno - first.lineno + 1
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def modules() -> dict[str, Path]:
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts): file for file in FILES}
+    return {name.removesuffix(".__init__"): file for name, file in names.items()}
+
+
+def test_every_part_is_listed_and_nothing_else():
+    parts = {part_of(file) for file in FILES} - ANYTHING
+    unknown, gone = sorted(parts - set(ALLOWED)), sorted(set(ALLOWED) - parts)
+    assert not unknown, f"add {unknown} to ALLOWED in tests/support/house.py: which parts may they import?"
+    assert not gone, f"remove {gone} from ALLOWED in tests/support/house.py: there are no such parts"
+
+
+@each(FILES)
+def test_a_file_imports_only_the_parts_that_it_may(file):
+    part = part_of(file)
+    if part not in ANYTHING:
+        assert imported_parts(file) <= ALLOWED.get(part, set()) | EVERYWHERE, (
+            f"ALLOWED does not let {part} import these"
+        )
+
+
+@pytest.mark.parametrize("part", ALLOWED)
+def test_no_part_may_import_more_than_it_does(part):
+    used = set().union(*(imported_parts(file) for file in FILES if part_of(file) == part))
+    assert ALLOWED[part] <= used, f"{part} does not import these: remove them from its line in ALLOWED"
+
+
+def test_parts_do_not_import_each_other_in_a_circle():
+    assert circle(ALLOWED) == []
+
+
+def test_files_do_not_import_each_other_in_a_circle():
+    """Packages' __init__ files are left out: EXPORTERS names its exporters, and what loads an export looks it up."""
+    known = modules()
+    graph = {
+        name: {found for found in (_module(imported, known) for imported in imports(file)) if found} - {name}
+        for name, file in known.items()
+        if file.name != "__init__.py"
+    }
+    assert circle(graph) == []
+
+
+def _module(imported: str, known: dict[str, Path]) -> str:
+    """The file that `visionkit.images.read_image` is imported from: `visionkit.images`; "" for other packages."""
+    while imported and imported not in known:
+        imported = imported.rpartition(".")[0]
+    return imported
+
+
+def test_a_circle_is_found():
+    assert circle({"a": {"b"}, "b": {"c", "d"}, "c": set(), "d": {"a"}}) == ["a", "b", "d", "a"]
+
+
+@each(FILES)
 def test_tensorflow_and_torch_stay_outside(file):
-    name = str(file.relative_to(PACKAGE))
-    roots = {found.split(".")[0] for found in imports(file)}
+    roots = {name.split(".")[0] for name in imports(file)}
     assert "torch" not in roots
-    if not name.startswith("export/") and name != "train/devices.py":  # copies on devices are TensorFlow's own way
+    # Exporting needs TensorFlow, and so does Keras' way to train on several devices with it.
+    if part_of(file) != "export" and file != PACKAGE / "train" / "devices.py":
         assert "tensorflow" not in roots
 
 
 @pytest.mark.parametrize("part", ["ops", "layers", "backbones", "models"])
 def test_graph_code_knows_keras_and_numpy_only(part):
-    allowed = {"keras", "numpy", "visionkit", *sys.stdlib_module_names}
+    known = {"keras", "numpy", "visionkit", *sys.stdlib_module_names}
     for file in (PACKAGE / part).rglob("*.py"):
-        assert {found.split(".")[0] for found in imports(file)} <= allowed, file
+        assert {name.split(".")[0] for name in imports(file)} <= known, file
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+@each(FILES)
 def test_files_are_short(file):
     assert len(file.read_text().splitlines()) <= 400
+
+
+@each(FILES)
+def test_functions_are_short(file):
+    long = {name for name, lines in functions(file) if lines > FUNCTION}
+    allowed = {name for where, name in LONGER if PACKAGE / where == file}
+    assert long <= allowed, f"more than {FUNCTION} lines: split by idea, or say in LONGER why it is one"
+    assert allowed <= long, "no longer too long: remove them from LONGER"
+
+
+def test_golden_files_are_small():
+    files = [file for file in (ROOT / "tests" / "golden").rglob("*") if file.is_file()]
+    assert {file.name for file in files if file.stat().st_size > 50_000} == set()
+
+
+@each(sorted((ROOT / "tests").rglob("*.py")))
+def test_tests_share_code_through_support_alone(file):
+    others = {path.stem for path in (ROOT / "tests").iterdir()} - {"support"}
+    roots = {name.split(".")[0] for name in imports(file)}
+    assert not roots & others, "move what tests share to tests/support/"
+
+
+@pytest.mark.parametrize("part", [*ALLOWED, "cli"])
+def test_every_part_says_in_one_sentence_what_it_is_for(part):
+    assert 10 < len(purpose(part)) <= 120
+
+
+def test_the_map_in_the_design_page_is_up_to_date():
+    sys.path.insert(0, str(ROOT / "tools" / "maintenance"))
+    import floors
+
+    advice = "run: python tools/maintenance/floors.py"
+    assert floors.PICTURE.read_text() == floors.picture(), advice
+    text = floors.PAGE.read_text()
+    assert floors.table() in text, advice
 
 
 def test_importing_visionkit_is_silent_and_loads_no_framework():
@@ -98,18 +164,26 @@ def test_importing_visionkit_is_silent_and_loads_no_framework():
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_files_that_are_named_exist():
-    """In code, help and documentation: a reader follows them. X stands for any."""
-    texts = [
-        *FILES,
-        ROOT / "README.md",
-        *(f for part in ("configs", "tools", "docs") for f in (ROOT / part).glob("*.*")),
-    ]
-    found = {}
-    for file in texts:
-        if file.suffix in (".py", ".md"):
-            found |= dict.fromkeys(
-                re.findall(r"\b(?:configs|tools|docs)/\w+\.(?:py|md)\b", file.read_text()), file.name
-            )
-    assert len(found) > 40
-    assert {name: file for name, file in found.items() if not (ROOT / name).exists()} == {"configs/X.py": "runs.py"}
+FOLDERS = ("visionkit", "configs", "tools", "tests", "docs")
+TEXTS = [file for folder in FOLDERS for file in sorted((ROOT / folder).rglob("*.*")) if file.suffix in (".py", ".md")]
+TEXTS += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]  # the changelog names what is gone
+# Names of files in prose, help and comments.
+PATHS = re.compile(r"(?<![\w./-])(?:configs|docs|tests|tools|visionkit)(?:/\w+)+\.(?:md|npz|py|svg)\b")
+PLACEHOLDERS = {"X", "NAME", "foo", "test_foo"}  # names that stand for any file, or for one that somebody may add
+
+
+@each(TEXTS)
+def test_files_that_are_named_exist(file):
+    """In code, help and documentation alike, since readers follow them."""
+    named = {name for name in PATHS.findall(file.read_text()) if Path(name).stem not in PLACEHOLDERS}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+@each(TEXTS)
+def test_modules_that_are_named_exist(file):
+    """`visionkit.resizing.fit`: a module, or a name that stands in one."""
+    known = modules()
+    for name in re.findall(r"`(visionkit(?:\.\w+)+)`", file.read_text()):
+        module = _module(name, known)
+        inside = name.removeprefix(module).strip(".").partition(".")[0]
+        assert name == "visionkit.json" or re.search(rf"\b{inside}\b", known[module].read_text()), name

@@ -1,7 +1,7 @@
 """Box maths in numpy, and every conversion between foreign box formats and ours.
 
-Ours is x1, y1, x2, y2 in absolute pixels, continuous: width = x2 - x1. This file is also the oracle that the tests
-hold `visionkit.ops.boxes` against. Every function takes float arrays `[..., 4]` and returns float32 `[..., 4]`.
+Ours is x1, y1, x2, y2 in absolute pixels, continuous: width = x2 - x1. The tests also use this file as the reference
+for `visionkit.ops.boxes`. The conversions take float arrays `[..., 4]` and return float32 `[..., 4]`.
 """
 
 import numpy as np
@@ -22,27 +22,34 @@ def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def nms(boxes: np.ndarray, scores: np.ndarray, iou_threshold: float) -> np.ndarray:
-    """Greedy non-maximum suppression of one class: indices `[K]` of the kept boxes, by falling score.
+    """Greedy non-maximum suppression of one class.
 
-    Of equal scores the earlier box wins; a box is dropped where its IoU with a kept one is ABOVE the threshold.
+    Args:
+        boxes: `[N, 4]`.
+        scores: `[N]`; of equal scores the earlier box wins.
+        iou_threshold: a box is dropped where its IoU with a kept box is ABOVE this.
+
+    Returns:
+        int64 `[K]`, the indices of the kept boxes by descending score.
     """
-    order, keep = list(np.argsort(-scores, kind="stable")), []
     overlap = iou(boxes, boxes)
+    order: list[int] = np.argsort(-scores, kind="stable").tolist()
+    kept: list[int] = []
     while order:
         best = order.pop(0)
-        keep.append(best)
+        kept.append(best)
         order = [i for i in order if overlap[best, i] <= iou_threshold]
-    return np.array(keep, dtype=np.int64)
+    return np.array(kept, dtype=np.int64)
 
 
 def clip(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Boxes cut to the image of (height, width)."""
+    """Boxes clipped to an image of (height, width)."""
     h, w = image_size
     return np.clip(boxes, 0, [w, h, w, h]).astype(np.float32)
 
 
 def from_xywh(boxes: np.ndarray) -> np.ndarray:
-    """COCO: x, y of the top left corner, width, height, in pixels."""
+    """From COCO's format: x, y of the top left corner, width and height, in pixels."""
     x, y, w, h = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
     return np.stack([x, y, x + w, y + h], axis=-1).astype(np.float32)
 
@@ -54,7 +61,7 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
 
 
 def from_voc(boxes: np.ndarray) -> np.ndarray:
-    """Pascal VOC: xmin, ymin, xmax, ymax as 1-based indices of the first and last pixel inside the box."""
+    """From Pascal VOC's: xmin, ymin, xmax, ymax as 1-based indices of the first and last pixel inside the box."""
     return (np.asarray(boxes, np.float64) - [1, 1, 0, 0]).astype(np.float32)
 
 
@@ -64,7 +71,7 @@ def to_voc(boxes: np.ndarray) -> np.ndarray:
 
 
 def from_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """YOLO: centre x, centre y, width, height as fractions of the image of (height, width)."""
+    """From YOLO's: centre x, centre y, width, height as fractions of an image of (height, width)."""
     h, w = image_size
     cx, cy, bw, bh = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
     unit = np.stack([cx - bw / 2, cy - bh / 2, cx + bw / 2, cy + bh / 2], axis=-1)
@@ -79,7 +86,7 @@ def to_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def from_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """TensorFlow: ymin, xmin, ymax, xmax as fractions of the image of (height, width)."""
+    """From TensorFlow's: ymin, xmin, ymax, xmax as fractions of an image of (height, width)."""
     h, w = image_size
     return (np.asarray(boxes, np.float64)[..., [1, 0, 3, 2]] * [w, h, w, h]).astype(np.float32)
 
@@ -91,13 +98,15 @@ def to_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def of_numbers(numbers: np.ndarray) -> np.ndarray:
-    """The tightest boxes `[N, 4]` around the pixels of `[H, W]` that are 1, 2, ... N; 0 is none of them."""
+    """The tightest boxes `[N, 4]` around the pixels of `[H, W]` with the values 1, 2, ... N; 0 is background."""
     rows, columns = numbers.nonzero()
-    found, count = numbers[rows, columns] - 1, int(numbers.max(initial=0))
-    first, last = np.full((2, count), np.iinfo(np.int64).max), np.zeros((2, count), np.int64)
+    index = numbers[rows, columns] - 1
+    count = int(numbers.max(initial=0))
+    first = np.full((2, count), np.iinfo(np.int64).max)  # x1, y1
+    last = np.zeros((2, count), np.int64)  # x2, y2
     for axis, places in enumerate((columns, rows)):
-        np.minimum.at(first[axis], found, places)
-        np.maximum.at(last[axis], found, places + 1)
+        np.minimum.at(first[axis], index, places)
+        np.maximum.at(last[axis], index, places + 1)
     return np.concatenate([first, last]).T.astype(np.float32)
 
 

@@ -1,28 +1,45 @@
-"""What a person may write for MODEL on the command line, and what it becomes."""
+"""What may be given as MODEL on the command line, and how it is opened."""
+
+from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from visionkit.environment import import_keras_quietly
 from visionkit.types import DataError
 
+if TYPE_CHECKING:  # the functions import what they need: `visionkit --help` must not load Keras
+    import keras
+
+    from visionkit.predict.predictor import Predictor
+    from visionkit.style.network import StyleNetwork
+    from visionkit.weights.cards import Card
+
 
 def keras_path(model: Path) -> Path:
-    """The .keras file that MODEL, a run folder or the file itself, stands for."""
+    """The .keras file of a run folder, or the given .keras file itself.
+
+    Raises:
+        DataError: `model` is neither.
+    """
     file = model / "model.keras" if model.is_dir() else model
     if file.suffix == ".keras" and file.is_file():
         return file
     if model.is_dir():
-        raise DataError(f"{model}: holds neither model.keras nor an export; a run has one when its training is over")
+        raise DataError(f"{model}: holds neither model.keras nor an export; a run has one once its training has ended")
     raise DataError(
-        f"{model}: expected a run folder, a .keras file or an exported model, or a name of visionkit weights list"
+        f"{model}: expected a run folder, a .keras file, an exported model, or a name from visionkit weights list"
     )
 
 
-def open_predictor(model: Path, batch_size: int = 8):
-    """A Predictor of a run folder, a .keras file, an export in its runtime, or a card's name.
+def open_predictor(model: Path, batch_size: int = 8) -> Predictor:
+    """Opens a run folder, a .keras file, an export (in its own runtime) or the name of published weights.
 
-    No Python in the files is executed.
+    No Python code in the files is executed.
+
+    Raises:
+        DataError: `model` is none of these, or cannot be loaded.
     """
     if not model.exists() and not model.suffix and (card := _card(str(model))):
         return _published(card, batch_size)
@@ -33,18 +50,22 @@ def open_predictor(model: Path, batch_size: int = 8):
 
     if (model / FILE).is_file():
         if read_metadata(model)["exporter"] in ("keras_file", "saved_model"):
-            import_keras_quietly()  # the other runtimes do without
+            import_keras_quietly()  # the other runtimes do not need it
         return Predictor(load_exported(model), batch_size=batch_size)
-    file = keras_path(model)  # a wrong path is found before TensorFlow is loaded
+    file = keras_path(model)  # first, so that a wrong path is reported before TensorFlow is loaded
     import_keras_quietly()
     return Predictor(keras_file.load(file), batch_size=batch_size)
 
 
-def open_features(name: str):
-    """What `style` looks at pictures with: the frozen levels of a VGG with the published weights `name`."""
+def open_features(name: str) -> keras.Model:
+    """The frozen levels of a VGG with the published weights `name`, in which `style` compares pictures.
+
+    Raises:
+        DataError: there are no such weights, or they are not of a VGG.
+    """
     card = _card(name)
     if card is None or not card.architecture.startswith("vgg"):
-        raise DataError(f"{name}: expected published weights of a VGG; see visionkit weights list")
+        raise DataError(f"{name}: expected published weights of a VGG, see visionkit weights list")
     import_keras_quietly()
     from visionkit.backbones import BACKBONES
     from visionkit.style.losses import take_features
@@ -55,29 +76,29 @@ def open_features(name: str):
     return take_features(backbone)
 
 
-def open_style_network(file: Path):
-    """The StyleNetwork in a .keras file."""
-    import_keras_quietly()
-    import keras
+def open_style_network(file: Path) -> StyleNetwork:
+    """Loads the StyleNetwork in a .keras file.
 
+    Raises:
+        DataError: the file cannot be loaded or holds another model.
+    """
+    import_keras_quietly()
+    from visionkit.export import keras_file
     from visionkit.style.network import StyleNetwork
 
-    try:
-        model = keras.saving.load_model(file, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise DataError(f"{file}: cannot be loaded: {error}") from error
+    model = keras_file.load_task(file)
     if not isinstance(model, StyleNetwork):
         raise DataError(f"{file}: a {type(model).__name__}; expected a style network, see configs/style_network.py")
     return model
 
 
-def _card(name: str):
+def _card(name: str) -> Card | None:
     from visionkit.weights.cards import CARDS
 
     return CARDS.get(name)
 
 
-def _published(card, batch_size):
+def _published(card: Card, batch_size: int) -> Predictor:
     import_keras_quietly()
     from visionkit.predict.predictor import Predictor
     from visionkit.weights.cards import imagenet_classes
@@ -92,17 +113,23 @@ def _published(card, batch_size):
 
         return Predictor(load_segmenter(card.name, verbose=False), batch_size=batch_size)
     predictor = Predictor(published_classifier(card), batch_size=batch_size)
-    if card.classes == "imagenet":  # its folders are named by WordNet id: n02123045 is the tabby cat
+    if card.classes == "imagenet":  # ImageNet's folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
     return predictor
 
 
 def made_by(model: Path) -> str:
-    """What tells MODEL from others and from its own earlier self: its path, its files' sizes and times of change."""
+    """A fingerprint that tells MODEL from others and from its own earlier versions: 16 hexadecimal digits.
+
+    It is made of the path and of the files' sizes and modification times.
+    """
     file = model / "model.keras"
-    files = [file] if file.is_file() else [f for f in sorted(model.rglob("*")) if f.is_file()] or [model]
-    found = [f"{model.absolute()}"]
-    for file in files:
-        stat = file.stat() if file.is_file() else None  # the name of published weights is no file
-        found.append(f"{file}" if stat is None else f"{file} {stat.st_size} {stat.st_mtime_ns}")
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16]
+    files = [file] if file.is_file() else sorted(f for f in model.rglob("*") if f.is_file())
+    lines = [f"{model.absolute()}"]
+    for file in files or [model]:
+        if file.is_file():
+            stat = file.stat()
+            lines.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
+        else:  # the name of published weights
+            lines.append(f"{file}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,5 +1,6 @@
 """The command line: quick help, errors of one line, and knobs that come from a recipe's signature."""
 
+import inspect
 import os
 import resource
 import subprocess
@@ -90,6 +91,37 @@ def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, m
     assert "Traceback" not in err + out
 
 
+RESUMED_WITH = {
+    "data": ["folder"],
+    "task": ["--task", "detect"],
+    "model": ["--model", "ssd"],
+    "backbone": ["--backbone", "resnet18"],
+    "check": ["--check"],
+    "epochs": ["--epochs", "3"],
+    "image_size": ["--image-size", "64"],
+    "batch_size": ["--batch-size", "auto"],
+    "lr": ["--lr", "0.1"],
+    "class_weights": ["--class-weights"],
+    "label_smoothing": ["--label-smoothing", "0.2"],
+    "mixup": ["--mixup", "0.2"],
+    "cutmix": ["--cutmix", "1"],
+    "classes": ["--classes", "names.txt"],
+    "void": ["--void", "3"],
+    "patience": ["--patience", "2"],
+    "learning": ["--momentum", "0.5"],
+    "seed": ["--seed", "1"],
+    "out": ["--out", "folder"],
+    "options": ["--deterministic"],
+}
+
+
+def test_resume_takes_no_other_option_of_finetune(capsys):
+    assert set(RESUMED_WITH) | {"resume"} == set(inspect.signature(runs.finetune).parameters)
+    for words in RESUMED_WITH.values():
+        code, _, err = run(capsys, "finetune", *words, "--resume", "run")
+        assert (code, "--resume takes a run folder and nothing else" in err) == (1, True), words
+
+
 def test_debug_shows_the_traceback(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="nowhere"):
@@ -159,5 +191,5 @@ def test_without_a_backend_the_line_says_what_to_install(tmp_path):
         words = [sys.executable, "-m", "visionkit", verb, *model]
         done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path)
         assert done.returncode == 1 and said in done.stdout
-        assert "visionkit: error: tensorflow, which Keras is to run on, is not installed" in done.stderr
+        assert "visionkit: error: Keras is set to run on tensorflow, which is not installed" in done.stderr
         assert len(done.stderr.splitlines()) == 1

@@ -14,9 +14,9 @@ from visionkit.data.batches import batches
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.mix import CutMix
 from visionkit.evaluate.scores import evaluate
-from visionkit.images import to_channels
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
+from visionkit.resizing import to_channels
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.run import run
 from visionkit.types import DataError, check_sample

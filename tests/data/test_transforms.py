@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from visionkit import images, npboxes
+from visionkit import npboxes, resizing
 from visionkit.data import render, transforms
 from visionkit.data.render import Transform
 from visionkit.data.shapes import shapes
 from visionkit.data.transforms import Photometric
 from visionkit.data.views import CentreCrop, Expand, Flip, IoUCrop, RandomResizedCrop, ScaleJitter, View
-from visionkit.types import IGNORE, LETTERBOX_GREY, Sample, check_sample
+from visionkit.types import IGNORE, Sample, check_sample
 
 SIZE = (60, 88)
 ALL = {
@@ -143,15 +143,15 @@ def test_a_flip_is_exact_on_images_that_are_not_square(flip, step):
 def test_evaluation_resizes_to_the_bit_as_prediction_does():
     sample = DRAWN[0]
     for size in ((60, 88), (200, 100), (90, 120)):
-        (new_h, new_w), (fy, fx) = images.letterbox_factors(sample.image_size, size)
+        (new_h, new_w), (fy, fx) = resizing.letterbox_factors(sample.image_size, size)
         result = transforms.detection_eval(size)(sample, 7)
-        np.testing.assert_array_equal(result.image, images.letterbox(sample.image, size)[0])
+        np.testing.assert_array_equal(result.image, resizing.letterbox(sample.image, size)[0])
         np.testing.assert_allclose(result.boxes, sample.boxes * [fx, fy, fx, fy], rtol=1e-6)
         beside = np.ones(size, bool)
         beside[:new_h, :new_w] = False
         np.testing.assert_array_equal(result.segmentation == IGNORE, beside)
         stretched = transforms.detection_eval(size, "stretch")(sample, 7)
-        np.testing.assert_array_equal(stretched.image, images.resize(sample.image, size))
+        np.testing.assert_array_equal(stretched.image, resizing.resize(sample.image, size))
         assert not (stretched.segmentation == IGNORE).any()
 
 
@@ -273,7 +273,7 @@ def test_the_centre_crop_is_the_centre():
     image = np.random.default_rng(0).integers(0, 256, (160, 320, 3)).astype(np.uint8)
     sample = Sample(id="a", image_size=(160, 320), image=image, label=3)
     result = transforms.classification_eval((70, 70))(sample, 0)  # 0.875 * 160 = 140 of the 160
-    np.testing.assert_array_equal(result.image, images.resize(np.ascontiguousarray(image[10:150, 90:230]), (70, 70)))
+    np.testing.assert_array_equal(result.image, resizing.resize(np.ascontiguousarray(image[10:150, 90:230]), (70, 70)))
     assert result.label == 3 and result.boxes is None
 
 
@@ -306,7 +306,7 @@ def test_photometric_changes_are_those_that_it_states():
 
 def test_fills_keep_their_colour_under_photometric_changes():
     result = transforms.detection_train((100, 60), strength="light")(replace(DRAWN[0], masks=None), 3)
-    assert (result.image[-30:] == LETTERBOX_GREY).all()
+    assert (result.image[-30:] == resizing.FILL).all()
 
 
 def test_albumentations_by_thread_and_only_on_pixels():

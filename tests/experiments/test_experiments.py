@@ -513,7 +513,7 @@ def test_one_knob_of_learning_leaves_the_others_as_the_recipe_has_them():
 )
 def test_auto_stands_for_what_is_before_it(words, devices, tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr("visionkit.cli.runs.train_and_say", lambda *all: asked.append(all))
+    monkeypatch.setattr("visionkit.cli.runs.train_and_print", lambda *all: asked.append(all))
     tiny_data.mnist(tmp_path)
     file = ROOT / "configs" / "mnist_mlp.py"
     assert main(["train", str(file), "--data-dir", str(tmp_path), *words]) == 0

@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from visionkit import images
-from visionkit.export.decode_graph import PADDING_LEVEL, decode_image, fit, to_channels
+from visionkit import images, resizing
+from visionkit.export.decode_graph import decode_image, fit, to_channels
 
 Y, X = np.mgrid[0:40, 0:63]  # 63: rows that fill no whole number of 4 bytes
 PIXELS = np.stack([Y * 6, X * 4, (Y * X) % 256], axis=-1).astype(np.uint8)  # nothing in it is symmetric
@@ -213,10 +213,10 @@ def test_fit_equals_what_prediction_does(size, resize):
     """On noise, the worst there is."""
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3)).astype(np.uint8)
     fitted, new = fit(noise[None], (320, 224), resize)
-    expected, _ = images.fit(noise, (320, 224), resize)
+    expected, _ = resizing.fit(noise, (320, 224), resize)
     if resize == "letterbox":
-        np.testing.assert_array_equal(new, images.letterbox_factors(size, (320, 224))[0])
-        np.testing.assert_array_equal(fitted[0, new[0] :], PADDING_LEVEL)
+        np.testing.assert_array_equal(new, resizing.letterbox_factors(size, (320, 224))[0])
+        np.testing.assert_array_equal(fitted[0, new[0] :], resizing.FILL)
     else:
         np.testing.assert_array_equal(new, (320, 224))
     difference = np.abs(fitted[0].numpy() - expected)
@@ -228,7 +228,7 @@ def test_letterboxed_sizes_are_rounded_alike():
     random = np.random.default_rng(0)
     for size in random.integers(1, 400, (60, 2)).tolist() + [[25, 40], [40, 25], [7, 200]]:
         _, new = fit(np.zeros((1, *size, 3), np.uint8), (20, 32), "letterbox")
-        assert tuple(new.numpy()) == images.letterbox_factors(size, (20, 32))[0], size
+        assert tuple(new.numpy()) == resizing.letterbox_factors(size, (20, 32))[0], size
 
 
 def test_fit_leaves_images_of_the_right_size_alone():
@@ -244,12 +244,12 @@ def test_crops_are_rounded_alike():
         places = np.add.outer(np.arange(size[0]), np.arange(size[1]))[..., None].repeat(3, axis=-1) % 256
         places = places.astype(np.uint8)
         fitted, _ = fit(places[None], (20, 32), "crop")
-        np.testing.assert_array_equal(fitted[0], images.fit(places, (20, 32), "crop")[0], err_msg=str(size))
+        np.testing.assert_array_equal(fitted[0], resizing.fit(places, (20, 32), "crop")[0], err_msg=str(size))
 
 
 def test_grey_equals_what_prediction_does():
     noise = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(to_channels(tf.cast(noise, tf.float32), 1), images.to_channels(noise, 1))
+    np.testing.assert_array_equal(to_channels(tf.cast(noise, tf.float32), 1), resizing.to_channels(noise, 1))
 
 
 def test_fit_refuses_an_unknown_resize():

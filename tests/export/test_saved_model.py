@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,12 +24,14 @@ from visionkit import images
 from visionkit.cli import main
 from visionkit.export import EXPORTERS, decode_graph, saved_model, verify
 from visionkit.export.answer_graph import detections
+from visionkit.export.answers import Painting, answer_of, read_answers, write_answers
 from visionkit.export.export_model import export_model
 from visionkit.export.exported import read_metadata
+from visionkit.export.failed import keep_failed, remove_failed
 from visionkit.export.load import load_exported
 from visionkit.models import Classifier
-from visionkit.predict.predictor import Predictor, _in_original_pixels
-from visionkit.types import DataError, check_detections
+from visionkit.predict.predictor import Failure, Predictor, _in_original_pixels
+from visionkit.types import Classification, DataError, Detections, SegmentationMap, check_detections
 
 
 @pytest.fixture(scope="module", params=["letterbox", "stretch"])
@@ -41,7 +44,7 @@ def exported(request, tmp_path_factory):
 def rows(outputs, files):
     """Outputs of a signature as Detections."""
     arrays = {f"{name}_{i}": value for name, values in outputs.items() for i, value in enumerate(values)}
-    return [saved_model._prediction(arrays, i, file) for i, file in enumerate(files)]
+    return [answer_of(arrays, i, file) for i, file in enumerate(files)]
 
 
 def agree(expected, found):
@@ -148,7 +151,7 @@ def test_a_mask_is_spread_over_the_box_that_the_model_gave():
     sizes = tf.constant([[96, 256]]), tf.constant([[48, 128]])  # (height, width) before and after the resize
     answer = detections({name: tf.constant(value) for name, value in found.items()}, *sizes, tf.constant(NAMES))
     arrays = {f"{name}_0": value[0].numpy() for name, value in answer.items() if value.dtype != tf.string}
-    ours = saved_model._prediction(arrays, 0, Path("a.png"))
+    ours = answer_of(arrays, 0, Path("a.png"))
     item = SimpleNamespace(id="a", file=None, image_size=(96, 256), factors=(0.5, 0.5))
     theirs = _in_original_pixels(item, {name: value[0] for name, value in found.items()}, 0.0)
     assert ours.boxes.tolist() == theirs.boxes.tolist() == [[20, 16, 100, 96]]
@@ -299,6 +302,92 @@ def test_an_export_that_cannot_be_scored_is_kept_as_failed(tmp_path):
     with pytest.raises(verify.ExportError, match=r"a\.png: broken image \(kept in .*out\.failed\)"):
         export_model(tmp_path, "keras_file", tmp_path / "out", score=score)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "out.failed"]
+
+
+def test_an_export_removes_what_it_made_and_nothing_else(tmp_path):
+    """Folders with the names of a failed export and of a part of one may be anybody's."""
+    detector().save(tmp_path / "model.keras")
+    mine = [tmp_path / "out.failed" / "mine.txt", tmp_path / "out.part" / "mine.txt"]
+    for file in mine:
+        file.parent.mkdir()
+        file.write_text("mine")
+
+    def fail():
+        with pytest.raises(verify.ExportError, match=r"too bad \(kept in") as caught:
+            export_model(tmp_path, "keras_file", tmp_path / "out", score=too_bad)
+        return Path(str(caught.value).rpartition("kept in ")[2].rstrip(")"))
+
+    def too_bad(folder):
+        raise DataError("too bad")
+
+    assert fail() == tmp_path / "out.failed-2"
+    assert [file.read_text() for file in mine] == ["mine", "mine"]
+    mine[0].unlink()
+    mine[0].parent.rmdir()
+    assert fail() == tmp_path / "out.failed"
+    (tmp_path / "out.failed" / "notes.txt").write_text("mine")  # into what an export made
+    export_model(tmp_path, "keras_file", tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out.failed").iterdir()] == ["notes.txt"]
+    assert sorted(p.name for p in tmp_path.iterdir())[1:] == ["out", "out.failed", "out.failed-2", "out.part"]
+
+
+def test_a_failed_export_is_removed_by_the_next_one(tmp_path):
+    part = tmp_path / "part"
+    (part / "variables").mkdir(parents=True)
+    (part / "variables" / "data").touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "data").touch()
+    kept = keep_failed(part, tmp_path / "out")
+    remove_failed(tmp_path / "out")
+    assert kept == tmp_path / "out.failed" and not kept.exists()
+    (part / "variables").mkdir(parents=True)
+    (part / "variables" / "data").touch()
+    keep_failed(part, tmp_path / "out")
+    shutil.rmtree(kept / "variables")
+    (kept / "variables").symlink_to(tmp_path / "elsewhere")  # must not lead out of the folder
+    remove_failed(tmp_path / "out")
+    assert (tmp_path / "elsewhere" / "data").exists()
+
+
+ANSWERS = [
+    Detections(
+        id="a.png",
+        file=Path("a.png"),
+        image_size=(4, 6),
+        boxes=np.float32([[0, 1, 2, 3], [1, 1, 5, 4]]),
+        scores=np.float32([0.9, 0.5]),
+        labels=np.int32([2, 0]),
+        masks=np.arange(48, dtype=np.uint8).reshape(2, 4, 6) % 2,
+    ),
+    Detections(
+        id="b.png",
+        file=Path("b.png"),
+        image_size=(5, 5),
+        boxes=np.zeros((0, 4), np.float32),
+        scores=np.zeros(0, np.float32),
+        labels=np.zeros(0, np.int32),
+    ),
+    Classification(id="c.png", file=Path("c.png"), image_size=(2, 3), scores=np.float32([0.25, 0.75])),
+    SegmentationMap(id="d.png", file=Path("d.png"), image_size=(2, 3), segmentation=np.int32([[0, 1, 255], [2, 2, 2]])),
+    Painting(id="e.png", file=Path("e.png"), image_size=(1, 2), painting=np.uint8([[[1, 2, 3], [4, 5, 6]]])),
+]
+
+
+def test_answers_come_back_from_their_file(tmp_path):
+    """What a fresh process hands back; not as a pickle, which could run code."""
+    failure = Failure(id="f.png", file=Path("f.png"), error="f.png: broken image")
+    write_answers(tmp_path / "answers.npz", [*ANSWERS, failure])
+    files = [Path(f"{name}.png") for name in "abcdef"]
+    *found, error = read_answers(tmp_path / "answers.npz", files)
+    assert error == "f.png: broken image"
+    for expected, answer in zip(ANSWERS, found, strict=True):
+        assert type(answer) is type(expected)
+        for name, value in vars(expected).items():
+            other = getattr(answer, name)
+            if isinstance(value, np.ndarray):
+                assert (other.dtype, other.tolist()) == (value.dtype, value.tolist())
+            else:
+                assert other == value
 
 
 def test_importing_the_exporters_loads_no_framework():

@@ -86,7 +86,7 @@ def test_the_transposed_convolution_begins_as_bilinear_interpolation(factor):
     size = (5 * factor, 6 * factor)
     x = np.random.default_rng(0).random((2, 5, 6, K), dtype=np.float32)
     inputs = keras.Input((5, 6, K))
-    maps = [upsample(inputs, size, factor, learned, "up") for learned in (True, False)]
+    maps = [upsample(inputs, size, "up", learned_factor) for learned_factor in (factor, None)]
     learned, fixed = (ops.convert_to_numpy(keras.Model(inputs, out)(x)) for out in maps)
     inside = slice(factor // 2, -factor // 2)  # between the outermost centres; beyond, one fades and one goes on
     np.testing.assert_allclose(learned[:, inside, inside], fixed[:, inside, inside], atol=1e-6)

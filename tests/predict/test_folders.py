@@ -214,7 +214,9 @@ def test_claims_outlast_a_full_disk(folder, tmp_path):
 def test_tables_of_others_are_not_overwritten(folder, tmp_path, theirs):
     (tmp_path / theirs).write_text('{"images": []}')
     for _ in range(2):
-        with pytest.raises(DataError, match="is not of an earlier run and would be lost; choose another output folder"):
+        with pytest.raises(
+            DataError, match="was not written by an earlier run and would be lost; choose another output folder"
+        ):
             detect_folder(FakePredictor(), folder, tmp_path, progress=False, formats=list(FORMATS))
     assert (tmp_path / theirs).read_text() == '{"images": []}'
 
@@ -263,7 +265,7 @@ def test_labels_of_other_classes_do_not_mix(folder, tmp_path):
 def test_photos_in_the_output_folder_are_not_overwritten(folder, tmp_path):
     images.write_image(tmp_path / "album" / "x.jpg", np.zeros((9, 9, 3), np.uint8))
     for _ in range(2):
-        with pytest.raises(DataError, match=r"album/x\.jpg: is not of an earlier run and would be lost"):
+        with pytest.raises(DataError, match=r"album/x\.jpg: was not written by an earlier run and would be lost"):
             detect_folder(FakePredictor(), folder / "a", tmp_path / "album", progress=False)
     assert [file.name for file in (tmp_path / "album").iterdir()] == ["x.jpg"]
 

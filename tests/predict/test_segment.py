@@ -13,11 +13,12 @@ from visionkit.data.recognise import open_dataset
 from visionkit.data.shapes import SEGMENTATION_NAMES, shape_maps
 from visionkit.data.transforms import segmentation_train
 from visionkit.evaluate.scores import evaluate
-from visionkit.images import letterbox, letterbox_factors, read_image, write_image
+from visionkit.images import read_image, write_image
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
 from visionkit.predict.maps import to_map
 from visionkit.predict.predictor import Predictor
+from visionkit.resizing import letterbox, letterbox_factors
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.run import run
 from visionkit.types import DataError, SegmentationMap

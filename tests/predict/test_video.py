@@ -123,7 +123,7 @@ def test_files_of_others_are_not_overwritten(tmp_path, theirs):
     for file in out.iterdir():
         file.unlink()
     (out / theirs).write_text('{"settings": null}')
-    with pytest.raises(DataError, match=f"{theirs}: is not of an earlier run and would be lost"):
+    with pytest.raises(DataError, match=f"{theirs}: was not written by an earlier run and would be lost"):
         detect_video(FakePredictor(), source, out, progress=False)
     assert [file.name for file in out.iterdir()] == [theirs]
 

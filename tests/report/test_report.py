@@ -211,7 +211,7 @@ def test_a_run_that_goes_on_still_has_a_page_that_says_what_is_missing(tmp_path,
     assert main(["report", str(folder)]) == 0
     page = (folder / "report.html").read_text()
     assert "NOT FINISHED" in page
-    assert page.count("a run has one when its training is over") == 4  # in the place of the scores and three parts
+    assert page.count("a run has one once its training has ended") == 4  # in the place of the scores and three parts
     assert "No knob of the recipe names the folder of its data" in page
     assert "Cats &amp; dogs." in page and "More." not in page
     assert "&lt;b&gt;" in page and "<b>" not in page
@@ -221,7 +221,7 @@ def test_a_run_that_goes_on_still_has_a_page_that_says_what_is_missing(tmp_path,
 def test_what_was_asked_for_and_cannot_be_is_an_error(tmp_path, capsys):
     folder = run_folder(tmp_path / "run")
     assert main(["report", str(folder), "--data", str(tmp_path)]) == 1
-    assert "a run has one when its training is over" in capsys.readouterr().err
+    assert "a run has one once its training has ended" in capsys.readouterr().err
     assert not (folder / "report.html").exists()
 
 

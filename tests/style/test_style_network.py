@@ -1,5 +1,6 @@
 """The feed-forward network: normalisation by hand, learning, saving, tiles without seams, folders and videos."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,11 @@ from support.style import photo, stripes, tiny_features
 
 from visionkit.cli import main
 from visionkit.data.photos import photos
+from visionkit.export import saved_model
+from visionkit.export.export_model import export_model
+from visionkit.export.exported import read_metadata
+from visionkit.export.painter import Painter
+from visionkit.export.verify import ExportError, check_export
 from visionkit.images import read_image, write_image
 from visionkit.open_model import open_style_network
 from visionkit.style import network as style_network
@@ -387,29 +393,43 @@ def test_a_film_is_not_continued_by_a_network_that_was_trained_again(network, tm
 
 
 @pytest.mark.parametrize("styles", [1, 2])
-def test_the_saved_model_takes_files_and_gives_png_files(styles, network, tmp_path):
+def test_the_saved_model_takes_files_and_gives_png_files(styles, network, tmp_path, capsys):
     """In a process without visionkit: JPEG, grey, alpha, an EXIF turn and odd sizes, as the network paints them."""
     pytest.importorskip("tensorflow")
     from visionkit.export.child import draw_images
-    from visionkit.export.style_saved_model import export_style
 
     model = network if styles == 2 else tiny_network(["only"], blocks=1)
-    files = draw_images(tmp_path)
-    write_image(tmp_path / "odd.jpg", photo((45, 71)))
-    report = export_style(model, tmp_path / "export", [*files, tmp_path / "odd.jpg"])
-    assert report["pictures"] == 4
-    assert report["difference_maximum"] <= 1
-    with pytest.raises(DataError, match="must be new"):
-        export_style(model, tmp_path / "export", files)
+    (tmp_path / "run").mkdir()
+    model.save(tmp_path / "run" / "model.keras")
+    (tmp_path / "photos").mkdir()
+    draw_images(tmp_path / "photos")
+    write_image(tmp_path / "photos" / "odd.jpg", photo((45, 71)))
+    write_image(tmp_path / "photos" / "small.png", photo((9, 30)))
+    words = ["export", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--check", str(tmp_path / "photos")]
+    assert main(words) == 0
+    assert "4 images" in capsys.readouterr().out
+    report = json.loads((tmp_path / "out" / "export_report.json").read_text())
+    assert (report["verdict"], report["images"], report["compared"]) == ("passed", 4, 4)
+    assert report["measures"]["level_difference"]["worst"] <= 1
+    (unreadable,) = report["unreadable"]
+    assert "small.png: expected a picture of at least 16 pixels a side, found 30x9" in unreadable
+    metadata = read_metadata(tmp_path / "out")
+    assert (metadata["task"], metadata["class_names"]) == ("style", model.class_names)
+    assert main(["detect", str(tmp_path / "out"), str(tmp_path / "photos"), "--out", str(tmp_path / "x")]) == 1
+    assert "out: a style network, which paints images: use visionkit stylize" in capsys.readouterr().err
 
 
-def test_an_export_that_paints_otherwise_is_refused(network, tmp_path, monkeypatch):
-    from visionkit.export import style_saved_model
-
+def test_an_export_that_paints_otherwise_is_refused(network, tmp_path):
+    pytest.importorskip("tensorflow")
     write_image(tmp_path / "a.png", photo((32, 32)))
-    other = tiny_network(["a", "b"])
-    save = style_saved_model.save
-    monkeypatch.setattr(style_saved_model, "save", lambda model, folder: save(other, folder))
-    with pytest.raises(style_saved_model.ExportError, match="differs from the model by"):
-        style_saved_model.export_style(network, tmp_path / "export", [tmp_path / "a.png"])
-    assert not (tmp_path / "export").exists()
+    saved_model.save(tiny_network(["a", "b"]), tmp_path / "out")
+    with pytest.raises(ExportError, match=r"a pixel differs by \d+ grey levels, more than 2 \(all in export_report"):
+        check_export("saved_model", saved_model, Painter(network), tmp_path / "out", [tmp_path / "a.png"], 0, "photos")
+
+
+def test_a_style_network_goes_only_where_it_can_be_painted_with(network, tmp_path, capsys):
+    network.save(tmp_path / "model.keras")
+    with pytest.raises(ExportError, match="onnx does not take style networks; keras_file and saved_model do"):
+        export_model(tmp_path, "onnx", tmp_path / "out")
+    assert main(["classify", str(tmp_path), str(tmp_path), "--out", str(tmp_path / "x")]) == 1
+    assert "model.keras: a style network, which paints images" in capsys.readouterr().err

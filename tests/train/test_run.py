@@ -14,13 +14,14 @@ from support import tiny_data
 from support.recipes import SIZE, recipe, sorter
 
 from visionkit.cli import main
-from visionkit.data.batches import batch_ids
+from visionkit.data.batches import batch_ids, batches
 from visionkit.data.dataset import Dataset
 from visionkit.data.folder import folder
 from visionkit.data.shapes import shapes
 from visionkit.evaluate.scores import evaluate
 from visionkit.images import read_image, write_image
 from visionkit.open_model import open_predictor
+from visionkit.predict.palette import colour_of
 from visionkit.train import run as run_module
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe
@@ -67,11 +68,30 @@ def test_history_has_a_row_an_epoch_and_scores_where_there_were_any(done):
     assert [bool(row["val_mAP50"]) for row in rows] == [False, True, True]  # every second epoch, and the last
 
 
+def outline(box, scale, corner):
+    """Rows and columns of a box's outline in a picture in which its image is enlarged and begins at `corner`."""
+    x1, y1, x2, y2 = np.rint(np.asarray(box) * scale).astype(int) + [corner[1], corner[0]] * 2
+    ys, xs = np.arange(y1, y2), np.arange(x1, x2)
+    rows = [np.full(len(xs), y1), np.full(len(xs), y2 - 1), ys, ys]
+    return np.concatenate(rows), np.concatenate([xs, xs, np.full(len(ys), x1), np.full(len(ys), x2 - 1)])
+
+
 def test_the_first_batch_is_drawn_with_its_boxes(done):
-    out, _ = done
-    picture = read_image(out / "first_batch.jpg").astype(int)
-    assert picture.shape[0] >= SIZE[0]
-    assert picture.shape[1] >= 2 * SIZE[1]
+    picture = read_image(done[0] / "first_batch.jpg").astype(int)
+    plan = recipe(seed=1)
+    _, targets = next(iter(batches(plan.train, plan.transform, 4, task="detect", seed=1, epochs=3)))
+    height, width = picture.shape[0] // 2, picture.shape[1] // 2  # of a cell: four samples, two by two
+    scale = (width - 8) / SIZE[1]  # a margin of 4 pixels around the image, and the sample's number below it
+    assert (targets["labels"] >= 0).sum() == 11
+    for i, (boxes, labels) in enumerate(zip(targets["boxes"], targets["labels"], strict=True)):
+        corner = 4 + i // 2 * height, 4 + i % 2 * width
+        for box, label in zip(boxes[labels >= 0], labels[labels >= 0], strict=True):
+            pixels = picture[outline(box, scale, corner)]
+
+            def distance(colour, pixels=pixels):  # of most of the outline; a JPEG blurs thin lines
+                return np.median(np.abs(pixels - colour).max(axis=1))
+
+            assert distance(colour_of(label)) < 80 < 100 < distance(colour_of(label + 1))
 
 
 def test_the_saved_model_scores_what_the_run_said(done):

@@ -13,8 +13,9 @@ from support.paths import SHARED
 
 from visionkit.cli import main
 from visionkit.export import keras_file
-from visionkit.images import fit, read_image
+from visionkit.images import read_image
 from visionkit.open_model import open_predictor
+from visionkit.resizing import fit
 from visionkit.types import DataError
 from visionkit.weights import classifiers, load
 from visionkit.weights.classifiers import _build

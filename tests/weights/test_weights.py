@@ -12,8 +12,9 @@ from support.drawn import drawn_image, drawn_tensor
 from support.paths import SHARED
 
 from visionkit.backbones import BACKBONES
-from visionkit.images import fit, read_image
+from visionkit.images import read_image
 from visionkit.models import MODELS
+from visionkit.resizing import fit
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, coco_classes, imagenet_classes
 from visionkit.weights.convert import assign, our_names

@@ -2,22 +2,21 @@
 
 python tools/benchmarks/bench_devices.py --devices 1 2 --out devices.json
 
-A ResNet-20 learns random images of 32 x 32, in a process for each row; the batch is the same for any number of devices.
-Without GPUs the CPU is divided into devices, which shows what sharing costs and can show no gain. The JSON file holds
-the rows and the environment.
+A ResNet-20 is trained on random images of 32 x 32, in a separate process for each row of the table; the batch is the
+same for any number of devices. Without GPUs the CPU is divided into devices, which shows what sharing costs and cannot
+show a gain. The JSON file has the rows and the environment.
 """
 
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from visionkit.environment import environment, import_keras_quietly
+from visionkit.processes import run_python
 from visionkit.train.options import make_deterministic
 
 STEPS, WARM = 24, 4  # measured, and before them
@@ -36,11 +35,10 @@ def main():
     for deterministic in (False, True):
         for devices in options.devices:
             row = {"devices": devices, "deterministic": deterministic, "batch_size": options.batch_size}
-            command = [sys.executable, __file__, "--child", json.dumps(row)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise SystemExit((done.stderr.strip() or "no message").splitlines()[-1])
-            rows.append(row | json.loads(done.stdout.splitlines()[-1]))
+            ended = run_python([__file__, "--child", json.dumps(row)])
+            if ended.failure:
+                raise SystemExit(ended.failure)
+            rows.append(row | json.loads(ended.output.splitlines()[-1]))
             print(json.dumps(rows[-1]), flush=True)
     import_keras_quietly()
     if options.out:

@@ -1,10 +1,10 @@
-"""Seconds a step of style transfer on VGG19, ours beside plain PyTorch, in turns in one run.
+"""Seconds for a step of style transfer on VGG19, compared with plain PyTorch, in turns in one run.
 
     python tools/benchmarks/bench_style.py TORCH_PYTHON [HEIGHT WIDTH]
 
-TORCH_PYTHON is the interpreter of an environment with torchvision. Both do one Adam step of the same losses, content at
-the third stage and Gram matrices at the first four, with drawn weights, at 300x450 by default. The machine should have
-nothing else to do.
+TORCH_PYTHON is the interpreter of an environment with torchvision. Both take Adam steps on the same losses (content at
+the third stage and Gram matrices at the first four), with random weights, at 300x450 by default. Nothing else should
+run on the machine.
 """
 
 import os

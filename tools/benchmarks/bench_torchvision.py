@@ -1,14 +1,14 @@
-"""Times visionkit beside torchvision, in turn in one run, on the CPU; see `--help`. A maintenance script, not a verb.
+"""Times visionkit and torchvision, in turn in one run, on the CPU; see `--help`. A maintenance script, not a verb.
 
     python tools/benchmarks/bench_torchvision.py --torch-python OTHER/bin/python [CASE ...] [--runtime openvino ...]
         [--out FOLDER]
 
 `--torch-python` names the interpreter of an environment with torch and torchvision (visionkit is not needed there).
-Each side runs in a process of its own with the same drawn weights and images, so that both suppress the same boxes;
-while one works the other waits. A round is one call of torchvision and one of each of ours, by Keras and by every
-runtime, so noise of the machine meets all alike: read the ratios.
-On a machine with other work the CPU seconds say more than the clock; set OMP_WAIT_POLICY=PASSIVE then, or torch's
-waiting threads count as work.
+Each side runs in a separate process with the same random weights and images, so that both suppress the same boxes;
+while one works, the other waits. A round is one call of torchvision and one of each of ours, with Keras and with every
+runtime, so noise on the machine affects all of them alike: read the ratios.
+If the machine has other work, the CPU seconds are more reliable than the clock; in that case set
+OMP_WAIT_POLICY=PASSIVE, or torch's waiting threads count as work.
 
 To add a case: its name and size in CASES, its layers in `ours` and in `theirs`.
 """

@@ -1,9 +1,9 @@
-"""Many clients at a server of visionkit, some sending garbage: is every answer right, and how long does it take?
+"""Tests a visionkit server with many clients, some of which send garbage: are all answers right, and how fast?
 
     python tools/benchmarks/load_server.py MODEL IMAGES [--requests 1000] [--clients 8] [--garbage 0.05] [--json FILE]
 
-Starts `visionkit serve MODEL` in a process of its own, asks the model here what is right for each image, and sends
-images and garbage in an order drawn from a seed. The exit code is 1 if any answer was wrong or the server died.
+Starts `visionkit serve MODEL` in a separate process, computes the right answer for each image here, and sends images
+and garbage in a random order given by a seed. The exit code is 1 if any answer was wrong or the server died.
 """
 
 import argparse

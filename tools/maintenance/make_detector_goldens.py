@@ -1,14 +1,14 @@
-"""Maintenance: writes tests/golden/detectors/NAME.npz, what torchvision's detectors find with drawn weights.
+"""Maintenance: writes tests/golden/detectors/NAME.npz, the outputs of torchvision's detectors with random weights.
 
 Run it in an environment with torch and torchvision (visionkit is not needed):
 
     python tools/maintenance/make_detector_goldens.py [NAME ...]
 
-A golden holds the names and shapes of the checkpoint's tensors and, for two images of different shapes, 400 places of
-each raw output with its range (in our order of classes, see `ours`), what the second stage says of 16 proposals, three
-masks and the final detections; and the training losses of one batch. tests/models/test_detector_goldens.py compares. To
-accept a new value, run this again and say in the commit message why the old one was wrong: it is torchvision's answer,
-not ours.
+A golden file has the names and shapes of the checkpoint's tensors; for two images of different shapes, 400 places of
+each raw output with its range (in our order of classes, see `ours`), the second stage's outputs for 16 proposals, three
+masks and the final detections; and the training losses of one batch. tests/models/test_detector_goldens.py compares
+them with ours. To accept a new value, run this again and say in the commit message why the old one was wrong: it is
+torchvision's answer, not ours.
 """
 
 import json

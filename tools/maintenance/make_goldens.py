@@ -1,12 +1,13 @@
-"""Maintenance: writes tests/golden/NAME.npz, what torchvision's networks answer with drawn weights.
+"""Maintenance: writes tests/golden/NAME.npz, the outputs of torchvision's networks with random weights.
 
 Run it in an environment with torch and torchvision (visionkit is not needed):
 
     python tools/maintenance/make_goldens.py [NAME ...]
 
-A golden holds the names and shapes of the checkpoint's tensors, the number of parameters, the logits, and 1000 places
-of every level with the level's shape and range; tests/backbones/test_goldens.py compares. To accept a new value, run
-this again and say in the commit message why the old one was wrong: it is torchvision's answer, not ours.
+A golden file has the names and shapes of the checkpoint's tensors, the number of parameters, the logits, and 1000
+places of every level with the level's shape and range. tests/backbones/test_goldens.py compares them with ours. To
+accept a new value, run this again and say in the commit message why the old one was wrong: it is torchvision's answer,
+not ours.
 """
 
 import json

@@ -1,12 +1,13 @@
-"""Maintenance: writes tests/golden/segmenters/NAME.npz, what torchvision's segmenters answer with drawn weights.
+"""Maintenance: writes tests/golden/segmenters/NAME.npz, the outputs of torchvision's segmenters with random weights.
 
 Run it in an environment with torch and torchvision (visionkit is not needed):
 
     python tools/maintenance/make_segmenter_goldens.py [NAME ...]
 
-A golden holds the names and shapes of the checkpoint's tensors, the number of parameters, and for an image of odd size
-2000 places of each of the two maps of logits with the map's range; tests/models/test_fcn.py compares. To accept a
-new value, run this again and say in the commit message why the old one was wrong: it is torchvision's answer, not ours.
+A golden file has the names and shapes of the checkpoint's tensors, the number of parameters, and, for an image of odd
+size, 2000 places of each of the two maps of logits with the map's range. tests/models/test_fcn.py compares them with
+ours. To accept a new value, run this again and say in the commit message why the old one was wrong: it is torchvision's
+answer, not ours.
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Keeps the numbers of the README: a maintenance script, not a verb.
+"""Maintains the README's table of results: a maintenance script, not a verb.
 
-python tools/maintenance/results.py add RECIPE RUN SCORES.json  files a run's numbers (evaluate --json) in docs/results
+python tools/maintenance/results.py add RECIPE RUN SCORES.json  files a run's scores (evaluate --json) in docs/results
 python tools/maintenance/results.py                             writes the README's table from docs/results
 """
 
@@ -13,7 +13,7 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "docs" / "results"
-# Those that the table shows, where they occur, and their decimals: 10,000 digits give one more.
+# The metrics that the table shows if a run has them, and their decimals; 10,000 test images allow one more.
 METRICS = {"mAP50": 3, "mAP": 3, "mask_mAP50": 3, "top1": 4, "mIoU": 3}
 
 
@@ -21,7 +21,7 @@ def add(recipe: str, run: Path, scores: Path) -> Path:
     """Files the scores of one run under its recipe and seed."""
     trained = json.loads((run / "results.json").read_text())
     seed = trained["knobs"].get("seed", 0)
-    knobs = {k: v for k, v in trained["knobs"].items() if k not in ("data", "data_dir")}  # paths are nobody's business
+    knobs = {k: v for k, v in trained["knobs"].items() if k not in ("data", "data_dir")}  # paths say nothing
     entry = {"recipe": recipe, "seed": seed, "scores": json.loads(scores.read_text()), "knobs": knobs}
     entry |= {"training_seconds": trained["seconds"], "environment": trained["environment"]}
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def add(recipe: str, run: Path, scores: Path) -> Path:
 
 
 def table() -> str:
-    """One row a recipe: each metric as the median over the seeds (min..max), the training time, and where."""
+    """One row for each recipe: each metric as the median over the seeds (min..max), the training time, and where."""
     runs = defaultdict(list)
     for file in sorted(RESULTS.glob("*.json")):
         entry = json.loads(file.read_text())

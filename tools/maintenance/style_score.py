@@ -1,9 +1,10 @@
-"""A style network beside optimisation on unseen photos: python tools/maintenance/style_score.py RUN PAINTING PHOTOS
+"""Compares a style network with optimisation: python tools/maintenance/style_score.py RUN PAINTING PHOTOS
 
-For every photo, at a long side of 256 pixels: the losses of the picture that the network paints, and of 200 steps of
-L-BFGS at that size, both against the painting at that size; and the network's seconds a picture. Both are judged by the
-weights that the steps have: those that the network learned by, but for --style-weight. The style is the one named like
-the painting. --sheet draws the photos, above the network's pictures, above those of the 200 steps.
+For every unseen photo, at a long side of 256 pixels, it measures the losses of the network's picture and of the picture
+after 200 steps of L-BFGS at that size, both against the painting at that size, and the network's seconds for each
+picture. Both are judged with the weights of the optimisation: those that the network was trained with, except for
+--style-weight. The style is the one with the painting's name. --sheet draws the photos, below them the network's
+pictures, and below those the results of the 200 steps.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.image_files import find_images
-from visionkit.images import letterbox, read_image, write_image
+from visionkit.images import read_image, write_image
 from visionkit.open_model import keras_path, open_features, open_style_network
+from visionkit.resizing import letterbox
 
 SIZE = 256  # pixels of the long side
 CELL = (192, 256)  # (height, width) in the sheet

@@ -1,7 +1,7 @@
-"""A big picture in tiles: seams, memory and time. python tools/maintenance/style_seams.py RUN PHOTO [WIDTH HEIGHT]
+"""Measures a large picture painted in tiles: python tools/maintenance/style_seams.py RUN PHOTO [WIDTH HEIGHT]
 
-Paints the photo, enlarged to 4000x3000 by default, twice with tiles half a tile apart: their largest difference bounds
-every seam.
+Paints the photo, enlarged to 4000x3000 by default, twice, with tiles that are shifted by half a tile. The largest
+difference between both is an upper bound for every seam. Also prints memory and time.
 """
 
 import resource
@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.images import read_image, resize
+from visionkit.images import read_image
 from visionkit.open_model import keras_path, open_style_network
+from visionkit.resizing import resize
 
 
 def main():

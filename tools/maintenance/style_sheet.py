@@ -1,9 +1,9 @@
-"""A contact sheet of photos by paintings.
+"""Draws a contact sheet of photos painted like paintings.
 
     python tools/maintenance/style_sheet.py PHOTOS PAINTINGS OUT.jpg [--size 384 ...]
 
-The pictures lie beside OUT, in a folder of its name; those that are there already are not painted again. More options
-go to `visionkit stylize`.
+The single pictures are kept beside OUT, in a folder of the same name, and are not painted again if they exist. Further
+options are passed on to `visionkit stylize`.
 """
 
 import sys
@@ -13,7 +13,8 @@ import numpy as np
 
 from visionkit.cli import main as visionkit
 from visionkit.image_files import find_images, relative_names
-from visionkit.images import letterbox, read_image, write_image
+from visionkit.images import read_image, write_image
+from visionkit.resizing import letterbox
 
 CELL = (180, 240)  # (height, width) in the sheet
 

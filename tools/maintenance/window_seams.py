@@ -2,8 +2,9 @@
 
 python tools/maintenance/window_seams.py MODEL PHOTO PHOTO PHOTO PHOTO [PHOTO ...]
 
-The photos, all of the network's size, are laid out as one large picture. Of 2 x 2 of them the windows' probabilities
-are compared with those of the same network built for the whole; then 3000 x 2000 pixels of more are segmented.
+The photos, all of the network's size, are laid out as one large picture. For 2 x 2 of them, the probabilities of the
+windows are compared with those of the same network built for the whole picture; then a picture of 3000 x 2000 pixels is
+segmented.
 """
 
 import argparse

@@ -3,9 +3,13 @@
     >>> from visionkit.backbones import BACKBONES
     >>> backbone = BACKBONES["efficientnet_lite0"](input_shape=(None, None, 3))
 
-Images are float32 `[B, H, W, C]` RGB 0..255; the first layer normalises them. `visionkit.models` puts heads on them,
-`visionkit.weights.load_weights` fills them.
+Images are float32 `[B, H, W, C]` RGB 0..255; the first layer normalises them. `visionkit.models` adds heads, and
+`visionkit.weights.load.load_weights` loads published weights.
 """
+
+from collections.abc import Callable
+
+import keras
 
 from visionkit.backbones.alexnet import alexnet
 from visionkit.backbones.densenet import densenet121, densenet161, densenet169, densenet201
@@ -27,7 +31,7 @@ from visionkit.backbones.resnet import (
 )
 from visionkit.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
 
-BACKBONES = {
+BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "softmax_regression": softmax_regression,
     "mlp": mlp,
     "lenet": lenet,

@@ -1,15 +1,16 @@
 """AlexNet (Krizhevsky et al. 2012) in the one-tower form of "One weird trick" (Krizhevsky 2014, arXiv 1404.5997).
 
-This is torchvision's: 64 and 192 filters in the first convolutions and no local response normalisation.
+This is torchvision's version, with 64 and 192 filters in the first convolutions and no local response normalisation.
 """
 
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import convolution, images, max_pool
+from visionkit.backbones.blocks import InputShape, convolution, images, max_pool
+from visionkit.types import Tensor
 
 
-def alexnet(input_shape=(None, None, 3), name="alexnet"):
+def alexnet(input_shape: InputShape = (None, None, 3), name: str = "alexnet") -> keras.Model:
     """Five convolutions. The head has two dense layers of 4096 with dropout 0.5.
 
     Args:
@@ -28,5 +29,6 @@ def alexnet(input_shape=(None, None, 3), name="alexnet"):
     return keras.Model(inputs, {"C2": c2, "C3": c3, "C4": c4, "C5": c5}, name=name)
 
 
-def _conv(x, filters, kernel, name, **options):
-    return layers.ReLU(name=f"{name}_relu")(convolution(x, filters, kernel, use_bias=True, name=name, **options))
+def _conv(x: Tensor, filters: int, kernel: int, name: str, strides: int = 1, padding: int | None = None) -> Tensor:
+    x = convolution(x, filters, kernel, strides, padding=padding, use_bias=True, name=name)
+    return layers.ReLU(name=f"{name}_relu")(x)

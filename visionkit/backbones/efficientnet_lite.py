@@ -1,17 +1,19 @@
 """EfficientNet-Lite: EfficientNet (Tan and Le 2019, arXiv 1905.11946) made for integer hardware.
 
-Against EfficientNet it has no squeeze-and-excitation, ReLU6 for swish, and a stem and head that do not grow with the
-width (github.com/tensorflow/tpu, models/official/efficientnet/lite). Padding is TensorFlow's "same".
+Unlike EfficientNet it has no squeeze-and-excitation, ReLU6 instead of swish, and a stem and head that do not grow with
+the width (github.com/tensorflow/tpu, models/official/efficientnet/lite). Padding is TensorFlow's "same".
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import fan_out_normal, images
+from visionkit.backbones.blocks import InputShape, fan_out_normal, images
+from visionkit.types import Tensor
 
-# Table 1: repeats, kernel, stride, expansion, channels; and the level whose last feature map the stage makes.
+# Table 1: repeats, kernel, stride, expansion, channels; and the level that ends with the stage, if one does.
 STAGES = (
     (1, 3, 1, 1, 16, "C1"),
     (2, 3, 2, 6, 24, "C2"),
@@ -23,58 +25,70 @@ STAGES = (
 )
 
 
-def efficientnet_lite0(input_shape=(None, None, 3), drop_connect=0.0, name="efficientnet_lite0"):
+def efficientnet_lite0(
+    input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "efficientnet_lite0"
+) -> keras.Model:
     """EfficientNet-Lite0, for images of 224. See `_efficientnet_lite`."""
     return _efficientnet_lite(1.0, 1.0, input_shape, drop_connect, name)
 
 
-def efficientnet_lite1(input_shape=(None, None, 3), drop_connect=0.0, name="efficientnet_lite1"):
+def efficientnet_lite1(
+    input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "efficientnet_lite1"
+) -> keras.Model:
     """EfficientNet-Lite1, for images of 240. See `_efficientnet_lite`."""
     return _efficientnet_lite(1.0, 1.1, input_shape, drop_connect, name)
 
 
-def efficientnet_lite2(input_shape=(None, None, 3), drop_connect=0.0, name="efficientnet_lite2"):
+def efficientnet_lite2(
+    input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "efficientnet_lite2"
+) -> keras.Model:
     """EfficientNet-Lite2, for images of 260. See `_efficientnet_lite`."""
     return _efficientnet_lite(1.1, 1.2, input_shape, drop_connect, name)
 
 
-def _efficientnet_lite(width, depth, input_shape, drop_connect, name):
+def _efficientnet_lite(
+    width: float, depth: float, input_shape: InputShape, drop_connect: float, name: str
+) -> keras.Model:
     """images float32 `[B, H, W, C]` RGB 0..255 -> {"C1" .. "C5"}, Cn of stride 2**n.
 
     Args:
         width, depth: multipliers of the channels and of the repeats.
         input_shape: (H, W, C); H and W may be None.
-        drop_connect: probability that training skips the last block, falling linearly to 0 at the first; the paper
-            trains with 0.2.
+        drop_connect: probability that training skips the last block; it falls linearly to 0 at the first block. The
+            paper trains with 0.2.
     """
     inputs, x = images(input_shape, mean=(127.0,) * 3, std=(128.0,) * 3)
     x = _conv_bn(x, 32, 3, 2, "stem", relu6=True)  # [B, H/2, W/2, 32]
-    plan = []
+    blocks: list[tuple[int, int, int, int, str | None]] = []  # kernel, stride, expansion, channels, level
     for repeats, kernel, stride, expansion, channels, level in STAGES:
-        first_or_last = level in ("C1", "C5")  # Lite repeats these as often at any depth
-        repeats = repeats if first_or_last else math.ceil(depth * repeats)
+        if level not in ("C1", "C5"):  # Lite repeats the first and the last stage equally often at any depth
+            repeats = math.ceil(depth * repeats)
         for i in range(repeats):
-            last = level if i == repeats - 1 else None
-            plan.append((kernel, stride if i == 0 else 1, expansion, _round_channels(width * channels), last))
-    levels = {}
-    for i, (kernel, stride, expansion, channels, level) in enumerate(plan):
-        x = _inverted_residual(x, kernel, stride, expansion, channels, drop_connect * i / len(plan), f"block{i}")
+            first, last = i == 0, i == repeats - 1
+            channels_here = _round_channels(width * channels)
+            blocks.append((kernel, stride if first else 1, expansion, channels_here, level if last else None))
+    levels: dict[str, Tensor] = {}
+    for i, (kernel, stride, expansion, channels, level) in enumerate(blocks):
+        x = _inverted_residual(x, kernel, stride, expansion, channels, drop_connect * i / len(blocks), f"block{i}")
         if level:
             levels[level] = x
     return keras.Model(inputs, levels, name=name)
 
 
-def _inverted_residual(x, kernel, stride, expansion, channels, drop, name):
-    """MobileNetV2's block: expand 1x1, depthwise, project 1x1; the shortcut joins the narrow ends."""
+def _inverted_residual(
+    x: Tensor, kernel: int, stride: int, expansion: int, channels: int, drop: float, name: str
+) -> Tensor:
+    """MobileNetV2's block: expand 1x1, depthwise, project 1x1; the shortcut connects the narrow ends."""
     shortcut = x
     if expansion != 1:
         x = _conv_bn(x, expansion * x.shape[-1], 1, 1, f"{name}_expand", relu6=True)
+    depthwise: Any = keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal")
     x = layers.DepthwiseConv2D(
         kernel,
         stride,
         padding="same",
         use_bias=False,
-        depthwise_initializer=keras.initializers.VarianceScaling(2.0, "fan_in", "untruncated_normal"),
+        depthwise_initializer=depthwise,
         name=f"{name}_depthwise",
     )(x)
     x = layers.ReLU(6, name=f"{name}_depthwise_relu")(_norm(x, f"{name}_depthwise_bn"))
@@ -86,19 +100,27 @@ def _inverted_residual(x, kernel, stride, expansion, channels, drop, name):
     return x
 
 
-def _conv_bn(x, filters, kernel, stride, name, relu6):
-    options = {"padding": "same", "use_bias": False, "kernel_initializer": fan_out_normal()}
-    x = layers.Conv2D(filters, kernel, stride, name=f"{name}_conv", **options)(x)
+def _conv_bn(x: Tensor, filters: int, kernel: int, stride: int, name: str, relu6: bool) -> Tensor:
+    x = layers.Conv2D(
+        filters,
+        kernel,
+        stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer=fan_out_normal(),
+        name=f"{name}_conv",
+    )(x)
     x = _norm(x, f"{name}_bn")
     return layers.ReLU(6, name=f"{name}_relu")(x) if relu6 else x
 
 
-def _norm(x, name):
-    # The momentum is the one free choice: 0.99 as trained would leave a short fine-tuning with stale statistics.
+def _norm(x: Tensor, name: str) -> Tensor:
+    # The momentum does not depend on the published weights; the 0.99 that they were trained with would leave a short
+    # fine-tuning with stale statistics.
     return layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=name)(x)
 
 
-def _round_channels(channels):
-    """The nearest multiple of 8 that is not more than 10 % smaller."""
+def _round_channels(channels: float) -> int:
+    """The nearest multiple of 8 that is at most 10 % smaller than `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded if rounded >= 0.9 * channels else rounded + 8

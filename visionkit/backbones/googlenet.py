@@ -1,13 +1,14 @@
 """GoogLeNet, Inception v1 (Szegedy et al. 2015, arXiv 1409.4842), as torchvision has it.
 
-Known differences from the paper, kept so that published weights fit: batch normalisation behind each convolution, no
-local response normalisation, and 3x3 where the "5x5" branch has 5x5.
+Known differences from the paper, kept so that published weights fit: batch normalisation after each convolution, no
+local response normalisation, and 3x3 convolutions in the "5x5" branch.
 """
 
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import convolution, images, max_pool
+from visionkit.backbones.blocks import InputShape, convolution, images, max_pool
+from visionkit.types import Tensor
 
 # Table 1: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection.
 INCEPTIONS = {
@@ -23,19 +24,21 @@ INCEPTIONS = {
 }
 
 
-def googlenet(input_shape=(None, None, 3), auxiliary=False, name="googlenet"):
+def googlenet(
+    input_shape: InputShape = (None, None, 3), auxiliary: bool = False, name: str = "googlenet"
+) -> keras.Model:
     """Nine Inception modules.
 
     Args:
         input_shape: (H, W, C), at least 15 pixels; H and W may be None.
-        auxiliary: also give what the two auxiliary classifiers of section 5 look at; a classifier then trains them.
+        auxiliary: adds the outputs that the two auxiliary classifiers of section 5 use; a Classifier then trains them.
 
     Returns:
         images 0..255 `[B, H, W, C]` -> {"C1": 64 channels, "C2": 192, "C3": 480, "C4": 832, "C5": 1024}, Cn of stride
         2**n; with `auxiliary` also {"aux1": 512 channels, "aux2": 528}, both of stride 16.
     """
     inputs, x = images(input_shape, mean=(127.5,) * 3, std=(127.5,) * 3)
-    levels = {}
+    levels: dict[str, Tensor] = {}
     x = levels["C1"] = _conv(x, 64, 7, "conv1", strides=2)  # [B, 112, 112, 64] for an image of 224
     x = max_pool(x, 3, 2, ceil=True, name="pool1")
     x = _conv(x, 64, 1, "conv2")
@@ -56,8 +59,10 @@ def googlenet(input_shape=(None, None, 3), auxiliary=False, name="googlenet"):
     return keras.Model(inputs, levels, name=name)
 
 
-def _inception(x, n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj, name):
-    """Figure 2(b): four branches of the same size, stacked."""
+def _inception(
+    x: Tensor, n1x1: int, n3x3_reduce: int, n3x3: int, n5x5_reduce: int, n5x5: int, pool_proj: int, name: str
+) -> Tensor:
+    """Figure 2(b): four branches of the same size, concatenated."""
     pooled = layers.MaxPooling2D(3, 1, padding="same", name=f"{name}_pool")(x)
     branches = [
         _conv(x, n1x1, 1, f"{name}_1x1"),
@@ -68,12 +73,12 @@ def _inception(x, n1x1, n3x3_reduce, n3x3, n5x5_reduce, n5x5, pool_proj, name):
     return layers.Concatenate(name=name)(branches)
 
 
-def _conv(x, filters, kernel, name, strides=1):
+def _conv(x: Tensor, filters: int, kernel: int, name: str, strides: int = 1) -> Tensor:
     x = convolution(x, filters, kernel, strides, initializer=_initializer(), name=name)
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
     return layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _initializer():
-    # A new one for each layer: what an initializer draws once, it draws every time.
+def _initializer() -> keras.initializers.Initializer:
+    # A new one for each layer, because one initializer draws the same values every time.
     return keras.initializers.TruncatedNormal(stddev=0.01)

@@ -3,17 +3,19 @@
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import images
+from visionkit.backbones.blocks import InputShape, images
 
 
-def lenet(input_shape=(28, 28, 1), activation="sigmoid", padding=2, name="lenet"):
-    """Two 5x5 convolutions, each with average pooling behind it, and dense layers of 120 and 84.
+def lenet(
+    input_shape: InputShape = (28, 28, 1), activation: str = "sigmoid", padding: int = 2, name: str = "lenet"
+) -> keras.Model:
+    """Two 5x5 convolutions, each followed by average pooling, and dense layers of 120 and 84.
 
     Args:
-        input_shape: (H, W, C), at least 13 pixels. Other sizes than the paper's are averaged to its 5x5 before the
-            dense layers.
-        activation: "sigmoid" as in the course; the paper squashes with a scaled "tanh".
-        padding: zeros around the image: 2 makes a 28x28 digit the paper's 32x32.
+        input_shape: (H, W, C), at least 13 pixels. For other sizes than the paper's the last map is averaged to 5x5
+            before the dense layers.
+        activation: "sigmoid" as in the course; the paper uses a scaled "tanh".
+        padding: zeros around the image: 2 gives a 28x28 digit the paper's 32x32.
 
     Returns:
         images 0..255 `[B, H, W, C]` -> {"C0": `[B, H, W, 6]`, "C1": `[B, H/2, W/2, 16]`, "C2": `[B, H/4, W/4, 16]`,

@@ -1,22 +1,30 @@
 """Networks of dense layers: the multilayer perceptron, and softmax regression, which has no hidden layer."""
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from visionkit.backbones.blocks import images
 
 
-def mlp(input_shape=(28, 28, 1), widths=(256,), activation="relu", dropout=0.0, name="mlp"):
+def mlp(
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    widths: Sequence[int] = (256,),
+    activation: str = "relu",
+    dropout: float = 0.0,
+    name: str = "mlp",
+) -> keras.Model:
     """Hidden dense layers over all pixels of an image.
 
     Args:
         input_shape: (H, W, C); the dense layers need H and W.
         widths: neurons of each hidden layer, from the image upwards.
         activation: of the hidden layers; the course's notes use "sigmoid".
-        dropout: probability behind each hidden layer.
+        dropout: probability after each hidden layer.
 
     Returns:
-        images 0..255 `[B, H, W, C]` -> {"features": `[B, widths[-1]]`}. It has no levels: nothing in it has a stride.
+        images 0..255 `[B, H, W, C]` -> {"features": `[B, widths[-1]]`}. There are no levels because there is no stride.
     """
     inputs, x = images(input_shape, mean=(0.0,), std=(255.0,))
     x = layers.Flatten(name="flatten")(x)  # [B, H*W*C]
@@ -27,6 +35,8 @@ def mlp(input_shape=(28, 28, 1), widths=(256,), activation="relu", dropout=0.0, 
     return keras.Model(inputs, {"features": x}, name=name)
 
 
-def softmax_regression(input_shape=(28, 28, 1), name="softmax_regression"):
-    """No hidden layer: `MODELS["classifier"]` on it is one dense layer from pixels to classes."""
+def softmax_regression(
+    input_shape: tuple[int, int, int] = (28, 28, 1), name: str = "softmax_regression"
+) -> keras.Model:
+    """No hidden layer: with it, `MODELS["classifier"]` is one dense layer from pixels to classes."""
     return mlp(input_shape, widths=(), name=name)

@@ -3,11 +3,12 @@
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import convolution, images, max_pool
+from visionkit.backbones.blocks import InputShape, convolution, images, max_pool
+from visionkit.types import Tensor
 
 
-def nin(input_shape=(None, None, 3), name="nin"):
-    """Three mlpconv blocks. The head is a fourth, with a channel a class, and global average pooling: nothing dense.
+def nin(input_shape: InputShape = (None, None, 3), name: str = "nin") -> keras.Model:
+    """Three mlpconv blocks. The head is a fourth block with one channel per class, then global average pooling.
 
     Args:
         input_shape: (H, W, C), at least 67 pixels; H and W may be None.
@@ -23,9 +24,11 @@ def nin(input_shape=(None, None, 3), name="nin"):
     return keras.Model(inputs, {"C2": c2, "C3": c3, "C4": c4, "C5": c5}, name=name)
 
 
-def _mlpconv(x, filters, kernel, name, **options):
-    """A convolution and two 1x1 convolutions: a little perceptron that slides over the image (section 3.1)."""
-    for i, size in enumerate((kernel, 1, 1), 1):
-        x = convolution(x, filters, size, use_bias=True, name=f"{name}_conv{i}", **(options if i == 1 else {}))
+def _mlpconv(x: Tensor, filters: int, kernel: int, name: str, strides: int = 1, padding: int | None = None) -> Tensor:
+    """A convolution and two 1x1 convolutions: a small perceptron that slides over the image (section 3.1)."""
+    x = convolution(x, filters, kernel, strides, padding=padding, use_bias=True, name=f"{name}_conv1")
+    x = layers.ReLU(name=f"{name}_relu1")(x)
+    for i in (2, 3):
+        x = convolution(x, filters, 1, use_bias=True, name=f"{name}_conv{i}")
         x = layers.ReLU(name=f"{name}_relu{i}")(x)
     return x

@@ -4,7 +4,6 @@
 """
 
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from visionkit.environment import free_memory, peak_memory
 from visionkit.files import write_json
+from visionkit.processes import run_python
 from visionkit.train.options import Options
 from visionkit.train.resume import read_started, recipe_of, write_started
 from visionkit.types import DataError
@@ -36,12 +36,12 @@ def largest_batch(recipe: Callable, knobs: dict, recipe_file: Path | None = None
             shutil.copy(recipe_file, folder / "recipe.py")
         write_json(folder / "knobs.json", knobs | {"batch_size": 1})
         write_started(folder, recipe, "", Options(precision=precision))
-        command = [sys.executable, "-m", __name__, name, str(int(SHARE * free_memory()))]
-        done = subprocess.run(command, capture_output=True, text=True)
-    fitting = [line.removeprefix(_FITS).split() for line in done.stdout.splitlines() if line.startswith(_FITS)]
+        ended = run_python(["-m", __name__, name, str(int(SHARE * free_memory()))])
+    fitting = [line.removeprefix(_FITS).split() for line in ended.output.splitlines() if line.startswith(_FITS)]
     if not fitting:
-        said = (done.stderr.strip() or "nothing").splitlines()[-1]
-        raise DataError(f"batch size: not even one image could be trained on; the trial said: {said}")
+        raise DataError(
+            f"batch size: not even one image could be trained on; the trial said: {ended.failure or 'nothing'}"
+        )
     size, peak = fitting[-1]
     print(f"batch size: {size} is the largest power of two up to {LARGEST} that fits ({int(peak) / 2**30:.1f} GiB)")
     return int(size)

@@ -1,6 +1,9 @@
-"""`visionkit VERB ...`: one function a verb, in the files beside. Heavy imports stand inside the verbs, so that --help
-answers at once."""
+"""`visionkit VERB ...`: one function for each verb, in the other files of this package.
 
+Heavy imports are inside the verbs, so that --help answers at once.
+"""
+
+import io
 import os
 import select
 import sys
@@ -26,17 +29,18 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-for _verb in (doctor, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench, weights):
+for _verb in (doctor, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
-app.command(selftest)
+for _verbs in (weights, selftest):
+    app.command(_verbs)
 for _verb in (train, folds, search, seeds):
-    app.command(_verb, help_flags=[])  # its help is the recipe's
+    app.command(_verb, help_flags=[])  # the recipe has a help of its own
 app.command(lr_find, name="lr_find", help_flags=[])
 app.command(convert_weights, name="convert_weights")
 
 
 @app.command
-def env():
+def env() -> None:
     """Versions, devices, and why no GPU is seen."""
     from visionkit.environment import describe, import_keras_quietly
 
@@ -47,42 +51,49 @@ def env():
 
 
 def main(tokens: list[str] | None = None) -> int:
-    """Runs one verb and returns its exit code; an error is one line unless --debug is given."""
+    """Runs one verb and returns its exit code; an error is one line unless --debug is given.
+
+    Args:
+        tokens: the words of the command line; by default those of this process.
+    """
     tokens = list(sys.argv[1:] if tokens is None else tokens)
-    debug = "--debug" in tokens
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
     if "--offline" in tokens:
         os.environ["VISIONKIT_OFFLINE"] = "1"
     try:
-        words = [t for t in tokens if t not in ("--debug", "--offline")]
+        words = [token for token in tokens if token not in ("--debug", "--offline")]
         code = app(words, exit_on_error=False, print_error=False) or 0
-        sys.stdout.flush()  # what a closed pipe does not take is noticed here, and not when the interpreter ends
+        sys.stdout.flush()  # a closed pipe is noticed here, and not when the interpreter ends
         return code
     except KeyboardInterrupt:
         print("visionkit: interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        if isinstance(error, BrokenPipeError) and _nobody_reads():
-            return 141  # what a shell says of a program that ends so
-        if debug:
+        if isinstance(error, BrokenPipeError) and _output_is_closed():
+            return 141  # as a shell reports a program that a closed pipe ended
+        if "--debug" in tokens:
             raise
-        known = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
-        line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
-        notes = (note for note in getattr(error, "__notes__", ()) if "\n" not in note)  # else it is a log
-        line = "; ".join([line, *notes])
-        print(f"visionkit: error: {'' if known else type(error).__name__ + ': '}{line}", file=sys.stderr)
+        print(f"visionkit: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
 
 
-def _nobody_reads() -> bool:
-    """Whether our output goes to a pipe that was closed, as `| head` does once it has its lines; then it is let go.
+def _one_line(error: Exception) -> str:
+    """The first line of the error's message with its notes; in front the name of an error that is not ours."""
+    line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
+    notes = [note for note in getattr(error, "__notes__", ()) if "\n" not in note]  # a longer note is a log
+    expected = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
+    return "; ".join([line if expected else f"{type(error).__name__}: {line}", *notes])
 
-    Other pipes may break too, and that is an error.
+
+def _output_is_closed() -> bool:
+    """Whether stdout is a pipe that nobody reads any more, as after `| head`; if so, further output is discarded.
+
+    Any other broken pipe is an error.
     """
     stdout = select.poll()
     stdout.register(1, 0)
     if not stdout.poll(0):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains of what is left as it ends
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else the interpreter complains about unwritten output as it ends
     return True

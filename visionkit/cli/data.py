@@ -1,4 +1,4 @@
-"""`visionkit doctor`. Heavy imports stand inside the function."""
+"""The verb doctor. Heavy imports are inside the function."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,33 +21,32 @@ def doctor(
     html: Path | None = None,
     json: Path | None = None,
     fix: Path | None = None,
-):
-    """Examine a data set: everything that is wrong with it, before hours of training find out.
+) -> int:
+    """Examine a data set, and list everything that is wrong with it before hours of training are lost.
 
-    The exit code is 0 where nothing is graded an error, and 1 otherwise.
+    The exit code is 1 where something is graded an error, and 0 otherwise.
 
     Args:
         data: labelled data in any layout that finetune takes.
-        split: the part to examine, such as train+val; by default all.
-        task: what the data is for, where it can be for two.
+        split: the part to examine, such as train+val; by default all of it.
+        task: what the data is for, where it could be for two tasks.
         classes: (segment) file that names the values of the class maps; see finetune.
         void: (segment) the value of the class maps that is not trained on, besides 255.
-        size: of the image to train on: its long side, by default 384, or height and width.
+        size: of the images to train on: the long side, by default 384, or height and width.
         html: also write a page with pictures to this file.
         json: also write everything to this file.
-        fix: (detect) also write annotations with what can be put right to this new folder; no image is touched.
+        fix: (detect) also write annotations to this new folder, with everything corrected that can be; no image is
+            touched.
     """
     from visionkit.doctor.examine import examine
     from visionkit.doctor.fix import write_fixed
     from visionkit.doctor.page import page
 
-    size = size or [384]
-    if len(size) > 2 or min(size) < 1:
-        raise DataError(f"--size: expected the long side, or height and width, found {' '.join(map(str, size))}")
-    size = size[0] if len(size) == 1 else tuple(size)
-    for file in filter(None, (html, json)):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    diagnosis = examine(data, split, task, size, classes=classes, void=void)
+    long_side_or_size = _training_size(size or [384])
+    for file in (html, json):
+        if file:  # made now: an hour of examining should not end in a folder that cannot be written
+            file.parent.mkdir(parents=True, exist_ok=True)
+    diagnosis = examine(data, split, task, long_side_or_size, classes=classes, void=void)
     print(diagnosis)
     if html:
         write_bytes(html, page(diagnosis).encode())
@@ -56,3 +55,12 @@ def doctor(
     if fix:
         print(write_fixed(diagnosis, data, fix))
     return 1 if diagnosis.grades()["error"] else 0
+
+
+def _training_size(size: list[int]) -> int | tuple[int, int]:
+    """The long side, or (height, width)."""
+    if min(size) >= 1 and len(size) == 1:
+        return size[0]
+    if min(size) >= 1 and len(size) == 2:
+        return size[0], size[1]
+    raise DataError(f"--size: expected the long side, or height and width, found {' '.join(map(str, size))}")

@@ -1,15 +1,16 @@
-"""The verbs that put a model to work: detect, classify, segment, serve, bench. Heavy imports stand inside them."""
+"""The verbs that use a model: detect, classify, segment, serve and bench. Heavy imports are inside the functions."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import cyclopts
 
 from visionkit.types import DataError
 
-FORMATS = ("json", "csv")  # of what detect finds in photos, by default
-PARTLY_DONE = 3  # the exit code when some images could not be read and the rest is done
+FORMATS = ("json", "csv")  # in which detect writes what it finds in photos, by default
+PARTLY_DONE = 3  # the exit code when some images could not be read and the others are done
 _Images = Annotated[list[str], cyclopts.Parameter(negative=())]
 _Several = cyclopts.Parameter(consume_multiple=True, negative=())
 
@@ -21,17 +22,17 @@ def detect(
     *,
     out: Path,
     score: float = 0.3,
-    format: Annotated[list[str], _Several] = FORMATS,
+    format: Annotated[Sequence[str], _Several] = FORMATS,
     pictures: bool = True,
     tile: int | None = None,
     frames: int | None = None,
     batch_size: int = 8,
-):
-    """Detect objects in images, or in a video or a camera's frames: pictures, and tables of what was found.
+) -> int:
+    """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
 
-    results.jsonl gets a line for each image as it is done; run the same command again after an interruption, or with
-    more images, and what is done is not done again. A video gives NAME.mp4, drawn on, and NAME.jsonl with a line for
-    each frame. An image that cannot be read is named at the end and makes the exit code 3; the others are done.
+    results.jsonl gets a line for each image as it is done. The same command, after an interruption or with more images,
+    does only what is not done yet. A video gives NAME.mp4, drawn on, and NAME.jsonl with a line for each frame. Images
+    that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
         model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
@@ -39,8 +40,8 @@ def detect(
         out: the folder for the results.
         score: detections below this are left out, 0 to 1.
         format: json, csv, coco (annotations of the images), voc or yolo (labels to correct and learn from); several.
-        pictures: write a picture for each image, or the video, with what was found.
-        tile: for small objects: look at tiles of so many pixels as well as at the whole image.
+        pictures: draw what was found into a picture for each image, or into the video.
+        tile: for small objects: look at tiles of so many pixels, besides the whole image.
         frames: (video) stop after so many.
         batch_size: images a step.
     """
@@ -52,7 +53,7 @@ def detect(
         raise DataError("--frames is for a video or a camera; leave it out")
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
-    predictor = open_predictor(model, batch_size)
+    predictor: Any = open_predictor(model, batch_size)
     if tile is not None:
         from visionkit.predict.tiling import Tiled
 
@@ -63,15 +64,15 @@ def detect(
         return _report(detect_video(predictor, images[0], out, score, frames, pictures=pictures), out, "frames")
     from visionkit.predict.folders import detect_folder
 
-    chosen = {"formats": format, "made_by": made_by(model)}
-    return _report(detect_folder(predictor, images, out, score, pictures=pictures, **chosen), out)
+    report = detect_folder(predictor, images, out, score, formats=format, pictures=pictures, made_by=made_by(model))
+    return _report(report, out)
 
 
-def classify(model: Path, images: _Images, /, *, out: Path, pictures: bool = True, batch_size: int = 8):
+def classify(model: Path, images: _Images, /, *, out: Path, pictures: bool = True, batch_size: int = 8) -> int:
     """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
 
-    What an interrupted run has done is not done again. An image that cannot be read is named at the end and makes the
-    exit code 3; the others are done all the same.
+    The same command, after an interruption or with more images, does only what is not done yet. Images that cannot be
+    read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
         model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
@@ -98,20 +99,20 @@ def serve(
     batch_size: int = 1,
     megabytes: float = 20.0,
     megapixels: float = 25.0,
-):
-    """Answer images over HTTP with JSON: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
+) -> None:
+    """Serve a model over HTTP, images in and JSON out: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
 
-    What is no image, broken or too large gets an error that says why, and the next request is none the worse. There is
-    no password: let nobody but those who may ask reach the port.
+    A request without an image, or with one that is broken or too large, gets an error that says why, and does not
+    affect the next. There is no password: let only those who may use it reach the port.
 
     Args:
         model: what detect, classify and segment take; an exported model starts fastest.
-        host: the address to listen at; 0.0.0.0 is all of this machine's.
-        port: 0 picks a free one, and says which.
-        score: detections below this are left out, 0 to 1; a request may say ?score=0.5, with masks only a higher one.
+        host: the address to listen on; 0.0.0.0 is all addresses of this machine.
+        port: 0 picks a free one and prints it.
+        score: detections below this are left out, 0 to 1. A request may ask for ?score=0.5; with masks only for more.
         threads: requests that are read at a time.
-        batch_size: images that wait are given to the model together, up to so many.
-        megabytes: the largest file that is taken.
+        batch_size: waiting images are given to the model together, up to so many.
+        megabytes: the largest file that is accepted.
         megapixels: the largest image that is decoded.
     """
     _check_score(score)
@@ -132,16 +133,16 @@ def segment(
     out: Path,
     flip: bool = False,
     window: bool = False,
-):
-    """Say the class of every pixel; writes a picture for each image, index PNGs in masks/, areas.csv and classes.txt.
+) -> int:
+    """Find the class of every pixel; writes a picture for each image, index PNGs in masks/, areas.csv and classes.txt.
 
-    An image that cannot be read is named at the end and makes the exit code 3; the others are done all the same.
+    Images that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
         model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
         images: files, folders or globs.
         out: the folder for the results.
-        flip: average what the model says of the image and of its mirror image: twice the time, a little better.
+        flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
     """
     from visionkit.open_model import made_by, open_predictor
@@ -154,24 +155,24 @@ def segment(
 def bench(
     *models: Annotated[str, cyclopts.Parameter(allow_leading_hyphen=False)],
     images: str | None = None,
-    batch: Annotated[list[int], _Several] = (1, 8),
-    threads: Annotated[list[int], _Several] = (),
-    count: Annotated[list[int], _Several] = (),
+    batch: Annotated[Sequence[int], _Several] = (1, 8),
+    threads: Annotated[Sequence[int], _Several] = (),
+    count: Annotated[Sequence[int], _Several] = (),
     rounds: int = 10,
     json: Path | None = None,
     picture: Path | None = None,
-):
-    """Measure models in turn: alone, and from a folder of images to written results.
+) -> None:
+    """Measure the speed of models: of the model alone, or from a folder of images to written results.
 
     Args:
         models: what detect and classify take; several are measured in turn, an export in its runtime.
-        images: a folder, glob, list or file to go through; by default models are measured alone.
-        batch: images a step; several.
-        threads: (Linux) cores for each model; several. By default each runtime chooses.
-        count: go through so many images, repeating those there are; several show whether memory grows.
-        rounds: calls that count.
-        json: also write the rows and what they were measured with into this file.
-        picture: also draw them into this .png.
+        images: a folder, glob, list or file to process; by default models are measured alone.
+        batch: images a step; several values.
+        threads: (Linux) cores for each model; several values. By default each runtime chooses.
+        count: process so many images, repeating those there are; several values show whether memory grows.
+        rounds: how many calls are measured.
+        json: also write the rows, and the environment they were measured in, to this file.
+        picture: also draw them into this .png file.
     """
     from visionkit.bench.measure import HEADER, write
     from visionkit.bench.measure import bench as measure
@@ -194,12 +195,13 @@ def _is_video(source: str) -> bool:
     return is_video(source)
 
 
-def _report(report, out, what: str = "images") -> int:
+def _report(report, out: Path, what: str = "images") -> int:
+    """Prints what `predict` did, and returns the exit code."""
     for failure in report.failed:
         print(f"not read: {failure.error}", file=sys.stderr)
-    if left := sorted(report.corrected):
-        files, some = ("files", ", ...") if len(left) > 1 else ("file", "")
-        print(f"{len(left)} {files} changed by hand and left so ({left[0]}{some}); delete what is to be written anew")
+    if kept := sorted(report.corrected):
+        files, more = ("files", ", ...") if len(kept) > 1 else ("file", "")
+        print(f"{len(kept)} {files} changed by hand and kept ({kept[0]}{more}); delete what is to be written anew")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
     rows = f"{len(report.failed)} not read, {report.found} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")

@@ -1,6 +1,13 @@
-"""The verb evaluate, and how scores are printed. Heavy imports stand inside."""
+"""The verb evaluate, and how scores are printed. Heavy imports are inside the functions."""
 
 from pathlib import Path
+from typing import Any
+
+PRINTED = (
+    *("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50"),
+    *("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1"),
+    *("images", "seconds"),
+)
 
 
 def evaluate(
@@ -15,7 +22,7 @@ def evaluate(
     flip: bool = False,
     window: bool = False,
     curves: Path | None = None,
-):
+) -> None:
     """Score a model on labelled data.
 
     Args:
@@ -27,8 +34,9 @@ def evaluate(
         json: also write the numbers to this file, as one flat object.
         flip: (segment) average over the image and its mirror image.
         window: (segment) slide a window over images at full resolution; see segment.
-        curves: also write into this folder: the confusion matrix and pictures of the worst mistakes; of a detector
-            (its matrix has the background) also precision-recall and F1 curves, and each class's best threshold.
+        curves: also write to this folder: the confusion matrix and pictures of the worst mistakes; of a detector
+            (whose matrix has a row and a column for the background) also precision-recall and F1 curves, and the best
+            threshold for each class.
     """
     from visionkit.open_model import open_predictor
 
@@ -48,15 +56,12 @@ def evaluate(
         from visionkit.evaluate.mistakes import write_mistakes
 
         write_mistakes(scores["closely"], curves)
-    print_scores(scores)  # last: `| head` ends the process in the midst of it
+    print_scores(scores)  # last: a reader such as `| head` may end the process here
 
 
-def print_scores(scores: dict) -> None:
-    """Prints the numbers of `evaluate` or of a run that people look for."""
-    wanted = ("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50")
-    wanted += ("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1")
-    wanted += ("images", "seconds")
-    print("  ".join(f"{key} {scores[key]:.4g}" for key in wanted if key in scores))
+def print_scores(scores: dict[str, Any]) -> None:
+    """Prints those numbers of `evaluate` or of a run that people look for."""
+    print("  ".join(f"{key} {scores[key]:.4g}" for key in PRINTED if key in scores))
     for name, row in scores.get("per_class", {}).items():
         print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     for reason in scores.get("why", ()):

@@ -1,9 +1,10 @@
-"""The verb stylize. Heavy imports stand inside it."""
+"""The verb stylize. Heavy imports are inside the functions."""
 
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import cyclopts
 
@@ -37,50 +38,75 @@ def stylize(
     preview: int | None = None,
     features: str | None = None,
     smoothing: float | None = None,
-):
-    """Paint a photo like a painting: visionkit stylize PHOTO PAINTING... --out FILE, step by step; or, in one pass and
-    by a network trained for it: visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER.
+) -> int:
+    """Paint a photo like a painting: visionkit stylize PHOTO PAINTING... --out FILE, step by step; or, in one pass with
+    a network trained for it: visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER.
 
     Args:
         content: the photo; with --model also a folder, a glob or a video.
         styles: the paintings; not with --model.
         out: the picture to write, .png or .jpg; with --model a folder.
         model: a run folder or .keras file of a style network.
-        style: (with --model) which of its styles; by default its only one.
-        shares: how much of each painting (by default alike), or of each style of the model: --shares 2 --shares 1.
+        style: (with --model) one of its styles; by default its only one.
+        shares: how much of each painting (by default equal shares), or of each style of the model: --shares 2 --shares
+            1.
         size: long side of the picture in pixels; by default 384, with --model that of the photo.
         seed: of the noise; by default 0.
-        keep_colours: paint the brightness and keep the colours of the photo.
+        keep_colours: paint only the brightness, and keep the colours of the photo.
         steps: of the optimizer; by default 100, twice as many at half the size, and so on down to 128 pixels.
         optimizer: by default lbfgs; adam needs more steps.
-        content_weight: what the photo counts; by default 1.
-        style_weight: what the painting counts; by default 20.
-        smooth_weight: what smoothness counts; by default 0.5.
-        palette_weight: what it counts that blurred colours are the photo's, moved to the painting's; by default 0.
-        style_scale: size of the paintings over that of the picture; by default 1, below it the strokes are finer.
-        noise: share of noise in what it starts from, 0 to 1; by default 0.1.
-        mask: an image of the photo's proportions: white is painted, black stays a photo.
-        preview: write the picture so far into OUT every so many steps.
-        features: published weights of the VGG that looks; by default vgg16_hed_bsds500.
-        smoothing: (with --model, videos) how far a frame holds to the one before, 0 to 1; by default 0.7.
+        content_weight: weight of the photo's content; by default 1.
+        style_weight: weight of the painting's style; by default 20.
+        smooth_weight: weight of smoothness; by default 0.5.
+        palette_weight: weight of the blurred colours, which are to be the photo's, moved to the painting's; by default
+            0.
+        style_scale: size of the paintings relative to the picture; by default 1; less makes finer strokes.
+        noise: share of noise in the picture that it starts from, 0 to 1; by default 0.1.
+        mask: an image of the photo's proportions: white is painted, black stays as in the photo.
+        preview: write the unfinished picture to OUT every so many steps.
+        features: published weights of the VGG that judges the picture; by default vgg16_hed_bsds500.
+        smoothing: (with --model, videos) how much a frame keeps of the one before, 0 to 1; by default 0.7.
     """
     weights = {"content": content_weight, "style": style_weight, "smooth": smooth_weight, "palette": palette_weight}
-    slow = {"seed": seed, "steps": steps, "optimizer": optimizer, "style_scale": style_scale, "noise": noise}
-    weighed = {f"{name}_weight": value for name, value in weights.items()}
-    others = {"mask": mask, "preview": preview, "features": features}
-    if model is None:
-        _refuse({"style": style, "smoothing": smoothing}, "needs --model")
-        if not styles:
-            raise DataError("expected a painting behind the photo, or --model RUN; see visionkit stylize --help")
-        knobs = {name: value for name, value in slow.items() if value is not None}
-        knobs |= {"size": size or 384, "shares": shares, "keep_colours": keep_colours}
-        weights = {name: value for name, value in weights.items() if value is not None}
-        return _optimise(content, styles, out, knobs, weights, mask, preview, features or "vgg16_hed_bsds500")
-    _refuse(slow | weighed | others, "is not for --model")
-    if styles:
-        raise DataError(f"{styles[0]}: a painting is not for --model, which knows its styles; leave it out")
-    network = _open(model)
-    from visionkit.open_model import made_by
+    knobs = {"seed": seed, "steps": steps, "optimizer": optimizer, "style_scale": style_scale, "noise": noise}
+    if model is not None:
+        weight_options = {f"{name}_weight": value for name, value in weights.items()}
+        others = {"mask": mask, "preview": preview, "features": features}
+        _refuse({**knobs, **weight_options, **others}, "is not for --model")
+        if styles:
+            raise DataError(f"{styles[0]}: a painting is not for --model, which knows its styles; leave it out")
+        return _paint_in_one_pass(model, content, out, style, shares, size, keep_colours, smoothing)
+    _refuse({"style": style, "smoothing": smoothing}, "needs --model")
+    if not styles:
+        raise DataError("expected a painting behind the photo, or --model RUN; see visionkit stylize --help")
+    job = _given(knobs) | {"size": size or 384, "shares": shares, "keep_colours": keep_colours}
+    return _optimise(content, styles, out, job, _given(weights), mask, preview, features or "vgg16_hed_bsds500")
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    """Raises a DataError about the first of the options that is given."""
+    for name in _given(options):
+        raise DataError(f"--{name.replace('_', '-')} {why}; leave it out")
+
+
+def _paint_in_one_pass(
+    model: Path,
+    content: Path,
+    out: Path,
+    style: str | None,
+    shares: Sequence[float] | None,
+    size: int | None,
+    keep_colours: bool,
+    smoothing: float | None,
+) -> int:
+    """Paints with a trained network; returns the exit code."""
+    from visionkit.open_model import keras_path, made_by, open_style_network
+
+    network = open_style_network(keras_path(model))
     from visionkit.style.folder import choose, stylize_path
 
     share = choose(network.class_names, style, shares)
@@ -92,25 +118,25 @@ def stylize(
     return PARTLY_DONE if failed else 0
 
 
-def _refuse(knobs, why):
-    if given := [name for name, value in knobs.items() if value is not None]:
-        raise DataError(f"--{given[0].replace('_', '-')} {why}; leave it out")
-
-
-def _open(model):
-    from visionkit.open_model import keras_path, open_style_network
-
-    return open_style_network(keras_path(model))
-
-
-def _optimise(content, styles, out, knobs, weights, mask, preview, features):
-    from visionkit.images import read_image, resize, write_image
+def _optimise(
+    content: Path,
+    styles: Sequence[Path],
+    out: Path,
+    knobs: dict[str, Any],
+    weights: dict[str, float],
+    mask: Path | None,
+    preview: int | None,
+    features: str,
+) -> int:
+    """Optimises one picture step by step; returns the exit code."""
+    from visionkit.images import read_image, write_image
+    from visionkit.resizing import resize
 
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise DataError(f"{out}: expected a picture to write, .png or .jpg")
     if out.resolve() in [file.resolve() for file in (content, *styles, *([mask] if mask else []))]:
         raise DataError(f"{out}: would overwrite its source; name another with --out")
-    photo, paintings = read_image(content), [read_image(file) for file in styles]  # before Keras is loaded
+    photo, paintings = read_image(content), [read_image(file) for file in styles]  # fails before Keras is loaded
     area = None if mask is None else resize(read_image(mask), photo.shape[:2]).mean(axis=-1) / 255
     from visionkit.open_model import open_features
 
@@ -120,7 +146,7 @@ def _optimise(content, styles, out, knobs, weights, mask, preview, features):
 
     start, style_losses = time.monotonic(), []
 
-    def progress(step):
+    def progress(step: Any) -> None:
         style_losses.append(step.losses["style"])
         if step.number % 25 == 0 or step.number == step.steps:
             h, w = step.size

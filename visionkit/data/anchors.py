@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visionkit import images
+from visionkit import resizing
 from visionkit.data.dataset import Dataset
 from visionkit.types import DataError, objects_of
 
@@ -27,7 +27,7 @@ def network_boxes(dataset: Dataset, size: tuple[int, int], resize: str = "letter
     boxes, labels = [np.empty((0, 4), np.float32)], [np.empty(0, np.int32)]
     for record in dataset.records:
         h, w = record.image_size
-        fy, fx = images.letterbox_factors((h, w), size)[1] if resize == "letterbox" else (size[0] / h, size[1] / w)
+        fy, fx = resizing.letterbox_factors((h, w), size)[1] if resize == "letterbox" else (size[0] / h, size[1] / w)
         objects = objects_of(record)
         keep = ~objects.ignore
         boxes.append((objects.boxes[keep] * [fx, fy, fx, fy]).astype(np.float32))

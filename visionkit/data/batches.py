@@ -19,8 +19,8 @@ from absl import flags
 
 from visionkit.data.arrays import ArrayDataset
 from visionkit.data.dataset import Dataset
-from visionkit.images import to_channels
 from visionkit.npboxes import area
+from visionkit.resizing import to_channels
 from visionkit.types import PADDING, DataError, Sample, check_sample, objects_of
 
 # The fields that each task needs; the others are dropped before the transform, so that they cost nothing.

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from visionkit import images, npboxes
+from visionkit import npboxes, resizing
 from visionkit.data.views import View
-from visionkit.types import IGNORE, LETTERBOX_GREY, Sample, objects_of
+from visionkit.types import IGNORE, Sample, objects_of
 
 MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean fills an expanded image; it is about zero after normalisation
 
@@ -60,13 +60,13 @@ class Transform:
 
     def _render(self, sample: Sample, view: View, rng: np.random.Generator) -> Sample:
         assert sample.image is not None
-        new_h, new_w = self.size if self.resize == "stretch" else images.letterbox_factors(view.size, self.size)[0]
+        new_h, new_w = self.size if self.resize == "stretch" else resizing.letterbox_factors(view.size, self.size)[0]
         cut = _cut_out(view, sample.image_size, (new_h, new_w))
-        part = np.ascontiguousarray(cut.apply(images.resize, sample.image))
+        part = np.ascontiguousarray(cut.apply(resizing.resize, sample.image))
         for colour in self.colours:
             part = colour(part, rng)
         image = np.empty((*self.size, 3), np.uint8)
-        image[:] = LETTERBOX_GREY
+        image[:] = resizing.FILL
         image[:new_h, :new_w] = MEAN_COLOUR
         image[cut.target] = part
         changed: dict[str, Any] = {"image": image, "image_size": tuple(self.size)}

@@ -14,7 +14,7 @@ import numpy as np
 
 from visionkit.data.render import ColourStep, Transform
 from visionkit.data.views import CentreCrop, Expand, Flip, IoUCrop, RandomResizedCrop, ScaleJitter
-from visionkit.types import CROP_SHARE
+from visionkit.resizing import CROP_SHARE
 
 
 @dataclass(frozen=True)

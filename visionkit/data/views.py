@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from visionkit import images, npboxes
-from visionkit.types import CROP_SHARE, Sample, objects_of
+from visionkit import npboxes, resizing
+from visionkit.resizing import CROP_SHARE
+from visionkit.types import Sample, objects_of
 
 
 class View(NamedTuple):
@@ -134,7 +135,7 @@ class CentreCrop:
     share: float = CROP_SHARE
 
     def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
-        x1, y1, x2, y2 = images.crop_window(sample.image_size, self.size, self.share)
+        x1, y1, x2, y2 = resizing.crop_window(sample.image_size, self.size, self.share)
         return view._replace(x1=x1, y1=y1, x2=x2, y2=y2)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from visionkit.data.repair import Finding
 from visionkit.doctor.diagnosis import KINDS, Diagnosis
 from visionkit.html.document import document, picture, text
-from visionkit.images import read_image, resize
+from visionkit.images import read_image
+from visionkit.resizing import resize
 from visionkit.types import DataError
 
 SHOWN = 24  # findings of a kind that are shown, half of them with pictures

@@ -1,0 +1,1 @@
+"""Experiments of several trainings: learning rate, seeds, folds and the search for good knobs."""

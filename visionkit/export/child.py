@@ -1,36 +1,77 @@
-"""The process that `export_model` starts: a job as JSON on stdin, a report or an error into its `result` file."""
+"""The process that `export_model` starts: a Job as JSON on stdin, a report or an error into the file `job.result`."""
 
 import json
 import sys
 import tempfile
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from visionkit.export import EXPORTERS, keras_file
-from visionkit.export.verify import check_export
+from visionkit.export.painter import predictor_of
+from visionkit.export.verify import ExportError, Report, check_export
 
 
-def run(job: dict) -> dict:
-    """Exports `job["model"]` by the exporter `job["to"]` into `job["out"]`, compares, and returns the report."""
-    from visionkit.predict.predictor import Predictor
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What to export and to compare; all paths as strings, for JSON.
 
-    task, exporter, folder = keras_file.load(job["model"]), EXPORTERS[job["to"]], Path(job["out"])
-    task.licence = job["licence"] or task.licence
-    calibration = [Path(file) for file in job["calibration"]]
-    exporter.save(task, folder, **({"calibration": calibration} if calibration else {}))
+    Args:
+        model: the .keras file.
+        to: name of the exporter.
+        out: the folder to write.
+        check: where `files` come from, for the report; None where there are none.
+        files: images to compare on; without any, drawn ones.
+        calibration: images to calibrate on.
+        licence: of the weights, in place of the model's own.
+        result: the file to answer into.
+    """
+
+    model: str
+    to: str
+    out: str
+    check: str | None
+    files: list[str]
+    calibration: list[str]
+    licence: str | None
+    result: str
+
+
+def run(job: Job) -> Report:
+    """Exports a model, compares the export with it, and returns the report.
+
+    Raises:
+        ExportError: the exporter does not take the model, or the answers differ.
+    """
+    task, exporter, folder = keras_file.load_task(job.model), EXPORTERS[job.to], Path(job.out)
+    if task.task == "style" and not getattr(exporter, "paints", False):
+        takers = [name for name, other in EXPORTERS.items() if getattr(other, "paints", False)]
+        raise ExportError(f"{job.to} does not take style networks; {' and '.join(takers)} do")
+    task.licence = job.licence or task.licence
+    options: dict[str, Any] = {}
+    if job.calibration:
+        options["calibration"] = [Path(file) for file in job.calibration]
+    exporter.save(task, folder, **options)
     with tempfile.TemporaryDirectory() as temporary:
-        files = [Path(file) for file in job["files"]] or draw_images(Path(temporary))
-        outputs = task.serving().output
-        room = outputs["boxes"].shape[1] if "boxes" in outputs else 0
-        images = job["check"] or "drawn images"
-        return check_export(job["to"], exporter, Predictor(task), folder, files, room, images, task.count_params())
+        files = [Path(file) for file in job.files] or draw_images(Path(temporary))
+        check = job.check or "drawn images"
+        return check_export(
+            job.to, exporter, predictor_of(task), folder, files, most_detections(task), check, task.count_params()
+        )
+
+
+def most_detections(task: Any) -> int:
+    """How many detections a model gives for an image at most; 0 for other tasks."""
+    outputs = task.serving().output
+    return outputs["boxes"].shape[1] if isinstance(outputs, dict) and "boxes" in outputs else 0
 
 
 def draw_images(folder: Path) -> list[Path]:
-    """Three blurred pictures of what differs between decoders: sizes, an EXIF turn, grey, alpha."""
+    """Writes three blurred pictures that differ in what decoders differ in: sizes, EXIF orientation, grey, alpha."""
     random = np.random.default_rng(0)
 
     def picture(height, width):
@@ -47,8 +88,8 @@ def draw_images(folder: Path) -> list[Path]:
     return [folder / name for name in ("turned.jpg", "grey.png", "alpha.png")]
 
 
-def main():
-    job = json.load(sys.stdin)
+def main() -> None:
+    job = Job(**json.load(sys.stdin))
     try:
         result = {"report": run(job)}
     except Exception as error:
@@ -56,7 +97,7 @@ def main():
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         line = lines[-1] if lines[0] == "in user code:" else lines[0]  # TensorFlow's traces end with the reason
         result = {"error": line}
-    Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
+    Path(job.result).write_text(json.dumps(result), encoding="utf-8")
 
 
 if __name__ == "__main__":

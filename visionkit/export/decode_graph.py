@@ -1,6 +1,6 @@
-"""`images.read_image` and `images.fit` once more, as TensorFlow ops: what an exported graph does to bytes.
+"""`images.read_image` and `resizing.fit` as TensorFlow ops: what an exported graph does to the bytes of an image file.
 
-TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 bits. `decode_image` does none of that:
+TensorFlow's own decoders ignore EXIF, drop alpha and keep only the high byte of 16 bits. `decode_image` does better:
 
 | the bytes hold | equal to `images.read_image` |
 |---|---|
@@ -9,25 +9,26 @@ TensorFlow's own decoders ignore EXIF, drop alpha and keep the high byte of 16 b
 | BMP: 8-bit palette or grey, 24 and 32 bits, uncompressed | exactly |
 | GIF: its first frame | exactly, where it fills the canvas; but transparent pixels keep the colour stored under them |
 | EXIF orientation in JPEG or PNG: 8 values, both byte orders; broken or unknown = upright | exactly |
-| orientation in XMP alone, or in a text chunk of PNG | NOT obeyed |
-| TIFF, WebP and all else; broken bytes; more than `MAX_PIXELS` pixels | InvalidArgumentError |
+| orientation in XMP alone, or in a text chunk of PNG | NOT applied |
+| TIFF, WebP and all other formats; broken bytes; more than `MAX_PIXELS` pixels | InvalidArgumentError |
 
 This module imports TensorFlow: import it only where a model is exported.
 """
 
+from typing import Any
+
 import tensorflow as tf
 
 from visionkit.export import resize_graph
-from visionkit.images import BACKGROUND, LUMA, MAX_PIXELS
-from visionkit.types import crop_share
+from visionkit.images import BACKGROUND, MAX_PIXELS
+from visionkit.resizing import FILL, LUMA, crop_share
 
-PADDING_LEVEL = 114  # the grey beside a letterboxed image, as in `images.letterbox`
-_ZEROS = 8  # appended to the bytes, so that whatever a broken file points to beyond its end reads as 0
-_SEGMENTS = 2**16  # looked through for EXIF: above any honest file, below what stalls a server
+_ZEROS = 8  # appended to the bytes, so that an offset of a broken file beyond its end reads as 0
+_SEGMENTS = 2**16  # at most so many are searched for EXIF: more than any honest file has, too few to stall a server
 
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-def decode_image(data):
+def decode_image(data: Any) -> Any:
     """Decodes one image by the table above.
 
     Args:
@@ -37,13 +38,14 @@ def decode_image(data):
         uint8 `[H, W, 3]`, RGB, upright.
 
     Raises:
-        tf.errors.InvalidArgumentError: when run, for what the table refuses.
+        tf.errors.InvalidArgumentError: when it runs, for what the table refuses.
     """
     raw = tf.concat([tf.io.decode_raw(data, tf.uint8), tf.zeros([_ZEROS], tf.uint8)], axis=0)
     if _begins(raw, b"\xff\xd8\xff"):
         shape = tf.cast(tf.io.extract_jpeg_shape(data), tf.int64)
         data = _if_small(data, shape[0], shape[1])
-        image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")  # libjpeg's default, as Pillow's
+        # INTEGER_ACCURATE is the default of libjpeg and of Pillow.
+        image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
         image = _turn(image, _orientation(raw, _jpeg_exif(raw)))
     elif _begins(raw, b"\x89PNG\r\n\x1a\n"):
         data = _if_small(data, _uint(raw, 20, 4), _uint(raw, 16, 4))
@@ -61,17 +63,17 @@ def decode_image(data):
     return tf.ensure_shape(image, [None, None, 3])
 
 
-def fit(images, size, resize):
-    """Brings images to what a network takes, as `images.fit` does: equal, see `resize_graph`.
+def fit(images: Any, size: tuple[int, int], resize: str) -> tuple[Any, Any]:
+    """Brings images to the size that a network takes; equal to `resizing.fit`, see `resize_graph`.
 
     Args:
-        images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions are rounded, files have none.
-        size: (height, width), two ints.
-        resize: a rule of `images.fit`.
+        images: uint8 or float32 `[B, H, W, 3]`, RGB, 0..255; fractions, which files do not have, are rounded.
+        size: (height, width).
+        resize: a rule of `resizing.fit`.
 
     Returns:
-        (float32 `[B, height, width, 3]`, whole numbers; int32 `[2]`, the (height, width) that what is seen of the image
-        has in it).
+        float32 `[B, height, width, 3]`, whole numbers; and int32 `[2]`, the (height, width) in it that the image takes
+        up, without padding.
     """
     height_width = tf.shape(images)[1:3]
     share = crop_share(resize)
@@ -85,12 +87,13 @@ def fit(images, size, resize):
         new = tf.constant(size, tf.int32)
     images = tf.cast(resize_graph.resize(tf.round(images), new), tf.float32)
     below, right = size[0] - new[0], size[1] - new[1]
-    images = tf.pad(images, [[0, 0], [0, below], [0, right], [0, 0]], constant_values=float(PADDING_LEVEL))
+    paddings: Any = [[0, 0], [0, below], [0, right], [0, 0]]
+    images = tf.pad(images, paddings, constant_values=float(FILL))
     return tf.ensure_shape(images, [None, *size, 3]), new
 
 
-def to_channels(images, channels):
-    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `images.to_channels`."""
+def to_channels(images: Any, channels: int) -> Any:
+    """float32 `[..., 3]`, whole numbers -> float32 `[..., channels]`, as `resizing.to_channels`."""
     if channels == 3:
         return images
     luma = tf.reduce_sum(tf.cast(images, tf.int32) * tf.constant(LUMA), axis=-1, keepdims=True)
@@ -98,12 +101,16 @@ def to_channels(images, channels):
 
 
 def _middle(images, size, share):
-    """What `images.crop_window` leaves of `[B, H, W, 3]`."""
-    (share, whole), height_width = share.as_integer_ratio(), tf.shape(images, out_type=tf.int64)[1:3]
-    (h, w), (to_h, to_w), size = tf.unstack(height_width), size, tf.constant(size, tf.int64)
-    high = h * to_w <= w * to_h
-    limit, to_limit = tf.where(high, h, w), tf.where(high, tf.constant(to_h, tf.int64), to_w)
-    new = tf.maximum((2 * size * share * limit + whole * to_limit) // (2 * whole * to_limit), 1)
+    """What `resizing.crop_window` leaves of `[B, H, W, 3]`."""
+    share, whole = share.as_integer_ratio()
+    height_width = tf.shape(images, out_type=tf.int64)[1:3]
+    h, w = tf.unstack(height_width)
+    to_h, to_w = size
+    height_limits = h * to_w <= w * to_h
+    limit = tf.where(height_limits, h, w)
+    to_limit = tf.where(height_limits, tf.constant(to_h, tf.int64), to_w)
+    doubled = 2 * tf.constant(size, tf.int64) * share * limit
+    new = tf.maximum((doubled + whole * to_limit) // (2 * whole * to_limit), 1)  # rounded, in whole numbers
     (y, x), (new_h, new_w) = tf.unstack((height_width - new) // 2), tf.unstack(new)
     return images[:, y : y + new_h, x : x + new_w]
 
@@ -113,7 +120,7 @@ def _begins(raw, magic):
 
 
 def _checked(data, condition, message):
-    # A decoder has no side effects: without the dependency TensorFlow may run it before the assertion stops it.
+    # A decoder has no side effects: without this dependency TensorFlow may run it before the assertion can stop it.
     with tf.control_dependencies([tf.debugging.Assert(condition, message)]):
         return tf.identity(data)
 
@@ -123,8 +130,8 @@ def _if_small(data, height, width):
     return _checked(data, height * width <= MAX_PIXELS, [message, height, width])
 
 
-def _uint(raw, at, count, little=False):
-    """The unsigned number in `count` bytes at `at`: int64 scalar; 0 beyond the end."""
+def _uint(raw, at, count, little: Any = False) -> Any:
+    """The unsigned number in `count` bytes at `at`, an int64 scalar; 0 beyond the end. `little`: its byte order."""
     at = tf.minimum(tf.cast(at, tf.int64), tf.size(raw, tf.int64) - _ZEROS)
     digits = tf.cast(raw[at : at + count], tf.int64)
     digits = tf.where(little, digits, digits[::-1])
@@ -132,16 +139,16 @@ def _uint(raw, at, count, little=False):
 
 
 def _jpeg_exif(raw):
-    """Where the Exif data of a JPEG begin; 0 without any."""
+    """Where the Exif data of a JPEG begin; 0 if it has none."""
     at, found, end = tf.constant(2, tf.int64), tf.constant(0, tf.int64), tf.size(raw, tf.int64) - _ZEROS
     while at < end and found == 0:
         tf.autograph.experimental.set_loop_options(maximum_iterations=_SEGMENTS)
         marker = _uint(raw, at, 2)
-        if marker == 0xFFE1 and _uint(raw, at + 4, 4) == 0x45786966:  # APP1 that begins with "Exif"
+        if marker == 0xFFE1 and _uint(raw, at + 4, 4) == 0x45786966:  # an APP1 segment that begins with "Exif"
             found = at + 10
         elif marker == 0xFFFF:  # a fill byte
             at += 1
-        elif marker < 0xFF00 or marker == 0xFFDA:  # no marker at all; or start of scan: only pixels follow
+        elif marker < 0xFF00 or marker == 0xFFDA:  # not a marker; or the start of the scan, behind which are pixels
             at = end
         else:
             at += 2 + _uint(raw, at + 2, 2)
@@ -160,16 +167,16 @@ def _png_chunk(raw, name):
 
 
 def _orientation(raw, exif):
-    """The EXIF orientation 1..8, int64 scalar, of the TIFF structure at `exif`; 1 if that is 0, broken or unknown."""
-    little = _uint(raw, exif, 2) == 0x4949  # "II", else "MM"
+    """The EXIF orientation 1..8, int64 scalar, in the TIFF structure at `exif`; 1 where it is missing or broken."""
+    little = _uint(raw, exif, 2) == 0x4949  # "II"; otherwise "MM"
     directory = exif + _uint(raw, exif + 4, 4, little)
     length = tf.minimum(12 * _uint(raw, directory, 2, little), tf.size(raw, tf.int64) - directory - 2) // 12 * 12
-    entries = raw[directory + 2 : directory + 2 + tf.maximum(length, 0)]
+    entries: Any = raw[directory + 2 : directory + 2 + tf.maximum(length, 0)]
     entries = tf.cast(tf.reshape(entries, [-1, 6, 2]), tf.int64)  # tag, type, count (2), value (2): 16 bits each
     first, second = entries[..., 0], entries[..., 1]
     numbers = tf.where(little, first + 256 * second, 256 * first + second)  # [n, 6]
     is_orientation = (numbers[:, 0] == 0x0112) & ((numbers[:, 1] == 3) | (numbers[:, 1] == 4))  # SHORT or LONG
-    second_half = (numbers[:, 1] == 4) & ~little  # where a LONG from the big end holds its small numbers
+    second_half = (numbers[:, 1] == 4) & ~little  # a big-endian LONG holds small numbers there
     value = tf.reduce_max(tf.where(is_orientation, tf.where(second_half, numbers[:, 5], numbers[:, 4]), 0))
     known = (exif > 0) & (_uint(raw, exif + 2, 2, little) == 42) & (value >= 1) & (value <= 8)
     return tf.where(known, value, 1)
@@ -189,7 +196,8 @@ def _decode_png(data, raw):
     depth, colour = raw[24], raw[25]
     transparent = colour == 4 or colour == 6 or _png_chunk(raw, b"tRNS") > 0
     if transparent or depth == 16:
-        pixels = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.float32) / 257  # 8 bits come times 257
+        # 8-bit values come multiplied by 257.
+        pixels: Any = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.float32) / 257
         alpha = pixels[..., 3:] / 255
         image = pixels[..., :3] * alpha + tf.constant(BACKGROUND, tf.float32) * (1 - alpha)
         image = tf.cast(tf.floor(image + 0.5), tf.uint8)
@@ -202,11 +210,11 @@ def _decode_bmp(data, raw):
     bits, compression = _uint(raw, 28, 2, little=True), _uint(raw, 30, 4, little=True)
     header = _uint(raw, 14, 4, little=True)
     known = (header >= 40) & (compression == 0) & ((bits == 8) | (bits == 24) | (bits == 32))
-    message = "image_bytes: a BMP must be uncompressed with 8, 24 or 32 bits a pixel; compression, bits:"
+    message = "image_bytes: a BMP must be uncompressed, with 8, 24 or 32 bits a pixel; compression, bits:"
     data = _checked(data, known, [message, compression, bits])
-    pixels = tf.io.decode_bmp(data, channels=0)
+    pixels: Any = tf.io.decode_bmp(data, channels=0)
     if bits == 8:  # the pixels are rows of a palette: blue, green, red, 0
-        raw = tf.concat([raw, tf.zeros([1024], tf.uint8)], axis=0)  # it may be shorter than 256 colours
+        raw = tf.concat([raw, tf.zeros([1024], tf.uint8)], axis=0)  # the palette may have fewer than 256 colours
         palette = tf.reshape(raw[14 + header : 14 + header + 1024], [256, 4])
         image = tf.gather(palette[:, 2::-1], tf.cast(pixels[..., 0], tf.int32))
     else:

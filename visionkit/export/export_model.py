@@ -2,20 +2,21 @@
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from visionkit.export import EXPORTERS, keras_file
-from visionkit.export.alone import search_path
-from visionkit.export.verify import ExportError, add_scores, summary
+from visionkit.export.child import Job
+from visionkit.export.failed import keep_failed, remove_failed
+from visionkit.export.verify import ExportError, Report, add_scores, summary
 from visionkit.image_files import find_images
+from visionkit.processes import run_python
 from visionkit.types import DataError
 
-CALIBRATION_IMAGES = 100  # of a larger folder, evenly chosen: more change the ranges little
+CALIBRATION_IMAGES = 100  # evenly chosen from a larger folder: more images hardly change the ranges
 
 
 def export_model(
@@ -26,91 +27,114 @@ def export_model(
     count: int = 20,
     calibrate: Path | str | None = None,
     licence: str | None = None,
-    score: Callable[[Path], dict] | None = None,
+    score: Callable[[Path], dict[str, Any]] | None = None,
 ) -> str:
     """Exports a model in a process of its own, on the TensorFlow backend, and compares the result with the model.
 
-    Nothing appears at `out` unless the comparison holds: a failed export stays beside it as `out.failed`.
+    Nothing appears at `out` unless the comparison holds: a failed export is kept beside it as `out.failed`, and removed
+    by the next export to `out`.
 
     Args:
         model: a run folder or a .keras file, trained on any backend.
         to: a name in `EXPORTERS`.
-        out: the folder to write; it must be new or empty. `export_report.json` in it holds what was compared.
-        check: a folder, glob or file of images to compare on; without it three drawn ones, which show that the export
+        out: the folder to write, new or empty. `export_report.json` in it holds what was compared.
+        check: a folder, glob or file of images to compare on. Without it three drawn ones, which show that the export
             runs but seldom hold anything to detect.
         count: at most so many of them, evenly chosen.
-        calibrate: the same of images that show an exporter to whole numbers which values occur; it takes 100 of them.
-        licence: of the weights, in place of what the model says.
-        score: what labelled data say: a function of the export's folder that gives {"metric", "data", "before",
-            "after"}, called when the comparison has held; a fall above the tolerance fails the export.
+        calibrate: a folder, glob or file of images from which an 8-bit exporter learns the range of every value; at
+            most 100 of them are used.
+        licence: of the weights, in place of the model's own.
+        score: scores the export on labelled data once the comparison has held: a function of the export's folder that
+            returns {"metric", "data", "before", "after"}. A fall above the tolerance fails the export.
 
     Returns:
         One line that says what was compared.
 
     Raises:
-        DataError: no such model, exporter or images, or `out` is in use, or nothing to calibrate on is given or wanted.
-        ExportError: the process failed or the export does not say the same; one line.
+        DataError: there is no such model, exporter or image, `out` is in use, or `calibrate` is missing or not wanted.
+        ExportError: the process failed, or the export gives other answers; one line.
     """
+    out = Path(out)
+    file = _checked_model(Path(model), to, calibrate is not None)
+    _check_free(out)
+    if count < 1:
+        raise DataError(f"--images: expected 1 or more, found {count}")
+    files, calibration = _evenly(check, count), _evenly(calibrate, CALIBRATION_IMAGES)
+    remove_failed(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".export-") as temporary:
+        part = Path(temporary) / "export"
+        job = Job(
+            model=str(file),
+            to=to,
+            out=str(part),
+            check=None if check is None else str(check),
+            files=[str(file) for file in files],
+            calibration=[str(file) for file in calibration],
+            licence=licence,
+            result=str(Path(temporary) / "result.json"),
+        )
+        try:
+            report = _export_in_fresh_process(job)
+            if score is not None:
+                report = add_scores(part, report, score(part))
+        except (ExportError, DataError) as error:
+            kept = f" (kept in {keep_failed(part, out)})" if part.exists() else ""
+            failure = ExportError(f"{error}{kept}")
+            for note in getattr(error, "__notes__", ()):
+                failure.add_note(note)
+            raise failure from error
+        if out.exists():
+            out.rmdir()
+        part.rename(out)
+    return f"{to} in {out}: {summary(report)}"
+
+
+def _checked_model(model: Path, to: str, calibrates: bool) -> Path:
+    """The .keras file; raises a DataError where it is missing, or where there is no such exporter or calibration."""
     if to not in EXPORTERS:
         raise DataError(f"no exporter {to!r}; there are {', '.join(EXPORTERS)}")
-    out, file = Path(out), Path(model)
-    file = file / keras_file.NAME if file.is_dir() else file
+    file = model / keras_file.NAME if model.is_dir() else model
     if not file.is_file():
         raise DataError(f"{model}: expected a .keras file or a folder that holds {keras_file.NAME}")
+    wanted = getattr(EXPORTERS[to], "calibrates", False)
+    if wanted and not calibrates:
+        raise DataError(f"{to} needs images to calibrate on: --calibrate FOLDER")
+    if calibrates and not wanted:
+        raise DataError(f"{to} takes no --calibrate")
+    return file
+
+
+def _check_free(out: Path) -> None:
     if out.is_symlink() or os.path.ismount(out):  # cannot be replaced by what is written beside it
         raise DataError(f"{out}: is a link or a mounted folder; name a new folder in it")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: must be new or empty; name another folder or remove this one")
-    calibrates = getattr(EXPORTERS[to], "calibrates", False)
-    if calibrates != (calibrate is not None):
-        want = f"{to} needs images to calibrate on: --calibrate FOLDER" if calibrates else f"{to} takes no --calibrate"
-        raise DataError(want)
-    if count < 1:
-        raise DataError(f"--images: expected 1 or more, found {count}")
-    files = _some(check, count)
-    part, failed = (out.with_name(out.name + end) for end in (".part", ".failed"))
-    for left in (part, failed):
-        shutil.rmtree(left, ignore_errors=True)
-    job = {"model": file, "to": to, "out": part, "check": None if check is None else str(check), "files": files}
-    job |= {"licence": licence, "calibration": _some(calibrate, CALIBRATION_IMAGES)}
-    report, error, log = _in_fresh_process(job)
-    if report is not None and score is not None:
-        try:
-            report = add_scores(part, report, score(part))
-        except (ExportError, DataError) as failure:
-            report, error = None, str(failure)
-    if report is None:
-        if part.exists():
-            part.rename(failed)
-            error += f" (kept in {failed})"
-        failure = ExportError(error)
-        failure.add_note(f"{log}\n")  # of several lines, so shown with a traceback only
-        raise failure
-    if out.exists():
-        out.rmdir()
-    part.rename(out)
-    return f"{to} in {out}: {summary(report)}"
 
 
-def _some(paths, count: int) -> list[Path]:
+def _evenly(paths: Path | str | None, count: int) -> list[Path]:
+    """At most `count` of the images that `paths` names, evenly chosen."""
     files = [] if paths is None else find_images(paths)
     return [files[i * len(files) // count] for i in range(count)] if len(files) > count else files
 
 
-def _in_fresh_process(job: dict) -> tuple[dict | None, str, str]:
-    """Runs `export.child` on the TensorFlow backend: its report, or None and one line of error; and what it printed."""
-    environment = os.environ | {
+def _export_in_fresh_process(job: Job) -> Report:
+    """Runs `export.child` on the TensorFlow backend and returns its report.
+
+    Raises:
+        ExportError: with what the process printed as a note.
+    """
+    environment = {
         "KERAS_BACKEND": "tensorflow",
-        "CUDA_VISIBLE_DEVICES": "-1",  # the process that asks may hold the GPU's memory, and float32 stays float32
+        "CUDA_VISIBLE_DEVICES": "-1",  # this process may hold the GPU's memory, and on CPUs float32 stays float32
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        "PYTHONPATH": search_path(),
     }
-    command = [sys.executable, "-m", "visionkit.export.child"]
-    with tempfile.TemporaryDirectory() as temporary:
-        answer = Path(temporary) / "result.json"
-        job = json.dumps(job | {"result": answer}, default=str)
-        done = subprocess.run(command, input=job, capture_output=True, text=True, env=environment)
-        result = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
-    lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-    error = result.get("error", f"the export ended with code {done.returncode}: {lines[-1].strip()}")
-    return result.get("report"), error, done.stderr
+    ended = run_python(["-m", "visionkit.export.child"], asdict(job), environment)
+    answer = Path(job.result)
+    result = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else {}
+    if "report" in result:
+        return result["report"]
+    ended_early = f"the export ended with code {ended.code}: {ended.failure or 'no message'}"
+    error = ExportError(result.get("error", ended_early))
+    error.add_note(f"{ended.log}\n")  # of several lines, and therefore shown with a traceback only
+    raise error

@@ -3,16 +3,18 @@
 | key of `visionkit.json` | |
 |---|---|
 | `visionkit`, `exporter`, `model` | version, name in `EXPORTERS`, class of the Task |
-| `task` | "detect", "instance", "classify" or "segment" |
-| `class_names` | of the class ids 0..K-1 |
-| `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `images.fit` |
-| `licence` | of the weights, as far as is known: else "unknown" |
+| `task` | "detect", "instance", "classify", "segment" or "style" |
+| `class_names` | of the class ids 0..K-1; of a style network the names of its styles |
+| `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
+| `licence` | of the weights, where it is known; else "unknown" |
 """
 
 import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +25,8 @@ FILE = "visionkit.json"
 KEYS = ("visionkit", "exporter", "model", "task", "class_names", "image_size", "channels", "resize", "licence")
 
 
-def write_metadata(model, exporter: str, folder: Path | str) -> None:
-    """Writes the table above about a Task into an export's folder, which is made if need be."""
+def write_metadata(model: Any, exporter: str, folder: Path | str) -> None:
+    """Writes the table above about a Task into an export's folder, which is made if it is missing."""
     metadata = {
         "visionkit": visionkit.__version__,
         "exporter": exporter,
@@ -41,11 +43,11 @@ def write_metadata(model, exporter: str, folder: Path | str) -> None:
     (folder / FILE).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
-def read_metadata(folder: Path | str) -> dict:
-    """What `write_metadata` wrote.
+def read_metadata(folder: Path | str) -> dict[str, Any]:
+    """Reads what `write_metadata` wrote.
 
     Raises:
-        DataError: the folder is no export of visionkit.
+        DataError: the folder does not hold an export of visionkit.
     """
     file = Path(folder) / FILE
     try:
@@ -57,11 +59,17 @@ def read_metadata(folder: Path | str) -> dict:
     return metadata
 
 
-def need(module: str, extra: str):
-    """Imports a runtime's module, or says how to get it.
+def refuse_style(task: str, model: Path | str) -> None:
+    """Raises a DataError where `task` is "style": such a model paints, and does not say anything about images."""
+    if task == "style":
+        raise DataError(f"{model}: a style network, which paints images: use visionkit stylize PHOTOS --model RUN")
+
+
+def need(module: str, extra: str) -> ModuleType:
+    """Imports a runtime's module.
 
     Raises:
-        DataError: it is not installed.
+        DataError: it is not installed; says with which extra of visionkit it comes.
     """
     try:
         return importlib.import_module(module)
@@ -74,15 +82,23 @@ class Exported:
 
     Args:
         folder: the export.
-        run: images float32 `[B, h, w, C]`, 0..255, brought to `image_size` -> the outputs of the Task's `serving()`.
+        run: images float32 `[B, h, w, C]`, 0..255, of `image_size` -> the outputs of the Task's `serving()`.
+        kept: what must live as long as `run` is called.
+
+    Raises:
+        DataError: the folder does not hold an export of visionkit, or that of a style network.
     """
 
-    def __init__(self, folder: Path | str, run: Callable[[np.ndarray], dict[str, np.ndarray]]):
+    def __init__(self, folder: Path | str, run: Callable[[np.ndarray], dict[str, np.ndarray]], kept: Any = None):
         metadata = read_metadata(folder)
-        self.class_names, self.resize, self.task = (metadata[key] for key in ("class_names", "resize", "task"))
-        self.channels, self.licence = metadata["channels"], metadata["licence"]
-        self.image_size = tuple(metadata["image_size"])
-        self._run = run
+        self.task: str = metadata["task"]
+        refuse_style(self.task, folder)
+        self.class_names: list[str] = metadata["class_names"]
+        self.image_size: tuple[int, int] = tuple(metadata["image_size"])
+        self.channels: int = metadata["channels"]
+        self.resize: str = metadata["resize"]
+        self.licence: str = metadata["licence"]
+        self._run, self._kept = run, kept
 
     def serving(self) -> "Exported":
         """Itself, in the role of a Task's serving model."""

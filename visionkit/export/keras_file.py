@@ -1,16 +1,19 @@
-"""The model as one `.keras` file in a folder: for machines that have visionkit, with no optimizer state inside."""
+"""The model as one `.keras` file in a folder: for machines that have visionkit, without the optimizer's state."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from visionkit.export.exported import write_metadata
-from visionkit.predict.predictor import Failure, Prediction
+from visionkit.export.answers import Answer
+from visionkit.export.exported import refuse_style, write_metadata
+from visionkit.predict.predictor import Failure
 from visionkit.types import DataError
 
 NAME = "model.keras"  # as in a run folder, so that an export can be used like one
+paints = True
 
 
-def save(model, folder: Path | str) -> None:
+def save(model: Any, folder: Path | str) -> None:
     """Writes `folder/model.keras`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -18,16 +21,24 @@ def save(model, folder: Path | str) -> None:
     write_metadata(model, "keras_file", folder)
 
 
-def load(folder: Path | str):
-    """The Task in `folder/model.keras`, or in a .keras file, on whatever backend Keras runs: for a Predictor.
+def load(folder: Path | str) -> Any:
+    """Loads the Task in `folder/model.keras`, or in a .keras file, for a Predictor, on whatever backend Keras runs.
 
     Raises:
-        DataError: no such file, or one that Keras cannot read.
+        DataError: there is no such file, Keras cannot read it, or it holds a style network.
     """
+    model = load_task(folder)
+    refuse_style(model.task, folder)
+    return model
+
+
+def load_task(folder: Path | str) -> Any:
+    """As `load`, but of any Task, also a style network."""
     import keras
 
     # Keras knows the classes named in a file only once their modules are imported.
     from visionkit.models import MODELS  # noqa: F401
+    from visionkit.style import network  # noqa: F401
 
     file = Path(folder) / NAME if Path(folder).is_dir() else Path(folder)
     if not file.is_file():
@@ -38,8 +49,9 @@ def load(folder: Path | str):
         raise DataError(f"{file}: cannot be loaded: {error}") from error
 
 
-def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Prediction | str]:
-    """What the written file says of image files, or what was wrong with the image."""
-    from visionkit.predict.predictor import Predictor
+def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Answer | str]:
+    """Runs the written file on image files, in this process; for each its answer, or what was wrong with the image."""
+    from visionkit.export.painter import predictor_of
 
-    return [r.error if isinstance(r, Failure) else r for r in Predictor(load(folder))(list(files))]
+    answers = predictor_of(load_task(folder))(list(files))
+    return [answer.error if isinstance(answer, Failure) else answer for answer in answers]

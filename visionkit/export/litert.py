@@ -6,10 +6,10 @@
 | `litert_float16` | float16 | float32 | the same |
 | `litert_int8` | int8 | int8 | `model.tflite`: up to the raw outputs; `decode.tflite`: from there on, float32 |
 
-Eight bits are too few for pixels and for what suppression compares, so the second file takes what the first gives, by
-name; its anchors and weights have 16 bits, which moves a box by an eighth of a pixel at most up to 512 pixels. Of a
-two-stage detector the second stage, whose boxes come from the first, is in it too. What goes into and comes out of a
-file is float32 always: `images` `[1, h, w, C]`, as the network takes them.
+Eight bits are too few for coordinates and for the overlaps that suppression compares, so a second file in float32 takes
+the outputs of the first, by name. Its anchors and weights have 16 bits, which moves a box by at most an eighth of a
+pixel in images of up to 512 pixels. The second stage of a two-stage detector, whose boxes come from the first, is in it
+too. Inputs and outputs of both files are always float32: `images` `[1, h, w, C]`, as the network takes them.
 """
 
 import os
@@ -17,21 +17,27 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.environment import quiet_stderr
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
-from visionkit.export.saved_model import network_function
+from visionkit.export.saved_model import network_function, save_module
 from visionkit.types import DataError
 
 FILES = ("model.tflite", "decode.tflite")
 
 
 class LiteRT:
-    """The exporter to one of the precisions above: `LiteRT("litert_int8", "int8")`."""
+    """An exporter in one of the precisions above.
+
+    Args:
+        name: in `EXPORTERS`.
+        precision: "float32", "float16" or "int8".
+    """
 
     packages = ("ai-edge-litert",)
     predict_alone = staticmethod(predict_alone)
@@ -40,33 +46,36 @@ class LiteRT:
         self.name, self.precision = name, precision
         self.calibrates = precision == "int8"
 
-    def save(self, model, folder: Path | str, calibration: Sequence[Path] = ()) -> None:
+    def save(self, model: Any, folder: Path | str, calibration: Sequence[Path] = ()) -> None:
         """Writes the files above.
 
         Args:
-            calibration: for int8, images like those to come: from them it learns the range of every tensor.
+            model: a Task.
+            folder: where to.
+            calibration: for int8, images like those to come, from which the range of every tensor is learned.
         """
         write_metadata(model, self.name, folder)
-        serving, folder = model.serving(), Path(folder)
+        network_file, decoder_file = (Path(folder) / name for name in FILES)
+        serving = model.serving()
         if self.precision != "int8":
             function = network_function(serving, batch=1)
-            (folder / FILES[0]).write_bytes(_convert(function, serving, self.precision))
+            network_file.write_bytes(_convert(function, serving, self.precision))
             return
         if not calibration:
             raise DataError(f"{self.name} needs images to calibrate on: name a folder of them with --calibrate")
         network, decoder, names = _halves(model, serving)
         shown = [_as_input(model, file) for file in calibration]
-        (folder / FILES[0]).write_bytes(_convert(network_function(network, batch=1), network, "int8", shown))
-        (folder / FILES[1]).write_bytes(_convert(_decoder_function(decoder, names), decoder, "float16"))
+        network_file.write_bytes(_convert(network_function(network, batch=1), network, "int8", shown))
+        decoder_file.write_bytes(_convert(_decoder_function(decoder, names), decoder, "float16"))
 
     def load(self, folder: Path | str) -> Exported:
-        """The export for a Predictor, on all cores.
+        """Loads the export for a Predictor, on all cores.
 
         Raises:
-            DataError: no such export, a broken one, or LiteRT is not installed.
+            DataError: there is no such export, it is broken, or LiteRT is not installed.
         """
-        with quiet_stderr():  # it tells which kernels it chose
-            interpreter = need("ai_edge_litert.interpreter", "litert")
+        with quiet_stderr():  # LiteRT prints which kernels it chose
+            interpreter: Any = need("ai_edge_litert.interpreter", "litert")
             files = [file for file in (Path(folder) / name for name in FILES) if file.is_file()]
             try:
                 parts = [interpreter.Interpreter(str(file), num_threads=os.cpu_count()) for file in files]
@@ -84,28 +93,28 @@ class LiteRT:
                 row = {"images": batch[i : i + 1]}
                 for runner in runners:
                     row = runner(**row)
-                rows.append({name: value.copy() for name, value in row.items()})  # theirs are written over
+                rows.append({name: value.copy() for name, value in row.items()})  # the runner overwrites its own
             return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
-        exported = Exported(folder, run)
-        exported.interpreters = parts  # kept: the runners die with them
-        return exported
+        return Exported(folder, run, kept=parts)  # the runners die with the interpreters
 
 
 def _as_input(model, file):
-    """A file as the network takes it: float32 `[1, h, w, C]`."""
-    pixels, _ = images.fit(images.read_image(file), tuple(model.image_size), model.resize)
-    return images.to_channels(pixels, model.channels)[None].astype(np.float32)
+    """An image file as the network takes it: float32 `[1, h, w, C]`."""
+    pixels, _ = resizing.fit(images.read_image(file), tuple(model.image_size), model.resize)
+    return resizing.to_channels(pixels, model.channels)[None].astype(np.float32)
 
 
 def _halves(model, serving):
-    """`serving` in two: images -> what the Task's own graph gives; that, in the order of the names -> its outputs.
+    """Cuts `serving` in two where it calls the Task.
 
-    Outputs that only training uses, "aux...", are left out. Returns the two models and the names.
+    Returns:
+        A model from images to the Task's own outputs; a model from those, in the order of the names, to the outputs of
+        `serving`; and the names. Outputs that only training uses, "aux...", are left out.
     """
     import keras
 
-    called = []  # what the Task gave where serving() called it: seen as the graph is walked through once more
+    called: list[dict[str, Any]] = []  # the outputs of the Task, noted while the graph of `serving` is built once more
 
     def call(layer, *args, **kwargs):
         outputs = layer(*args, **kwargs)
@@ -124,19 +133,26 @@ def _decoder_function(decoder, names):
     import tensorflow as tf
 
     shapes = [tensor.shape for tensor in decoder.inputs]
-    specs = {n: tf.TensorSpec([1, *shape[1:]], tf.float32, name=n) for n, shape in zip(names, shapes, strict=True)}
+    specs = {}
+    for name, shape in zip(names, shapes, strict=True):
+        specs[name] = tf.TensorSpec([1, *shape[1:]], tf.float32, name=name)
     function = tf.function(lambda **raw: dict(decoder([raw[name] for name in names], training=False)))
     return function.get_concrete_function(**specs)
 
 
 def _convert(function, model, precision, shown=()):
-    """The bytes of a .tflite file of a tf.function whose weights `model` holds."""
+    """The bytes of a .tflite file of a tf.function.
+
+    Args:
+        function: the function.
+        model: holds its weights.
+        precision: of the file.
+        shown: for int8, inputs to calibrate on.
+    """
     import tensorflow as tf
 
-    module = tf.Module()
-    module.weights = [variable.value for variable in model.variables]
     with tempfile.TemporaryDirectory() as temporary:
-        tf.saved_model.save(module, temporary, signatures={"serving_default": function})
+        save_module(temporary, model.variables, {"serving_default": function})
         converter = tf.lite.TFLiteConverter.from_saved_model(temporary)
         if precision == "float16":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -144,8 +160,8 @@ def _convert(function, model, precision, shown=()):
         elif precision == "int8":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ({"images": image} for image in shown)
-            # What has no int8 kernel stays float32.
+            # Operations without an int8 kernel stay in float32.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
-        with warnings.catch_warnings():  # the converter's own: it calibrates with the interpreter that it deprecates
+        with warnings.catch_warnings():  # the converter calibrates with an interpreter that it deprecates itself
             warnings.filterwarnings("ignore", message=r"\s*Warning: tf\.lite\.Interpreter is deprecated")
             return converter.convert()

@@ -1,17 +1,18 @@
 """Opens what `export_model` wrote."""
 
 from pathlib import Path
+from typing import Any
 
 from visionkit.export import EXPORTERS
 from visionkit.export.exported import read_metadata
 from visionkit.types import DataError
 
 
-def load_exported(folder: Path | str):
-    """What `export_model` wrote, for a Predictor: in the runtime that it was written for.
+def load_exported(folder: Path | str) -> Any:
+    """Loads what `export_model` wrote, for a Predictor, in the runtime that it was written for.
 
     Raises:
-        DataError: the folder is no export, a broken one, or its runtime is not installed.
+        DataError: the folder does not hold an export, or a broken one, or its runtime is not installed.
     """
     name = read_metadata(folder)["exporter"]
     if name not in EXPORTERS:

@@ -1,20 +1,23 @@
-"""Class maps of the originals' sizes as TensorFlow ops: `predict.maps.to_map` once more.
+"""Class maps at the sizes of the originals as TensorFlow ops, equal to `predict.maps.to_map`.
 
 This module imports TensorFlow: import it only where a model is exported.
 """
+
+from typing import Any
 
 import tensorflow as tf
 
 from visionkit.types import IGNORE
 
 
-def maps(found, original, new, names):
-    """The class of each pixel of each original; of smaller images in a batch 255 right and below.
+def maps(outputs: dict[str, Any], original: Any, new: Any, names: Any) -> dict[str, Any]:
+    """The class of each pixel of each original; where an image is smaller than the batch's largest, 255 beside it.
 
     Args:
-        found: {"probabilities": float32 `[B, h, w, K]`}.
-        original, new: int32 `[B, 2]`, (height, width) of the images before and after they were brought to the network's
-            size; beyond `new` is padding.
+        outputs: {"probabilities": float32 `[B, h, w, K]`}.
+        original: int32 `[B, 2]`, (height, width) of the images before they were brought to the network's size.
+        new: the same after it; beyond it is padding.
+        names: not used; the other functions of `answer_graph.ANSWERS` give names.
 
     Returns:
         {"segmentation": int32 `[B, H, W]` of the largest height and width in the batch, "image_size": `original`}.
@@ -28,13 +31,13 @@ def maps(found, original, new, names):
         return tf.pad(classes, [[0, room[0]], [0, room[1]]], constant_values=IGNORE)
 
     spec = tf.TensorSpec([None, None], tf.int32)
-    rows = (found["probabilities"], original, new)
+    rows = (outputs["probabilities"], original, new)
     return {"segmentation": tf.map_fn(one, rows, fn_output_signature=spec), "image_size": original}
 
 
-@tf.function  # so that the loop below becomes one wherever this is called from
-def to_map(probabilities, size):
-    """float32 `[h, w, K]`, int32 `[2]` -> int32 `[H, W]`: class by class, so that K planes are never held at once."""
+@tf.function  # so that the loop becomes a loop of the graph, whoever calls this
+def to_map(probabilities: Any, size: Any) -> Any:
+    """float32 `[h, w, K]`, int32 `[2]` -> int32 `[H, W]`, class by class, so that one plane is held at a time."""
     best, classes = tf.fill(size, -1.0), tf.zeros(size, tf.int32)
     for label in tf.range(tf.shape(probabilities)[2]):
         tf.autograph.experimental.set_loop_options(

@@ -1,10 +1,11 @@
-"""A model as `model.onnx`: for ONNX Runtime and all that reads ONNX, with any number of images a call.
+"""A model as `model.onnx`: for ONNX Runtime and everything else that reads ONNX, with any number of images a call.
 
 The graph is that of `serving()`, suppression included: `images` float32 `[B, h, w, C]`, channels last, as the network
-takes them, to the outputs by name. `visionkit.json` beside it says how an image becomes one of those.
+takes them, to the outputs by name. `visionkit.json` beside it says how an image is brought to that form.
 """
 
 from pathlib import Path
+from typing import Any
 
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
@@ -18,7 +19,7 @@ OPSET = 18
 packages = ("onnx", "onnxruntime", "tf2onnx")
 
 
-def save(model, folder: Path | str) -> None:
+def save(model: Any, folder: Path | str) -> None:
     """Writes `folder/model.onnx`.
 
     Raises:
@@ -32,17 +33,18 @@ def save(model, folder: Path | str) -> None:
 
 
 def load(folder: Path | str) -> Exported:
-    """The export for a Predictor, on the CPU.
+    """Loads the export for a Predictor, on the CPU.
 
     Raises:
-        DataError: no such export, a broken one, or ONNX Runtime is not installed.
+        DataError: there is no such export, it is broken, or ONNX Runtime is not installed.
     """
-    onnxruntime, file = need("onnxruntime", "onnx"), Path(folder) / NAME
+    onnxruntime: Any = need("onnxruntime", "onnx")
+    file = Path(folder) / NAME
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; what it says of its own optimisations helps nobody
+    options.log_severity_level = 3  # errors only; its remarks on its own optimisations help nobody
     try:
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its exceptions have no common class but this one
+    except Exception as error:  # this is the only class that its exceptions share
         raise DataError(f"{file}: cannot be loaded: {error}") from None
     names = [output.name for output in session.get_outputs()]
     return Exported(folder, lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True)))

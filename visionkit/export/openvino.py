@@ -2,15 +2,16 @@
 
 | exporter | weights | computes in |
 |---|---|---|
-| `openvino` | float32 | float32, also where the processor has shorter numbers |
+| `openvino` | float32 | float32, also on processors that have shorter numbers |
 | `openvino_bf16` | float16 | bfloat16 in convolutions, products and what lies between them |
 
 The graph is that of `serving()`, suppression included: `images` float32 `[B, h, w, C]`, channels last, as the network
-takes them, to the outputs by name. `visionkit.json` beside it says how an image becomes one of those.
+takes them, to the outputs by name. `visionkit.json` beside it says how an image is brought to that form.
 """
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
@@ -22,7 +23,12 @@ HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVINO:
-    """The exporter to one of the precisions above: `OpenVINO("openvino_bf16", "bfloat16")`."""
+    """An exporter in one of the precisions above.
+
+    Args:
+        name: in `EXPORTERS`.
+        precision: "float32" or "bfloat16".
+    """
 
     packages = ("openvino",)
     predict_alone = staticmethod(predict_alone)
@@ -30,7 +36,7 @@ class OpenVINO:
     def __init__(self, name: str, precision: str):
         self.name, self.precision = name, precision
 
-    def save(self, model, folder: Path | str) -> None:
+    def save(self, model: Any, folder: Path | str) -> None:
         """Writes `folder/model.xml` and `folder/model.bin`.
 
         Raises:
@@ -41,18 +47,19 @@ class OpenVINO:
         function = network_function(model.serving()).get_concrete_function()
         converted = openvino.convert_model(function)
         for node in converted.get_ops():
-            # To keep the order of equal scores it sorts bubbles: 4000 of 41,000 take 10 s, and a few ms without.
+            # Keeping the order of equal scores is a bubble sort: 4000 of 41,000 take 10 s, and a few ms without it.
             if node.get_type_name() == "TopK":
                 node.set_attribute("stable", False)
         openvino.save_model(converted, str(Path(folder) / NAME), compress_to_fp16=self.precision != "float32")
 
     def load(self, folder: Path | str) -> Exported:
-        """The export for a Predictor, on the CPU.
+        """Loads the export for a Predictor, on the CPU.
 
         Raises:
-            DataError: no such export, a broken one, or OpenVINO is not installed.
+            DataError: there is no such export, it is broken, or OpenVINO is not installed.
         """
-        openvino, file = _openvino(), Path(folder) / NAME
+        openvino = _openvino()
+        file = Path(folder) / NAME
         try:
             hints = {"INFERENCE_PRECISION_HINT": HINTS[self.precision]}
             compiled = openvino.Core().compile_model(str(file), "CPU", hints)
@@ -61,7 +68,8 @@ class OpenVINO:
         return Exported(folder, lambda images: {port.any_name: value for port, value in compiled(images).items()})
 
 
-def _openvino():
-    """The package, without what it would otherwise send to its makers when it is imported."""
-    sys.modules.setdefault("openvino_telemetry", None)  # taken as not installed
+def _openvino() -> Any:
+    """The package, without the usage data that it would send to its makers when it is imported."""
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault("openvino_telemetry", None)  # Python takes it as not installed
     return need("openvino", "openvino")

@@ -1,19 +1,21 @@
-"""Pillow's bilinear resize once more, as TensorFlow ops, to the last bit.
+"""Pillow's bilinear resize as TensorFlow ops, equal to the last bit.
 
 Pillow computes in whole numbers: weights are rounded to 22 bits, columns are resized and rounded to grey levels, then
-rows. TensorFlow's own resize computes in float32, and at a scale such as 0.6 one value in 40 falls on the other side of
-a half. One grey level is little, but a box near the threshold of suppression or of a score does not forgive it.
+rows. TensorFlow's own resize computes in float32, and at a scale such as 0.6 one value in 40 is rounded the other way.
+One grey level is little, but it can move a box or a score across a threshold.
 
 This module imports TensorFlow: import it only where a model is exported.
 """
+
+from typing import Any
 
 import tensorflow as tf
 
 BITS = 22  # of the fraction in a weight: 32 less 8 for the pixel and 2 to spare
 
 
-def resize(images, size):
-    """Antialiased bilinear resize, equal to `images.resize`.
+def resize(images: Any, size: Any) -> Any:
+    """Antialiased bilinear resize, equal to `resizing.resize`.
 
     Args:
         images: uint8, or whole numbers 0..255 of any dtype, `[B, H, W, C]`.
@@ -28,8 +30,8 @@ def resize(images, size):
 def _along(axis, images, length):
     first, weights = _weights(tf.shape(images)[axis], length)
     last = tf.shape(images)[axis] - 1
-    total = tf.gather(images, tf.zeros([length], tf.int32), axis=axis) * 0 + (1 << (BITS - 1))  # rounds, as + 0.5 does
-    for tap in tf.range(tf.shape(weights)[1]):  # a few for each pixel of the result: the window is 2 / scale wide
+    total = tf.gather(images, tf.zeros([length], tf.int32), axis=axis) * 0 + (1 << (BITS - 1))  # as + 0.5: it rounds
+    for tap in tf.range(tf.shape(weights)[1]):  # only a few: the window of a pixel is 2 / scale wide
         pixels = tf.gather(images, tf.minimum(first + tap, last), axis=axis)
         weight = weights[:, tap][:, None]  # [new, 1]
         total += pixels * (weight[:, None] if axis == 1 else weight)
@@ -37,7 +39,7 @@ def _along(axis, images, length):
 
 
 def _weights(old, new):
-    """Where each window begins, int32 `[new]`, and its triangle of weights, int32 `[new, taps]`, of sum 2**22."""
+    """Where each window begins, int32 `[new]`, and its triangle of weights, int32 `[new, taps]`, with the sum 2**22."""
     old = tf.cast(old, tf.float64)
     scale = old / tf.cast(new, tf.float64)
     support = tf.maximum(scale, 1.0)  # enlarging interpolates between neighbours; reducing averages

@@ -1,9 +1,10 @@
-"""Runs an exported SavedModel on image files as a stranger would: TensorFlow and numpy, nothing of visionkit.
+"""Runs an exported SavedModel on image files as a stranger would: with TensorFlow and numpy, without visionkit.
 
     python run_saved_model.py SAVED_MODEL OUTPUT.npz < LIST.json
 
-LIST.json is a JSON list of image files. OUTPUT.npz gets `NAME_I`, all outputs but the strings, for the I-th file, or
-`error_I` where the graph refused it.
+LIST.json is a JSON list of image files. OUTPUT.npz gets `NAME_I`, each output of the I-th file that is not a string, or
+`error_I` where the graph refused the file. A style network paints the I-th file in style I modulo K; its PNG file is
+decoded into `painting_I`.
 """
 
 import json
@@ -16,16 +17,26 @@ import tensorflow as tf
 
 def main():
     folder, output = sys.argv[1:]
-    model = tf.saved_model.load(folder)  # kept in a name: the signatures die with it
+    model = tf.saved_model.load(folder)  # kept in a variable: the signatures die with it
     answer = model.signatures["serving_default"]
+    inputs = answer.structured_input_signature[1]
     arrays = {}
     for i, file in enumerate(json.load(sys.stdin)):
+        given = {"image_bytes": tf.constant([Path(file).read_bytes()])}
+        if "shares" in inputs:
+            count = inputs["shares"].shape[1]
+            given["shares"] = tf.one_hot([i % count], count)  # [1, K]
         try:
-            found = answer(image_bytes=tf.constant([Path(file).read_bytes()]))
+            found = answer(**given)
         except tf.errors.OpError as error:
             arrays[f"error_{i}"] = np.array(error.message)
             continue
-        arrays |= {f"{name}_{i}": value[0].numpy() for name, value in found.items() if value.dtype != tf.string}
+        for name, value in found.items():
+            if name == "png":
+                painting = tf.io.decode_png(value[0]).numpy()
+                arrays[f"painting_{i}"], arrays[f"image_size_{i}"] = painting, painting.shape[:2]
+            elif value.dtype != tf.string:
+                arrays[f"{name}_{i}"] = value[0].numpy()
     assert "visionkit" not in sys.modules, "the SavedModel was to run without visionkit"
     np.savez(output, **arrays)
 

@@ -1,7 +1,8 @@
 """A model as a TensorFlow SavedModel that takes encoded image files and needs neither visionkit nor Keras to run.
 
-`save` writes three signatures. Two answer for the ORIGINAL upright image. B images of a detector have M rows each,
-padded with score 0 and label -1:
+`serving_default` takes `image_bytes`, string `[B]`: files of any mix of sizes, decoded by `export.decode_graph`. In
+TensorFlow Serving's JSON they are `{"instances": [{"image_bytes": {"b64": "..."}}]}`. It answers for the ORIGINAL
+upright image. A detector gives M rows for each of the B images, padded with score 0 and label -1:
 
 | output | of | |
 |---|---|---|
@@ -14,109 +15,96 @@ padded with score 0 and label -1:
 | `scores` | classifiers | float32 `[B, K]`, probabilities in the order of the class ids |
 | `label`, `class_name` | classifiers | int32 and string `[B]`, the best class |
 | `segmentation` | segmenters | int32 `[B, H, W]`, class ids; 255 beside images smaller than the batch's largest |
-| `image_size` | all | int32 `[B, 2]`, (height, width) of the upright image |
+| `png` | style networks | string `[B]`, a PNG file of the original's size |
+| `image_size` | all but style networks | int32 `[B, 2]`, (height, width) of the upright image |
 
-Names come per detection, not as one list of K, since TensorFlow Serving's row format wants the batch first in every
-output and a client wants to read `{"class_names": ["cat", ...], "boxes": [[...], ...]}` without a second table. The
-list of all K names stands in `visionkit.json` beside the image size, the preprocessing and the licence.
+Names come with each detection, not as one list of K, because TensorFlow Serving's row format wants the batch first in
+every output, and a client wants to read `{"class_names": ["cat", ...], "boxes": [[...], ...]}` without a second table.
+The list of all K names is in `visionkit.json`, beside the image size, the preprocessing and the licence.
 
-`serving_default` takes `image_bytes`, string `[B]`: files of any mix of sizes, decoded by `export.decode_graph`. To
-TensorFlow Serving they are sent as `{"instances": [{"image_bytes": {"b64": "..."}}]}`.
-`serving_images` takes `images`, float32 `[B, H, W, 3]`, RGB 0..255, upright, of any one size.
-`serving_network` is what a Predictor runs: `images`, float32 `[B, h, w, C]`, already as the network takes them, and
-the outputs of the Task's `serving()`.
+A style network with K > 1 styles takes `shares` besides, float32 `[B, K]`, each row summing to 1, in the order of the
+names in `visionkit.json`. It refuses images above `painter.MAX_PIXELS` pixels. All other models have two more
+signatures:
+
+`serving_images` takes `images`, float32 `[B, H, W, 3]`, RGB 0..255, upright, all of one size, and gives the same.
+`serving_network` is what a Predictor runs: `images`, float32 `[B, h, w, C]`, as the network takes them, and the outputs
+of the Task's `serving()`.
 """
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from visionkit.export.answers import Answer, read_answers
 from visionkit.export.exported import Exported, write_metadata
 from visionkit.export.verify import ExportError
-from visionkit.predict.masks import paste_masks
-from visionkit.predict.predictor import Prediction
-from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap
+from visionkit.processes import run_python
+from visionkit.types import DataError
 
 NAME = "saved_model"
+paints = True
 
 
-def save(model, folder: Path | str) -> None:
+def save(model: Any, folder: Path | str) -> None:
     """Writes a Task as a SavedModel.
 
     Args:
         model: a Task, on the TensorFlow backend.
-        folder: where to; existing files of an earlier SavedModel are overwritten.
+        folder: where to; the files of an earlier SavedModel are overwritten.
 
     Raises:
-        DataError: the model gives what no answer is known for, or crops what it is to find boxes in.
+        DataError: there is no answer for what the model gives.
         RuntimeError: Keras runs on another backend; `export.export_model` starts a process on the right one.
     """
     import keras
-    import tensorflow as tf
-
-    from visionkit.export import decode_graph
-    from visionkit.export.answer_graph import ANSWERS
 
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"a SavedModel is written on the TensorFlow backend, not on {keras.backend.backend()}")
-    size, resize, channels = tuple(model.image_size), model.resize, model.channels
-    serving = model.serving()
-    kind = next((name for name in ANSWERS if name in serving.output), None)
-    if kind is None:
-        raise DataError(f"a {type(model).__name__} gives {sorted(serving.output)}: no form of a SavedModel for that")
-    names = tf.constant(model.class_names)
-
-    def answer(fitted, original, new):
-        """fitted float32 [B, h, w, 3]; original and new int32 [B, 2]: (height, width) before and after the resize."""
-        found = dict(serving(decode_graph.to_channels(fitted, channels), training=False))
-        return ANSWERS[kind](found, original, new, names)
-
-    def read(data):
-        image = decode_graph.decode_image(data)
-        fitted, new = decode_graph.fit(image[None], size, resize)
-        return fitted[0], tf.shape(image)[:2], new
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def serving_default(image_bytes):
-        shapes = [tf.TensorSpec([*size, 3], tf.float32), tf.TensorSpec([2], tf.int32), tf.TensorSpec([2], tf.int32)]
-        return answer(*tf.map_fn(read, image_bytes, fn_output_signature=tuple(shapes), parallel_iterations=4))
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")])
-    def serving_images(images):
-        fitted, new = decode_graph.fit(images, size, resize)
-        count, original = tf.shape(images)[0], tf.shape(images)[1:3]
-        return answer(fitted, tf.tile(original[None], [count, 1]), tf.tile(new[None], [count, 1]))
-
-    module = tf.Module()
-    module.weights = [variable.value for variable in serving.variables]  # TensorFlow saves what it can reach
-    signatures = {
-        "serving_default": serving_default,
-        "serving_images": serving_images,
-        "serving_network": network_function(serving),
-    }
-    tf.saved_model.save(module, str(folder), signatures=signatures)
+    network = model.serving()
+    save_module(folder, network.variables, _signatures(model, network))
     write_metadata(model, NAME, folder)
 
 
-def network_function(serving, batch: int | None = None):
+def _signatures(model, network) -> dict[str, Any]:
+    if model.task == "style":
+        from visionkit.export.painting_graph import painting_signatures
+
+        return painting_signatures(network, model.num_classes)
+    from visionkit.export.answer_graph import ANSWERS, answering_signatures
+
+    kinds = [kind for kind in ANSWERS if kind in network.output]
+    if not kinds:
+        raise DataError(f"a {type(model).__name__} gives {sorted(network.output)}: no SavedModel can answer with that")
+    answer, size = ANSWERS[kinds[0]], tuple(model.image_size)
+    signatures = answering_signatures(network, answer, model.class_names, size, model.resize, model.channels)
+    return signatures | {"serving_network": network_function(network)}
+
+
+def save_module(folder: Path | str, variables: Sequence[Any], signatures: dict[str, Any]) -> None:
+    """Writes tf.functions, by name, and the Keras variables that they use as a SavedModel."""
+    import tensorflow as tf
+
+    module: Any = tf.Module()
+    module.weights = [variable.value for variable in variables]  # TensorFlow saves what it can reach from the module
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def network_function(network: Any, batch: int | None = None) -> Any:
     """A tf.function of a functional model that gives a dict: `images` float32 `[batch, h, w, C]` -> that dict."""
     import tensorflow as tf
 
-    spec = tf.TensorSpec([batch, *serving.input.shape[1:]], tf.float32, name="images")
-    return tf.function(lambda images: dict(serving(images, training=False)), input_signature=[spec])
+    spec = tf.TensorSpec([batch, *network.input.shape[1:]], tf.float32, name="images")
+    return tf.function(lambda images: dict(network(images, training=False)), input_signature=[spec])
 
 
 def load(folder: Path | str) -> "ExportedSavedModel":
     """Loads an exported SavedModel without building its Keras model: `Predictor(load(folder))(files)`.
 
     Raises:
-        DataError: the folder is no SavedModel that visionkit exported, or a broken one.
+        DataError: the folder is not a SavedModel that visionkit exported, or a broken one, or a style network's.
     """
     return ExportedSavedModel(folder)
 
@@ -148,15 +136,16 @@ class ExportedSavedModel(Exported):
     def _call(self, signature, **inputs):
         import tensorflow as tf
 
-        inputs = {name: tf.constant(value) for name, value in inputs.items()}
-        return {name: value.numpy() for name, value in self._loaded.signatures[signature](**inputs).items()}
+        tensors = {name: tf.constant(value) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in self._loaded.signatures[signature](**tensors).items()}
 
 
-def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Prediction | str]:
-    """What a SavedModel says of image files, in a fresh process that imports TensorFlow but not visionkit.
+def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Answer | str]:
+    """Runs a SavedModel on image files in a fresh process that imports TensorFlow but not visionkit.
 
     Returns:
-        For each file its Detections in original pixels, its Classification or its SegmentationMap; or an error.
+        For each file its Detections in pixels of the original, its Classification, its SegmentationMap or its Painting;
+        or what was wrong with the image.
 
     Raises:
         ExportError: the process failed.
@@ -164,31 +153,10 @@ def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Prediction 
     script = Path(__file__).with_name("run_saved_model.py")
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary) / "outputs.npz"
-        # -E and -P: neither PYTHONPATH nor the script's folder may put visionkit within reach
-        command = [sys.executable, "-E", "-P", str(script), str(Path(folder).absolute()), str(output)]
-        listed = json.dumps([str(Path(file).absolute()) for file in files])
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-        done = subprocess.run(command, input=listed, capture_output=True, text=True, cwd=temporary, env=environment)
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
-            raise ExportError(f"{folder}: does not run in a fresh process: {lines[-1].strip()}")
-        with np.load(output) as arrays:
-            return [_prediction(arrays, i, file) for i, file in enumerate(files)]
-
-
-def _prediction(arrays, i: int, file: Path) -> Prediction | str:
-    if f"error_{i}" in arrays:
-        return " ".join(str(arrays[f"error_{i}"]).split())
-    same = {"id": str(file), "file": file, "image_size": tuple(arrays[f"image_size_{i}"].tolist())}
-    if f"segmentation_{i}" in arrays:
-        h, w = same["image_size"]
-        return SegmentationMap(segmentation=arrays[f"segmentation_{i}"][:h, :w], **same)
-    scores = arrays[f"scores_{i}"]
-    if f"boxes_{i}" not in arrays:
-        return Classification(scores=scores, **same)
-    boxes, labels = arrays[f"boxes_{i}"], arrays[f"labels_{i}"]
-    real = labels != PADDING
-    if f"masks_{i}" in arrays:
-        grids, spread = arrays[f"masks_{i}"][real], arrays[f"mask_boxes_{i}"][real]
-        same["masks"] = paste_masks(grids, spread, same["image_size"])
-    return Detections(boxes=boxes[real], scores=scores[real], labels=labels[real], **same)
+        # -E and -P: neither PYTHONPATH nor the script's folder may put visionkit within reach.
+        arguments = ["-E", "-P", str(script), str(Path(folder).absolute()), str(output)]
+        job = [Path(file).absolute() for file in files]
+        ended = run_python(arguments, job, {"TF_CPP_MIN_LOG_LEVEL": "2"}, temporary)
+        if ended.failure:
+            raise ExportError(f"{folder}: does not run in a fresh process: {ended.failure}")
+        return read_answers(output, files)

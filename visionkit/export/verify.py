@@ -1,60 +1,75 @@
-"""Proof that an exported model says what the model it was made from says."""
+"""Proof that an exported model gives the answers of the model that it was made from."""
 
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
-from visionkit.export.compare import SCORE, TOLERANCES, Tolerance, compare_of
+from visionkit.export.answers import Answer
+from visionkit.export.compare import SCORE, TOLERANCES, Tolerance, compare_answers
 from visionkit.predict.predictor import Failure
+from visionkit.types import Detections
 
 REPORT = "export_report.json"
 FILES = (".onnx", ".tflite", ".xml", ".bin", ".keras", ".pb")  # what counts as the model's size; also variables/*
+PACKAGES = ("visionkit", "keras", "tensorflow", "tensorflow-cpu", "numpy")
+Report = dict[str, Any]  # what export_report.json holds
 
 
 class ExportError(RuntimeError):
-    """The export failed, or what it wrote does not do what the model does; one line."""
+    """The export failed, or what it wrote does not give the model's answers; one line."""
 
 
-def verify(expected: Sequence, found: Sequence, room: int, tolerance: Tolerance = TOLERANCES["float32"]) -> dict:
-    """Compares what a model and its export say of the same images: see `compare` for each kind of prediction.
+def verify(
+    expected: Sequence[Answer],
+    exported: Sequence[Answer | str],
+    room: int,
+    tolerance: Tolerance = TOLERANCES["float32"],
+) -> Report:
+    """Compares the answers of a model and of its export for the same images; see `compare` for each kind of answer.
 
     Args:
-        expected, found: one prediction an image; detections down to `SCORE` less the tolerance of scores at least. A
-            string in `found` is the error that the export gave instead.
-        room: the most detections an image can have.
+        expected: the model's answer for each image; of detections at least those down to `SCORE` less the tolerance.
+        exported: the export's. A string is the error that it gave instead.
+        room: the most detections that an image can have.
+        tolerance: what may differ.
 
     Returns:
         JSON-ready: verdict "passed", "failed" or "nothing to compare" (a detector without any detection that high);
         images, compared (detections or images), agreeing (share of them); of each measure its worst and its mean; the
-        tolerance, and failures: a list of sentences by image. An error or another image size always fails; else the
-        share of what agrees decides.
+        tolerance, and failures: a list of sentences by image. An error or another image size always fails; otherwise
+        the share of what agrees decides.
     """
-    measures, failures, broken, unpaired = {}, {}, False, 0
-    for one, other in zip(expected, found, strict=True):
-        if isinstance(other, str):
-            problems, broken = [f"the export gave an error: {other}"], True
-        elif tuple(one.image_size) != tuple(other.image_size):
-            problems = [f"the image is {one.image_size} (height, width), but {other.image_size} to the export"]
+    measures: dict[str, list[float]] = {}
+    failures: dict[str, list[str]] = {}
+    broken, unpaired = False, 0
+    for ours, theirs in zip(expected, exported, strict=True):
+        if isinstance(theirs, str):
+            problems, broken = [f"the export gave an error: {theirs}"], True
+        elif tuple(ours.image_size) != tuple(theirs.image_size):
+            problems = [f"the image is {ours.image_size} (height, width), but {theirs.image_size} to the export"]
             broken = True
         else:
-            measured, problems = compare_of(one)(one, other, tolerance, room)
-            unpaired += len(problems) if hasattr(one, "boxes") else bool(problems)
+            measured, problems = compare_answers(ours, theirs, tolerance, room)
+            unpaired += len(problems) if isinstance(ours, Detections) else bool(problems)
             for name, values in measured.items():
                 measures.setdefault(name, []).extend(values)
         if problems:
-            failures[one.id] = problems
+            failures[ours.id] = problems
     measures = {name: values for name, values in measures.items() if values}
     pairs = max((len(values) for values in measures.values()), default=0)
     detects = "iou" in measures or not measures
     compared = pairs + unpaired if detects else pairs  # a detection without a partner is measured by nothing
     agreeing = 1 - unpaired / compared if compared else 1.0
-    failed = broken or agreeing < tolerance.agreeing
+    verdict = "passed" if compared else "nothing to compare"
+    if broken or agreeing < tolerance.agreeing:
+        verdict = "failed"
     return {
-        "verdict": "failed" if failed else "passed" if compared else "nothing to compare",
+        "verdict": verdict,
         "images": len(expected),
         "compared": compared,
         "agreeing": agreeing,
@@ -68,15 +83,24 @@ def verify(expected: Sequence, found: Sequence, room: int, tolerance: Tolerance 
 
 
 def check_export(
-    name: str, exporter, predictor, folder: Path, files: Sequence[Path], room: int, check: str, numbers: int = 0
-) -> dict:
+    name: str,
+    exporter: Any,
+    predictor: Callable[..., Iterable[Answer | Failure]],
+    folder: Path,
+    files: Sequence[Path],
+    room: int,
+    check: str,
+    numbers: int = 0,
+) -> Report:
     """Runs an export on image files, compares it with `predictor` and writes `folder/export_report.json`.
 
     Args:
-        name, exporter: an item of `EXPORTERS`.
-        predictor: a Predictor of the model that was exported.
+        name: of the exporter in `EXPORTERS`.
+        exporter: the exporter.
+        predictor: a Predictor of the model that was exported, or a Painter.
+        folder: the export.
         files: images; one that the predictor cannot read is left out and named under "unreadable".
-        room: the most detections the model gives for an image.
+        room: the most detections that the model gives for an image.
         check: where the images come from, for the report.
         numbers: how many weights the model has; 0 where that is of no interest.
 
@@ -85,14 +109,14 @@ def check_export(
         as float32, seconds and versions.
 
     Raises:
-        ExportError: they differ; the report is written all the same.
+        ExportError: the answers differ; the report is written nevertheless.
     """
     start, tolerance = time.monotonic(), TOLERANCES[getattr(exporter, "precision", "float32")]
     results = list(predictor(list(files), score=max(0.01, SCORE - 2 * tolerance.score)))
-    readable = [i for i, result in enumerate(results) if not isinstance(result, Failure)]
-    found = exporter.predict_alone(folder, [files[i] for i in readable])
-    report = verify([results[i] for i in readable], found, room, tolerance)
-    packages = ("visionkit", "keras", "tensorflow", "tensorflow-cpu", "numpy", *getattr(exporter, "packages", ()))
+    expected = [(file, result) for file, result in zip(files, results, strict=True) if not isinstance(result, Failure)]
+    exported = exporter.predict_alone(folder, [file for file, _ in expected])
+    report = verify([answer for _, answer in expected], exported, room, tolerance)
+    versions = {package: _version(package) for package in (*PACKAGES, *getattr(exporter, "packages", ()))}
     report |= {
         "exporter": name,
         "check": check,
@@ -100,21 +124,26 @@ def check_export(
         "bytes": size_of(folder),
         "float32_bytes": 4 * numbers,
         "seconds": round(time.monotonic() - start, 1),
-        "versions": {"python": sys.version.split()[0]} | {name: v for name in packages if (v := _version(name))},
+        "versions": {"python": sys.version.split()[0]} | {name: found for name, found in versions.items() if found},
     }
     _write(folder, report)
     if report["verdict"] == "failed":
-        name, problems = next(iter(report["failures"].items()))
+        image, problems = next(iter(report["failures"].items()))
         many = f"{len(report['failures'])} of {report['images']} images"
-        raise ExportError(f"the export differs from the model on {many}; {name}: {problems[0]} (all in {REPORT})")
+        raise ExportError(f"the export differs from the model on {many}; {image}: {problems[0]} (all in {REPORT})")
     return report
 
 
-def add_scores(folder: Path, report: dict, scores: dict) -> dict:
-    """Adds what labelled data say to a report: {"metric", "data", "before", "after"}, and judges it.
+def add_scores(folder: Path, report: Report, scores: dict[str, Any]) -> Report:
+    """Adds scores on labelled data to a report, and judges them.
+
+    Args:
+        folder: the export.
+        report: of `check_export`.
+        scores: {"metric", "data", "before", "after"}.
 
     Raises:
-        ExportError: the metric fell by more than the tolerance; the report is written all the same.
+        ExportError: the metric fell by more than the tolerance; the report is written nevertheless.
     """
     loss, allowed = scores["before"] - scores["after"], report["tolerance"]["metric"]
     report = report | {"scores": scores | {"loss": loss}}
@@ -136,29 +165,9 @@ def size_of(folder: Path | str) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def summary(report: dict) -> str:
+def summary(report: Report) -> str:
     """One line about a report that did not fail."""
-    where = f"{report['images']} images ({report['check']})"
-    measures = {name: row["worst"] for name, row in report["measures"].items()}
-    if not report["compared"]:
-        line = (
-            f"runs on {where}, but NOTHING WAS COMPARED: no score reaches {SCORE}; check with images that hold objects"
-        )
-    elif "iou" in measures:
-        line = (
-            f"{_share(report, 'detections')} on {where} agree: IoU at least {measures['iou']:.4f}, boxes within "
-            f"{measures['box_difference']:.2f} px, scores within {measures['score_difference']:.4f}"
-        )
-        if "mask_iou" in measures:
-            line += f", masks' IoU at least {measures['mask_iou']:.3f}"
-    elif "probability_difference" in measures:
-        line = (
-            f"{_share(report, 'images')} ({report['check']}) agree: probabilities within "
-            f"{measures['probability_difference']:.5f}, the same best class"
-        )
-    else:
-        equal = f"at least {measures['equal_pixels']:.4%} of the pixels"
-        line = f"{_share(report, 'images')} ({report['check']}) agree: {equal}"
+    line = _agreement(report)
     if scores := report.get("scores"):
         line += f"; {scores['metric']} {scores['before']:.4f} -> {scores['after']:.4f} on {scores['data']}"
     if whole := report.get("float32_bytes"):
@@ -167,12 +176,34 @@ def summary(report: dict) -> str:
     return line
 
 
-def _share(report, what):
+def _agreement(report: Report) -> str:
+    where = f"{report['images']} images ({report['check']})"
+    worst = {name: row["worst"] for name, row in report["measures"].items()}
+    if not report["images"]:
+        return f"NOTHING WAS COMPARED: no image of {report['check']} could be read"
+    if not report["compared"]:
+        why = f"no score reaches {SCORE}; check with images that hold objects"
+        return f"runs on {where}, but NOTHING WAS COMPARED: {why}"
+    if "iou" in worst:
+        line = (
+            f"{_share(report, 'detections')} on {where} agree: IoU at least {worst['iou']:.4f}, boxes within "
+            f"{worst['box_difference']:.2f} px, scores within {worst['score_difference']:.4f}"
+        )
+        return line + (f", masks' IoU at least {worst['mask_iou']:.3f}" if "mask_iou" in worst else "")
+    line = f"{_share(report, 'images')} ({report['check']}) agree: "
+    if "probability_difference" in worst:
+        return line + f"probabilities within {worst['probability_difference']:.5f}, the same best class"
+    if "level_difference" in worst:
+        return line + f"every pixel within {worst['level_difference']} of 255 grey levels"
+    return line + f"at least {worst['equal_pixels']:.4%} of the pixels"
+
+
+def _share(report: Report, what: str) -> str:
     agreeing = round(report["agreeing"] * report["compared"])
     return f"{agreeing} {what}" if agreeing == report["compared"] else f"{agreeing} of {report['compared']} {what}"
 
 
-def _write(folder, report):
+def _write(folder: Path, report: Report) -> None:
     (Path(folder) / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ import html
 import cv2
 import numpy as np
 
-from visionkit.images import resize
+from visionkit.resizing import resize
 
 _ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser holds the page to it
 _STYLE = """

@@ -4,16 +4,18 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from visionkit.types import Tensor
+
 
 @keras.saving.register_keras_serializable("visionkit")
 class NearestLike(layers.Layer):
     """Resizes `[B, h, w, C]` to the height and width of a second map `[B, H, W, D]` by nearest neighbour.
 
-    Cell i of the result takes cell floor(i * h / H), as torch's `interpolate(size=...)` does, so levels of odd sizes
+    Cell i of the result copies cell floor(i * h / H), as torch's `interpolate(size=...)` does, so levels of odd sizes
     line up with torchvision's.
     """
 
-    def call(self, inputs):
+    def call(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
         x, like = inputs
         (h, w), (target_h, target_w) = x.shape[1:3], like.shape[1:3]
         if (target_h, target_w) == (2 * h, 2 * w):
@@ -21,13 +23,15 @@ class NearestLike(layers.Layer):
         x = ops.take(x, np.arange(target_h) * h // target_h, axis=1)
         return ops.take(x, np.arange(target_w) * w // target_w, axis=2)
 
-    def compute_output_shape(self, input_shapes):
+    def compute_output_shape(self, input_shapes: tuple[tuple, tuple]) -> tuple:
         x, like = input_shapes
         return (x[0], like[1], like[2], x[3])
 
 
-def convolution(x, filters, kernel_size, *, strides=1, normalize=False, name):
-    """A padded convolution; with `normalize` it has batch norm and ReLU behind it and no bias."""
+def convolution(
+    x: Tensor, filters: int, kernel_size: int, *, strides: int = 1, normalize: bool = False, name: str
+) -> Tensor:
+    """A padded convolution; with `normalize` it is followed by batch norm and ReLU and has no bias."""
     x = layers.Conv2D(filters, kernel_size, strides=strides, padding="same", use_bias=not normalize, name=name)(x)
     if normalize:
         # Fine-tuning takes hundreds of steps, not the tens of thousands that momentum 0.99 is meant for.
@@ -36,18 +40,19 @@ def convolution(x, filters, kernel_size, *, strides=1, normalize=False, name):
     return x
 
 
-def feature_pyramid(features, channels=256, normalize=False):
-    """Merges a backbone's levels from the top down.
+def feature_pyramid(features: dict[str, Tensor], channels: int = 256, normalize: bool = False) -> dict[str, Tensor]:
+    """Merges a backbone's levels from the coarsest to the finest.
 
     Args:
         features: {"C3": `[B, H/8, W/8, ...]`, ...}, fine levels first.
         channels: channels of every output level.
-        normalize: batch norm and ReLU behind each 3x3 convolution; the paper has neither.
+        normalize: batch norm and ReLU after each 3x3 convolution; the paper has neither.
 
     Returns:
-        {"P3": `[B, H/8, W/8, channels]`, ...} for the same strides.
+        {"P3": `[B, H/8, W/8, channels]`, ...} with the same strides.
     """
-    merged, outputs = None, {}
+    merged: Tensor = None
+    outputs: dict[str, Tensor] = {}
     for level, feature in reversed(features.items()):
         number = level[1:]
         lateral = layers.Conv2D(channels, 1, name=f"lateral{number}")(feature)

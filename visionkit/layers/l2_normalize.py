@@ -1,34 +1,38 @@
 """Channels of unit length, times a learned scale (ParseNet, Liu et al. 2015, arXiv 1506.04579, section 3.3)."""
 
+from typing import Any
+
 import keras
 from keras import layers, ops
+
+from visionkit.types import Tensor
 
 
 @keras.saving.register_keras_serializable("visionkit")
 class L2Normalize(layers.Layer):
-    """Divides the channels of every place of `[B, H, W, C]` by their Euclidean length and scales each by a weight.
+    """Divides the channels at every place of `[B, H, W, C]` by their Euclidean length and multiplies each by a weight.
 
     Args:
         scale: the initial weight.
     """
 
-    def __init__(self, scale=20.0, **kwargs):
+    def __init__(self, scale: float = 20.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.initial = scale
 
-    def build(self, shape):
+    def build(self, shape: tuple) -> None:
         self.scale = self.add_weight(
             shape=(shape[-1],), initializer=keras.initializers.Constant(self.initial), name="scale"
         )
 
-    def call(self, x):
-        wide = ops.cast(x, "float32")  # the squares of half precision overflow
+    def call(self, x: Tensor) -> Tensor:
+        wide = ops.cast(x, "float32")  # squares would overflow in half precision
         squares = ops.sum(wide * wide, axis=-1, keepdims=True)
-        # The floor is under the root: behind a ReLU a place may be all zero, and the root's slope there is infinite.
+        # The minimum is taken under the root: after a ReLU a place may be all zero, where the root's slope is infinite.
         return ops.cast(wide * ops.rsqrt(ops.maximum(squares, 1e-24)), x.dtype) * ops.cast(self.scale, x.dtype)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         return shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"scale": self.initial}

@@ -1,42 +1,46 @@
-"""Upsampling of score maps: bilinear interpolation, or transposed convolutions that begin as it."""
+"""Upsampling of score maps: bilinear interpolation, or transposed convolutions that are initialised to it."""
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from visionkit.types import Tensor
 
 
 @keras.saving.register_keras_serializable("visionkit")
 class Interpolate(layers.Layer):
     """Resizes `[B, h, w, C]` to `[B, H, W, C]` by bilinear interpolation between the centres of the cells.
 
-    What torch calls `align_corners=False`: outside the outermost centres the border's values go on.
+    Beyond the outermost centres the values of the border are repeated. Torch calls this `align_corners=False`.
 
     Args:
         size: (H, W).
     """
 
-    def __init__(self, size, **kwargs):
+    def __init__(self, size: tuple[int, int], **kwargs: Any):
         super().__init__(**kwargs)
         self.size = tuple(size)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.image.resize(x, self.size, interpolation="bilinear", data_format="channels_last")
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         return (shape[0], *self.size, shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"size": self.size}
 
 
 @keras.saving.register_keras_serializable("visionkit")
 class Bilinear(keras.initializers.Initializer):
-    """Kernels of a transposed convolution `[2 * s, 2 * s, C, C]` of stride s that interpolates every channel by itself.
+    """Kernels `[2 * s, 2 * s, C, C]` with which a transposed convolution of stride s interpolates each channel alone.
 
     FCN (arXiv 1411.4038), section 3.3; s is even.
     """
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
         size, _, outputs, inputs = shape
         tent = 1 - np.abs(np.arange(size) + 0.5 - size / 2) / (size / 2)  # [size]
         return ops.convert_to_tensor(np.einsum("i,j,oc->ijoc", tent, tent, np.eye(outputs, inputs)), dtype=dtype)
@@ -44,45 +48,51 @@ class Bilinear(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable("visionkit")
 class CropOrPad(layers.Layer):
-    """Makes `[B, h, w, C]` a map `[B, H, W, C]` at its bottom and right: cut off, or filled by reflection.
+    """Brings `[B, h, w, C]` to `[B, H, W, C]` at the bottom and right, by cropping or by reflection.
 
     Args:
         size: (H, W), less than twice (h, w).
     """
 
-    def __init__(self, size, **kwargs):
+    def __init__(self, size: tuple[int, int], **kwargs: Any):
         super().__init__(**kwargs)
         self.size = tuple(size)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = x[:, : self.size[0], : self.size[1]]
         missing = [(0, target - have) for target, have in zip(self.size, x.shape[1:3], strict=True)]
         return ops.pad(x, [(0, 0), *missing, (0, 0)], mode="symmetric")
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         return (shape[0], *self.size, shape[-1])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"size": self.size}
 
 
-def upsample(x, size, factor, learned, name, dtype=None):
-    """A coarse map `[B, h, w, C]` at a finer `size` (H, W), `factor` times as large but for a rounded border.
+def upsample(
+    x: Tensor, size: tuple[int, int], name: str, learned_factor: int | None = None, dtype: str | None = None
+) -> Tensor:
+    """Upsamples a map `[B, h, w, C]` to `size` (H, W).
 
     Args:
-        factor: a power of 2 above 1.
-        learned: by a transposed convolution that begins as bilinear interpolation, else by the interpolation.
-        dtype: of the layers, by default the policy in force.
+        learned_factor: None interpolates bilinearly. A power of 2 above 1 uses a transposed convolution of this stride
+            instead, which is initialised to the interpolation; `size` is this many times (h, w), up to rounding.
+        dtype: of the layers, by default the current policy's.
+
+    Returns:
+        `[B, H, W, C]`.
     """
-    if not learned:
+    if learned_factor is None:
         return Interpolate(size, dtype=dtype, name=name)(x)
+    kernels: Any = Bilinear()  # Any, because Keras' source makes a type checker expect a string
     x = layers.Conv2DTranspose(
         x.shape[-1],
-        2 * factor,
-        factor,
+        2 * learned_factor,
+        learned_factor,
         padding="same",
         use_bias=False,
-        kernel_initializer=Bilinear(),
+        kernel_initializer=kernels,
         dtype=dtype,
         name=f"{name}_deconv",
     )(x)  # [B, factor * h, factor * w, C]

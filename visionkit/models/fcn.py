@@ -5,7 +5,8 @@ from keras import layers, ops
 
 from visionkit.layers.upsample import upsample
 from visionkit.models.task import Task, take_levels
-from visionkit.ops.segmentation_losses import IGNORE, dice_loss, pixel_cross_entropy
+from visionkit.ops.segmentation_losses import dice_loss, pixel_cross_entropy
+from visionkit.types import IGNORE
 
 AUXILIARY_WEIGHT = 0.5  # of an auxiliary head's loss, as torchvision's references have it
 FOCAL = 2.0  # gamma

@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from visionkit.types import crop_share
+from visionkit.resizing import crop_share
 
 
 class Task(keras.Model):
@@ -21,7 +21,7 @@ class Task(keras.Model):
         class_names: names of the class ids 0..K-1; by default "0", "1", ...
         num_classes: K, without background.
         resize: how an image becomes one of `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom
-            or right, "stretch" does not, "crop" and "crop 224/232" keep it and take the middle; see `images.fit`.
+            or right, "stretch" does not, "crop" and "crop 224/232" keep it and take the middle; see `resizing.fit`.
         licence: of the weights, as an SPDX name. A fine-tuned model has that of the published weights it began with.
     """
 

@@ -1,43 +1,53 @@
 """RoIAlign: features of a fixed size from boxes of any size (He et al. 2017, arXiv 1703.06870, section 3)."""
 
+from collections.abc import Mapping
+
 import numpy as np
-from keras import ops
+from keras import ops  # pyright: ignore[reportMissingTypeStubs]
 
 from visionkit.ops.boxes import area
+from visionkit.types import Tensor
 
 CANONICAL_SIZE, CANONICAL_LEVEL = 224, 4  # a box of ImageNet's size pools from P4 (FPN, arXiv 1612.03144, eq. 1)
 
 
-def assign_levels(boxes, lowest, highest):
+def assign_levels(boxes: Tensor, lowest: int, highest: int) -> Tensor:
     """The pyramid level that each box pools from (FPN, eq. 1): floor(4 + log2(sqrt(area) / 224)), kept in range.
 
     Args:
         boxes: `[..., 4]` in pixels of the image.
-        lowest, highest: the levels there are, as powers of two: 2 and 5 for P2 .. P5.
+        lowest, highest: the range of levels, as powers of two: 2 and 5 for P2 .. P5.
 
     Returns:
         int32 `[...]`, `lowest` .. `highest`.
     """
     side = ops.sqrt(ops.maximum(area(boxes), 1e-6))
-    # The millionth is torchvision's and detectron2's: a box of exactly 112 pixels must not fall below its level.
+    # The millionth is torchvision's and detectron2's: a box of exactly 112 pixels must not drop to the level below.
     level = ops.floor(CANONICAL_LEVEL + ops.log2(side / CANONICAL_SIZE) + 1e-6)
     return ops.cast(ops.clip(level, lowest, highest), "int32")
 
 
-def roi_align(features, boxes, size, sampling_ratio=2, aligned=False, rows=None):
+def roi_align(
+    features: Mapping[str, Tensor],
+    boxes: Tensor,
+    size: int,
+    sampling_ratio: int = 2,
+    aligned: bool = False,
+    rows: Tensor | None = None,
+) -> Tensor:
     """Pools every box to `size` x `size` bins by averaging bilinear samples, from the level that suits its area.
 
-    Bilinear interpolation is separable: of each box the rows and columns that its samples touch are gathered once,
-    and two small matrix products weigh them. It equals torchvision's `roi_align` and `MultiScaleRoIAlign`.
+    Bilinear interpolation is separable: the rows and columns that the samples of a box touch are gathered once, and two
+    small matrix products weigh them. The result equals torchvision's `roi_align` and `MultiScaleRoIAlign`.
 
     Args:
         features: {"P2": `[N, h, w, C]`, ...} with static h and w, fine levels first and no gap between them; the
             stride of level n is 2**n. With one level every box pools from it.
-        boxes: `[B, R, 4]` in pixels of the image, of any size, also beyond the image.
-        size: bins a side.
-        sampling_ratio: samples a bin and axis.
-        aligned: half a pixel to the left and up, as detectron2 does; without, as torchvision's detectors do, a side
-            counts at least one cell of the map.
+        boxes: `[B, R, 4]` in pixels of the image, of any size; they may reach beyond the image.
+        size: bins per side.
+        sampling_ratio: samples per bin and axis.
+        aligned: shifts the samples half a pixel to the left and up, as detectron2 does. Without it, as in torchvision's
+            detectors, a side is at least one cell of the map long.
         rows: int `[B, R]`, the row of the feature maps' first axis that a box pools from; by default image b of N = B.
 
     Returns:
@@ -48,8 +58,8 @@ def roi_align(features, boxes, size, sampling_ratio=2, aligned=False, rows=None)
     heights, widths = np.array([m.shape[1] for m in maps]), np.array([m.shape[2] for m in maps])
     starts = np.concatenate([[0], np.cumsum(heights * widths)])
     channels = maps[0].shape[-1]
-    cells = [ops.reshape(m, (-1, h * w, channels)) for m, h, w in zip(maps, heights, widths, strict=True)]
-    cells = cells[0] if len(cells) == 1 else ops.concatenate(cells, axis=1)  # [N, cells, C]
+    flat = [ops.reshape(m, (-1, h * w, channels)) for m, h, w in zip(maps, heights, widths, strict=True)]
+    cells = flat[0] if len(flat) == 1 else ops.concatenate(flat, axis=1)  # [N, cells, C]
     cells = ops.reshape(cells, (-1, channels))  # [N * cells, C]
 
     count = boxes.shape[1]
@@ -73,8 +83,13 @@ def roi_align(features, boxes, size, sampling_ratio=2, aligned=False, rows=None)
     return ops.reshape(patch, (-1, count, size, size, channels))
 
 
-def _samples(low, high, length, size, ratio, aligned):
+def _samples(low: Tensor, high: Tensor, length: Tensor, size: int, ratio: int, aligned: bool) -> tuple[Tensor, Tensor]:
     """Along one axis: which cells the samples of each box touch, and how much of each cell is in each bin.
+
+    Args:
+        low, high: where the boxes begin and end, float32 `[B, R]` in cells.
+        length: cells of the map along the axis, int32 `[B, R]`.
+        size, ratio, aligned: `size`, `sampling_ratio` and `aligned` of `roi_align`.
 
     Returns:
         index int32 `[B, R, K]` with K = 2 * size * ratio, and weight float32 `[B, R, size, K]`.
@@ -85,7 +100,7 @@ def _samples(low, high, length, size, ratio, aligned):
     at = (np.arange(size * ratio, dtype="float32") + 0.5) / ratio  # in bins
     position = low[..., None] + at * (side / size)[..., None]  # [B, R, size * ratio]
     last = ops.cast(length, "float32")[..., None]
-    # A sample up to one cell outside of the map takes the value of its edge; beyond that it counts as zero.
+    # A sample up to one cell outside the map takes the value of its edge; beyond that it counts as zero.
     inside = ops.logical_and(position >= -1.0, position <= last)
     position = ops.clip(position, 0.0, last - 1.0)
     floor = ops.floor(position)

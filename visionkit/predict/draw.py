@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.predict.palette import INK, PAPER, colour_of, text_colour
 from visionkit.types import IGNORE, PADDING, Classification, Detections, Sample
 
@@ -227,8 +227,8 @@ def _legend(entries, height, width) -> np.ndarray:
 
 def _cell(sample: Sample, class_names, size) -> np.ndarray:
     """One sample, scaled to the cell BEFORE it is drawn on, so that lines and letters are of one size in all."""
-    (new_h, new_w), (fy, fx) = images.letterbox_factors(sample.image_size, size)
-    image = images.resize(sample.image, (new_h, new_w))
+    (new_h, new_w), (fy, fx) = resizing.letterbox_factors(sample.image_size, size)
+    image = resizing.resize(sample.image, (new_h, new_w))
     if sample.segmentation is not None:
         small = cv2.resize(sample.segmentation.astype(np.uint8), (new_w, new_h), interpolation=cv2.INTER_NEAREST)
         image = _tint(image, small)

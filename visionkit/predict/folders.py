@@ -9,7 +9,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.files import write_bytes
 from visionkit.image_files import absolute, find_images, relative_names
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
@@ -300,7 +300,7 @@ def _drawable(picture: np.ndarray) -> np.ndarray:
     """The picture, or as much smaller as a JPEG wants it."""
     h, w = picture.shape[:2]
     scale = min(1.0, JPEG_SIDE / max(h, w))
-    return picture if scale == 1 else images.resize(picture, (max(1, int(h * scale)), max(1, int(w * scale))))
+    return picture if scale == 1 else resizing.resize(picture, (max(1, int(h * scale)), max(1, int(w * scale))))
 
 
 def _picture_names(names: Sequence[str], masked: Sequence[str]) -> list[str]:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit import images
+from visionkit import images, resizing
 from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
-from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap, crop_share
+from visionkit.resizing import crop_share
+from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap
 
 Image = Path | str | np.ndarray | Sample
 Prediction = Detections | Classification | SegmentationMap
@@ -54,7 +55,7 @@ class Predictor:
     brings the answers of the batch before to original pixels, so that the model never waits for either.
 
     Args:
-        model: a Task: `image_size` (height, width) of the network's input, `resize` (a rule of `images.fit`),
+        model: a Task: `image_size` (height, width) of the network's input, `resize` (a rule of `resizing.fit`),
             `class_names` and `serving()`, a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in network pixels,
             `scores` and `labels` `[B, M]`, optionally `masks` `[B, M, m, m]` (see `paste_masks`); or to `scores`
             `[B, K]` alone; or to `probabilities` `[B, h, w, K]` of the pixels' classes.
@@ -131,10 +132,10 @@ class Predictor:
         if self.window:
             pixels, factors, inner = item.image, (1.0, 1.0), item.image_size
         else:
-            pixels, factors = images.fit(item.image, self.image_size, self.resize)
+            pixels, factors = resizing.fit(item.image, self.image_size, self.resize)
             letterboxed = self.resize == "letterbox"
-            inner = images.letterbox_factors(item.image_size, self.image_size)[0] if letterboxed else self.image_size
-        pixels = images.to_channels(pixels, self.channels)
+            inner = resizing.letterbox_factors(item.image_size, self.image_size)[0] if letterboxed else self.image_size
+        pixels = resizing.to_channels(pixels, self.channels)
         same = {"id": item.id, "file": item.file, "image_size": item.image_size}
         return _Loaded(**same, factors=factors, inner=inner, pixels=pixels)
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from scipy.optimize import Bounds, minimize
 
-from visionkit.images import resize
+from visionkit.resizing import resize
 from visionkit.style.canvas import Canvas, Weights, gradient_of
 from visionkit.style.colours import luma, match_luma, recolour
 from visionkit.types import DataError

@@ -1,0 +1,1 @@
+"""Training a recipe: the run folder, checkpoints, resuming, and several devices."""

@@ -19,9 +19,9 @@ from visionkit.environment import environment, keeping_freed_memory
 from visionkit.evaluate.learning_curves import draw_curves, verdict
 from visionkit.evaluate.scores import MONITOR, class_ids, evaluate, numbers, read_all
 from visionkit.files import write_json
-from visionkit.images import to_channels
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.predict.predictor import Predictor
+from visionkit.resizing import to_channels
 from visionkit.train import checkpoint
 from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
 from visionkit.train.crash import write_crash

@@ -1,0 +1,118 @@
+"""The plan of the package: which parts there are, who imports whom, and what follows from it.
+
+`ALLOWED` is the one place that states it. tests/test_house.py compares it with the code, and
+tools/maintenance/floors.py draws it into docs/design.md.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from support.paths import ROOT
+
+PACKAGE = ROOT / "visionkit"
+
+# Each part (a folder or a file directly in visionkit/), and the other parts that it imports. `types`, which has the
+# conventions, may be imported by all. `cli` and `__main__` may import anything; so may configs/ and tools/, which are
+# not in the package.
+ANYTHING = {"cli", "__main__"}
+EVERYWHERE = {"types"}
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "types": set(),
+    "npboxes": set(),
+    "files": set(),
+    "environment": set(),
+    "processes": set(),
+    "image_files": set(),
+    "images": {"files"},
+    "resizing": set(),
+    "videos": {"files"},
+    "ops": set(),
+    "layers": {"ops"},
+    "backbones": {"layers"},
+    "models": {"resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
+    "weights": {"files", "backbones", "models"},
+    "html": {"resizing"},
+    "data": {"files", "npboxes", "images", "resizing", "image_files"},
+    "metrics": {"files", "npboxes"},
+    "style": {"files", "images", "resizing", "image_files", "videos", "models"},
+    "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
+    "export": {"environment", "processes", "npboxes", "images", "resizing", "image_files"}
+    | {"models", "predict", "style"},
+    "open_model": {"environment", "backbones", "weights", "style", "predict", "export"},
+    "evaluate": {"files", "images", "data", "metrics", "predict"},
+    "train": {"files", "environment", "resizing", "models", "data", "evaluate", "predict"},
+    "doctor": {"npboxes", "images", "resizing", "html", "data"},
+    "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
+    "recipes": {"backbones", "weights", "models", "data", "train"},  # like a file in configs/
+    "checks": {"files", "environment", "processes", "data", "models", "predict", "evaluate", "train"},
+    "experiments": {"files", "open_model", "data", "metrics", "predict", "evaluate", "train"},
+    "bench": {"files", "environment", "image_files", "open_model", "export", "predict"},
+    "serve": {"images", "predict"},
+}
+
+
+def python_files() -> list[Path]:
+    """Every file of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(file: Path) -> str:
+    """The part that a file of the package belongs to: `data` for data/coco.py, `images` for images.py."""
+    return file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Dotted names that `file` imports anywhere, also inside functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def imported_parts(file: Path) -> set[str]:
+    """The parts of visionkit, other than its own, that a file of the package imports."""
+    names = [name.split(".") for name in imports(file)]
+    return {name[1] for name in names if name[0] == "visionkit" and name[1:]} - {part_of(file), "__version__"}
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """A way through `graph` (name -> the names it points to) that comes back to where it began; [] if there is none."""
+    finished: set[str] = set()
+
+    def walk(name: str, path: list[str]) -> list[str]:
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in finished:
+            for following in sorted(graph.get(name, ())):
+                if found := walk(following, [*path, name]):
+                    return found
+            finished.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := walk(name, []))), [])
+
+
+def floors() -> list[list[str]]:
+    """The parts by floor, lowest first: a part stands one floor above the highest part that it imports."""
+    heights: dict[str, int] = {}
+
+    def height(part: str) -> int:
+        if part not in heights:
+            heights[part] = 1 + max((height(below) for below in (ALLOWED[part] | EVERYWHERE) - {part}), default=-1)
+        return heights[part]
+
+    for part in ALLOWED:
+        height(part)
+    rows = [sorted(part for part in heights if heights[part] == n) for n in range(max(heights.values()) + 1)]
+    return [[part for part in row if part != "__init__"] for row in rows]
+
+
+def purpose(part: str) -> str:
+    """The first sentence of a part's docstring, on one line."""
+    file = PACKAGE / part / "__init__.py" if (PACKAGE / part).is_dir() else PACKAGE / f"{part}.py"
+    first = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n\n")[0]
+    return " ".join(first.split()).partition(". ")[0].rstrip(".")
