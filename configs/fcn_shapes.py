@@ -1,4 +1,4 @@
-"""FCN-8s on EfficientNet-Lite0, on drawn discs, rectangles, triangles and stars: needs no data.
+"""FCN-8s on EfficientNet-Lite0, on drawn discs, rectangles, triangles and stars; it needs no data.
 
 Run:      visionkit train configs/fcn_shapes.py
 Reached:  not yet measured.
@@ -19,8 +19,9 @@ def recipe(
     batch_size: int = 16,
     seed: int = 0,
 ) -> Recipe:
-    """`images` to learn from and `val_images` to be scored on, all of `image_size` squared."""
+    """`images` to learn from and `val_images` to be scored on, all with sides of `image_size` pixels."""
     size = (image_size, image_size)
-    train, val = (shape_maps(count, size, seed, split) for count, split in ((images, "train"), (val_images, "val")))
+    train = shape_maps(images, size, seed, "train")
+    val = shape_maps(val_images, size, seed, "val")
     transform = segmentation_train(size, scale=(0.75, 1.5), vertical_flip=0.5)
     return segmenter(train, val, transform, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)

@@ -20,6 +20,6 @@ def recipe(
     data = open_dataset(data_dir, None, "instance")
     order = sorted(range(len(data)), key=lambda i: data.records[i].id)
     train, test = data.subset(order[:train_images]), data.subset(order[train_images:])
-    plan = detector("mask_rcnn", train, test, epochs=epochs, lr=lr, image_size=image_size, seed=seed)
-    plan.evaluate_every = epochs
-    return plan
+    recipe = detector("mask_rcnn", train, test, epochs=epochs, lr=lr, image_size=image_size, seed=seed)
+    recipe.evaluate_every = epochs
+    return recipe

@@ -1,4 +1,4 @@
-"""Dense layers on MNIST whose first weights and optimizer are knobs, to compare them; see docs/experiments.md.
+"""Dense layers on MNIST with the initial weights and the optimizer as knobs, to compare; see docs/experiments.md.
 
 Run:      visionkit train configs/mnist_compare.py --data-dir PATH
 Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
@@ -18,7 +18,7 @@ from visionkit.train.learning import Learning
 from visionkit.train.recipe import Phase, Recipe
 
 HELD_BACK = 10_000  # of the 60,000, as network.py of the notes does
-STARTS = {  # of the kernels, and of the biases
+STARTS = {  # initialisers of the kernels and of the biases
     "normal": (keras.initializers.RandomNormal(stddev=1.0), keras.initializers.RandomNormal(stddev=1.0)),
     "scaled": (
         keras.initializers.VarianceScaling(1.0, "fan_in", "untruncated_normal"),
@@ -44,10 +44,11 @@ def recipe(
     """Learns from the first 50,000 training images and is scored on the other 10,000, after the last epoch.
 
     Args:
-        start: what the first weights are drawn from. normal: N(0, 1), as the notes begin; scaled: N(0, 1/n) of n
-            inputs, as they go on, both with biases of N(0, 1); glorot: uniform, of variance 2/(inputs + outputs)
-            (Glorot and Bengio 2010); he: normal, of variance 2/inputs (He et al. 2015), both with biases of 0.
-        layers, width: hidden layers, and neurons in each.
+        start: the distribution of the initial weights. normal: N(0, 1), as at first in the notes; scaled: N(0, 1/n) for
+            n inputs, as later in the notes, both with biases of N(0, 1); glorot: uniform, of variance
+            2/(inputs + outputs) (Glorot and Bengio 2010); he: normal, of variance 2/inputs (He et al. 2015), both with
+            biases of 0.
+        layers, width: the number of hidden layers, and of neurons in each.
     """
     whole = open_dataset(data_dir, "train", "classify")
     cut = max(1, len(whole) - HELD_BACK)
@@ -56,7 +57,7 @@ def recipe(
     model = MODELS["classifier"](backbone, 10, class_names=train.class_names, image_size=(28, 28), resize="stretch")
     kernel, bias = STARTS[start]
     for variable in model.trainable_variables:
-        # A clone draws by a seed of its own, which follows from that of `run`.
+        # A clone draws with its own seed, which follows from the seed of the run.
         variable.assign((kernel if len(variable.shape) > 1 else bias).clone()(variable.shape))
     steps = epochs * steps_per_epoch(train, batch_size)
     return Recipe(

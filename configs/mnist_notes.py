@@ -2,7 +2,7 @@
 
 It is network.py of M. Nielsen, "Neural Networks and Deep Learning" (2015), chapter 1; weights and biases start as
 N(0, 1). Every mini-batch of 10 is a step of its own, but one call of a compiled function makes 1,000 of them: a step
-takes some 55 microseconds, and starting one from Python would cost a thousand.
+takes some 55 microseconds, and to start each one from Python would cost about a thousand.
 
 Run:      visionkit train configs/mnist_notes.py --data-dir PATH
 Data:     PATH holds mnist.npz with x_train, y_train, x_test and y_test, as `keras.datasets.mnist` downloads it.
@@ -23,13 +23,14 @@ from visionkit.models import MODELS
 from visionkit.train.recipe import Phase, Recipe
 
 NOTES_SECONDS = 8.89  # of an epoch in the notes
-BLOCK = 10_000  # images a compiled call gets
+BLOCK = 10_000  # images per compiled call
 
 
 class NotesClassifier(MODELS["classifier"]):
-    """A classifier that learns the quadratic cost of sigmoid(logits). It is saved as the plain one, which ranks alike.
+    """A classifier that learns by the quadratic cost of sigmoid(logits).
 
-    What `fit` takes for a batch is a block of mini-batches. On TensorFlow only: JAX hands `train_step` its state.
+    It is saved as the plain classifier, which ranks the classes alike. What `fit` takes for a batch is a block of
+    mini-batches. For TensorFlow only, because on JAX `train_step` has another signature.
     """
 
     mini_batch = 10
@@ -65,9 +66,8 @@ def descend(weights, x, target, rate):
         rate: learning rate.
 
     Returns:
-        (weights after S steps, mean over all images of the cost |a2 - target|**2 / 2 at the time of their step)
+        (weights after S steps, the cost |a2 - target|**2 / 2 of each image at its step, averaged over all images).
     """
-
     steps, size = ops.shape(x)[0], x.shape[1]
     eta = rate / size
 
@@ -83,13 +83,13 @@ def descend(weights, x, target, rate):
         w2, b2 = w2 - eta * ops.transpose(a1) @ delta2, b2 - eta * ops.sum(delta2, axis=0)
         return w1, b1, w2, b2, cost
 
-    # Keras' scan would say this as well, but on TensorFlow it wants results of the weights' shapes.
+    # Keras' scan would do as well, but on TensorFlow its results must have the shapes of the weights.
     *weights, cost = ops.fori_loop(0, steps, step, (*weights, ops.zeros(())))
     return weights, cost / ops.cast(steps, cost.dtype)
 
 
 class Clock(keras.callbacks.Callback):
-    """Says what an epoch costs, beside the notes."""
+    """Prints the seconds per epoch, beside those of the notes."""
 
     def on_train_begin(self, logs=None):
         self.seconds = []
@@ -101,14 +101,15 @@ class Clock(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
     def on_train_end(self, logs=None):
-        median, first = statistics.median(self.seconds), self.seconds[0]
+        median = statistics.median(self.seconds)
+        first = self.seconds[0]
         print(
             f"an epoch: {median:.2f} s (median; the first, with compiling, {first:.2f}); the notes: {NOTES_SECONDS} s"
         )
 
 
 def recipe(data_dir: Path, rate: float = 3.0, epochs: int = 30, hidden: int = 30, seed: int = 0) -> Recipe:
-    """An epoch is all 60,000 images, 6,000 steps; network.py holds 10,000 of them back and makes 5,000."""
+    """An epoch has all 60,000 images, 6,000 steps; network.py holds back 10,000 images and takes 5,000 steps."""
     train = open_dataset(data_dir, "train", "classify")
     model = NotesClassifier(
         BACKBONES["mlp"](widths=(hidden,), activation="sigmoid"),
@@ -118,8 +119,8 @@ def recipe(data_dir: Path, rate: float = 3.0, epochs: int = 30, hidden: int = 30
         resize="stretch",
     )
     model.rate = rate
-    random = np.random.default_rng(seed)
-    model.set_weights([random.standard_normal(w.shape) for w in model.get_weights()])
+    rng = np.random.default_rng(seed)
+    model.set_weights([rng.standard_normal(w.shape) for w in model.get_weights()])
     return Recipe(
         model=model, train=train, phases=[Phase(epochs, keras.optimizers.SGD(rate))], batch_size=BLOCK, seed=seed
     )

@@ -34,10 +34,11 @@ def recipe(
     pretrained: bool = True,
     seed: int = 0,
 ) -> Recipe:
-    """The two lowest levels and all batch statistics are frozen; images are mirrored and nothing else.
+    """The two lowest levels and all batch statistics are frozen; the only augmentation is mirroring.
 
-    `image_size` is (height, width); the papers' shorter side of 800 with the longer up to 1333 needs one size here, and
-    this one suits photographs of 4:3.
+    Args:
+        image_size: (height, width). The papers resize the shorter side to 800 and the longer to at most 1333; here all
+            images need one size, and this one suits photographs of 4:3.
     """
     task, name = ("instance", "mask_rcnn") if masks else ("detect", "faster_rcnn")
     train, val = (open_dataset(data_dir, split, task) for split in ("train", "val"))
@@ -49,7 +50,7 @@ def recipe(
     model = MODELS[name](trunk, len(train.class_names), class_names=train.class_names, image_size=image_size)
     epochs = math.ceil(iterations / steps_per_epoch(train, batch_size))
     rate = schedule(iterations, lr * batch_size / 16, warmup=1000 / 90_000, shape="step")
-    # Keras decays apart from the gradient, so ten times Detectron's 1e-4, of which momentum 0.9 makes as much.
+    # Keras decouples the decay from the gradient, so this is ten times Detectron's 1e-4, which momentum 0.9 amplifies.
     optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=1e-3)
     return Recipe(
         model=model,

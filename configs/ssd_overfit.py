@@ -1,7 +1,7 @@
-"""An SSD learns a few images by heart and is scored on THE SAME images: a check of the whole chain, no result.
+"""An SSD learns a few images by heart and is scored on THE SAME images: a check of the whole chain, not a result.
 
 The samples of VOC 2012 (100 images, 20 classes) and COCO (80 images, 80 classes) are too small to learn anything else
-from. What does not come near 1 here has wrong boxes, class ids or anchors.
+from. If the score does not come near 1, boxes, class ids or anchors are wrong.
 
 Run:      visionkit train configs/ssd_overfit.py --data-dir PATH
 Reached:  not yet measured.
@@ -18,9 +18,9 @@ from visionkit.train.recipe import Recipe
 def recipe(data_dir: Path, lr: float = 1e-3, epochs: int = 60, image_size: int = 320, seed: int = 0) -> Recipe:
     """No augmentation, all levels learn, and only the last epoch is scored."""
     data = open_dataset(data_dir, None, "detect")
-    plan = detector(
+    recipe = detector(
         "ssd", data, data, epochs=epochs, lr=lr, image_size=image_size, batch_size=8, freeze=None, seed=seed
     )
-    plan.transform = detection_train(plan.model.image_size, strength="none")
-    plan.evaluate_every = epochs
-    return plan
+    recipe.transform = detection_train(recipe.model.image_size, strength="none")
+    recipe.evaluate_every = epochs
+    return recipe

@@ -47,22 +47,22 @@ def recipe(
     features: str = "vgg16_hed_bsds500",
     seed: int = 0,
 ) -> Recipe:
-    """Every row of a batch is painted in one of the styles, in turn, so all are learned alike.
+    """The rows of a batch are painted in the styles in turn, so that all are learned equally.
 
     Args:
         photos: a folder, a glob or a .txt list of files; by default content/ of `data_dir`.
-        styles: a painting or a folder of them, each a style by its file's name; by default style/ of `data_dir`.
-        steps: of the optimizer. Many small ones learn more in a minute than few of large batches.
-        lr: until `finish`; from there, after a second warm-up, it falls to zero.
-        finish: share of the epochs, the last ones, that see views as large as a picture of `style_size`. After crops
+        styles: a painting or a folder of them, each a style named after its file; by default style/ of `data_dir`.
+        steps: of the optimizer. Many steps with small batches learn more in a minute than few with large ones.
+        lr: until `finish`; from there on, after a second warm-up, it falls to zero.
+        finish: share of the epochs, at the end, that see views as large as a picture of `style_size`. After crops
             alone, a short training on such views lowered the style loss of whole pictures.
-        batch_size: by default one photo a style.
-        crop: side in pixels of the crops learned from, a multiple of 4.
-        style_size: long side of the paintings in pixels; smaller gives finer strokes.
+        batch_size: by default one photo per style.
+        crop: side in pixels of the crops to learn from, a multiple of 4.
+        style_size: long side of the paintings in pixels; a smaller one gives finer strokes.
         style_weight: 5 gives more of the painting and less of the photo.
         width: channels of the network at full size; the paper has 32.
         blocks: residual blocks; the paper has 5.
-        features: published weights of the VGG that looks.
+        features: published weights of the VGG whose features the losses compare.
     """
     paintings = find_images(styles or data_dir / "style")
     batch_size = batch_size or len(paintings)
@@ -84,7 +84,7 @@ def recipe(
         apart = {"exclude_layers": ["^out/"], "adam_lr_ratio": 0.5}
         return ConvolutionMuon(rate, weight_decay=None, adam_weight_decay=None, **apart)
 
-    whole = (round(style_size * 11 / 64) * 4, round(style_size / 4) * 4)  # 11:16, between photos of 4:3 and of 16:9
+    whole = (round(style_size * 11 / 64) * 4, round(style_size / 4) * 4)  # 11:16, between photos of 3:4 and of 9:16
     closing = Transform(whole, "stretch", (RandomResizedCrop(whole, 0.6), Flip(0.5)))
     phases = [
         Phase(epochs - last, optimizer(epochs - last, "constant" if last else "cosine")),
@@ -94,7 +94,7 @@ def recipe(
     return Recipe(
         model=model,
         train=train,
-        # At 1.6 a photo has by default the paintings' 256 pixels; below 1.5 one of 3:2 would not fill the crop.
+        # At 1.6 a photo has, by default, the paintings' 256 pixels; below 1.5 one of 3:2 would not fill the crop.
         transform=Transform(size, "stretch", (ScaleJitter(1.5, 2.1, size), Flip(0.5))),
         phases=[phase for phase in phases if phase.epochs],
         batch_size=batch_size,

@@ -1,4 +1,4 @@
-"""The one way to write a file: under a temporary name beside it first, so that nobody ever meets half of it."""
+"""The one way to write a file: first under a temporary name beside it, so that nobody ever reads half of it."""
 
 import json
 import os
@@ -14,13 +14,14 @@ from visionkit.types import DataError
 
 @contextmanager
 def whole_file(file: Path, sync: bool = False) -> Iterator[Path]:
-    """Yields a path to write to; `file` takes its content when the block ends without an error, and not before.
+    """Yields a path to write to; `file` gets its content when the block ends without an error, and not before.
 
-    The yielded path lies beside `file` and has its suffix, since many writers choose the format by it. The folder is
-    made when it is missing.
+    The yielded path is in the same folder as `file` and has its suffix, from which many writers choose the format. The
+    folder is created if it is missing.
 
     Args:
-        sync: wait until the content is on the disk, so that it also survives a power failure.
+        file: the file to write.
+        sync: wait until the content is on the disk, so that it survives a power failure too.
 
     Raises:
         DataError: the file could not be written (a full disk, a read-only folder); what was there before is unchanged.
@@ -34,7 +35,7 @@ def whole_file(file: Path, sync: bool = False) -> Iterator[Path]:
                 _sync(temporary)
             temporary.replace(file)
             if sync:
-                _sync(file.parent)  # the new name is an entry of the folder
+                _sync(file.parent)  # where the new name is an entry
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
@@ -44,44 +45,45 @@ def whole_file(file: Path, sync: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def whole_text(file: Path, errors: str = "surrogateescape") -> Iterator[IO[str]]:
-    """`whole_file`, opened for UTF-8 text.
+    """Like `whole_file`, but yields a stream for UTF-8 text.
 
     Args:
-        errors: what becomes of a file name that is not UTF-8 and so reached Python as surrogates: by default it is
-            written as it came; "backslashreplace" keeps JSON valid.
+        file: the file to write.
+        errors: how surrogates are encoded, which stand for the bytes of a file name that is not UTF-8: by default the
+            original bytes are written; "backslashreplace" keeps JSON valid.
     """
     with whole_file(file) as path, path.open("w", encoding="utf-8", errors=errors, newline="") as stream:
         yield stream
 
 
 def write_bytes(file: Path, data: bytes, sync: bool = False) -> None:
-    """Writes bytes as `whole_file` does."""
+    """Writes bytes; see `whole_file` for `sync` and errors."""
     with whole_file(file, sync) as path:
         path.write_bytes(data)
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Writes JSON for people to read, and waits until it is on the disk; dataclasses become objects, paths text."""
+    """Writes indented JSON and waits until it is on the disk; dataclasses become objects, paths become strings."""
     write_bytes(file, (json.dumps(value, indent=2, default=_as_json) + "\n").encode(), sync=True)
 
 
 def as_json(value: Any) -> Any:
-    """`value` as it comes back when `write_json` has written it."""
+    """`value` as it is when read back after `write_json`."""
     return json.loads(json.dumps(value, default=_as_json))
 
 
 def temporary_name(file: Path) -> str:
-    """A new hidden name with the suffix of `file`; it does not grow with its name, which may be as long as allowed."""
+    """A new hidden name with the suffix of `file`; short, since the file's own name may have the maximum length."""
     return f".{secrets.token_hex(8)}.part{file.suffix[:8]}"
 
 
 def remove_temporary(folder: Path, suffix: str) -> None:
-    """Removes what a killed process left of files with this suffix; only where no process is writing."""
+    """Removes temporary files with this suffix that a killed process left; call it only while no process is writing."""
     for temporary in folder.glob(f".*.part{suffix}"):
-        temporary.unlink(missing_ok=True)  # another process that shares the folder may be quicker
+        temporary.unlink(missing_ok=True)  # another process in the same folder may have been quicker
 
 
-def _as_json(value):
+def _as_json(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 

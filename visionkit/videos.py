@@ -1,4 +1,4 @@
-"""Video files, as detection and style transfer read and write them."""
+"""Reading and writing video files, for detection and style transfer."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -12,37 +12,37 @@ from visionkit.files import whole_file
 from visionkit.types import DataError, would_be_lost
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
-FRAME_RATE = 25.0  # of the written video, where the source does not say its own
-SHORT = 0.9  # share of the frames that a file promises; one that gives fewer is named as cut short
+FRAME_RATE = 25.0  # of the written video, if the source does not name its own
+SHORT = 0.9  # a file with less than this share of the frames that it promises is reported as cut short
 
 
 def film_of(source: Path | str, out: Path, name: str | None = None) -> Path:
-    """`out`/NAME.mp4, of the name of `source` by default; a `DataError` if that is `source` itself."""
+    """`out`/NAME.mp4; by default NAME is that of `source`. Raises a `DataError` if that is `source` itself."""
     film = out / f"{name or Path(source).stem}.mp4"
     if film.resolve() == Path(source).resolve():
         raise DataError(f"{film}: would overwrite its source; choose another output folder")
     return film
 
 
-def check_ours(film: Path, beside: Path) -> None:
-    """A `DataError` if there is such a film, but not what we leave beside ours."""
-    if film.exists() and not beside.exists():
+def check_ours(film: Path, companion: Path) -> None:
+    """Raises a `DataError` if the film exists without the `companion` file that we write with each of ours."""
+    if film.exists() and not companion.exists():
         raise would_be_lost(film)
 
 
 def frame_rate(capture: cv2.VideoCapture) -> float:
-    """Frames a second."""
+    """Frames per second; `FRAME_RATE` if the file names no plausible rate."""
     rate = capture.get(cv2.CAP_PROP_FPS)
     return rate if math.isfinite(rate) and 0 < rate <= 1000 else FRAME_RATE
 
 
 def promised_frames(capture: cv2.VideoCapture) -> int:
-    """How many frames the file says it has; 0 where it does not say."""
+    """How many frames the file claims to have; 0 if it makes no claim."""
     return int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))
 
 
 def cut_short(source: Path | str, done: int, promised: int) -> str | None:
-    """What is wrong with a file that gave `done` of `promised` frames; None where nothing is."""
+    """What is wrong with a file that gave `done` of `promised` frames; None if nothing is."""
     if done < SHORT * promised:
         return f"{source}: ends after {done} of {promised} frames: cut short or broken"
     return None
@@ -50,16 +50,22 @@ def cut_short(source: Path | str, done: int, promised: int) -> str | None:
 
 @contextmanager
 def whole_film(file: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Yields a function that appends a frame, uint8 `[H, W, 3]` RGB; `file` appears, whole, when the block ends well.
+    """Yields a function that appends a frame, uint8 `[H, W, 3]` RGB.
 
-    Without a frame nothing is written.
+    `file` appears, complete, when the block ends without an error. Without any frame nothing is written.
+
+    Args:
+        file: an .mp4.
+        rate: frames per second.
 
     Raises:
-        DataError: not all frames reached the disk, about which OpenCV says nothing; an earlier `file` is unchanged.
+        DataError: not all frames reached the disk, which OpenCV does not report; an earlier `file` is unchanged.
     """
-    path, writer, frames = None, None, 0
+    path: Path | None = None
+    writer: cv2.VideoWriter | None = None
+    frames = 0
 
-    def append(frame):
+    def append(frame: np.ndarray) -> None:
         nonlocal path, writer, frames
         if writer is None:
             path = stack.enter_context(whole_file(file))
@@ -69,12 +75,13 @@ def whole_film(file: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]
 
     with ExitStack() as stack:
         yield append
-        if writer is not None:
+        if writer is not None and path is not None:
             writer.release()
-            _expect_frames(path, file, frames)
+            _check_frames(path, file, frames)
 
 
-def _expect_frames(path: Path, file: Path, frames: int) -> None:
+def _check_frames(path: Path, file: Path, frames: int) -> None:
+    """Raises a `DataError` about `file` if the video at `path` has fewer frames."""
     capture = cv2.VideoCapture(str(path))
     found = promised_frames(capture)
     capture.release()
@@ -83,10 +90,10 @@ def _expect_frames(path: Path, file: Path, frames: int) -> None:
 
 
 def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
-    """Writes BGR uint8 frames of `size` (height, width) as MP4."""
-    if rate > 65:  # OpenCV counts in thousandths, and MPEG-4 no further than 65,535
+    """A writer of BGR uint8 frames of `size` (height, width) as MP4."""
+    if rate > 65:  # OpenCV counts in thousandths of a frame, and MPEG-4 has no number above 65,535
         rate = round(rate, 2 if rate < 655 else 0)
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"mp4v"), rate, size[::-1])
+    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, size[::-1])
     if not writer.isOpened():
         raise DataError(f"{file}: this build of OpenCV writes no MP4")
     return writer

@@ -9,6 +9,7 @@ from support.backbones import PARAMETERS, Watch
 
 from visionkit.backbones import BACKBONES
 from visionkit.backbones.blocks import freeze, freeze_batch_norm, max_pool
+from visionkit.layers.edge_padding import EdgePadding
 from visionkit.models import MODELS
 from visionkit.models.heads import HEADS
 
@@ -16,7 +17,7 @@ ODD = (67, 75)
 # One of each builder: what depends on the code and not on the depth is tried on these.
 KINDS = (
     *("softmax_regression", "mlp", "lenet", "alexnet", "vgg11", "vgg11_bn", "nin", "googlenet"),
-    *("resnet18", "resnet50", "resnet20_cifar", "densenet121", "efficientnet_lite0"),
+    *("resnet18", "resnet50", "resnet20_cifar", "densenet121", "csp_nanodet", "efficientnet_lite0"),
 )
 
 
@@ -164,6 +165,13 @@ def test_pooling_hangs_over_the_edge_in_ceil_mode(size):
     out = keras.ops.convert_to_numpy(max_pool(x, 3, 2, ceil=True, name="pool"))[0, :, 0, 0]
     # torch: ceil((size - 3) / 2) + 1 windows, the last one cut at the edge
     np.testing.assert_array_equal(out, [min(i + 3, size) for i in range(0, 2 * -(-(size - 3) // 2) + 1, 2)])
+
+
+def test_pooling_where_values_are_negative_sees_no_padding():
+    x = np.arange(-49, 0, dtype=np.float32).reshape(1, 7, 7, 1)
+    out = keras.ops.convert_to_numpy(keras.layers.MaxPooling2D(3, 2)(EdgePadding()(x)))[0, ..., 0]
+    last = [1, 3, 5, 6]  # row and column of a window's greatest value: torch's windows begin at -1, 1, 3, 5
+    np.testing.assert_array_equal(out, x[0, :, :, 0][np.ix_(last, last)])
 
 
 def test_each_dense_layer_of_a_head_draws_its_own_first_weights():

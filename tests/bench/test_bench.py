@@ -9,8 +9,8 @@ import pytest
 from support.painter import Painter
 from support.predictors import FakePredictor
 
-from visionkit import bench, images
-from visionkit.bench import worker
+from visionkit import images
+from visionkit.bench import measure, worker
 from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError
 
@@ -76,8 +76,8 @@ def test_images_a_second_count_the_batch_that_the_model_takes(monkeypatch):
         def close(self):
             pass
 
-    monkeypatch.setattr(bench, "Worker", Half)
-    (row,) = bench.bench(["m"], batches=[8], rounds=1, say=lambda text: None)
+    monkeypatch.setattr(measure, "Worker", Half)
+    (row,) = measure.bench(["m"], batches=[8], rounds=1, say=lambda text: None)
     assert (row["batch"], row["images_per_s"]) == (4, 8.0)
 
 
@@ -96,28 +96,28 @@ def test_a_worker_answers_lines_and_says_why_it_cannot():
             request = json.loads(line)
             print(json.dumps({"error": "no such model"} if request["calls"] > 2 else {"seconds": [0.5]}))
     """
-    process = bench.Worker([sys.executable, "-c", program], threads=3)
+    process = measure.Worker([sys.executable, "-c", program], threads=3)
     assert process.about == {"runtime": "3"}
     assert process.call(calls=1) == {"seconds": [0.5]}
     with pytest.raises(DataError, match="no such model"):
         process.call(calls=3)
     with pytest.raises(DataError, match="ended; see above"):
-        bench.Worker([sys.executable, "-c", "pass"])
+        measure.Worker([sys.executable, "-c", "pass"])
 
 
 def test_images_are_repeated_under_names_of_their_own(tmp_path):
     for name in ("a.png", "b.jpg"):
         images.write_image(tmp_path / "in" / name, np.zeros((4, 4, 3), np.uint8))
-    files = bench._repeated(tmp_path / "in", 5, tmp_path / "out")
+    files = measure._repeated(tmp_path / "in", 5, tmp_path / "out")
     assert [file.name for file in files] == ["000000.png", "000001.jpg", "000002.png", "000003.jpg", "000004.png"]
     assert all(images.read_image(file).shape == (4, 4, 3) for file in files)
-    assert len(bench._repeated(tmp_path / "in", None, tmp_path / "none")) == 2
+    assert len(measure._repeated(tmp_path / "in", None, tmp_path / "none")) == 2
 
 
 def test_rows_for_people_and_for_programs(tmp_path):
-    assert len(bench.HEADER) == bench.line(ALONE).index("   400.0 ms a call")
-    assert "50 files     20.00      750   0.95 of the model alone, which waits 2% of the time" in bench.line(FILES)
-    bench.write([ALONE, FILES], tmp_path / "deep" / "rows.json", tmp_path / "rows.png")
+    assert len(measure.HEADER) == measure.line(ALONE).index("   400.0 ms a call")
+    assert "50 files     20.00      750   0.95 of the model alone, which waits 2% of the time" in measure.line(FILES)
+    measure.write([ALONE, FILES], tmp_path / "deep" / "rows.json", tmp_path / "rows.png")
     content = json.loads((tmp_path / "deep" / "rows.json").read_text())
     assert content["rows"] == [ALONE, FILES] and {"machine", "versions", "commit"} <= set(content)
     drawn = images.read_image(tmp_path / "rows.png")

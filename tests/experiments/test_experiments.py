@@ -22,7 +22,7 @@ from visionkit.experiments.lr_find import lr_find, smooth, suggest
 from visionkit.experiments.rates import rate_of
 from visionkit.experiments.search import BEHIND, DONE, FAILED, ends, read_space, search
 from visionkit.experiments.seeds import seeds
-from visionkit.train import run as run_module
+from visionkit.train import training
 from visionkit.train.learning import Learning
 from visionkit.train.recipe import Phase, schedule
 from visionkit.types import DataError, Sample
@@ -100,7 +100,7 @@ def test_a_recipe_that_uses_no_optimizer_has_no_rate_to_find(tmp_path):
         plan.model.mini_batch, plan.batch_size = 2, 2
         return plan
 
-    with pytest.raises(DataError, match="moves its weights without its optimizer"):
+    with pytest.raises(DataError, match="updates its weights without its optimizer"):
         lr_find(small, {}, steps=20)
 
 
@@ -142,18 +142,18 @@ def test_what_is_held_out_is_not_learned_from_and_the_schedule_is_whole():
 def test_folds_that_were_stopped_go_on_and_leave_a_table_and_all_predictions(tmp_path, monkeypatch, capsys):
     out, trained = tmp_path / "folds", []
 
-    class Stops(run_module.History):
+    class Stops(training.History):
         def on_epoch_begin(self, epoch, logs=None):
             trained.append((self.file.parent.name, epoch))
             if trained == [("fold-0", 0), ("fold-0", 1), ("fold-1", 0), ("fold-1", 1)]:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "History", Stops)
+    monkeypatch.setattr(training, "History", Stops)
     with pytest.raises(KeyboardInterrupt):
         folds(recipe, KNOBS, 2, out)
     found = folds(recipe, KNOBS, 2, out)
     assert trained[4:] == [("fold-1", 1)]  # what was done was not done again
-    assert "fold-1: going on in epoch 2 after 0 steps" in capsys.readouterr().out
+    assert "fold-1: resuming in epoch 2 after 0 of its steps" in capsys.readouterr().out
     assert found == json.loads((out / "folds.json").read_text())
     assert [row["images"] for row in found["rows"]] == [12, 12]
     with (out / "out_of_fold.csv").open() as file:

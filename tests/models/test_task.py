@@ -1,16 +1,19 @@
 """Contracts that every model in MODELS keeps."""
 
 import inspect
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 from support.models import BUILD, COMMON, TWO_STAGES
+from support.paths import ROOT
 from support.tiny import SIZE, random_batch, tiny_backbone
 
 from visionkit.models import MODELS
 
-DETECTORS = ["ssd", "faster_rcnn", "mask_rcnn"]
+DETECTORS = ["ssd", "nanodet", "faster_rcnn", "mask_rcnn"]
 
 
 @pytest.mark.parametrize("name", BUILD)
@@ -57,6 +60,15 @@ def test_serving_keeps_the_conventions(name, batch):
 def test_what_says_where_something_is_must_see_the_whole_image(name):
     with pytest.raises(ValueError, match="resize='crop' is for classifiers"):
         MODELS[name](tiny_backbone(), **(TWO_STAGES if "rcnn" in name else COMMON), resize="crop")
+
+
+def test_the_models_bring_every_layer_that_a_file_may_name():
+    """A process that only opens a .keras file imports the models, and no backbone."""
+    code = "import sys, visionkit.models; print(*(m for m in sys.modules if m.startswith('visionkit.')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    modules = {f"visionkit.layers.{file.stem}" for file in (ROOT / "visionkit" / "layers").glob("[!_]*.py")}
+    assert modules <= set(done.stdout.split())
+    assert not any(name.startswith("visionkit.backbones") for name in done.stdout.split())
 
 
 def test_class_names_must_fit_and_have_a_default():

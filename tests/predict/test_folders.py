@@ -22,10 +22,11 @@ from visionkit.data.coco import coco
 from visionkit.data.voc import voc
 from visionkit.data.yolo import yolo
 from visionkit.open_model import made_by
-from visionkit.predict import folders, journal
-from visionkit.predict.folders import Report, detect_folder
+from visionkit.predict import folder_job, folders, journal
+from visionkit.predict.folders import detect_folder
 from visionkit.predict.formats import FORMATS, to_record, to_supervision, voc_labels, write_json
 from visionkit.predict.journal import Journal
+from visionkit.predict.summary import PredictionSummary
 from visionkit.types import DataError, Detections
 
 
@@ -46,7 +47,7 @@ def test_everything_is_written(folder, tmp_path, capfd):
     capfd.readouterr()  # what TensorFlow says when it starts
     report = detect_folder(predictor, folder, out, score=0.5, progress=False)
     assert capfd.readouterr() == ("", "")
-    assert (report.done, report.found) == (3, 3)
+    assert (report.done, report.rows) == (3, 3)
     assert [failure.file for failure in report.failed] == [folder / "b" / "broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
     assert files == ["a/x.jpg", "b/x.jpg", "detections.csv", "detections.json", "odd.webp.jpg", "results.jsonl"]
@@ -67,7 +68,7 @@ def test_everything_is_written(folder, tmp_path, capfd):
 
 def test_one_folder_gives_bare_names(folder, tmp_path):
     report = detect_folder(FakePredictor(), iter([folder / "a" / "x.jpg"]), tmp_path / "out", progress=False)
-    assert report == Report(done=1, found=1, failed=[])
+    assert report == PredictionSummary(done=1, rows=1, failed=[])
     assert (tmp_path / "out" / "x.jpg").is_file()
     (result,) = json.loads((tmp_path / "out" / "detections.json").read_text())
     assert result["file_name"] == "x.jpg"
@@ -75,7 +76,7 @@ def test_one_folder_gives_bare_names(folder, tmp_path):
 
 def test_score_reaches_files_and_nothing_found_is_an_empty_list(folder, tmp_path):
     report = detect_folder(FakePredictor(), folder / "a", tmp_path / "low", score=0.2, progress=False)
-    assert report.found == 2
+    assert report.rows == 2
     detect_folder(FakePredictor(), folder / "a", tmp_path / "high", score=0.8, progress=False, pictures=False)
     assert json.loads((tmp_path / "high" / "detections.json").read_text()) == []
     assert sorted(f.name for f in (tmp_path / "high").iterdir()) == [
@@ -177,7 +178,7 @@ def test_a_kill_between_labels_corrects_none(folder, tmp_path):
 
     out, options = tmp_path / "out", {"formats": ["voc"], "progress": False, "made_by": "m"}
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
-        patched.setattr(folders, "Report", killed)  # all is written, and the process gone
+        patched.setattr(folder_job, "PredictionSummary", killed)  # all is written, and the process gone
         detect_folder(FakePredictor(), folder / "a", out, **options)
     assert (out / "voc" / "Annotations" / "x.xml").is_file()
     for moment in ("before", "behind"):  # a label that is written anew
@@ -222,14 +223,14 @@ def test_tables_of_others_are_not_overwritten(folder, tmp_path, theirs):
 
 
 def test_a_photo_that_goes_while_others_are_done_is_named(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(folders, "KEPT", 0)  # so it is read again for its picture
+    monkeypatch.setattr(folder_job, "KEPT", 0)  # so it is read again for its picture
 
     def draw(image, *_, **__):
         (folder / "odd.webp").unlink(missing_ok=True)  # the last
         return image
 
     monkeypatch.setattr(folders, "draw_detections", draw)
-    monkeypatch.setattr(folders, "ahead", lambda items, work, depth: map(work, items))
+    monkeypatch.setattr(folder_job, "ahead", lambda items, work, depth: map(work, items))
     report = detect_folder(FakePredictor(), folder, tmp_path / "out", progress=False)
     assert report.done == 2 and [failure.file.name for failure in report.failed] == ["broken.png", "odd.webp"]
 
@@ -362,7 +363,7 @@ def test_an_image_is_decoded_once_while_there_is_room(tmp_path, monkeypatch):
         ("bare", 0, False, ["a", "b", "c"]),
     ):
         decoded.clear()
-        monkeypatch.setattr(folders, "KEPT", room)
+        monkeypatch.setattr(folder_job, "KEPT", room)
         detect_folder(FakePredictor(), tmp_path / "in", tmp_path / name, progress=False, pictures=pictures)
         assert sorted(decoded) == expected, name
 
@@ -373,7 +374,7 @@ def test_what_is_done_is_passed_over(folder, tmp_path):
     assert (sum(seen), first.earlier) == (3, 0)
     before = (tmp_path / "out" / "detections.json").read_bytes()
     again = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m")
-    assert (sum(seen), again.earlier, again.found) == (3, 3, 3)
+    assert (sum(seen), again.earlier, again.rows) == (3, 3, 3)
     assert [failure.file.name for failure in again.failed] == ["broken.png"]  # tried again, and named again
     assert (tmp_path / "out" / "detections.json").read_bytes() == before
     images.write_image(folder / "a" / "x.jpg", np.full((40, 62, 3), 90, np.uint8))  # one changed,

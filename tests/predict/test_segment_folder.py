@@ -33,7 +33,7 @@ def folder(tmp_path):
 def test_everything_is_written(folder, tmp_path):
     out = tmp_path / "out"
     report = segment_folder(Predictor(Painter()), folder, out, progress=False)
-    assert (report.done, report.found) == (3, 5)
+    assert (report.done, report.rows) == (3, 5)
     assert [failure.file.name for failure in report.failed] == ["broken.png"]
     files = sorted(f.relative_to(out).as_posix() for f in out.rglob("*") if f.is_file())
     masks = ["masks/a.jpg.png", "masks/a.png.png", "masks/b/c.png"]

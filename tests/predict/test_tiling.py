@@ -118,7 +118,7 @@ def test_order_failures_and_files(predictor, tmp_path):
     assert [isinstance(result, Failure) for result in results] == [True, False, False, True]
     assert [result.file.stem for result in results] == list("bacd")
     report = detect_folder(Tiled(predictor, SIDE), tmp_path / "in", tmp_path / "out", progress=False)
-    assert (report.done, report.found, len(report.failed)) == (2, 2, 2)
+    assert (report.done, report.rows, len(report.failed)) == (2, 2, 2)
     assert list(Tiled(predictor, SIDE)([])) == []
 
 

@@ -71,7 +71,7 @@ def test_no_test_image_is_learned_from(tmp_path):
     learned, chosen = training_data(root, "detect", seed=0)
     assert {r.id for part in (learned, chosen) for r in part.records} == set(trainval)
     root = tiny_data.voc(tmp_path / "none", images, {"test": test})
-    with pytest.raises(DataError, match="has the splits test; which is to learn from"):
+    with pytest.raises(DataError, match="has the splits test; rename the one to learn from"):
         training_data(root, "detect", seed=0)
 
 
@@ -110,7 +110,7 @@ def test_the_saved_classifier_scores_the_same_and_sorts_a_folder(trained, tmp_pa
     _, val = training_data(root / "data", "classify", seed=0)
     assert evaluate(predictor, val)["top1"] == results["top1"]
     report = classify_folder(predictor, root / "data" / "val", tmp_path / "out", progress=False)
-    assert (report.done, report.found, report.failed) == (8, 8, [])
+    assert (report.done, report.rows, report.failed) == (8, 8, [])
     with (tmp_path / "out" / "classes.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert all(row["class1"] == row["file"].split("/")[0] for row in rows)

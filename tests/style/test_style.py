@@ -222,7 +222,7 @@ def test_shares_choose_between_styles(features):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"shares": [1, 1]}, "expected 1 shares, one a style, found 2"),
+        ({"shares": [1, 1]}, "expected 1 shares, one for each style, found 2"),
         ({"shares": [-1]}, "expected shares >= 0, not all 0"),
         ({"size": 8}, "expected a size of at least 32 pixels, found 8"),
         ({"noise": 2}, "expected noise of 0 to 1, found 2"),

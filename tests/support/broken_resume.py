@@ -20,7 +20,7 @@ from visionkit.backbones import BACKBONES
 from visionkit.checks import selftest
 from visionkit.data.arrays import arrays
 from visionkit.models import MODELS
-from visionkit.train import run
+from visionkit.train import training
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.state import state_of
 from visionkit.types import DataError
@@ -44,7 +44,7 @@ def recipe() -> Recipe:
     return Recipe(model=model, train=train, phases=[Phase(EPOCHS, optimizer)], batch_size=BATCH, mix=slow)
 
 
-real_restore, real_batches = run.restore, run.batches
+real_restore, real_batches = training.restore, training.batches
 
 
 def without(group, chosen=lambda array: True):
@@ -78,7 +78,7 @@ def message(fault: str) -> str:
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(selftest, "recipe", recipe))
         for name, broken in FAULTS[fault].items():
-            stack.enter_context(mock.patch.object(run, name, broken))
+            stack.enter_context(mock.patch.object(training, name, broken))
         while True:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             try:

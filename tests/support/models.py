@@ -25,6 +25,7 @@ TWO_STAGES = COMMON | {
 
 BUILD = {
     "ssd": lambda: MODELS["ssd"](tiny_backbone(), **COMMON),
+    "nanodet": lambda: MODELS["nanodet"](tiny_backbone(), pyramid_channels=16, **COMMON),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
     # No dropout: backends draw differently.

@@ -122,7 +122,7 @@ def test_two_jax_devices_learn_what_one_does(tmp_path):
 
 def test_devices_that_are_not_there_are_an_error_of_one_line():
     found = len(keras.distribution.list_devices())
-    said = f"--devices {found + 1}: expected 1 to {found} or auto, for there are cpu:0"
+    said = f"--devices {found + 1}: expected 1 to {found} or auto; the devices are cpu:0"
     with pytest.raises(DataError, match=re.escape(said)):
         devices_for(found + 1)
     assert devices_for("auto").count == found
@@ -130,13 +130,13 @@ def test_devices_that_are_not_there_are_an_error_of_one_line():
 
 def test_a_number_of_devices_and_several_processes_are_an_error(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
-    with pytest.raises(DataError, match="TF_CONFIG names 2 processes; say --devices auto"):
+    with pytest.raises(DataError, match="TF_CONFIG names 2 processes; use --devices auto"):
         devices_for(2)
 
 
 def test_accumulated_gradients_are_refused_on_tensorflow_devices():
     optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=2)
-    with pytest.raises(DataError, match="--accumulate and --devices do not go together on TensorFlow"):
+    with pytest.raises(DataError, match="--accumulate and --devices cannot be combined on TensorFlow"):
         object.__new__(_Replicas).add_up(optimizer)  # without devices, which pytest's own process has not
 
 
@@ -144,7 +144,7 @@ def test_rows_that_a_loss_must_see_together_are_not_shared_out():
     tf = pytest.importorskip("tensorflow")
     replicas = object.__new__(_Replicas)
     replicas._tf, replicas.count, replicas._least_rows = tf, 2, 2
-    with pytest.raises(DataError, match=r"each of 2 devices gets 1 images of a batch, .* make it --batch-size 4"):
+    with pytest.raises(DataError, match=r"each of 2 devices gets 1 images of a batch, .* use --batch-size 4"):
         replicas.share([], (np.zeros((2, 8, 6, 3), np.uint8), {}))
 
 

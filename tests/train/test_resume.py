@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import grain
@@ -14,18 +16,22 @@ import numpy as np
 import pytest
 from support import recipes
 from support.paths import ROOT
+from support.tiny import tiny_backbone
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
+from visionkit.backbones import BACKBONES
 from visionkit.cli import main
 from visionkit.data.batches import batch_ids
 from visionkit.data.shapes import shapes
+from visionkit.data.writers import write_coco
 from visionkit.files import write_json
+from visionkit.recipes.detect import detect
 from visionkit.train import checkpoint
 from visionkit.train.callbacks import History, Score
 from visionkit.train.feed import Timed
 from visionkit.train.learning import Learning
 from visionkit.train.options import Options
-from visionkit.train.resume import fingerprint, knobs_of, read_started
+from visionkit.train.resume import MOVED, fingerprint, knobs_of, read_started, recipe_by_name, recipe_name
 from visionkit.train.run import resume, run
 from visionkit.train.save import save_model
 from visionkit.train.state import averaged, keep_from_averaging, restore, state_of, take_average
@@ -42,6 +48,46 @@ def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_pa
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{backend}, 0 workers: {kills} kills in ")
     assert done.stdout.endswith("to the bit\n")
+
+
+def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tmp_path, monkeypatch):
+    """Its resume.json names the recipe by its old module; the folder is as SIGKILL would have left it in mid-epoch."""
+    monkeypatch.setitem(BACKBONES, "efficientnet_lite0", tiny_backbone)
+    monkeypatch.setattr(import_module("visionkit.recipes.detect"), "load_weights", lambda *args, **options: None)
+    for split, count in (("train", 16), ("val", 2)):
+        write_coco(shapes(count, (64, 64), split=split), tmp_path / "data", split)
+    whole, killed, real = tmp_path / "whole", tmp_path / "killed", checkpoint.save
+
+    def save(folder, step, *rest):
+        real(folder, step, *rest)
+        if folder.parent == whole and step == 6:
+            shutil.copytree(whole, killed)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    knobs = {"data": tmp_path / "data", "epochs": 2, "image_size": 64, "batch_size": 4, "freeze": None}
+    knobs |= {"learning": Learning(ema=0.9), "seed": 1}
+    results = run(detect, knobs, whole, options=Options(checkpoint_steps=1))
+
+    assert checkpoint.newest(killed / "checkpoints")[1]["step"] == 2  # of 4
+    started = json.loads((killed / "resume.json").read_text())
+    assert started["recipe"] == "visionkit.recipes.detect:detect"
+    write_json(killed / "resume.json", started | {"recipe": "visionkit.train.finetune:detect"})
+    resumed = resume(killed)
+    arrays, again = (checkpoint.newest(out / "checkpoints")[0] for out in (whole, killed))
+    assert len(arrays) > 30
+    assert list(arrays) == list(again)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(again[name], array)
+    best, best_again = (keras.saving.load_model(out / "model.keras").get_weights() for out in (whole, killed))
+    for array, same in zip(best, best_again, strict=True):
+        np.testing.assert_array_equal(same, array)
+    assert list(resumed) == list(results)
+    assert resumed["mAP50"] == results["mAP50"]
+
+
+@pytest.mark.parametrize("name", MOVED)
+def test_every_recipe_that_moved_is_found_by_its_old_name(name):
+    assert recipe_name(recipe_by_name(name)) == MOVED[name]
 
 
 def test_the_self_test_finds_what_a_broken_resume_gets_wrong():
@@ -63,6 +109,7 @@ FEED = """
 import time
 from visionkit.data.batches import batches
 from visionkit.data.shapes import shapes
+from visionkit.data.writers import write_coco
 if __name__ == "__main__":
     for _ in batches(shapes(2, (32, 32), background="noise"), None, 2, epochs=10_000, workers=2):
         print("fed", flush=True)

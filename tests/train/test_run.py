@@ -22,9 +22,9 @@ from visionkit.evaluate.scores import evaluate
 from visionkit.images import read_image, write_image
 from visionkit.open_model import open_predictor
 from visionkit.predict.palette import colour_of
-from visionkit.train import run as run_module
+from visionkit.train import training
 from visionkit.train.options import Options
-from visionkit.train.recipe import Phase, Recipe
+from visionkit.train.recipe import Phase, Recipe, load_recipe
 from visionkit.train.run import run
 from visionkit.types import DataError
 
@@ -167,7 +167,7 @@ def test_validation_images_without_objects_choose_no_epoch(tmp_path, capsys):
 
 def test_the_average_of_one_phase_is_not_what_the_next_begins_with(photos, tmp_path, monkeypatch):
     taken = []
-    monkeypatch.setattr(run_module, "take_average", lambda model: taken.append(int(model.optimizer.iterations)))
+    monkeypatch.setattr(training, "take_average", lambda model: taken.append(int(model.optimizer.iterations)))
     run(sorter, {"data": photos, "val": False}, tmp_path / "out")
     assert taken == [5 * 4]  # once, after the second phase's steps
 
@@ -187,6 +187,12 @@ def test_what_is_wrong_with_a_recipe_leaves_no_folder_behind(photos, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_recipe_is_a_python_file(tmp_path):
+    (tmp_path / "recipe.txt").write_text("")
+    with pytest.raises(DataError, match=r"recipe\.txt: a recipe is a Python file; its name must end in \.py"):
+        load_recipe(tmp_path / "recipe.txt")
+
+
 @pytest.mark.parametrize(("name", "epochs", "batch_size"), [("epochs", 0, 1), ("batch_size", 1, 0)])
 def test_batches_and_phases_of_nothing_are_refused(name, epochs, batch_size):
     with pytest.raises(DataError, match=f"{name}: expected 1 or more"):
@@ -194,7 +200,7 @@ def test_batches_and_phases_of_nothing_are_refused(name, epochs, batch_size):
 
 
 def test_no_more_objects_are_learned_than_the_recipe_says(tmp_path, monkeypatch):
-    seen, feed = [], run_module.batches
-    monkeypatch.setattr(run_module, "batches", lambda *a, **k: seen.append(k["max_objects"]) or feed(*a, **k))
+    seen, feed = [], training.batches
+    monkeypatch.setattr(training, "batches", lambda *a, **k: seen.append(k["max_objects"]) or feed(*a, **k))
     run(lambda **knobs: replace(recipe(**knobs), max_objects=3, val=None), {"epochs": 2}, tmp_path / "out")
     assert set(seen) == {3}

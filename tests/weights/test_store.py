@@ -90,7 +90,7 @@ def test_a_server_that_tells_no_length_is_fine(server):
     "path, message",
     [
         ("/interrupted", "net.pth from http://127.0.0.1"),
-        ("/truncated", f"broke off after {len(CONTENT) // 3} of {len(CONTENT)} bytes"),
+        ("/truncated", f"stopped after {len(CONTENT) // 3} of {len(CONTENT)} bytes"),
         ("/wrong", f"not the published file: expected sha256 {SHA256[:8]}"),
         ("/missing", "404"),
     ],
@@ -135,9 +135,22 @@ def test_a_file_put_by_hand_is_used_and_verified(server, tmp_path, monkeypatch):
     (tmp_path / "net.pth").write_bytes(CONTENT)
     assert find(card(server)) == tmp_path / "net.pth"
     (tmp_path / "net.pth").write_bytes(CONTENT[:-1])
-    with pytest.raises(DataError, match=f"{tmp_path}/net.pth: damaged or another file.*{SHA256[:8]}"):
+    with pytest.raises(DataError, match=f"{tmp_path}/net.pth: damaged, or another file.*{SHA256[:8]}"):
         find(card(server))
     assert server.requests == []
+
+
+def test_what_belongs_beside_a_file_is_downloaded_first(server):
+    both = card(server, beside=("net.bin", SHA256))
+    assert find(both) == cache_folder() / "net.pth"
+    assert server.requests == ["/net.bin", "/whole"]
+    assert sorted(f.name for f in cache_folder().iterdir()) == ["net.bin", "net.pth"]
+    assert find(both) == cache_folder() / "net.pth" and len(server.requests) == 2
+
+
+def test_without_what_belongs_beside_it_a_file_is_not_kept(server):
+    with leaves_nothing(), pytest.raises(DataError, match=r"net\.bin: not the published file"):
+        find(card(server, beside=("net.bin", "0" * 64)))
 
 
 def test_a_package_that_is_not_installed_is_named(server):

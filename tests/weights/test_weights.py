@@ -38,13 +38,14 @@ def test_a_card_is_complete(card):
     assert len(card.mean) == len(card.std) == 3
     assert card.licence in ("Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "MIT")
     assert len(card.class_names) == len(set(card.class_names)) == CLASSES[card.classes]
-    if card.url:  # both publishers put the hash's first eight digits into the file's name
+    # The other publishers put the hash's first eight digits into the file's name.
+    if card.url and card.name != "nanodet_g_coco":
         assert card.sha256[:8] in card.file
 
 
 def test_every_published_backbone_has_an_imagenet_or_cifar_card():
     without = {name for name in BACKBONES if not any(card.architecture == name for card in CARDS.values())}
-    assert without == {"softmax_regression", "mlp", "lenet", "nin"}
+    assert without == {"softmax_regression", "mlp", "lenet", "nin", "csp_nanodet"}  # the last has a detector's
 
 
 def test_imagenet_classes_are_sorted_by_wordnet_id():

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import keras
 
 from visionkit.backbones.alexnet import alexnet
+from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.densenet import densenet121, densenet161, densenet169, densenet201
 from visionkit.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from visionkit.backbones.googlenet import googlenet
@@ -59,6 +60,7 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = {
     "densenet161": densenet161,
     "densenet169": densenet169,
     "densenet201": densenet201,
+    "csp_nanodet": csp_nanodet,
     "efficientnet_lite0": efficientnet_lite0,
     "efficientnet_lite1": efficientnet_lite1,
     "efficientnet_lite2": efficientnet_lite2,

@@ -1,1 +1,1 @@
-"""How fast models are, in whichever runtime: alone, and from image files to written results."""
+"""How fast models are in any runtime: alone, and from image files to written results."""

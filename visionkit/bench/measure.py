@@ -1,7 +1,7 @@
-"""How fast models are, in whichever runtime they are in: alone, and from files to written results.
+"""How fast models are in any runtime: alone, and from image files to written results.
 
-Each model runs in a process of its own, with a set number of threads; while one works the others wait, and calls are
-made in turn, so that what disturbs the machine disturbs all alike: read the ratios.
+Each model runs in a process of its own with a given number of threads. While one works the others wait, and the models
+are called in turn, so that whatever disturbs the machine disturbs all of them alike: compare the ratios.
 """
 
 import contextlib
@@ -11,53 +11,59 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from visionkit.files import write_json
 from visionkit.types import DataError
 
-WARM_UP = 2  # calls before the first that counts: graphs are traced in the first
-PAUSE = 0.05  # seconds between two calls, in which idle threads of the one before stop spinning
-BRACKET = 6  # calls of the model alone before, and after, a folder of images
+WARM_UP = 2  # calls that are not counted: graphs are traced in the first
+PAUSE = 0.05  # seconds between two calls, so that idle threads of the previous process stop spinning
+BRACKET = 6  # calls of the model alone, before and again after a folder of images
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
 class Worker:
-    """A process that answers a line of JSON with a line of JSON; its first line says what it is.
+    """A process that answers each line of JSON with a line of JSON; the first line it prints describes it.
 
     Args:
         command: what to run.
-        threads: of the libraries that compute; None leaves them their own choice.
+        threads: for the libraries that compute; None leaves the choice to them.
     """
 
     def __init__(self, command: Sequence[str], threads: int | None = None):
-        limits = {} if threads is None else dict.fromkeys(_THREADS, str(threads))
-        environment = os.environ | limits | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self._process = subprocess.Popen([*command], env=environment, **pipes)
+        self._command = list(command)
+        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+        if threads is not None:
+            environment |= dict.fromkeys(_THREADS, str(threads))
+        self._process = subprocess.Popen(
+            self._command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None  # they are pipes
+        self._requests, self._answers = self._process.stdin, self._process.stdout
         self.about = self._answer()
 
-    def call(self, **request) -> dict:
+    def call(self, **request: Any) -> dict[str, Any]:
         """The answer to one request.
 
         Raises:
-            DataError: the process says that it cannot, or ended.
+            DataError: the process answers with an error, or has ended.
         """
-        print(json.dumps(request), file=self._process.stdin, flush=True)
+        print(json.dumps(request), file=self._requests, flush=True)
         return self._answer()
 
     def close(self) -> None:
         """Ends the process."""
-        self._process.stdin.close()
+        self._requests.close()
         self._process.wait()
-        self._process.stdout.close()
+        self._answers.close()
 
-    def _answer(self):
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {"error": f"{' '.join(self._process.args[-2:])}: ended; see above"}
+    def _answer(self) -> dict[str, Any]:
+        line = self._answers.readline()
+        answer = json.loads(line) if line else {"error": f"{' '.join(self._command[-2:])}: ended; see above"}
         if "error" in answer:
             self.close()
             raise DataError(answer["error"])
@@ -71,25 +77,26 @@ def bench(
     threads: Sequence[int] = (),
     counts: Sequence[int] = (),
     rounds: int = 10,
-    say=print,
-) -> list[dict]:
-    """Measures models; rows are said as they come.
+    say: Callable[[str], object] = print,
+) -> list[dict[str, Any]]:
+    """Measures models; each row is passed to `say` as soon as it is measured.
 
     Args:
-        models: what detect and classify take; an export counts in its runtime.
-        images: a folder, glob, list or file; without it models are only measured alone.
-        batches: images a step.
-        threads: of each process, one measurement for each number; by default the runtimes choose.
+        models: what detect and classify take; an export is measured in its runtime.
+        images: a folder, glob, list or file; without it, models are only measured alone.
+        batches: images per step; one measurement for each number.
+        threads: of each process; one measurement for each number. By default the runtimes choose.
         counts: how many images to go through, each number in a process of its own, which shows whether memory grows
-            with it; `images` are repeated as links. By default as many as there are.
-        rounds: calls that count.
+            with it; `images` are repeated as links. By default each image once.
+        rounds: calls that are counted.
+        say: takes each row as a line of text.
 
     Returns:
-        Rows of `model`, `runtime`, `threads`, `batch`, `load_s`, and
-        of a model alone `latency_ms` (median of a call), `p90_ms`, `images_per_s`, `peak_mb`;
-        of images `images`, `seconds`, `images_per_s`, `alone_images_per_s`, of the model before and after in the same
-        process, `share` (of the one in the other), `model_waits`, the share of the time in which the model had nothing
-        to do, and `peak_mb`.
+        Rows with `model`, `runtime`, `threads`, `batch` and `load_s`.
+        For a model alone also `latency_ms` (the median call), `p90_ms`, `images_per_s` and `peak_mb`.
+        For a folder of images also `images`, `seconds`, `images_per_s`, `alone_images_per_s` (the model alone in the
+        same process, before and after), `share` (the ratio of these two rates), `model_waits` (the share of the time
+        in which the model had nothing to do) and `peak_mb`.
     """
     rows = []
     for limit in threads or (None,):
@@ -102,36 +109,61 @@ def bench(
     return rows
 
 
-def _worker(model, batch, threads) -> Worker:
+def _worker(model: Path | str, batch: int, threads: int | None) -> Worker:
     command = [sys.executable, "-m", "visionkit.bench.worker", str(model), str(batch), str(threads or 0)]
     return Worker(command, threads)
 
 
-def _row(model, threads, worker, **numbers) -> dict:
-    about = worker.about
-    row = {"model": str(model), "runtime": about["runtime"], "threads": threads, "batch": about["batch"]}
-    return row | {"load_s": about["load_s"]} | numbers
+def _row(model: Path | str, threads: int | None, worker: Worker, **numbers: float) -> dict[str, Any]:
+    return {
+        "model": str(model),
+        "runtime": worker.about["runtime"],
+        "threads": threads,
+        "batch": worker.about["batch"],
+        "load_s": worker.about["load_s"],
+        **numbers,
+    }
 
 
-def _alone(models, batch, threads, rounds, say) -> list[dict]:
-    workers, times = [_worker(model, batch, threads) for model in models], [[] for _ in models]
+def _alone(
+    models: Sequence[Path | str], batch: int, threads: int | None, rounds: int, say: Callable[[str], object]
+) -> list[dict[str, Any]]:
+    """One row per model, all measured in turn."""
+    workers = [_worker(model, batch, threads) for model in models]
+    times: list[list[float]] = [[] for _ in models]
     for turn in range(WARM_UP + rounds):
         for worker, seconds in zip(workers, times, strict=True):
             time.sleep(PAUSE)
             spent = worker.call(calls=1)["seconds"]
-            seconds += spent if turn >= WARM_UP else []
+            if turn >= WARM_UP:
+                seconds += spent
     rows = []
     for model, worker, seconds in zip(models, workers, times, strict=True):
         latency = float(np.median(seconds))
-        numbers = {"latency_ms": 1e3 * latency, "p90_ms": 1e3 * float(np.percentile(seconds, 90))}
-        numbers |= {"images_per_s": worker.about["batch"] / latency, "peak_mb": worker.call(calls=0)["peak_mb"]}
-        rows.append(_row(model, threads, worker, **numbers))
-        say(line(rows[-1]))
+        row = _row(
+            model,
+            threads,
+            worker,
+            latency_ms=1e3 * latency,
+            p90_ms=1e3 * float(np.percentile(seconds, 90)),
+            images_per_s=worker.about["batch"] / latency,
+            peak_mb=worker.call(calls=0)["peak_mb"],
+        )
+        rows.append(row)
+        say(line(row))
         worker.close()
     return rows
 
 
-def _through(model, images, batch, threads, counts, say) -> list[dict]:
+def _through(
+    model: Path | str,
+    images: Path | str,
+    batch: int,
+    threads: int | None,
+    counts: Sequence[int],
+    say: Callable[[str], object],
+) -> list[dict[str, Any]]:
+    """One row for each count of images, from files to written results."""
     rows = []
     for count in counts or (None,):
         with tempfile.TemporaryDirectory() as folder:
@@ -139,19 +171,30 @@ def _through(model, images, batch, threads, counts, say) -> list[dict]:
             worker = _worker(model, batch, threads)
             worker.call(calls=WARM_UP)
             alone = worker.call(calls=BRACKET)["seconds"]
-            found = worker.call(images=[str(file) for file in files], out=str(Path(folder) / "out"))
+            answer = worker.call(images=[str(file) for file in files], out=str(Path(folder) / "out"))
             alone += worker.call(calls=BRACKET)["seconds"]
-            rate, bare = found["images"] / found["seconds"], worker.about["batch"] / float(np.median(alone))
-            numbers = {"images": found["images"], "seconds": found["seconds"], "images_per_s": rate}
-            numbers |= {"alone_images_per_s": bare, "share": rate / bare, "model_waits": found["model_waits"]}
-            rows.append(_row(model, threads, worker, **numbers, peak_mb=found["peak_mb"]))
-            say(line(rows[-1]))
+            rate = answer["images"] / answer["seconds"]
+            alone_rate = worker.about["batch"] / float(np.median(alone))
+            row = _row(
+                model,
+                threads,
+                worker,
+                images=answer["images"],
+                seconds=answer["seconds"],
+                images_per_s=rate,
+                alone_images_per_s=alone_rate,
+                share=rate / alone_rate,
+                model_waits=answer["model_waits"],
+                peak_mb=answer["peak_mb"],
+            )
+            rows.append(row)
+            say(line(row))
             worker.close()
     return rows
 
 
-def _repeated(images, count: int | None, folder: Path) -> list[Path]:
-    """`count` paths of image files: those that `images` name, again and again under names of their own."""
+def _repeated(images: Path | str, count: int | None, folder: Path) -> list[Path]:
+    """`count` paths of image files: links in `folder` to the files that `images` name, repeated under new names."""
     from visionkit.image_files import find_images
 
     files = find_images(images)
@@ -167,8 +210,8 @@ def _repeated(images, count: int | None, folder: Path) -> list[Path]:
 HEADER = f"{'model':28}{'runtime':>13}{'threads':>8}{'batch':>6}{'':>11}{'images/s':>10}{'peak MB':>9}"
 
 
-def line(row: dict) -> str:
-    """A row for people, below `HEADER`."""
+def line(row: dict[str, Any]) -> str:
+    """A row as a line of text, to go below `HEADER`."""
     name = row["model"] if len(row["model"]) < 28 else "…" + row["model"][-26:]
     what = f"{row['images']} files" if "images" in row else "alone"
     text = f"{name:28}{row['runtime']:>13}{row['threads'] or 'own':>8}{row['batch']:>6}{what:>11}"
@@ -179,8 +222,8 @@ def line(row: dict) -> str:
     return f"{text}   {calls}; loaded in {row['load_s']:.1f} s"
 
 
-def write(rows: Sequence[dict], file: Path | None, drawing: Path | None) -> None:
-    """The rows as JSON, with the versions and the machine, and as a picture, where files are named."""
+def write(rows: Sequence[dict[str, Any]], file: Path | None, drawing: Path | None) -> None:
+    """Writes the rows as JSON, with versions and machine, and as a picture; None leaves either out."""
     from visionkit.environment import environment, import_keras_quietly
 
     if file is not None:
@@ -191,8 +234,8 @@ def write(rows: Sequence[dict], file: Path | None, drawing: Path | None) -> None
         picture(rows, drawing)
 
 
-def picture(rows: Sequence[dict], file: Path | str) -> None:
-    """Images a second of each row as bars, those of one model and runtime in one colour."""
+def picture(rows: Sequence[dict[str, Any]], file: Path | str) -> None:
+    """Draws images per second of each row as a bar; rows of the same model and runtime have the same colour."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,6 +1,7 @@
-"""The process of one model in a bench: python -m visionkit.bench.worker MODEL BATCH THREADS, 0 for the runtime's own.
+"""The process of one model in a bench: python -m visionkit.bench.worker MODEL BATCH THREADS
 
-Its first line says `runtime`, `task`, `batch` (less for many classes of pixels) and `load_s`; then it answers lines.
+With 0 threads the runtime chooses. The first line printed has `runtime`, `task`, `batch` (smaller than BATCH for a
+segmenter with many classes) and `load_s`; then each line that comes in is answered with a line.
 
 | request | answer |
 |---|---|
@@ -13,6 +14,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,18 +23,23 @@ from visionkit.export.exported import FILE, read_metadata
 from visionkit.open_model import open_predictor
 from visionkit.types import DataError
 
+if TYPE_CHECKING:  # not at run time: OpenCV, which it imports, counts cores too
+    from visionkit.predict.predictor import Predictor
 
-def main():
+
+def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what libraries print must not be taken for an answer
     sys.stdout = sys.stderr
 
-    def say(**answer):
+    def say(**answer: Any) -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
     try:
         model, batch_size, cores = sys.argv[1:]
-        if int(cores) and hasattr(os, "sched_setaffinity"):  # every runtime counts the cores it may use, when imported
+        if int(cores) and hasattr(
+            os, "sched_setaffinity"
+        ):  # runtimes count the cores that they may use when they are imported
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
         start = time.perf_counter()
         predictor = open_predictor(Path(model), int(batch_size))
@@ -47,7 +54,7 @@ def main():
 
 
 def runtime(model: Path) -> str:
-    """What computes: the name of the exporter, or Keras with the first letters of its backend."""
+    """What computes: the name of the exporter, or Keras with the first two letters of its backend."""
     if (model / FILE).is_file():
         return read_metadata(model)["exporter"]
     import keras
@@ -55,10 +62,11 @@ def runtime(model: Path) -> str:
     return f"keras/{keras.backend.backend()[:2]}"
 
 
-def alone(predictor, calls: int) -> dict:
-    """Times calls of the model on drawn images."""
+def alone(predictor: "Predictor", calls: int) -> dict[str, Any]:
+    """Times calls of the model on random images."""
     shape = (predictor.batch_size, *predictor.image_size, predictor.channels)
-    batch, times = np.random.default_rng(0).integers(0, 256, shape, np.uint8), []
+    batch = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    times = []
     for _ in range(calls):
         start = time.perf_counter()
         for value in predictor._serving.predict_on_batch(batch).values():
@@ -67,25 +75,26 @@ def alone(predictor, calls: int) -> dict:
     return {"seconds": times}
 
 
-def through(predictor, images: list[str], out: str) -> dict:
-    """Times what `visionkit detect`, `classify` or `segment` does with files: pictures and tables too."""
+def through(predictor: "Predictor", images: list[str], out: str) -> dict[str, Any]:
+    """Times what `visionkit detect`, `classify` or `segment` does with files, pictures and tables included."""
     from visionkit.predict.folders import classify_folder, detect_folder, segment_folder
 
-    inside, run = [], predictor._serving.predict_on_batch
+    run = predictor._serving.predict_on_batch
+    busy = []  # seconds of each call of the model
 
-    def timed(batch):
+    def timed(batch: np.ndarray) -> dict[str, Any]:
         start = time.perf_counter()
         outputs = run(batch)
-        inside.append(time.perf_counter() - start)
+        busy.append(time.perf_counter() - start)
         return outputs
 
     predictor._serving.predict_on_batch = timed
     folder = {"classify": classify_folder, "segment": segment_folder}.get(predictor.task, detect_folder)
     start = time.perf_counter()
-    report = folder(predictor, images, out, progress=False)
+    summary = folder(predictor, images, out, progress=False)
     seconds = time.perf_counter() - start
     predictor._serving.predict_on_batch = run
-    return {"seconds": seconds, "images": report.done, "model_waits": max(0.0, 1 - sum(inside) / seconds)}
+    return {"seconds": seconds, "images": summary.done, "model_waits": max(0.0, 1 - sum(busy) / seconds)}
 
 
 if __name__ == "__main__":

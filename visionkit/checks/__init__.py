@@ -1,1 +1,1 @@
-"""What can go wrong with a training, tried before the hours are spent."""
+"""Tries out what can go wrong with a training before hours are spent on it."""

@@ -1,4 +1,4 @@
-"""The largest batch that fits into memory, found in a process of its own, so that finding the limit kills nothing else.
+"""Finds the largest batch that fits into memory, in a child process, so that running out of memory kills nothing else.
 
 `python -m visionkit.checks.largest_batch FOLDER LIMIT` is that process.
 """
@@ -12,30 +12,33 @@ from pathlib import Path
 from visionkit.environment import free_memory, peak_memory
 from visionkit.files import write_json
 from visionkit.processes import run_python
-from visionkit.train.options import Options
+from visionkit.train.options import Options, Precision
 from visionkit.train.resume import read_started, recipe_of, write_started
 from visionkit.types import DataError
 
-LARGEST = 64  # beyond it an epoch has too few steps to learn by
+LARGEST = 64  # with larger batches an epoch has too few steps to learn much
 SHARE = 0.8  # of the free memory may be used
-_FITS = "fits:"  # begins a line of the child's
+_FITS = "fits:"  # the child prints this, the batch size and the peak memory in bytes
 
 
-def largest_batch(recipe: Callable, knobs: dict, recipe_file: Path | None = None, precision: str = "float32") -> int:
-    """Trains two steps each with 1, 2, 4, ... images, as the recipe's last phase does, and gives the largest that fits.
+def largest_batch(
+    recipe_function: Callable, knobs: dict, recipe_file: Path | None = None, precision: Precision = "float32"
+) -> int:
+    """The largest batch of 1, 2, 4, ... images that fits, by two steps of the recipe's last phase with each.
 
     Args:
-        recipe: has a knob `batch_size`; it and `knobs` as for `run`.
+        recipe_function: has a knob `batch_size`; it, `knobs` and `recipe_file` are as for `run`.
+        precision: see `Options`.
 
     Raises:
-        DataError: not even one image does, or the recipe fails; says how.
+        DataError: not even one image fits, or the recipe fails; says how.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if recipe_file:
             shutil.copy(recipe_file, folder / "recipe.py")
         write_json(folder / "knobs.json", knobs | {"batch_size": 1})
-        write_started(folder, recipe, "", Options(precision=precision))
+        write_started(folder, recipe_function, "", Options(precision=precision))
         ended = run_python(["-m", __name__, name, str(int(SHARE * free_memory()))])
     fitting = [line.removeprefix(_FITS).split() for line in ended.output.splitlines() if line.startswith(_FITS)]
     if not fitting:
@@ -48,29 +51,43 @@ def largest_batch(recipe: Callable, knobs: dict, recipe_file: Path | None = None
 
 
 def next_fits(peaks: list[int], limit: int) -> bool:
-    """Whether twice the batch will stay below `limit` bytes, by the peaks at 1, 2, 4, ... images so far.
+    """Whether a batch of twice the size is expected to stay below `limit` bytes.
 
-    What n images more cost, 2 n images more cost twice.
+    Memory grows linearly: if n more images took so much, 2 n more will take twice as much.
+
+    Args:
+        peaks: memory in bytes with 1, 2, 4, ... images.
     """
     return len(peaks) < 2 or peaks[-1] + 2 * (peaks[-1] - peaks[-2]) <= limit
 
 
-def _try(folder: Path, limit: int):
+def _try(folder: Path, limit: int) -> None:
+    """The child process: prints a line for each size that fits."""
     import keras
 
     from visionkit.data.batches import batches
-    from visionkit.train.recipe import planned
+    from visionkit.train.recipe import build_recipe
 
     started = read_started(folder)
-    recipe, knobs = recipe_of(folder, started)
-    plan = planned(recipe, knobs, started.options.precision)
-    model, phase = plan.model, plan.phases[-1]
+    recipe_function, knobs = recipe_of(folder, started)
+    recipe = build_recipe(recipe_function, knobs, started.options.precision)
+    model = recipe.model
+    phase = recipe.phases[-1]
     phase.prepare()
     model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
-    size, peaks = 1, []
-    while size <= min(LARGEST, len(plan.train)) and next_fits(peaks, limit):
-        options = {"task": model.task, "mix": plan.mix, "channels": model.channels, "max_objects": plan.max_objects}
-        images, targets = next(iter(batches(plan.train, plan.transform_in(phase), size, **options)))
+    size = 1
+    peaks = []
+    while size <= min(LARGEST, len(recipe.train)) and next_fits(peaks, limit):
+        feed = batches(
+            recipe.train,
+            recipe.transform_in(phase),
+            size,
+            task=model.task,
+            mix=recipe.mix,
+            channels=model.channels,
+            max_objects=recipe.max_objects,
+        )
+        images, targets = next(iter(feed))
         for _ in range(2):
             model.train_on_batch(images, targets)
         peaks.append(peak_memory())

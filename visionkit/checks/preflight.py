@@ -1,90 +1,111 @@
-"""`--check`: a minute before the hours, on what goes wrong most: targets, learning, NaN, memory, speed of data."""
+"""`--check`: a minute of trials before the hours of training, for what goes wrong most often.
+
+That is targets, learning, NaN, memory and the speed of the data.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
+from visionkit.data.dataset import Dataset
 from visionkit.data.render import Transform
 from visionkit.environment import free_memory, peak_memory
 from visionkit.evaluate.scores import class_ids, evaluate
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
 from visionkit.models.ssd import SSD
+from visionkit.models.task import Task
 from visionkit.predict.predictor import Predictor
 from visionkit.train.options import Options
-from visionkit.train.recipe import Phase, Recipe, planned
-from visionkit.types import IGNORE, PADDING
+from visionkit.train.recipe import Phase, Recipe, build_recipe
+from visionkit.types import IGNORE, PADDING, Tensor
 
-RECORDS = 64  # whose truth goes through encoding and decoding
-SURE = 20.0  # a logit: its sigmoid or softmax is 1 but for 2e-9
-_TINY = "what the targets cannot say, training cannot learn: look for boxes that are tiny or all but the same"
-WANTED = {  # task -> the scores that perfect outputs must reach, and what to do where they do not
+RECORDS = 64  # images whose annotations are encoded and decoded again
+SURE = 20.0  # a logit whose sigmoid or softmax differs from 1 by 2e-9
+_TINY = "the targets cannot express these objects, so training cannot learn them: look for tiny or nearly equal boxes"
+WANTED = {  # task -> the scores that perfect outputs must reach, and the advice if they do not
     "detect": ({"mAP50": 0.95}, _TINY),
     "instance": ({"mAP50": 0.95, "mask_mAP50": 0.9}, _TINY),
-    "segment": ({"mIoU": 0.8}, "thin and small things are lost on the way to --image-size: a larger one keeps them"),
+    "segment": ({"mIoU": 0.8}, "thin and small things are lost at this --image-size: a larger one keeps them"),
 }
-STEPS, SECONDS = 12, 20.0  # of learning one batch by heart: what is reached first, but 4 steps at least
+STEPS = 12  # of learning one batch by heart, or fewer:
+SECONDS = 20.0  # after them no further step is taken, once there are 5
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: what was checked, whether it is well, the figure, and what to do where it is not."""
+    """One line of the table: what was checked, whether it passed, the figure, and what to do if it did not."""
 
     name: str
     ok: bool
     figure: str
     advice: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         line = f"{'OK' if self.ok else 'LOOK':5} {self.name:12} {self.figure}"
         return line if self.ok or not self.advice else f"{line}: {self.advice}"
 
 
-def preflight(recipe: Callable[..., Recipe], knobs: dict, options: Options = Options()) -> list[Row]:  # noqa: B008
-    """Builds what `run(recipe, knobs, ...)` would and tries it; nothing is written, and the model is thrown away."""
-    plan = planned(recipe, knobs, options.precision)
-    if plan.val is not None:
-        class_ids(plan.model, plan.val)
+def preflight(
+    recipe_function: Callable[..., Recipe],
+    knobs: dict,
+    options: Options = Options(),  # noqa: B008, it is frozen
+) -> list[Row]:
+    """Builds what `run(recipe_function, knobs, ...)` would train, and tries it. Nothing is written.
+
+    Raises:
+        DataError: the validation images have classes that the model lacks.
+    """
+    recipe = build_recipe(recipe_function, knobs, options.precision)
+    if recipe.val is not None:
+        class_ids(recipe.model, recipe.val)
     rows = []
-    if plan.model.task in ("detect", "instance"):
-        rows.append(anchor_coverage(plan))
-    if isinstance(plan.model, tuple(ANSWERS)):
-        rows.append(oracle(plan))
-    return rows + practice(plan, options)
+    if recipe.model.task in ("detect", "instance"):
+        rows.append(anchor_coverage(recipe))
+    if isinstance(recipe.model, tuple(ANSWERS)):
+        rows.append(oracle(recipe))
+    return rows + practice(recipe, options)
 
 
-def anchor_coverage(plan: Recipe) -> Row:
-    """How many objects have an anchor that overlaps them enough to be learned from without being forced on one."""
-    some = plan.train.subset(range(min(RECORDS, len(plan.train))))
-    boxes, _ = network_boxes(some, plan.model.image_size, plan.model.resize)
-    covered = best_overlap(boxes, plan.model.anchors) >= OVERLAP
+def anchor_coverage(recipe: Recipe) -> Row:
+    """How many objects overlap an anchor enough to be learned by it without the forced match to their best one."""
+    model: Any = recipe.model
+    boxes, _ = network_boxes(_some(recipe.train), model.image_size, model.resize)
+    covered = best_overlap(boxes, model.anchors) >= OVERLAP
     share = float(covered.mean()) if len(boxes) else 1.0
     text = f"{share:.0%} of {len(boxes)} objects overlap an anchor by {OVERLAP} or more"
     return Row("anchors", share >= 0.8, text, "a larger --image-size, or anchors of other sizes")
 
 
-def oracle(plan: Recipe) -> Row:
+def oracle(recipe: Recipe) -> Row:
     """The score of perfect outputs: truth -> network size -> the model's targets -> its decoding -> the metric."""
-    some, model = plan.train.subset(range(min(RECORDS, len(plan.train)))), plan.model
-    scores = evaluate(Predictor(_Oracle(model, some)), some)
-    wanted, advice = WANTED[model.task]
-    found = {name: scores[name] for name in wanted if scores.get(name, -1) != -1}
-    text = ", ".join(f"{name} {score:.3f}" for name, score in found.items()) or "nothing to score"
+    some = _some(recipe.train)
+    scores = evaluate(Predictor(_Oracle(recipe.model, some)), some)
+    wanted, advice = WANTED[recipe.model.task]
+    reached = {name: scores[name] for name in wanted if scores.get(name, -1) != -1}
+    text = ", ".join(f"{name} {score:.3f}" for name, score in reached.items()) or "nothing to score"
     text += f" of perfect outputs on {len(some)} images"
-    return Row("oracle", all(score >= wanted[name] for name, score in found.items()), text, advice)
+    return Row("oracle", all(score >= wanted[name] for name, score in reached.items()), text, advice)
+
+
+def _some(dataset: Dataset) -> Dataset:
+    return dataset.subset(range(min(RECORDS, len(dataset))))
 
 
 class _Oracle:
-    """Stands in for a model before a Predictor: answers for the images of `dataset`, in their order, what perfect heads
-    would, by the model's own targets and decoding.
+    """Takes the place of a model in a Predictor, and answers as perfect heads would.
+
+    It answers for the images of `dataset` in their order, by the model's own targets and decoding.
     """
 
-    def __init__(self, model, dataset):
+    def __init__(self, model: Task, dataset: Dataset):
         self.model = model
         for name in ("image_size", "resize", "channels", "class_names", "task"):
             setattr(self, name, getattr(model, name))
@@ -93,90 +114,114 @@ class _Oracle:
         self.answer = next(answer for kind, answer in ANSWERS.items() if isinstance(model, kind))
         self.layers = model.serving().get_layer
 
-    def serving(self):
+    def serving(self) -> "_Oracle":
         return self
 
-    def predict_on_batch(self, images) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, images: np.ndarray) -> dict[str, np.ndarray]:
         rows = []
         for _ in images:
-            y = {key: keras.ops.convert_to_tensor(value) for key, value in next(self.truths)[1].items()}
+            y = {key: ops.convert_to_tensor(value) for key, value in next(self.truths)[1].items()}
             rows.append(self.answer(self.model, self.layers, y))
-        return {key: np.concatenate([keras.ops.convert_to_numpy(row[key]) for row in rows]) for key in rows[0]}
+        return {key: np.concatenate([np.asarray(ops.convert_to_numpy(row[key])) for row in rows]) for key in rows[0]}
 
 
-# What each kind of model says when it is right: (model, the layers of its serving by name, y of one image) -> outputs.
+# The perfect outputs of each kind of model: (model, the layers of its serving by name, y of one image) -> outputs.
 
 
-def _ssd(model, layer, y):
+def _ssd(model: SSD, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
     labels, deltas, _, _ = model.targets(y)
-    return layer("decode")(SURE * keras.ops.one_hot(labels, model.num_classes + 1), deltas)
+    return layer("decode")(SURE * _one_hot(labels, model.num_classes + 1), deltas)
 
 
-def _rcnn(model, layer, y):
-    ops = keras.ops
+def _rcnn(model: Any, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
     _, positive, _, deltas = model.anchor_targets(y)
-    regions, _ = layer("proposals")(SURE * (2 * ops.cast(positive, "float32") - 1), deltas)
+    is_object: Tensor = ops.cast(positive, "float32")
+    regions, _ = layer("proposals")(SURE * (2 * is_object - 1), deltas)
     matched, labels, _, _, deltas = model.region_targets(regions, y)
     deltas = ops.repeat(deltas[:, :, None], model.num_classes, axis=2)  # [1, R, K, 4]
-    found = layer("decode_regions")(SURE * ops.one_hot(labels, model.num_classes + 1), deltas, regions)
+    detections = layer("decode_regions")(SURE * _one_hot(labels, model.num_classes + 1), deltas, regions)
     if "masks" in y:
-        matched = model.region_targets(found["boxes"], y)[0]
-        found = found | {"masks": model.mask_targets(y["masks"], found["boxes"], matched)}
-    return found
+        matched = model.region_targets(detections["boxes"], y)[0]
+        detections = detections | {"masks": model.mask_targets(y["masks"], detections["boxes"], matched)}
+    return detections
 
 
-def _fcn(model, layer, y):
-    logits = SURE * keras.ops.one_hot(y["segmentation"], model.num_classes)  # of 255, ignored: none
+def _fcn(model: FCN, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
+    logits = SURE * _one_hot(y["segmentation"], model.num_classes)  # all zero where the map has 255, ignored
     return {"probabilities": layer("probabilities")(logits)}
+
+
+def _one_hot(labels: Tensor, count: int) -> Tensor:
+    return ops.one_hot(labels, count)
 
 
 ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
 
 
-def practice(plan: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008
-    """Steps of Adam on one batch: does the loss fall, is anything not a number, what do memory and time say.
+def practice(recipe: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008, it is frozen
+    """Takes steps of Adam on one batch: does the loss fall and stay a number, how much memory and time does it take?
 
-    The recipe's own optimizer is not tried: its rate commonly rises over more steps than these. Memory and time are
-    those of the last phase, which commonly trains more of the network, or larger images, than the first.
+    The recipe's own optimizer is not tried, because its rate usually rises over more steps than these. Memory and time
+    are measured in the last phase, which usually trains more of the network, or larger images, than the first.
     """
     before = peak_memory()
-    feed, batch, losses, times = _learn(plan, plan.phases[0], options, STEPS)
+    feed, batch, losses, times = _learn(recipe, recipe.phases[0], options, STEPS)
     text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps of Adam on one batch"
     advice = "look at the labels in first_batch.jpg of a run, and at what is frozen"
-    rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(plan.model, *batch, losses)]
-    if len(plan.phases) > 1:
-        feed, batch, _, times = _learn(plan, plan.phases[-1], options, 3)
+    rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(recipe.model, *batch, losses)]
+    if len(recipe.phases) > 1:
+        feed, batch, _, times = _learn(recipe, recipe.phases[-1], options, 3)
     step = float(np.median(times[1:]))  # the first one compiles
     return [*rows, _memory(peak_memory() - before, len(batch[0])), _speed(feed, step, len(batch[0]))]
 
 
-def _learn(plan: Recipe, phase: Phase, options: Options, steps: int):
-    """(the feed, its first batch, by steps on that the losses and seconds of each)."""
-    model = plan.model
+def _learn(
+    recipe: Recipe, phase: Phase, options: Options, steps: int
+) -> tuple[Iterator, tuple[np.ndarray, dict[str, np.ndarray]], list[float], list[float]]:
+    """Trains on the first batch of `phase`: (the feed, that batch, the loss of each step, the seconds of each)."""
+    model = recipe.model
     phase.prepare()
     model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
-    settings = {"task": model.task, "seed": plan.seed, "epochs": 1000, "mix": plan.mix, "channels": model.channels}
-    settings |= {"max_objects": plan.max_objects, "workers": options.workers}
-    feed = iter(batches(plan.train, plan.transform_in(phase), plan.batch_size, **settings))
+    feed = iter(
+        batches(
+            recipe.train,
+            recipe.transform_in(phase),
+            recipe.batch_size,
+            task=model.task,
+            seed=recipe.seed,
+            epochs=1000,
+            mix=recipe.mix,
+            channels=model.channels,
+            max_objects=recipe.max_objects,
+            workers=options.workers,
+        )
+    )
     images, y = next(feed)
-    losses, times = [], []
+    losses = []
+    times = []
     while len(losses) < steps and (len(losses) < 5 or sum(times) < SECONDS):
         start = time.monotonic()
-        losses.append(float(model.train_on_batch(images, y, return_dict=True)["loss"]))
+        losses.append(_loss(model, images, y))
         times.append(time.monotonic() - start)
     return feed, (images, y), losses, times
 
 
-def _not_a_number(model, images, y, losses) -> Row:
-    """Also after a batch of black and white images with nothing to find in them."""
+def _loss(model: Task, images: np.ndarray, y: dict[str, np.ndarray]) -> float:
+    """Takes a step; the loss before it."""
+    logs: Any = model.train_on_batch(images, y, return_dict=True)
+    return float(logs["loss"])
+
+
+def _not_a_number(model: Task, images: np.ndarray, y: dict[str, np.ndarray], losses: list[float]) -> Row:
+    """Whether losses and weights stay numbers, also after a batch of striped images without objects."""
     empty = {key: np.zeros_like(value) for key, value in y.items()}
     for key, value in (("labels", PADDING), ("segmentation", IGNORE)):
         if key in empty:
             empty[key] += value
     blank = np.zeros_like(images)
     blank[::2] = 255
-    loss = float(model.train_on_batch(blank, empty, return_dict=True)["loss"])
-    finite = all(np.isfinite(keras.ops.convert_to_numpy(value)).all() for value in model.weights)
+    loss = _loss(model, blank, empty)
+    finite = all(np.isfinite(np.asarray(ops.convert_to_numpy(value))).all() for value in model.weights)
     ok = bool(np.isfinite([*losses, loss]).all() and finite)
     text = f"loss {loss:.4g} on blank images, weights {'finite' if finite else 'NOT finite'} after it"
     return Row("numbers", ok, text, "look at the labels, or leave mixed precision")
@@ -192,9 +237,11 @@ def _memory(taken: int, count: int) -> Row:
     return Row("memory", free > taken / 4, text, "little is left: a smaller --batch-size")
 
 
-def _speed(feed, step: float, count: int) -> Row:
+def _speed(feed: Iterator, step: float, count: int) -> Row:
+    """Whether `feed` gives batches of `count` images faster than one per `step` seconds."""
     next(feed)
-    start, done = time.monotonic(), 0
+    start = time.monotonic()
+    done = 0
     while done < 2 or (done < 10 and time.monotonic() - start < 5):
         next(feed)
         done += 1

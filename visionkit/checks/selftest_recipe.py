@@ -1,7 +1,7 @@
-"""The recipe of `visionkit selftest resume`: all that a resumed run could get wrong, as small as it can be.
+"""The recipe of `visionkit selftest resume`: everything that a resumed run could get wrong, in the smallest size.
 
 A detector of drawn shapes with batch norm and dropout, full augmentation, momentum, an average of the weights and a
-schedule, in two phases that augment differently, scored every second epoch.
+learning rate schedule, in two phases that augment differently, scored every second epoch.
 """
 
 import keras
@@ -12,15 +12,18 @@ from visionkit.data.transforms import detection_train
 from visionkit.models import MODELS
 from visionkit.train.recipe import Phase, Recipe, schedule
 
-SIZE, BATCH, STEPS = (64, 64), 4, 8  # steps of an epoch
+SIZE = (64, 64)
+BATCH = 4
+STEPS = 8  # per epoch
 
 
 def recipe(epochs: int = 6, seed: int = 0) -> Recipe:
-    """Two phases of `epochs` epochs in all; in the first only the heads learn."""
+    """Two phases with `epochs` epochs in all; in the first only the heads learn."""
     train = shapes(BATCH * STEPS, SIZE, seed=seed, background="noise")
     val = shapes(4, SIZE, seed=seed, split="val", background="noise")
     images = keras.Input((None, None, 3), name="images")
-    x, levels = layers.Rescaling(1 / 127.5, -1.0)(images), {}
+    x = layers.Rescaling(1 / 127.5, -1.0)(images)
+    levels = {}
     for n in range(1, 6):
         x = layers.Conv2D(4 * n, 3, strides=2, padding="same", use_bias=False)(x)
         x = layers.Dropout(0.2)(layers.ReLU()(layers.BatchNormalization()(x)))
@@ -36,12 +39,13 @@ def recipe(epochs: int = 6, seed: int = 0) -> Recipe:
         pyramid_channels=8,
     )
 
-    def phase(count, trainable, strength):
-        def prepare():
+    def phase(count: int, trainable: bool, strength: str) -> Phase:
+        def prepare() -> None:
             backbone.trainable = trainable
 
-        rate = schedule(count * STEPS, 0.01)
-        optimizer = keras.optimizers.SGD(rate, momentum=0.9, use_ema=True, ema_momentum=0.9, global_clipnorm=5.0)
+        optimizer = keras.optimizers.SGD(
+            schedule(count * STEPS, 0.01), momentum=0.9, use_ema=True, ema_momentum=0.9, global_clipnorm=5.0
+        )
         return Phase(count, optimizer, prepare, detection_train(SIZE, strength=strength))
 
     first = epochs // 2

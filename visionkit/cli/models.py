@@ -203,6 +203,6 @@ def _report(report, out: Path, what: str = "images") -> int:
         files, more = ("files", ", ...") if len(kept) > 1 else ("file", "")
         print(f"{len(kept)} {files} changed by hand and kept ({kept[0]}{more}); delete what is to be written anew")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
-    rows = f"{len(report.failed)} not read, {report.found} rows of results: {out}"
+    rows = f"{len(report.failed)} not read, {report.rows} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")
     return PARTLY_DONE if report.failed else 0

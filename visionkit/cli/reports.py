@@ -83,12 +83,12 @@ def _score(
 
 def _validation_data(facts: "RunFacts") -> "Dataset":
     """The data that the run was validated with, from its recipe."""
-    from visionkit.train.recipe import planned
+    from visionkit.train.recipe import build_recipe
     from visionkit.train.resume import read_started, recipe_of
 
     recipe, knobs = recipe_of(facts.folder, read_started(facts.folder))
     with contextlib.redirect_stdout(io.StringIO()):  # recipes print about the training, which is over
-        dataset = planned(recipe, knobs).val
+        dataset = build_recipe(recipe, knobs).val
     if dataset is None:
         raise DataError("the run had no validation images")
     return dataset

@@ -1,15 +1,16 @@
-"""A search for good knobs: at random first, then where the best ones were; runs that fall behind are stopped.
+"""A search for good knobs: at random first, then near the best ones so far; runs that fall behind are stopped.
 
-The drawing is Optuna's tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24) and the stopping its median
-rule (Golovin et al. 2017, Google Vizier, section 3.2.2). search.json is all that a search remembers, and each draw
-follows from it and the seed alone, so a search that was stopped goes on as one that was not.
+The knobs are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24), and runs are
+stopped by its median rule (Golovin et al. 2017, Google Vizier, section 3.2.2). Each draw depends only on search.json
+and the seed, so an interrupted search continues as if it had not been interrupted.
 """
 
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from visionkit.evaluate.learning_curves import read_history
 from visionkit.evaluate.scores import MONITOR
@@ -17,21 +18,22 @@ from visionkit.experiments.folds import held_out, held_out_knobs
 from visionkit.experiments.runs import begin, finish
 from visionkit.files import write_json
 from visionkit.train.options import Options
+from visionkit.train.recipe import Recipe
 from visionkit.types import DataError
 
-RANDOM = 6  # the first so many trials are drawn at random, and none of them is stopped
-HELD_OUT = 5  # where a recipe has no validation images, one of so many folds of its training images takes their place
+RANDOM = 6  # this many trials at the start are drawn at random, and none of them is stopped
+HELD_OUT = 5  # if a recipe has no validation images, one of this many folds of its training images takes their place
 DONE, BEHIND, FAILED = "finished", "stopped: behind the others", "failed: the loss was no longer a number"
 
 
-def read_space(text: str) -> dict:
-    """The knobs to be searched, Optuna's distributions by name, from such as `lr=1e-4..1e-1:log,batch_size=8|16|32`.
+def read_space(text: str) -> dict[str, Any]:
+    """The knobs to search, as Optuna's distributions by name, from text like `lr=1e-4..1e-1:log,batch_size=8|16|32`.
 
-    `a..b` is a range of numbers, whole ones where both ends are; `:log` draws their logarithm evenly; `a|b|c` are
+    `a..b` is a range of numbers, integers if both ends are; `:log` draws their logarithm uniformly; `a|b|c` are
     choices, which stay text.
 
     Raises:
-        DataError: a part that is none of these, or Optuna is not installed.
+        DataError: a part has none of these forms or a name comes twice, or Optuna is not installed.
     """
     distributions = _optuna().distributions
     space = {}
@@ -41,18 +43,7 @@ def read_space(text: str) -> dict:
         try:
             if not (name and equals) or name in space:
                 raise ValueError
-            if "|" in values:
-                space[name] = distributions.CategoricalDistribution(values.split("|"))
-                continue
-            ends, _, scale = values.partition(":")
-            low, high = ends.split("..")
-            if scale not in ("", "log"):
-                raise ValueError
-            whole = low.strip().isdigit() and high.strip().isdigit()
-            kind, number = (distributions.IntDistribution, int) if whole else (distributions.FloatDistribution, float)
-            space[name] = kind(number(low), number(high), log=scale == "log")
-            if not number(low) < number(high):
-                raise ValueError
+            space[name] = _distribution(distributions, values)
         except ValueError:
             raise DataError(
                 f"--space: expected knobs such as lr=1e-4..1e-1:log or batch_size=8|16|32, each once; found {part!r}"
@@ -60,8 +51,26 @@ def read_space(text: str) -> dict:
     return space
 
 
-def ends(space: dict) -> list[dict[str, str]]:
-    """Values of all knobs, as text, such that each choice and each end of a range occurs in one."""
+def _distribution(distributions: Any, text: str) -> Any:
+    """The one of Optuna's `distributions` that `text` describes, see `read_space`; `ValueError` if there is none."""
+    if "|" in text:
+        return distributions.CategoricalDistribution(text.split("|"))
+    ends, _, scale = text.partition(":")
+    low, high = ends.split("..")
+    if scale not in ("", "log"):
+        raise ValueError
+    log = scale == "log"
+    if low.strip().isdigit() and high.strip().isdigit():
+        distribution = distributions.IntDistribution(int(low), int(high), log=log)
+    else:
+        distribution = distributions.FloatDistribution(float(low), float(high), log=log)
+    if not distribution.low < distribution.high:
+        raise ValueError
+    return distribution
+
+
+def ends(space: dict[str, Any]) -> list[dict[str, str]]:
+    """Values of all knobs, as text, such that each choice and each end of a range occurs at least once."""
     columns = {
         name: list(kind.choices) if hasattr(kind, "choices") else [_text(kind.low), _text(kind.high)]
         for name, kind in space.items()
@@ -71,7 +80,7 @@ def ends(space: dict) -> list[dict[str, str]]:
 
 
 def search(
-    recipe: Callable,
+    recipe_function: Callable[..., Recipe],
     knobs_with: Callable[[dict[str, str]], dict],
     space: str,
     trials: int,
@@ -80,86 +89,124 @@ def search(
     options: Options = Options(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> dict:
-    """Trains `recipe` with `trials` choices of knobs, a run folder each, `out`/trial-N.
+    """Trains a recipe with `trials` choices of knobs, in the run folders `out`/trial-N.
 
-    What decides is the score on the recipe's validation images; of a recipe without them, on a fifth of its training
-    images, which is held out. Stopped and begun again with the same arguments, it goes on where it was; with more
-    trials, it goes on from there.
+    The score on the recipe's validation images decides; if it has none, the score on a fifth of its training images,
+    which is held out. If the search is interrupted, the same arguments continue it; with more trials, it continues
+    from there.
 
     Args:
-        knobs_with: gives all knobs of the recipe, with these among them, a text each by name; raises where one is not
-            right.
+        knobs_with: returns all knobs of the recipe, with the given ones, each as text by its name, among them; raises
+            if one of them is invalid.
         space: see `read_space`.
         seed: of the draws.
 
     Returns:
         What it writes to `out`/search.json: `metric`, its name; `trials`, a list of dicts with number, values, state,
-        score (of the best epoch), scores (by the epoch) and seconds; and `best`, the one with the best score.
+        score (of the best epoch), scores (by epoch) and seconds; and `best`, the one with the best score.
 
     Raises:
         DataError: see `read_space` and `begin`; or no trial has a score.
     """
     kinds = read_space(space)
-    with contextlib.redirect_stdout(io.StringIO()):  # recipes speak of the training, which this is not yet
-        for values in ends(kinds):
-            knobs = knobs_with(values)
-            plan = recipe(**knobs)
-    without = {name: value for name, value in knobs.items() if name not in kinds}
-    said = {"verb": "search", "knobs": without, "space": space, "seed": seed, "precision": options.precision}
-    begin(out, recipe, recipe_file, said)
-    own, metric = plan.val is not None, MONITOR[plan.model.task]
+    knobs, recipe = _try_ends(recipe_function, knobs_with, kinds)
+    fixed = {name: value for name, value in knobs.items() if name not in kinds}
+    settings = {"verb": "search", "knobs": fixed, "space": space, "seed": seed, "precision": options.precision}
+    begin(out, recipe_function, recipe_file, settings)
+    metric = MONITOR[recipe.model.task]
     kept = out / "recipe.py" if recipe_file else None
+
+    def train(knobs: dict, folder: Path, watch: Callable[[list[dict]], bool]) -> dict:
+        if recipe.val is not None:
+            return finish(recipe_function, knobs, folder, recipe_file, options, watch)
+        knobs = held_out_knobs(recipe_function, kept, knobs, HELD_OUT, 0, last=False)
+        return finish(held_out, knobs, folder, None, options, watch)
+
     file = out / "search.json"
     rows = json.loads(file.read_text())["trials"] if file.is_file() else []
     for number in range(trials):
         if number < len(rows) and "state" in rows[number]:
             continue
-        row = rows.pop() if number < len(rows) else None  # one that was stopped in its midst
-        trial = _ask(kinds, rows, seed, row)
+        unfinished = rows.pop() if number < len(rows) else None
+        trial = _ask(kinds, rows, seed, unfinished)
         row = {"number": number, "values": {name: _text(value) for name, value in trial.params.items()}, "scores": {}}
         write_json(file, {"metric": metric, "trials": [*rows, row]})
-        print(f"trial {number + 1} of {trials}: {_said(row['values'])}")
-        behind = False
-
-        def watch(history, row=row, trial=trial):
-            nonlocal behind
-            for line in history:
-                epoch, score = int(line["epoch"]), line.get(f"val_{metric}")
-                if score is not None and str(epoch) not in row["scores"]:
-                    row["scores"][str(epoch)] = score
-                    trial.report(score, epoch)
-                    behind = trial.should_prune()
-            return behind
-
-        chosen, folder = knobs_with(row["values"]), out / f"trial-{number}"
-        try:
-            if own:
-                results = finish(recipe, chosen, folder, recipe_file, options, watch)
-            else:
-                settings = held_out_knobs(recipe, kept, chosen, HELD_OUT, 0, last=False)
-                results = finish(held_out, settings, folder, None, options, watch)
-            watch(read_history(folder))  # of a run that had ended when the search was stopped
-            if metric not in results:
-                raise DataError(f"{folder}: has no {metric}; the images it is scored on hold nothing to find")
-            row |= {"state": BEHIND if behind else DONE, "score": results[metric], "seconds": results["seconds"]}
-        except Exception as error:
-            diverged = isinstance(error, DataError) and (folder / "crash").exists()
-            if not diverged and (isinstance(error, DataError) or not rows):  # what is wrong with all of them
-                raise
-            print(f"failed: {next(iter(str(error).splitlines()), type(error).__name__)}")  # such as out of memory
-            row |= {"state": FAILED}
+        print(f"trial {number + 1} of {trials}: {_as_text(row['values'])}")
+        chosen = knobs_with(row["values"])
+        _carry_out(train, chosen, out / f"trial-{number}", _Watch(trial, row, metric), first=not rows)
         rows.append(row)
         write_json(file, {"metric": metric, "trials": rows})
     scored = [row for row in rows if "score" in row]
     if not scored:
         raise DataError(f"{out}: no trial has a score; see why in {out / 'trial-0' / 'crash'}")
-    found = {"metric": metric, "trials": rows, "best": max(scored, key=lambda row: row["score"])}
-    write_json(file, found)
-    return found
+    experiment = {"metric": metric, "trials": rows, "best": max(scored, key=lambda row: row["score"])}
+    write_json(file, experiment)
+    return experiment
 
 
-def _ask(kinds, rows, seed, unfinished):
-    """The next trial after `rows`, or the unfinished one again."""
+def _try_ends(
+    recipe_function: Callable[..., Recipe], knobs_with: Callable[[dict[str, str]], dict], kinds: dict[str, Any]
+) -> tuple[dict, Recipe]:
+    """Builds the recipe with the ends of all ranges, so that an invalid one raises now; the last (knobs, recipe)."""
+    knobs: dict = {}
+    recipe = None
+    with contextlib.redirect_stdout(io.StringIO()):  # recipes print what they will train, but nothing is trained yet
+        for values in ends(kinds):
+            knobs = knobs_with(values)
+            recipe = recipe_function(**knobs)
+    assert recipe is not None
+    return knobs, recipe
+
+
+class _Watch:
+    """The `watch` of a trial's run: passes its scores on, and stops it when it has fallen behind.
+
+    Args:
+        trial: Optuna's.
+        row: the trial's in search.json; its scores are filled in.
+        metric: the name of the score.
+    """
+
+    def __init__(self, trial: Any, row: dict, metric: str):
+        self.trial = trial
+        self.row = row
+        self.metric = metric
+        self.behind = False
+
+    def __call__(self, history: Sequence[Mapping]) -> bool:
+        for line in history:
+            epoch, score = int(line["epoch"]), line.get(f"val_{self.metric}")
+            if score is not None and str(epoch) not in self.row["scores"]:
+                self.row["scores"][str(epoch)] = score
+                self.trial.report(score, epoch)
+                self.behind = self.trial.should_prune()
+        return self.behind
+
+
+def _carry_out(train: Callable[..., dict], knobs: dict, folder: Path, watch: _Watch, first: bool) -> None:
+    """Trains a trial and adds its state, score and seconds to its row.
+
+    Args:
+        first: what fails in the first trial is wrong with all of them, and is raised.
+    """
+    metric = watch.metric
+    try:
+        results = train(knobs, folder, watch)
+        watch(read_history(folder))  # the run may have ended before the search was interrupted
+        if metric not in results:
+            raise DataError(f"{folder}: has no {metric}; the images it is scored on hold no objects")
+        state = BEHIND if watch.behind else DONE
+        watch.row.update(state=state, score=results[metric], seconds=results["seconds"])
+    except Exception as error:
+        diverged = isinstance(error, DataError) and (folder / "crash").exists()
+        if not diverged and (isinstance(error, DataError) or first):
+            raise
+        print(f"failed: {next(iter(str(error).splitlines()), type(error).__name__)}")  # such as out of memory
+        watch.row["state"] = FAILED
+
+
+def _ask(kinds: dict[str, Any], rows: list[dict], seed: int, unfinished: dict | None) -> Any:
+    """Optuna's next trial after `rows`, or the unfinished one again."""
     optuna = _optuna()
     study = optuna.create_study(
         direction="maximize",
@@ -179,25 +226,25 @@ def _ask(kinds, rows, seed, unfinished):
         )
     if unfinished:
         study.enqueue_trial({name: _value(kinds[name], text) for name, text in unfinished["values"].items()})
-    return study.ask(kinds)  # which keeps the study
+    return study.ask(kinds)  # the trial keeps a reference to the study
 
 
-def _text(value) -> str:
+def _text(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _value(kind, text: str):
-    """The value that was drawn, as near as its text says it; never outside the range."""
+def _value(kind: Any, text: str) -> Any:
+    """The value that was drawn, as precise as its text is; never outside the range."""
     if hasattr(kind, "choices"):
         return text
     return min(max(type(kind.low)(text), kind.low), kind.high)
 
 
-def _said(values) -> str:
+def _as_text(values: dict[str, str]) -> str:
     return "  ".join(f"{name} {text}" for name, text in values.items())
 
 
-def _optuna():
+def _optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:

@@ -10,12 +10,13 @@ takes them, to the outputs by name. `visionkit.json` beside it says how an image
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from visionkit.export.alone import predict_alone
 from visionkit.export.exported import Exported, need, write_metadata
-from visionkit.export.saved_model import network_function
+from visionkit.export.saved_model import network_function, save_module
 from visionkit.types import DataError
 
 NAME = "model.xml"
@@ -44,13 +45,16 @@ class OpenVINO:
         """
         openvino = _openvino()
         write_metadata(model, self.name, folder)
-        function = network_function(model.serving()).get_concrete_function()
-        converted = openvino.convert_model(function)
-        for node in converted.get_ops():
-            # Keeping the order of equal scores is a bubble sort: 4000 of 41,000 take 10 s, and a few ms without it.
-            if node.get_type_name() == "TopK":
-                node.set_attribute("stable", False)
-        openvino.save_model(converted, str(Path(folder) / NAME), compress_to_fp16=self.precision != "float32")
+        serving = model.serving()
+        # From a SavedModel, because OpenVINO 2026.4 cannot take a function in memory on Python 3.13.
+        with tempfile.TemporaryDirectory() as temporary:
+            save_module(temporary, serving.variables, {"serving_default": network_function(serving)})
+            converted = openvino.convert_model(temporary)
+            for node in converted.get_ops():
+                # Keeping the order of equal scores is a bubble sort: 4000 of 41,000 take 10 s, a few ms without it.
+                if node.get_type_name() == "TopK":
+                    node.set_attribute("stable", False)
+            openvino.save_model(converted, str(Path(folder) / NAME), compress_to_fp16=self.precision != "float32")
 
     def load(self, folder: Path | str) -> Exported:
         """Loads the export for a Predictor, on the CPU.

@@ -1,1 +1,1 @@
-"""What the HTML pages share: one document shell, charts and tables; no script, no network."""
+"""What the HTML pages share: a document shell, charts and tables, without scripts or network access."""

@@ -1,17 +1,17 @@
-"""Charts inside a page: SVG and tables that are as light or dark as the page, and sharp on every screen."""
+"""Charts inside a page: SVG and tables that are light or dark like the page, and sharp on every screen."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from visionkit.html.document import text
 
-WIDTH, HEIGHT = 480, 270  # units of the drawing; the page scales it
+WIDTH, HEIGHT = 480, 270  # in units of the drawing, which the page scales
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 40
-COLOURS = 8  # of lines that can be told apart
-POINTS = 80  # as many of a line get a dot that says its numbers
+COLOURS = 8  # lines of a chart that can be told apart
+POINTS = 80  # a line of at most this many points gets a dot with a tooltip on each of them
 
 STYLE = """
 .charts { display: grid; gap: 1em; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24em), 1fr)) }
@@ -39,9 +39,9 @@ class Line:
 
     Args:
         name: for the legend.
-        x, y: as many; a y that is not a number leaves a gap... of nothing: its neighbours are joined.
-        mark: the place of the point that matters most.
-        step: up or down to the next y at once, and then across, instead of slanting towards it.
+        x, y: equally many numbers; where one is not finite, the point is left out and its neighbours are joined.
+        mark: the index of the point that matters most, counting only points that are drawn.
+        step: the line goes vertically to the next y and then across, instead of slanting.
     """
 
     name: str
@@ -59,38 +59,40 @@ def line_chart(
     y_range: tuple[float, float] | None = None,
     log: bool = False,
 ) -> str:
-    """A <figure> with lines over a grid; a dot says its numbers when it is pointed at.
+    """A <figure> with lines over a grid; pointing at a dot shows its numbers.
 
     Args:
         title: what y is.
         lines: at most `COLOURS`.
         x_label: what x is.
         x_range, y_range: of the axes; by default what the lines need.
-        log: y grows by factors; what is not above 0 is left out then.
+        log: a logarithmic y axis; points that are not above 0 are left out.
     """
-    known = [_known(line, log) for line in lines]
-    x_range, y_range = x_range or _range([x for x, _ in known]), y_range or _range([y for _, y in known])
+    drawable = [_drawable(line, log) for line in lines]
+    x_range = x_range or _range([x for points in drawable for x, _ in points])
+    y_range = y_range or _range([y for points in drawable for _, y in points])
     y_axis = _log_ticks(*y_range) if log else _ticks(*y_range)
-    y_range = min(y_range[0], y_axis[0]), max(y_range[1], y_axis[-1])
+    low_x, high_x = x_range
+    low_y, high_y = min(y_range[0], y_axis[0]), max(y_range[1], y_axis[-1])
+    scale = math.log if log else float
 
-    def place(x, y):
-        across = (x - x_range[0]) / (x_range[1] - x_range[0])
-        low, high, value = (math.log(v) for v in (*y_range, y)) if log else (*y_range, y)
-        up = (value - low) / (high - low)
+    def place(x: float, y: float) -> tuple[float, float]:
+        across = (x - low_x) / (high_x - low_x)
+        up = (scale(y) - scale(low_y)) / (scale(high_y) - scale(low_y))
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
     parts = []
     for value in y_axis:
-        _, y = place(x_range[0], value)
+        _, y = place(low_x, value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
     for value in _ticks(*x_range):
-        if x_range[0] <= value <= x_range[1]:
-            x, _ = place(value, y_range[0])
+        if low_x <= value <= high_x:
+            x, _ = place(value, low_y)
             parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{value:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">{text(x_label)}</text>')
-    for number, (line, (xs, ys)) in enumerate(zip(lines, known, strict=True)):
-        parts.append(_drawn(line, xs, ys, place, number))
+    for number, (line, points) in enumerate(zip(lines, drawable, strict=True)):
+        parts.append(_drawn(line, points, place, number))
     entries = [f'<span><i class="c{n % COLOURS}"></i>{text(line.name)}</span>' for n, line in enumerate(lines)]
     legend = f'<div class="legend">{"".join(entries)}</div>' if len(lines) > 1 else ""
     svg = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{text(title)}">{"".join(parts)}</svg>'
@@ -102,65 +104,82 @@ def bar(share: float) -> str:
     return f'<span class="bar"><i style="width:{100 * min(max(share, 0), 1):.1f}%"></i></span>'
 
 
-def matrix_table(matrix: np.ndarray, names: Sequence[str], short=str) -> str:
-    """A confusion matrix: rows are the truth, columns what was said. The deeper a colour, the larger its share of the
-    row; what is right is blue, what is wrong red.
+def matrix_table(matrix: np.ndarray, names: Sequence[str], short: Callable[[int], str] = str) -> str:
+    """A confusion matrix as a table: rows are true classes, columns are predicted ones.
+
+    The deeper the colour of a cell, the larger its share of the row. Right predictions are blue, wrong ones red.
 
     Args:
         matrix: int `[K, K]`.
-        names: K.
-        short: makes the text of a count.
+        names: K names.
+        short: turns a count into the text of its cell.
     """
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     head = "".join(f'<th class="tilted">{text(name)}</th>' for name in names)
     rows = []
     for i, name in enumerate(names):
         cells = []
-        for j, said in enumerate(names):
+        for j, predicted in enumerate(names):
             part, colour = share[i, j], "blue" if i == j else "red"
             style = f"background:rgba(var(--{colour}),{part:.2f})" if matrix[i, j] else ""
-            title = f"{name}, said to be {said}: {matrix[i, j]:,} ({part:.1%})"
+            title = f"{name}, said to be {predicted}: {matrix[i, j]:,} ({part:.1%})"
             deep = " deep" if part > 0.6 else ""
-            written = short(matrix[i, j]) if matrix[i, j] else ""
-            cells.append(f'<td class="cell{deep}" style="{style}" title="{text(title)}">{written}</td>')
+            count = short(matrix[i, j]) if matrix[i, j] else ""
+            cells.append(f'<td class="cell{deep}" style="{style}" title="{text(title)}">{count}</td>')
         rows.append(f"<tr><th>{text(name)}</th>{''.join(cells)}</tr>")
     return f'<table class="matrix"><tr><th>is \\ said to be</th>{head}</tr>{"".join(rows)}</table>'
 
 
-def _known(line, log):
-    pairs = [(float(x), float(y)) for x, y in zip(line.x, line.y, strict=True)]
-    return list(zip(*(p for p in pairs if all(map(math.isfinite, p)) and (p[1] > 0 or not log)), strict=True)) or [
-        (),
-        (),
-    ]
+def _drawable(line: Line, log: bool) -> list[tuple[float, float]]:
+    """The points of a line that have a place in the chart."""
+    points = []
+    for x, y in zip(line.x, line.y, strict=True):
+        if math.isfinite(x) and math.isfinite(y) and (y > 0 or not log):
+            points.append((float(x), float(y)))
+    return points
 
 
-def _drawn(line, xs, ys, place, number) -> str:
-    points = [place(x, y) for x, y in zip(xs, ys, strict=True)]
+def _drawn(
+    line: Line,
+    points: Sequence[tuple[float, float]],
+    place: Callable[[float, float], tuple[float, float]],
+    number: int,
+) -> str:
+    """The SVG of one line: its path, and a dot with a tooltip for each point, or for the marked point alone.
+
+    Args:
+        line: gives the name, the mark and the shape.
+        points: (x, y) of the drawable points.
+        place: (x, y) -> units of the drawing.
+        number: of the line, which decides its colour.
+    """
     if not points:
         return ""
-    path = f"M{points[0][0]:.1f} {points[0][1]:.1f}"
-    for x, y in points[1:]:
+    placed = [place(x, y) for x, y in points]
+    path = f"M{placed[0][0]:.1f} {placed[0][1]:.1f}"
+    for x, y in placed[1:]:
         path += f"V{y:.1f}H{x:.1f}" if line.step else f"L{x:.1f} {y:.1f}"
     parts = [f'<path d="{path}"/>']
-    for i, (x, y) in enumerate(points):
+    for i, (x, y) in enumerate(placed):
         if len(points) > POINTS and i != line.mark:
             continue
         radius = 5 if i == line.mark else 2
-        label = f"<title>{text(line.name)}: {ys[i]:.4g} at {xs[i]:g}</title>"
+        label = f"<title>{text(line.name)}: {points[i][1]:.4g} at {points[i][0]:g}</title>"
         mark = ' class="mark"' if i == line.mark else ""
         parts.append(f'<circle{mark} cx="{x:.1f}" cy="{y:.1f}" r="{radius}">{label}</circle>')
     return f'<g class="c{number % COLOURS}">{"".join(parts)}</g>'
 
 
-def _range(values) -> tuple[float, float]:
-    values = [value for part in values for value in part] or [0.0, 1.0]
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    """The least and the largest of the values, with some distance between them."""
+    if not values:
+        return 0.0, 1.0
     low, high = min(values), max(values)
     return (low, high) if high > low else (low, low + (abs(low) or 1.0))
 
 
 def _ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers from at most `low` to at least `high`, some `count` of them."""
+    """Round numbers from at most `low` to at least `high`, about `count` of them."""
     rough = (high - low) / count
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * n for n in (1, 2, 5, 10) if unit * n >= rough * 0.999)
@@ -169,7 +188,7 @@ def _ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten, or these alone where there are many, from at most `low` to at least `high`."""
+    """1, 2 and 5 times powers of ten, or only those powers if there are many; from at most `low` to at least `high`."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if len(powers) < 5 else (1,)
     ticks = [factor * 10.0**power for power in powers for factor in factors]

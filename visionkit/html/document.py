@@ -1,4 +1,4 @@
-"""What the house's HTML pages share: one file each that needs nothing else. No script, no network, pictures inside."""
+"""The shell of visionkit's HTML pages: single files that need nothing else, with their pictures inside."""
 
 import base64
 import html
@@ -8,7 +8,7 @@ import numpy as np
 
 from visionkit.resizing import resize
 
-_ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # the browser holds the page to it
+_ALLOWED = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"  # enforced by the browser
 _STYLE = """
 :root { color-scheme: light dark; --paper: #f6f7f9; --card: #fff; --ink: #1c2127; --soft: #5b6570; --line: #e2e6eb;
   --error: #b3261e; --warning: #9a5700; --note: #47616d; --good: #1b7a48; --blue: 37, 99, 235; --red: 214, 48, 49 }
@@ -36,12 +36,12 @@ figure { margin: 0 } figcaption { font-size: .85em; color: var(--soft) } li { ma
 
 
 def document(title: str, body: str, style: str = "") -> str:
-    """A whole page of the house's looks, light or dark as the reader's system is, for desks and phones.
+    """A whole page in the common style, light or dark like the reader's system, for desktops and phones.
 
     Args:
-        title: for the browser's tab; it is escaped.
+        title: for the browser's tab; escaped here.
         body: HTML.
-        style: CSS besides the shell's.
+        style: CSS in addition to the shell's.
     """
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head += f'<meta http-equiv="Content-Security-Policy" content="{_ALLOWED}">'
@@ -49,22 +49,22 @@ def document(title: str, body: str, style: str = "") -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>\n{body}\n</body></html>\n'
 
 
-def text(words) -> str:
-    """Escaped for HTML: names of files and classes are a stranger's words."""
+def text(words: object) -> str:
+    """Text escaped for HTML; names of files and classes may contain anything."""
     return html.escape(str(words).encode(errors="replace").decode())
 
 
 def picture(image: np.ndarray, side: int, alt: str = "") -> str:
-    """An <img> that holds its JPEG.
+    """An <img> that contains its data as a JPEG.
 
     Args:
         image: uint8 `[H, W, 3]` RGB.
-        side: pixels; a longer one is scaled down to it.
-        alt: what it shows, for who cannot see it; it is escaped.
+        side: pixels; an image with a longer side is scaled down to it.
+        alt: what it shows, for readers who cannot see it; escaped here.
     """
     h, w = image.shape[:2]
     scale = min(1.0, side / max(h, w))
     small = resize(image, (max(1, round(h * scale)), max(1, round(w * scale))))
-    data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1]
+    data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes()
     size = f'width="{small.shape[1]}" height="{small.shape[0]}"'
     return f'<img alt="{text(alt)}" {size} src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'

@@ -1,9 +1,22 @@
 """The task models, by name."""
 
+from collections.abc import Callable
+
+# Keras finds a layer of a .keras file only if its module was imported, and some layers are used by backbones only.
+from visionkit.layers import edge_padding, l2_normalize  # noqa: F401
 from visionkit.models.classifier import Classifier
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
 from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.nanodet import NanoDet
 from visionkit.models.ssd import SSD
+from visionkit.models.task import Task
 
-MODELS = {"classifier": Classifier, "ssd": SSD, "faster_rcnn": FasterRCNN, "mask_rcnn": MaskRCNN, "fcn": FCN}
+MODELS: dict[str, Callable[..., Task]] = {
+    "classifier": Classifier,
+    "ssd": SSD,
+    "nanodet": NanoDet,
+    "faster_rcnn": FasterRCNN,
+    "mask_rcnn": MaskRCNN,
+    "fcn": FCN,
+}

@@ -1,5 +1,8 @@
 """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (arXiv 1612.03144) or on one level."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -14,62 +17,64 @@ from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import binary_cross_entropy, smooth_l1, softmax_cross_entropy
 from visionkit.ops.matching import assign, real
 from visionkit.ops.sampling import sample
+from visionkit.types import Tensor
 
-BETA = 1 / 9  # of the smooth L1, Detectron's and torchvision's; the paper has 1
-TINY = 1e-6  # in place of a count of nothing, whose sum of losses is 0
-RPN_RULE = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}  # section 3.1.2
-ROI_RULE = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
-RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # greatest share of a sample
+BETA = 1 / 9  # of the smooth L1 loss, as in Detectron and torchvision; the paper has 1
+TINY = 1e-6  # replaces a count of 0 as a divisor; the sum of losses is then 0 too
+RPN_RULE: dict[str, Any] = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": True}  # section 3.1.2
+ROI_RULE: dict[str, Any] = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
+RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # the greatest share of positives in a sample
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 
 
 class FasterRCNN(Task):
     """A two-stage detector: a region proposal network (RPN), and a head that classifies and refines its proposals.
 
-    The functional graph ends with the first stage: the features that the second stage pools from ("P2": `[B, H/4,
-    W/4, C]`, ...), "objectness" logits float32 `[B, A]` and "deltas" float32 `[B, A, 4]`. The second stage sees other
-    proposals in training than in use, so `compute_loss` and `serving` call it, each with static shapes.
+    The functional graph ends with the first stage. Its outputs are the features that the second stage pools from ("P2":
+    `[B, H/4, W/4, C]`, ...), "objectness" logits float32 `[B, A]` and "deltas" float32 `[B, A, 4]`. The second stage
+    gets other proposals in training than in use, so `compute_loss` and `serving` call it, each with static shapes.
 
-    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}. Where `y` also
-    has "proposals" `[B, P, 4]`, in pixels of the network's input and zero for padding, the second stage alone is
-    trained, on those: Fast R-CNN (arXiv 1504.08083), which `on_proposals` serves. Freeze the layers named "rpn_..."
-    then; nothing teaches them.
+    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}. If `y` also has
+    "proposals" `[B, P, 4]`, in pixels of the network's input and zero for padding, only the second stage is trained, on
+    these proposals: Fast R-CNN (arXiv 1504.08083), which `on_proposals` serves. Freeze the layers named "rpn_..." in
+    that case, because nothing trains them.
 
     Args:
         backbone: a model images -> {"Cn": features}.
         num_classes, class_names, resize: see `Task`.
         image_size: (height, width) of the network's input. The papers resize the shorter side to 800 and the longer to
             at most 1333 (600 and 1000 in the first), so (800, 1088) suits photographs of 4:3.
-        levels: the backbone's levels that are pooled from; with one, ("C4",), it is the paper's first form.
-        pyramid_channels: of the feature pyramid, which also gives the RPN one level more; 0 does without.
-        anchor_scales: sides of the square anchors of a level, in its strides: 8 gives 32 pixels at P2 to 512 at P6,
-            (8, 16, 32) the paper's 128, 256 and 512 at C4.
+        levels: the backbone's levels that the second stage pools from; ("C4",) is the first paper's network.
+        pyramid_channels: channels of the feature pyramid, which also gives the RPN one more level; 0 omits the pyramid.
+        anchor_scales: sides of the square anchors of a level, in units of its stride: 8 gives 32 pixels at P2 to 512 at
+            P6, (8, 16, 32) gives the paper's 128, 256 and 512 at C4.
         aspect_ratios: width / height of the anchors.
         head_units: width of the head's two dense layers.
-        head_dropout: probability, behind each of them; VGG16 has 4096 units and 0.5.
-        rpn_samples, roi_samples: anchors and proposals that an image's loss is averaged over.
-        train_proposals: proposals a level before and an image after suppression, in training.
+        head_dropout: probability after each of them; VGG16 has 4096 units and 0.5.
+        rpn_samples, roi_samples: anchors and proposals per image that the loss is averaged over.
+        train_proposals: in training, proposals per level before suppression and per image after it.
         seed: of the sampling.
+        kwargs: see `Task`.
     """
 
     def __init__(
         self,
-        backbone,
-        num_classes,
-        class_names=(),
-        image_size=(800, 1088),
-        resize="letterbox",
-        levels=("C2", "C3", "C4", "C5"),
-        pyramid_channels=256,
-        anchor_scales=(8.0,),
-        aspect_ratios=(2.0, 1.0, 0.5),
-        head_units=1024,
-        head_dropout=0.0,
-        rpn_samples=256,
-        roi_samples=512,
-        train_proposals=2000,
-        seed=0,
-        **kwargs,
+        backbone: keras.Model,
+        num_classes: int,
+        class_names: Sequence[str] = (),
+        image_size: tuple[int, int] = (800, 1088),
+        resize: str = "letterbox",
+        levels: Sequence[str] = ("C2", "C3", "C4", "C5"),
+        pyramid_channels: int = 256,
+        anchor_scales: Sequence[float] = (8.0,),
+        aspect_ratios: Sequence[float] = (2.0, 1.0, 0.5),
+        head_units: int = 1024,
+        head_dropout: float = 0.0,
+        rpn_samples: int = 256,
+        roi_samples: int = 512,
+        train_proposals: int = 2000,
+        seed: int = 0,
+        **kwargs: Any,
     ):
         images = keras.Input((*image_size, 3), name="images")
         features = take_levels(backbone, images, levels)
@@ -91,15 +96,14 @@ class FasterRCNN(Task):
         )
         self.backbone = backbone
         self.pooled = tuple(features)
-        self.rpn_anchors = []  # one [h * w * a, 4] a level
+        self.rpn_anchors: list[np.ndarray] = []  # one [h * w * a, 4] per level
         for level, feature in scanned.items():
-            shapes = anchor_ops.shapes_of_ratios(
-                [scale * 2 ** int(level[1:]) for scale in anchor_scales], aspect_ratios
-            )
-            cells = feature.shape[1:3]
-            # Where a size does not divide by the stride, torchvision spaces the anchors by this quotient.
-            spacing = tuple(pixels // n for pixels, n in zip(self.image_size, cells, strict=True))
-            self.rpn_anchors.append(anchor_ops.grid(cells, spacing, shapes, offset=0.0))
+            stride = 2 ** int(level[1:])
+            shapes = anchor_ops.shapes_of_ratios([scale * stride for scale in anchor_scales], aspect_ratios)
+            height, width = feature.shape[1:3]
+            # If the stride does not divide the image's size, torchvision spaces the anchors by this quotient.
+            spacing = (self.image_size[0] // height, self.image_size[1] // width)
+            self.rpn_anchors.append(anchor_ops.grid((height, width), spacing, shapes, offset=0.0))
         self.anchors = np.concatenate(self.rpn_anchors)  # [A, 4]
         channels = features[self.pooled[0]].shape[-1]
         self.box_head = PerRegion(_box_head(channels, num_classes, head_units, head_dropout), name="box_regions")
@@ -113,31 +117,40 @@ class FasterRCNN(Task):
         self.box_loss = keras.metrics.Mean(name="box_loss")
 
     @property
-    def layers(self):
-        """Those of the graph, and the second stage's models."""
+    def layers(self) -> list[keras.layers.Layer]:
+        """The layers of the graph, and the models of the second stage."""
         return super().layers + [part.head for part in vars(self).values() if isinstance(part, PerRegion)]
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """The four losses of both stages, summed; each is divided by the number of samples of its stage."""
-        losses = {} if "proposals" in y else self.rpn_losses(y, y_pred)
-        losses |= self.roi_losses(self.sample_rois(y, y_pred), y, y_pred, training)
+        losses: dict[str, Tensor] = {}
+        if "proposals" not in y:
+            losses.update(self.rpn_losses(y, y_pred))
+        losses.update(self.roi_losses(self.sample_rois(y, y_pred), y, y_pred, training))
         for name, loss in losses.items():
             getattr(self, name).update_state(loss)
         return sum(losses.values()) + sum(self.losses)
 
-    def anchor_targets(self, y):
-        """What each anchor of the first stage should say (section 3.1.2).
+    def anchor_targets(self, y: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The targets of the first stage's anchors (section 3.1.2).
 
         Returns:
             matched int32 `[B, A]` (the object's row in `y`), positive and negative bool `[B, A]`, deltas float32
-            `[B, A, 4]`; an anchor that is neither teaches nothing.
+            `[B, A, 4]`; an anchor that is neither positive nor negative is not trained.
         """
         anchors = ops.convert_to_tensor(self.anchors)
         matched, positive, negative = assign(anchors, y, **RPN_RULE)
         return matched, positive, negative, _targets(y["boxes"], matched, positive, anchors, RPN_VARIANCES)
 
-    def region_targets(self, regions, y):
-        """What the second stage should say of regions `[B, R, 4]` (Fast R-CNN, section 2.3).
+    def region_targets(self, regions: Tensor, y: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The targets of the second stage for regions `[B, R, 4]` (Fast R-CNN, section 2.3).
 
         Returns:
             matched int32 `[B, R]` (the object's row in `y`), labels int32 `[B, R]` with `num_classes` for background,
@@ -148,8 +161,8 @@ class FasterRCNN(Task):
         labels = ops.where(positive, labels, self.num_classes)
         return matched, labels, positive, negative, _targets(y["boxes"], matched, positive, regions, VARIANCES)
 
-    def rpn_losses(self, y, y_pred):
-        """The first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
+    def rpn_losses(self, y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses of the first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
         _, positive, negative, targets = self.anchor_targets(y)
         index, positive, drawn = self._sample(positive, negative, self.rpn_samples, RPN_POSITIVE)  # [B, S]
         positive, drawn = ops.cast(positive, "float32"), ops.cast(drawn, "float32")
@@ -161,13 +174,13 @@ class FasterRCNN(Task):
             "rpn_box_loss": ops.sum(smooth_l1(deltas - targets, BETA) * positive[..., None]) / count,
         }
 
-    def sample_rois(self, y, y_pred):
-        """The regions that the second stage learns from: proposals, and the ground truth itself.
+    def sample_rois(self, y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The regions that the second stage is trained on: proposals and the ground truth itself.
 
         Returns:
             dict of boxes float32 `[B, S, 4]`, matched int32 `[B, S]` (the object's row in `y`), labels int32 `[B, S]`
             with `num_classes` for background, deltas float32 `[B, S, 4]`, positive and drawn float32 `[B, S]` of 0 and
-            1, the positive ones first.
+            1; positives come first.
         """
         objects, targets = ops.cast(y["boxes"], "float32"), real(y)
         if "proposals" in y:
@@ -189,8 +202,10 @@ class FasterRCNN(Task):
             "drawn": ops.cast(drawn, "float32"),
         }
 
-    def roi_losses(self, rois, y, y_pred, training):
-        """The second stage (Fast R-CNN, arXiv 1504.08083, eq. 1): {"class_loss", "box_loss"}, float32 scalars."""
+    def roi_losses(
+        self, rois: Mapping[str, Tensor], y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
+    ) -> dict[str, Tensor]:
+        """The losses of the second stage (Fast R-CNN, eq. 1): {"class_loss", "box_loss"}, float32 scalars."""
         output = self.box_head(self.pool(self.features(y_pred), rois["boxes"]), training=training)
         row = ops.minimum(rois["labels"], self.num_classes - 1)[..., None, None]
         deltas = ops.take_along_axis(output["deltas"], row, axis=2)[:, :, 0]  # [B, S, 4]
@@ -200,71 +215,91 @@ class FasterRCNN(Task):
             "box_loss": ops.sum(smooth_l1(deltas - rois["deltas"], BETA) * rois["positive"][..., None]) / drawn,
         }
 
-    def features(self, y_pred):
-        """The levels that the second stage pools from, out of the graph's output."""
+    def features(self, y_pred: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The levels in the graph's output that the second stage pools from."""
         return {level: y_pred[level] for level in self.pooled}
 
-    def detections(self, raw, proposals=1000, **options):
-        """Both stages on the graph's output `raw`: a dict of boxes, scores and labels, see `serving`."""
+    def detections(self, raw: Mapping[str, Tensor], proposals: int = 1000, **options: Any) -> dict[str, Tensor]:
+        """Decodes the graph's output `raw` and runs the second stage: boxes, scores and labels, see `serving`."""
         propose = Proposals(self.rpn_anchors, self.image_size, proposals, proposals, name="proposals")
         return self.refine(raw, propose(raw["objectness"], raw["deltas"])[0], **options)
 
-    def refine(self, raw, regions, score_threshold=0.05, iou_threshold=0.5, top_k=4000, keep=100):
-        """The second stage on `regions` `[B, P, 4]`: a dict of boxes, scores and labels, see `serving`."""
+    def refine(
+        self,
+        raw: Mapping[str, Tensor],
+        regions: Tensor,
+        score_threshold: float = 0.05,
+        iou_threshold: float = 0.5,
+        top_k: int = 4000,
+        keep: int = 100,
+    ) -> dict[str, Tensor]:
+        """Runs the second stage on `regions` `[B, P, 4]`: boxes, scores and labels, see `serving`."""
         output = self.box_head(self.pool(self.features(raw), regions))
         decode = DecodeRegions(
             self.image_size, VARIANCES, score_threshold, iou_threshold, top_k, keep, name="decode_regions"
         )
         return decode(output["logits"], output["deltas"], regions)
 
-    def on_proposals(self, count, **options) -> keras.Model:
-        """Fast R-CNN: {"images" `[B, H, W, 3]`, "proposals" `[B, count, 4]`} -> what `serving` gives.
+    def on_proposals(self, count: int, **options: Any) -> keras.Model:
+        """Fast R-CNN: {"images" `[B, H, W, 3]`, "proposals" `[B, count, 4]`} -> the outputs of `serving`.
 
         Args:
-            count: proposals an image, in pixels of the network's input; rows of zeros are padding.
-            options: those of `serving` but `proposals`.
+            count: proposals per image, in pixels of the network's input; rows of zeros are padding.
+            options: those of `serving` except `proposals`.
         """
         regions = keras.Input((count, 4), name="proposals")
         inputs = {"images": self.input, "proposals": regions}
         return keras.Model(inputs, self.refine(self(self.input), regions, **options), name=f"{self.name}_on_proposals")
 
-    def serving(self, **options) -> keras.Model:
+    def serving(self, **options: Any) -> keras.Model:
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
         Args:
             options: `score_threshold` 0.05, `iou_threshold` 0.5 of the suppression within a class, `proposals` 1000
-                (before suppression a level, and after it an image), `top_k` 4000 candidates over all classes, `keep`
+                (per level before suppression and per image after it), `top_k` 4000 candidates over all classes, `keep`
                 100.
         """
         return keras.Model(self.input, self.detections(self(self.input), **options), name=f"{self.name}_serving")
 
-    def _sample(self, positive, negative, count, positive_fraction):
+    def _sample(
+        self, positive: Tensor, negative: Tensor, count: int, positive_fraction: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         noise = keras.random.uniform(ops.shape(positive), seed=self.seed_generator)
         return sample(positive, negative, noise, count, positive_fraction)
 
 
-def _proposal_head(features, anchors):
-    """Section 3.1: a 3x3 and two sibling 1x1 convolutions, the same on every level."""
+def _proposal_head(features: dict[str, Tensor], anchors: int) -> tuple[Tensor, Tensor]:
+    """Section 3.1: a 3x3 and two sibling 1x1 convolutions, shared by all levels.
+
+    Args:
+        features: {"P2": `[B, h, w, C]`, ...}.
+        anchors: per cell of a level.
+
+    Returns:
+        objectness float32 `[B, A]` and deltas float32 `[B, A, 4]`, A over all levels in order.
+    """
     channels = next(iter(features.values())).shape[-1]
 
-    def convolution(filters, size, **options):
-        normal = keras.initializers.RandomNormal(stddev=0.01)  # each draws its own
-        return layers.Conv2D(filters, size, padding="same", kernel_initializer=normal, **options)
+    def convolution(filters: int, size: int, name: str, activation: str | None = None) -> layers.Conv2D:
+        normal: Any = keras.initializers.RandomNormal(stddev=0.01)  # one per layer, so that each draws other values
+        return layers.Conv2D(filters, size, padding="same", activation=activation, kernel_initializer=normal, name=name)
 
-    conv = convolution(channels, 3, activation="relu", name="rpn_conv")
-    heads = {
-        "objectness": convolution(anchors, 1, name="rpn_logits"),
-        "deltas": convolution(4 * anchors, 1, name="rpn_deltas"),
-    }
-    rows = {"objectness": [], "deltas": []}
+    shared = convolution(channels, 3, "rpn_conv", activation="relu")
+    score = convolution(anchors, 1, "rpn_logits")
+    regress = convolution(4 * anchors, 1, "rpn_deltas")
+    objectness: list[Tensor] = []
+    deltas: list[Tensor] = []
     for level, feature in features.items():
-        shared = conv(feature)  # [B, h, w, C]
-        for name, shape in (("objectness", (-1,)), ("deltas", (-1, 4))):
-            rows[name].append(layers.Reshape(shape, name=f"{name}_{level}")(heads[name](shared)))  # [B, h*w*a, ...]
-    return tuple(layers.Concatenate(axis=1, dtype="float32", name=name)(values) for name, values in rows.items())
+        x = shared(feature)  # [B, h, w, C]
+        objectness.append(layers.Reshape((-1,), name=f"objectness_{level}")(score(x)))  # [B, h*w*a]
+        deltas.append(layers.Reshape((-1, 4), name=f"deltas_{level}")(regress(x)))  # [B, h*w*a, 4]
+    return (
+        layers.Concatenate(axis=1, dtype="float32", name="objectness")(objectness),
+        layers.Concatenate(axis=1, dtype="float32", name="deltas")(deltas),
+    )
 
 
-def _box_head(channels, num_classes, units, dropout):
+def _box_head(channels: int, num_classes: int, units: int, dropout: float) -> keras.Model:
     """Fast R-CNN's head: pooled features `[N, 7, 7, C]` -> logits `[N, K + 1]`, background last, deltas `[N, K, 4]`."""
     inputs = keras.Input((7, 7, channels), name="pooled")
     x = layers.Flatten(name="flatten")(inputs)
@@ -272,17 +307,19 @@ def _box_head(channels, num_classes, units, dropout):
         x = layers.Dense(units, activation="relu", name=name)(x)  # [N, units]
         if dropout:
             x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
-    logits, deltas = (keras.initializers.RandomNormal(stddev=deviation) for deviation in (0.01, 0.001))
-    deltas = layers.Dense(num_classes * 4, kernel_initializer=deltas, dtype="float32", name="box_deltas")(x)
+    wide: Any = keras.initializers.RandomNormal(stddev=0.01)
+    narrow: Any = keras.initializers.RandomNormal(stddev=0.001)
+    deltas = layers.Dense(num_classes * 4, kernel_initializer=narrow, dtype="float32", name="box_deltas")(x)
     outputs = {
-        "logits": layers.Dense(num_classes + 1, kernel_initializer=logits, dtype="float32", name="box_logits")(x),
+        "logits": layers.Dense(num_classes + 1, kernel_initializer=wide, dtype="float32", name="box_logits")(x),
         "deltas": layers.Reshape((num_classes, 4), dtype="float32", name="box_rows")(deltas),
     }
     return keras.Model(inputs, outputs, name="box_head")
 
 
-def _targets(boxes, matched, positive, anchors, variances):
-    """Deltas `[B, S, 4]` from `anchors` to the `matched` rows of `boxes`; zero and finite where not positive."""
+def _targets(boxes: Tensor, matched: Tensor, positive: Tensor, anchors: Tensor, variances: Sequence[float]) -> Tensor:
+    """Deltas `[B, S, 4]` from `anchors` to the `matched` rows of `boxes`; zero where not positive."""
     boxes = ops.take_along_axis(ops.cast(boxes, "float32"), matched[..., None], axis=1)  # [B, S, 4]
-    unit, taught = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), positive[..., None]
-    return box_ops.encode(ops.where(taught, boxes, unit), ops.where(taught, anchors, unit), variances)
+    # Where not positive, a unit box is encoded by itself, which gives zeros; padding has no size to divide by.
+    unit, mask = ops.convert_to_tensor([0.0, 0.0, 1.0, 1.0]), positive[..., None]
+    return box_ops.encode(ops.where(mask, boxes, unit), ops.where(mask, anchors, unit), variances)

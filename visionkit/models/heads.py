@@ -1,16 +1,20 @@
 """The classification heads of the papers: from a backbone's last feature map to logits.
 
-A head is a function (features, num_classes, dropout) -> logits `[B, K]`. `HEADS` says which backbone's paper ends
-with which; everything else ends with `pool_head`. The layers that know the classes are called `logits...`.
+A head is a function (features, num_classes, dropout) -> logits `[B, K]`. `HEADS` lists the heads of the papers; other
+backbones get `pool_head`. The names of layers that depend on the classes begin with `logits`.
 """
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import layers
 
+from visionkit.types import Tensor
 
-def pool_head(x, num_classes, dropout=0.0):
+
+def pool_head(x: Tensor, num_classes: int, dropout: float = 0.0) -> Tensor:
     """Global average pooling and one dense layer: ResNet, DenseNet, GoogLeNet; features may also be flat `[B, N]`."""
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D(name="pool")(x)  # [B, C]
@@ -19,14 +23,14 @@ def pool_head(x, num_classes, dropout=0.0):
     return layers.Dense(num_classes, dtype="float32", name="logits")(x)
 
 
-def efficientnet_lite_head(x, num_classes, dropout=0.2):
+def efficientnet_lite_head(x: Tensor, num_classes: int, dropout: float = 0.2) -> Tensor:
     """A last 1x1 convolution to 1280 channels (Table 1, stage 9) before the pooling."""
     x = layers.Conv2D(1280, 1, use_bias=False, kernel_initializer="he_normal", name="head_conv")(x)
     x = layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name="head_bn")(x)
     return pool_head(layers.ReLU(6, name="head_relu")(x), num_classes, dropout)
 
 
-def dense_head(x, num_classes, dropout=0.5, size=7):
+def dense_head(x: Tensor, num_classes: int, dropout: float = 0.5, size: int = 7) -> Tensor:
     """AlexNet and VGG: two dense layers of 4096, with dropout. Maps of other sizes are averaged to `size` x `size`."""
     x = layers.AdaptiveAveragePooling2D((size, size), name="pool")(x)  # [B, size, size, C]
     x = layers.Flatten(name="flatten")(x)
@@ -36,8 +40,8 @@ def dense_head(x, num_classes, dropout=0.5, size=7):
     return layers.Dense(num_classes, kernel_initializer=_normal(), dtype="float32", name="logits")(x)
 
 
-def nin_head(x, num_classes, dropout=0.5):
-    """A last mlpconv block with a channel a class; the average of a channel is the class's logit (section 3.2)."""
+def nin_head(x: Tensor, num_classes: int, dropout: float = 0.5) -> Tensor:
+    """A last mlpconv block with one channel per class; the average of a channel is the class's logit (section 3.2)."""
     x = layers.Dropout(dropout, name="dropout")(x)
     for i, kernel in enumerate((3, 1, 1), 1):
         x = layers.Conv2D(
@@ -51,8 +55,8 @@ def nin_head(x, num_classes, dropout=0.5):
     return layers.GlobalAveragePooling2D(dtype="float32", name="logits")(x)
 
 
-def auxiliary_head(x, num_classes, name, dropout=0.7):
-    """GoogLeNet's classifiers on lower layers (section 5): average pooling, 1x1 to 128, dense 1024, dropout."""
+def auxiliary_head(x: Tensor, num_classes: int, name: str, dropout: float = 0.7) -> Tensor:
+    """GoogLeNet's classifiers on intermediate layers (section 5): average pooling, 1x1 to 128, dense 1024, dropout."""
     x = layers.AdaptiveAveragePooling2D((4, 4), name=f"{name}_pool")(x)
     x = layers.Conv2D(128, 1, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")(x)
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_bn")(x)
@@ -62,7 +66,7 @@ def auxiliary_head(x, num_classes, name, dropout=0.7):
     return layers.Dense(num_classes, dtype="float32", name=f"logits_{name}")(x)
 
 
-HEADS = {
+HEADS: dict[str, Callable[..., Tensor]] = {
     "alexnet": functools.partial(dense_head, size=6),
     **dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"), dense_head),
     "nin": nin_head,
@@ -72,7 +76,7 @@ HEADS = {
 }
 
 
-def _normal():
-    """Of the dense layers in the papers of AlexNet and VGG."""
-    # A new one for each layer: what an initializer draws once, it draws every time.
+def _normal() -> Any:
+    """The initial weights of the dense layers in the papers of AlexNet and VGG."""
+    # A new one for each layer, because one initializer draws the same values every time.
     return keras.initializers.RandomNormal(stddev=0.01)

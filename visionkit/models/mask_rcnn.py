@@ -1,5 +1,8 @@
 """Mask R-CNN (He et al. 2017, arXiv 1703.06870): Faster R-CNN with a mask for every detection."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -7,54 +10,65 @@ from visionkit.layers.roi_align import PerRegion, RoIAlign
 from visionkit.models.faster_rcnn import ROI_POSITIVE, TINY, FasterRCNN
 from visionkit.ops.losses import binary_cross_entropy
 from visionkit.ops.roi_align import roi_align
+from visionkit.types import Tensor
 
-MASK_SIZE = 28  # cells a side of the mask that the head draws into a box
+MASK_SIZE = 28  # cells per side of the mask that the head predicts for a box
 
 
 @keras.saving.register_keras_serializable("visionkit")
 class PickMasks(layers.Layer):
-    """Of one mask a class the one of the detection's class.
+    """Picks, of the masks of all classes, the one of each detection's class.
 
     Call with logits `[B, R, m, m, K]` and labels int32 `[B, R]`, -1 for padding. Returns probabilities float32
     `[B, R, m, m]`, zero for padding.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
 
-    def call(self, logits, labels):
+    def call(self, logits: Tensor, labels: Tensor) -> Tensor:
         picked = pick(logits, ops.maximum(labels, 0))  # [B, R, m, m]
         return ops.where((labels >= 0)[..., None, None], ops.sigmoid(picked), 0.0)
 
 
-def pick(logits, labels):
-    """Channel `labels` `[B, R]` of each map in `[B, R, m, m, K]` -> `[B, R, m, m]`."""
+def pick(logits: Tensor, labels: Tensor) -> Tensor:
+    """The channel `labels` `[B, R]` of each map in `[B, R, m, m, K]` -> `[B, R, m, m]`."""
     return ops.take_along_axis(logits, labels[..., None, None, None], axis=4)[..., 0]
 
 
 class MaskRCNN(FasterRCNN):
-    """Detects objects and draws the mask of each within its box.
+    """Detects objects and predicts the mask of each within its box.
 
     Trained with `y` as for `FasterRCNN`, and "masks" uint8 `[B, M, H, W]` of 0 and 1.
 
     Args:
         backbone, num_classes, class_names, kwargs: see `FasterRCNN`.
-        mask_channels: of the mask head's four convolutions and of its transposed one.
+        mask_channels: channels of the mask head's four convolutions and of its transposed convolution.
     """
 
     task = "instance"
 
-    def __init__(self, backbone, num_classes, class_names=(), mask_channels=256, **kwargs):
+    def __init__(
+        self,
+        backbone: keras.Model,
+        num_classes: int,
+        class_names: Sequence[str] = (),
+        mask_channels: int = 256,
+        **kwargs: Any,
+    ):
         super().__init__(backbone, num_classes, class_names, **kwargs)
-        channels = self.output[self.pooled[0]].shape[-1]
+        outputs: Any = self.output
+        channels = outputs[self.pooled[0]].shape[-1]
         self.mask_head = PerRegion(_mask_head(channels, num_classes, mask_channels), name="mask_regions")
         self.mask_pool = RoIAlign(MASK_SIZE // 2, name="mask_pool")
         self.mask_loss = keras.metrics.Mean(name="mask_loss")
 
-    def roi_losses(self, rois, y, y_pred, training):
-        """The second stage with "mask_loss" (section 3): cross-entropy of the true class's mask, over positives."""
+    def roi_losses(
+        self, rois: Mapping[str, Tensor], y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
+    ) -> dict[str, Tensor]:
+        """Adds "mask_loss" (section 3): cross-entropy of the true class's mask, averaged over positives."""
         losses = super().roi_losses(rois, y, y_pred, training)
-        most = int(rois["labels"].shape[1] * ROI_POSITIVE)  # the positive ones stand first
+        most = int(rois["labels"].shape[1] * ROI_POSITIVE)  # positives come first
         boxes, positive = rois["boxes"][:, :most], rois["positive"][:, :most]
         logits = self.mask_head(self.mask_pool(self.features(y_pred), boxes), training=training)
         logits = pick(logits, ops.minimum(rois["labels"][:, :most], self.num_classes - 1))  # [B, S, m, m]
@@ -64,39 +78,41 @@ class MaskRCNN(FasterRCNN):
         losses["mask_loss"] = ops.sum(loss * positive) / count
         return losses
 
-    def mask_targets(self, masks, boxes, matched):
-        """What the head should draw: the part of each box's own mask that lies in it, sampled at 2 x 2 places a cell.
+    def mask_targets(self, masks: Tensor, boxes: Tensor, matched: Tensor) -> Tensor:
+        """The target masks: the part of each object's mask that lies in its box, sampled at 2 x 2 places per cell.
 
         Args:
             masks: uint8 `[B, M, H, W]` of 0 and 1.
             boxes: `[B, R, 4]` in pixels.
-            matched: int32 `[B, R]`, the row of `masks`.
+            matched: int32 `[B, R]`, the row of `masks` that belongs to each box.
 
         Returns:
             float32 `[B, R, 28, 28]`, 0..1.
         """
-        objects, (h, w) = ops.shape(masks)[1], self.image_size
+        objects = ops.shape(masks)[1]
+        h, w = self.image_size
         rows = ops.arange(ops.shape(boxes)[0], dtype="int32")[:, None] * objects + matched  # [B, R]
         maps = ops.reshape(ops.cast(masks, "float32"), (-1, h, w, 1))  # [B * M, H, W, 1]
         return ops.stop_gradient(roi_align({"C0": maps}, boxes, MASK_SIZE, aligned=True, rows=rows)[..., 0])
 
-    def refine(self, raw, regions, **options):
+    def refine(self, raw: Mapping[str, Tensor], regions: Tensor, **options: Any) -> dict[str, Tensor]:
         """As `FasterRCNN.refine`, with "masks" for the boxes that are returned."""
-        found = super().refine(raw, regions, **options)
-        logits = self.mask_head(self.mask_pool(self.features(raw), found["boxes"]))
-        return found | {"masks": PickMasks(name="pick_masks")(logits, found["labels"])}
+        detections = super().refine(raw, regions, **options)
+        logits = self.mask_head(self.mask_pool(self.features(raw), detections["boxes"]))
+        return detections | {"masks": PickMasks(name="pick_masks")(logits, detections["labels"])}
 
-    def serving(self, **options) -> keras.Model:
-        """As `FasterRCNN.serving`, and masks float32 `[B, keep, 28, 28]`: probabilities within the box."""
+    def serving(self, **options: Any) -> keras.Model:
+        """As `FasterRCNN.serving`, with masks float32 `[B, keep, 28, 28]`: probabilities within the box."""
         return super().serving(**options)
 
 
-def _mask_head(channels, num_classes, filters):
-    """Figure 4, right: pooled features `[N, 14, 14, C]` -> one mask a class, logits `[N, 28, 28, K]`."""
+def _mask_head(channels: int, num_classes: int, filters: int) -> keras.Model:
+    """Figure 4, right: pooled features `[N, 14, 14, C]` -> one mask per class, logits `[N, 28, 28, K]`."""
     inputs = x = keras.Input((MASK_SIZE // 2, MASK_SIZE // 2, channels), name="pooled")
-    he = {"kernel_initializer": "he_normal"}  # by name: each layer draws its own
+    he = "he_normal"  # a name, from which each layer makes an initializer of its own
     for i in range(1, 5):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"mask_conv{i}", **he)(x)
-    x = layers.Conv2DTranspose(filters, 2, 2, activation="relu", name="mask_deconv", **he)(x)  # [N, 28, 28, filters]
-    logits = layers.Conv2D(num_classes, 1, dtype="float32", name="mask_logits", **he)(x)
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=he, name=f"mask_conv{i}")(x)
+    x = layers.Conv2DTranspose(filters, 2, 2, activation="relu", kernel_initializer=he, name="mask_deconv")(x)
+    # x: [N, 28, 28, filters]
+    logits = layers.Conv2D(num_classes, 1, kernel_initializer=he, dtype="float32", name="mask_logits")(x)
     return keras.Model(inputs, logits, name="mask_head")

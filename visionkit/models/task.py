@@ -1,47 +1,56 @@
-"""What every task model has in common: conventions that travel with it, and a config that writes itself."""
+"""What all task models have in common: the conventions that are saved with them, and a config made automatically."""
 
 import functools
 import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ParamSpec
 
 import keras
 
 from visionkit.resizing import crop_share
+from visionkit.types import Tensor
+
+_P = ParamSpec("_P")
 
 
 class Task(keras.Model):
     """A functional Keras model that owns its loss and its decoding.
 
-    A subclass builds its graph in `__init__` and calls `super().__init__(inputs, outputs, ...)`, overrides
-    `compute_loss(x, y, y_pred, sample_weight, training)` where `y` is a dict of padded tensors, and `serving()`.
-    `compile(optimizer=...)` gets no loss. The arguments of the subclass's `__init__` are its config: they are
-    recorded when a model is made, so nothing is written twice and `keras.saving.load_model` works.
+    A subclass builds its graph in `__init__`, calls `super().__init__(inputs, outputs, ...)` and overrides
+    `compute_loss(x, y, y_pred, sample_weight, training)`, where `y` is a dict of padded tensors, and `serving()`.
+    `compile(optimizer=...)` gets no loss. The arguments of the subclass's `__init__` are its config. They are recorded
+    when a model is built, so that `keras.saving.load_model` works without a handwritten `get_config`.
 
     Args:
-        image_size: (height, width) in pixels of the images the network takes.
-        class_names: names of the class ids 0..K-1; by default "0", "1", ...
+        inputs: the graph's input, `[B, H, W, C]`.
+        outputs: a dict of the graph's outputs, see the subclass.
+        image_size: (height, width) in pixels of the images that the network takes.
         num_classes: K, without background.
-        resize: how an image becomes one of `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom
-            or right, "stretch" does not, "crop" and "crop 224/232" keep it and take the middle; see `resizing.fit`.
-        licence: of the weights, as an SPDX name. A fine-tuned model has that of the published weights it began with.
+        class_names: names of the class ids 0..K-1; by default "0", "1", ...
+        resize: how an image is brought to `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom or
+            right, "stretch" changes it, "crop" and "crop 224/232" keep it and take the middle; see `resizing.fit`.
+        licence: of the weights, as an SPDX name. Fine-tuning keeps the licence of the published weights.
+        kwargs: of `keras.Model`, for example `name`.
     """
 
-    least_rows = 1  # of a batch that a loss must see together
-    task = "detect"  # what its batches hold and how it is scored: "detect", "instance", "classify", "segment", "style"
+    least_rows = 1  # rows of a batch that a loss must see together
+    task = "detect"  # "detect", "instance", "classify", "segment" or "style": what batches hold and how it is scored
 
     def __init__(
         self,
-        inputs,
-        outputs,
+        inputs: Tensor,
+        outputs: dict[str, Tensor],
         *,
-        image_size,
-        num_classes,
-        class_names=(),
-        resize="letterbox",
-        licence="unknown",
-        **kwargs,
+        image_size: tuple[int, int],
+        num_classes: int,
+        class_names: Sequence[str] = (),
+        resize: str = "letterbox",
+        licence: str = "unknown",
+        **kwargs: Any,
     ):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
-        self.image_size = tuple(image_size)
+        height, width = image_size
+        self.image_size = (height, width)
         self.num_classes = num_classes
         self.class_names = list(class_names) or [str(i) for i in range(num_classes)]
         self.resize = resize
@@ -49,70 +58,75 @@ class Task(keras.Model):
         if len(self.class_names) != num_classes:
             raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
         if crop_share(resize) and self.task != "classify":
-            raise ValueError(f"resize={resize!r} is for classifiers, which need not say where something is")
+            raise ValueError(f"resize={resize!r} is for classifiers; the other tasks must see the whole image")
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
-        # Keras makes helper subclasses of its own when it turns `cls` into a functional model: only ours are wrapped.
+        # Keras makes helper subclasses of its own when it turns `cls` into a functional model; only ours are wrapped. A
+        # type checker does not follow this assignment and keeps the signature that stands in the class.
         if "__init__" in vars(cls):
             cls.__init__ = _recording(cls.__init__)
             keras.saving.register_keras_serializable("visionkit")(cls)
 
     @property
     def channels(self) -> int:
-        """Of the images the network takes: 3, or 1 for grey."""
-        return self.input.shape[-1]
+        """Channels of the images that the network takes: 3, or 1 for grey."""
+        images: Tensor = self.input
+        return images.shape[-1]
 
     def serving(self) -> keras.Model:
-        """Returns the functional model that predict runs, metrics score and exporters freeze.
+        """Returns the functional model that is run for predictions, scored by metrics and exported.
 
-        It takes float32 `[B, H, W, C]`, RGB (C = 3) or grey (C = 1) 0..255, and gives a dict of tensors of fixed size;
-        see the subclass.
+        It takes float32 `[B, H, W, C]`, RGB (C = 3) or grey (C = 1) 0..255, and returns a dict of tensors of fixed
+        size; see the subclass.
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is served")
+        raise NotImplementedError(f"{type(self).__name__} does not define serving()")
 
-    def over_devices(self, value):
-        """The mean, over the devices that share a batch, of what a loss has added up in its rows; on one just `value`.
+    def over_devices(self, value: Tensor) -> Tensor:
+        """The mean of `value`, a sum over the rows of a batch, over the devices that share the batch.
 
-        A loss that divides by anything but its number of images divides by such a mean: then the mean of the devices'
-        losses is the loss of the whole batch. Gradients pass through. `train.devices` replaces it where it must.
+        A loss that divides by anything but its number of images must divide by such a mean, so that the mean of the
+        devices' losses is the loss of the whole batch. Gradients pass through. On one device it returns `value`;
+        `train.devices` replaces it for several.
         """
         return value
 
-    def get_config(self):
-        arguments = self._arguments | {"licence": self.licence}  # weights are loaded after the model was made
+    def get_config(self) -> dict[str, Any]:
+        arguments = self._arguments | {"licence": self.licence}  # it may change when weights are loaded
         return {key: keras.saving.serialize_keras_object(value) for key, value in arguments.items()}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> "Task":
         return cls(**{k: keras.saving.deserialize_keras_object(v, custom_objects) for k, v in config.items()})
 
 
-def take_levels(backbone, images, levels):
+def take_levels(backbone: keras.Model, images: Tensor, levels: Iterable[str]) -> dict[str, Tensor]:
     """The features of `images` at some of the backbone's levels: {"C3": `[B, H/8, W/8, ...]`, ...}, fine levels first.
 
     Raises:
-        ValueError: the backbone has no such level; names it and those there are.
+        ValueError: the backbone has no such level; names it and the existing ones.
     """
-    outputs = backbone(images)
+    outputs: Any = backbone(images)
     missing = set(levels) - set(outputs)
     if missing:
         raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
     return {level: outputs[level] for level in sorted(levels)}
 
 
-def _recording(init):
+def _recording(init: Callable[_P, None]) -> Callable[_P, None]:
+    """`init`, which also records the arguments that it was called with in `_arguments`."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)
-    def wrapper(self, *args, **kwargs):
-        bound = signature.bind(self, *args, **kwargs)
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        arguments = {k: v for k, v in bound.arguments.items() if k not in ("self", "kwargs")}
-        arguments |= bound.arguments.get("kwargs", {})
-        init(self, *args, **kwargs)
-        # A base class has recorded before: what the outer one passed on or left at its default is there already.
-        arguments = vars(self).get("_arguments", {}) | arguments | {"name": self.name}
-        object.__setattr__(self, "_arguments", arguments)  # past Keras' tracking: these are not layers of ours
+        arguments = dict(bound.arguments)
+        model: Any = arguments.pop("self")
+        arguments.update(arguments.pop("kwargs", {}))
+        init(*args, **kwargs)
+        # The base class's `__init__` ran first and recorded its own arguments, including those passed on to it.
+        recorded = {**vars(model).get("_arguments", {}), **arguments, "name": model.name}
+        object.__setattr__(model, "_arguments", recorded)  # bypasses Keras' tracking: these are not the model's layers
 
     return wrapper

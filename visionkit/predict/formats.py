@@ -1,21 +1,21 @@
 """Detections and classifications as files that other programs read, and as objects of the `supervision` package.
 
-A record is what `results.jsonl` holds of an image: `file`, its name; `number`, its place among all images from 0;
-`size` [height, width]; and of a detector `objects`, a list of {"label", "score", "box" [x1, y1, x2, y2] in pixels, and
-where there are masks "mask", COCO's run-length code}; of a classifier `best`, a list of [class id, score]; of a
-segmenter `areas`, a list of [class id, pixels], the largest first.
+A record is what `results.jsonl` holds about an image: `file`, its name; `number`, its index among all images, from 0;
+`size` [height, width]; and from a detector `objects`, a list of {"label", "score", "box" [x1, y1, x2, y2] in pixels},
+with "mask", COCO's run-length encoding, if there are masks; from a classifier `best`, a list of [class id, score]; from
+a segmenter `areas`, a list of [class id, pixels], largest first.
 
 | `--format` | writes | |
 |---|---|---|
 | json | detections.json | COCO's result format, with names |
 | csv | detections.csv | file, class, score, x1, y1, x2, y2 |
-| coco | coco.json | images, categories (ours, counted from 1) and annotations with scores |
+| coco | coco.json | images, categories (ids from 1) and annotations with scores |
 | voc | voc/Annotations/NAME.xml | 1-based whole pixels, without scores |
 | yolo | yolo/labels/NAME.txt and yolo/data.yaml | fractions, without scores |
 
-VOC and YOLO are what a person would have drawn: to be corrected and learned from, as labels. An image without objects
-has its file there too. They are given as names of files, below the folder of results, and their texts, for
-`Journal.write` to leave those alone that were corrected.
+VOC and YOLO files are labels as a person would draw them, to be corrected and trained on. Images without objects get a
+file there too. Their writers yield file names relative to the results folder, and texts; `Journal.write` then leaves
+those files alone that somebody has corrected.
 """
 
 import csv
@@ -23,6 +23,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -33,49 +34,61 @@ from visionkit.files import whole_text
 from visionkit.npboxes import to_voc, to_xywh, to_yolo
 from visionkit.types import Classification, DataError, Detections, SegmentationMap
 
-TOP = 5  # classes of an image that are kept
+TOP = 5  # how many classes of an image are kept
 CLASSES = "classes.txt"  # the names of a segmenter's classes, beside masks/
 AREAS, BEST = "areas.csv", "classes.csv"
 
 
-def to_record(found: Detections | Classification | SegmentationMap) -> dict:
-    """A prediction as JSON has it, rounded to hundredths of a pixel."""
-    record = {"size": [int(n) for n in found.image_size]}
-    if isinstance(found, Classification):
-        best = found.scores.argsort(kind="stable")[::-1][:TOP].tolist()
-        return record | {"best": [[k, round(float(found.scores[k]), 5)] for k in best]}
-    if isinstance(found, SegmentationMap):
-        labels, pixels = np.unique(found.segmentation, return_counts=True)
+def to_record(prediction: Detections | Classification | SegmentationMap) -> dict[str, Any]:
+    """A prediction as a JSON object, with boxes rounded to hundredths of a pixel."""
+    record: dict[str, Any] = {"size": [int(n) for n in prediction.image_size]}
+    if isinstance(prediction, Classification):
+        best = prediction.scores.argsort(kind="stable")[::-1][:TOP].tolist()
+        record["best"] = [[k, round(float(prediction.scores[k]), 5)] for k in best]
+    elif isinstance(prediction, SegmentationMap):
+        labels, pixels = np.unique(prediction.segmentation, return_counts=True)
         order = np.argsort(-pixels, kind="stable")
-        return record | {"areas": np.stack([labels, pixels], axis=1)[order].tolist()}
-    record["objects"] = []
-    for i, (label, score) in enumerate(zip(found.labels.tolist(), found.scores.tolist(), strict=True)):
-        box = [round(float(v), 2) for v in found.boxes[i]]
-        record["objects"].append({"label": label, "score": round(score, 5), "box": box})
-        if found.masks is not None:
-            code = rle.encode(np.asfortranarray(found.masks[i]))
-            record["objects"][-1]["mask"] = {"size": code["size"], "counts": code["counts"].decode("ascii")}
+        record["areas"] = np.stack([labels, pixels], axis=1)[order].tolist()
+    else:
+        record["objects"] = _objects(prediction)
     return record
 
 
-def write_json(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
+def _objects(detections: Detections) -> list[dict[str, Any]]:
+    objects = []
+    for i, (label, score) in enumerate(zip(detections.labels.tolist(), detections.scores.tolist(), strict=True)):
+        box = [round(float(v), 2) for v in detections.boxes[i]]
+        item: dict[str, Any] = {"label": label, "score": round(score, 5), "box": box}
+        if detections.masks is not None:
+            code: dict[str, Any] = dict(rle.encode(np.asfortranarray(detections.masks[i])))
+            item["mask"] = {"size": code["size"], "counts": code["counts"].decode("ascii")}
+        objects.append(item)
+    return objects
+
+
+def write_json(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """detections.json, a list: `image_id` (the number), `file_name`, `category`, `category_id`, `bbox`, `score`."""
     with whole_text(out / "detections.json", errors="backslashreplace") as stream:
         separator = "[\n"
         for record in records:
-            same = {"image_id": record["number"], "file_name": record["file"]}
             for item in record["objects"]:
-                found = same | {"category": class_names[item["label"]], "category_id": item["label"]}
-                found |= {"bbox": _xywh(item["box"]), "score": item["score"]}
+                row = {
+                    "image_id": record["number"],
+                    "file_name": record["file"],
+                    "category": class_names[item["label"]],
+                    "category_id": item["label"],
+                    "bbox": _xywh(item["box"]),
+                    "score": item["score"],
+                }
                 if "mask" in item:
-                    found["segmentation"] = item["mask"]
-                stream.write(separator + json.dumps(found, ensure_ascii=False))
+                    row["segmentation"] = item["mask"]
+                stream.write(separator + json.dumps(row, ensure_ascii=False))
                 separator = ",\n"
         stream.write("\n]\n" if separator == ",\n" else "[]\n")
 
 
-def write_csv(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
-    """detections.csv, a row an object."""
+def write_csv(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
+    """detections.csv, one row per object."""
     with whole_text(out / "detections.csv") as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "score", "x1", "y1", "x2", "y2"])
@@ -84,8 +97,8 @@ def write_csv(out: Path, records: Iterable[dict], class_names: Sequence[str]) ->
                 rows.writerow([record["file"], class_names[item["label"]], item["score"], *item["box"]])
 
 
-def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
-    """coco.json, a data set for programs that want images and categories with the annotations."""
+def write_coco(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
+    """coco.json, a data set for programs that want images and categories together with the annotations."""
     with whole_text(out / "coco.json", errors="backslashreplace") as stream:
         categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
         stream.write(f'{{"categories": {json.dumps(categories, ensure_ascii=False)},\n"images": [')
@@ -98,17 +111,34 @@ def write_coco(out: Path, records: Iterable[dict], class_names: Sequence[str]) -
         for record in records:
             for item in record["objects"]:
                 number += 1
-                bbox = _xywh(item["box"])
-                row = {"id": number, "image_id": record["number"] + 1, "category_id": item["label"] + 1}
-                row |= {"bbox": bbox, "area": round(bbox[2] * bbox[3], 2), "iscrowd": 0, "score": item["score"]}
-                if "mask" in item:
-                    row |= {"segmentation": item["mask"], "area": int(rle.area(item["mask"]))}
-                stream.write(("," if number > 1 else "") + "\n" + json.dumps(row))
+                annotation = _coco_annotation(number, record["number"] + 1, item)
+                stream.write(("," if number > 1 else "") + "\n" + json.dumps(annotation))
         stream.write("]}\n")
 
 
-def voc_labels(records: Iterable[dict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """voc/Annotations, an XML an image, all in one folder; boxes are rounded to whole pixels, at least one wide."""
+def _coco_annotation(number: int, image_id: int, item: dict[str, Any]) -> dict[str, Any]:
+    bbox = _xywh(item["box"])
+    annotation = {
+        "id": number,
+        "image_id": image_id,
+        "category_id": item["label"] + 1,
+        "bbox": bbox,
+        "area": round(bbox[2] * bbox[3], 2),
+        "iscrowd": 0,
+        "score": item["score"],
+    }
+    if "mask" in item:
+        annotation["segmentation"] = item["mask"]
+        annotation["area"] = int(rle.area(item["mask"]))
+    return annotation
+
+
+def voc_labels(records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """voc/Annotations, one XML file per image, all in one folder; boxes are whole pixels, at least one wide and high.
+
+    Yields:
+        (name of the file, its text).
+    """
     for record, name in _named(records, separator="_"):
         (h, w), boxes = record["size"], _boxes(record)
         first = np.clip(np.rint(to_voc(boxes)[:, :2]), 1, [w, h]).astype(int)
@@ -119,8 +149,9 @@ def voc_labels(records: Iterable[dict], class_names: Sequence[str]) -> Iterator[
         for key, value in (("width", w), ("height", h), ("depth", 3)):
             ElementTree.SubElement(size, key).text = str(value)
         for item, (x1, y1), (x2, y2) in zip(record["objects"], first, last, strict=True):
+            label: int = item["label"]
             element = ElementTree.SubElement(root, "object")
-            ElementTree.SubElement(element, "name").text = class_names[item["label"]]
+            ElementTree.SubElement(element, "name").text = class_names[label]
             ElementTree.SubElement(element, "difficult").text = "0"
             box = ElementTree.SubElement(element, "bndbox")
             for key, value in (("xmin", x1), ("ymin", y1), ("xmax", x2), ("ymax", y2)):
@@ -129,20 +160,30 @@ def voc_labels(records: Iterable[dict], class_names: Sequence[str]) -> Iterator[
         yield f"voc/Annotations/{name}.xml", ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def yolo_labels(records: Iterable[dict], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """yolo/data.yaml, and yolo/labels, a text file an image with a line `class cx cy width height` an object."""
+def yolo_labels(records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """yolo/data.yaml, and yolo/labels, one text file per image with a line `class cx cy width height` per object.
+
+    Yields:
+        (name of the file, its text).
+    """
     yield "yolo/data.yaml", yaml.safe_dump({"names": list(class_names)}, allow_unicode=True)
     for record, name in _named(records):
-        rows = zip(record["objects"], to_yolo(_boxes(record), record["size"]).tolist(), strict=True)
-        lines = [" ".join([str(item["label"]), *(f"{value:.6f}" for value in row)]) for item, row in rows]
-        yield f"yolo/labels/{name}.txt", "".join(f"{line}\n" for line in lines)
+        rows = to_yolo(_boxes(record), record["size"]).tolist()
+        text = ""
+        for item, row in zip(record["objects"], rows, strict=True):
+            text += " ".join([str(item["label"]), *(f"{value:.6f}" for value in row)]) + "\n"
+        yield f"yolo/labels/{name}.txt", text
 
 
 def check_numbers(file: Path, class_names: Sequence[str]) -> None:
-    """That labels or masks of an earlier run, whose class ids `file` names, mean the same by them as those to come.
+    """Checks that class ids mean the same in the labels or masks of an earlier run as they do for this model.
+
+    Args:
+        file: names the classes of the earlier run: data.yaml or classes.txt. There is nothing to check without it.
+        class_names: of this model.
 
     Raises:
-        DataError: they do not, or the file is broken.
+        DataError: the names differ, or the file is broken.
     """
     if not file.is_file():
         return
@@ -150,7 +191,7 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
     try:
         names = yaml.safe_load(text)["names"] if file.suffix == ".yaml" else text.rstrip("\n").split("\n")
         names = [names[i] for i in range(len(names))]  # also {0: name, ...}
-    except Exception:  # as data/yolo.py has it: PyYAML meets bad text with many kinds of errors
+    except Exception:  # as in data/yolo.py: PyYAML raises many kinds of errors on bad text
         names = None
     if names is None:
         raise DataError(f"{file}: no class names that can be read; mend it, or choose another output folder")
@@ -158,20 +199,23 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
         raise DataError(f"{file}: labels there number other classes than this model; choose another output folder")
 
 
-def write_classes(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
-    """classes.csv, a row an image: file, then class and score of the best classes."""
+def write_classes(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
+    """classes.csv, one row per image: file, then class and score of the best classes."""
     with whole_text(out / BEST) as stream:
         rows = csv.writer(stream)
-        columns = [[f"class{i}", f"score{i}"] for i in range(1, min(TOP, len(class_names)) + 1)]
-        rows.writerow(["file", *(name for pair in columns for name in pair)])
+        header = ["file"]
+        for i in range(1, min(TOP, len(class_names)) + 1):
+            header += [f"class{i}", f"score{i}"]
+        rows.writerow(header)
         for record in records:
-            rows.writerow(
-                [record["file"], *(value for k, score in record["best"] for value in (class_names[k], score))]
-            )
+            row = [record["file"]]
+            for k, score in record["best"]:
+                row += [class_names[k], score]
+            rows.writerow(row)
 
 
-def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) -> None:
-    """areas.csv, a row for each class in an image: file, class, pixels, share of the image."""
+def write_areas(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
+    """areas.csv, one row per class in an image: file, class, pixels, share of the image."""
     with whole_text(out / AREAS) as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "pixels", "share"])
@@ -181,7 +225,7 @@ def write_areas(out: Path, records: Iterable[dict], class_names: Sequence[str]) 
                 rows.writerow([record["file"], class_names[k], pixels, round(pixels / (h * w), 6)])
 
 
-# One file for all images, written anew each time; and one an image, which somebody may correct.
+# Tables are one file for all images, written anew by every run; labels are one file per image, which people may edit.
 TABLES = {
     "json": ("detections.json", write_json),
     "csv": ("detections.csv", write_csv),
@@ -191,46 +235,55 @@ LABELS = {"voc": voc_labels, "yolo": yolo_labels}
 FORMATS = (*TABLES, *LABELS)
 
 
-def to_supervision(found: Detections, class_names: Sequence[str]):
-    """The same as `supervision.Detections`, with names under `data["class_name"]`, as its annotators expect them.
+def to_supervision(detections: Detections, class_names: Sequence[str]) -> Any:
+    """The same as a `supervision.Detections`, with class names in `data["class_name"]`, where its annotators look.
 
     Raises:
-        ModuleNotFoundError: that package is not installed; visionkit does not depend on it.
+        ModuleNotFoundError: the package is not installed; visionkit does not depend on it.
     """
-    import supervision
+    import supervision  # pyright: ignore[reportMissingImports]  (optional, and not among the development packages)
 
     return supervision.Detections(
-        xyxy=found.boxes,
-        mask=None if found.masks is None else found.masks.astype(bool),
-        confidence=found.scores,
-        class_id=found.labels.astype(int),
-        data={"class_name": np.array([class_names[k] for k in found.labels], dtype=str)},
+        xyxy=detections.boxes,
+        mask=None if detections.masks is None else detections.masks.astype(bool),
+        confidence=detections.scores,
+        class_id=detections.labels.astype(int),
+        data={"class_name": np.array([class_names[k] for k in detections.labels], dtype=str)},
     )
 
 
-def _boxes(record) -> np.ndarray:
+def _boxes(record: dict[str, Any]) -> np.ndarray:
     return np.array([item["box"] for item in record["objects"]], np.float64).reshape(-1, 4)
 
 
-def _xywh(box) -> list[float]:
+def _xywh(box: Sequence[float]) -> list[float]:
     return [round(float(v), 2) for v in to_xywh(np.array(box))]
 
 
-def _named(records, separator: str = "/"):
+def _named(records: Iterable[dict[str, Any]], separator: str = "/") -> Iterable[tuple[dict[str, Any], str]]:
     return zip(records, bare_names([record["file"] for record in records], separator), strict=True)
 
 
 def bare_names(names: Sequence[str], separator: str = "/") -> list[str]:
-    """Names without suffix; where two would share one both have the suffix, and the second of two more a number."""
+    """Names without their suffix, all different.
 
-    def stem(name):
+    Names that would become equal keep their suffix; if they are still equal, the later ones get a number.
+
+    Args:
+        names: relative, with "/" between folders.
+        separator: takes the place of "/".
+    """
+
+    def stem(name: str) -> str:
         return str(PurePosixPath(name).with_suffix("")).replace("/", separator)
 
-    stems, taken = Counter(map(stem, names)), {}
+    stems = Counter(map(stem, names))
+    taken: dict[str, None] = {}
     for name in names:
         wanted = stem(name) if stems[stem(name)] == 1 else name.replace("/", separator)
         bare, number = wanted, 1
         while bare in taken:  # "a/b.jpg" and "a_b.jpg"
-            bare, number = f"{wanted}-{number + 1}", number + 1
+            number += 1
+            bare = f"{wanted}-{number}"
         taken[bare] = None
     return list(taken)

@@ -1,4 +1,4 @@
-"""What became of each image, a line of JSON an image: results that outlast a kill, and from which work goes on."""
+"""results.jsonl: what became of each image, one line of JSON per image; it survives kills, and runs continue it."""
 
 import hashlib
 import json
@@ -6,102 +6,116 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
+from types import TracebackType
+from typing import Any
 
 from visionkit.files import write_bytes
 from visionkit.types import would_be_lost
 
-_HEAD, _CLAIM = b'{"settings": ', b'{"wrote": '
+_HEAD, _CLAIM = b'{"settings": ', b'{"wrote": '  # how the lines begin that are not records
+
+Stamp = Sequence[int | str]  # size and time of change of an image, then the names of the files written for it
 
 
 class Journal:
-    """results.jsonl of a folder of results. The first line says what made them; each other is the record of one image.
+    """results.jsonl of a results folder. Its first line holds the settings; the records of images follow, one per line.
 
-    Lines are appended as images are done and reach the operating system at once, so that a killed process loses at
-    most the line it was writing; that torn line is cut off when the journal is opened again. An image counts as done
-    while its file keeps size and time of change, and what is written for it its names. In memory there are a few
-    hundred bytes an image.
+    Records are appended as images are done and handed to the operating system at once, so that a killed process loses
+    at most the line that it was writing; an incomplete last line is cut off when the journal is opened again. An image
+    counts as done as long as its file keeps its size and time of change, and the files written for it keep their names.
+    Besides records there are claims: lines that name the files in the folder that are ours. The journal takes a few
+    hundred bytes of memory per image.
 
     Args:
-        file: the journal; its folder exists.
-        settings: what the results depend on besides the images, as JSON knows it. A journal of other settings is begun
-            anew; None begins anew always. Only what it says of written files is kept.
+        file: the journal; its folder must exist.
+        settings: what the results depend on besides the images, as JSON values. A journal with other settings is
+            started anew, and so is every journal if this is None; only the claims are kept.
 
     Raises:
-        DataError: the file is there, and no journal.
+        DataError: the file exists and is not a journal.
     """
 
-    def __init__(self, file: Path, settings: dict | None):
+    def __init__(self, file: Path, settings: dict[str, Any] | None):
         self.file, self._head = Path(file), {"settings": settings}
-        self._places = {}  # name -> (first byte of its record, stamp)
-        self._wrote = claimed(self.file)
+        self._places: dict[str, tuple[int, Stamp]] = {}  # name -> (first byte of its record, stamp)
+        self._claims = claimed(self.file)
         self._lock = Lock()
 
     def __enter__(self) -> "Journal":
         end = self._read() if self._head["settings"] is not None and self.file.is_file() else 0
-        if not end:  # anew, but whole at once: the claims must not be lost
-            wrote = {name: sorted(digests) for name, digests in self._wrote.items()}
-            write_bytes(self.file, _line(self._head) + (_line({"wrote": wrote}) if wrote else b""))
+        if not end:  # started anew, but in one piece: the claims must not be lost
+            content = _line(self._head)
+            if self._claims:
+                content += _line({"wrote": {name: sorted(digests) for name, digests in self._claims.items()}})
+            write_bytes(self.file, content)
         self._stream = self.file.open("r+b")
         if end:
             self._stream.truncate(end)
         return self
 
-    def __exit__(self, kind, error, trace):
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stream.close()
 
     def claim(self, names: Iterable[str]) -> None:
-        """Says, before it is so, that these files of the folder are written by us, and may be written again."""
+        """Records, before they are written, that these files in the folder are ours and may be overwritten."""
         if claims := {name: [] for name in sorted(names)}:
             self._append({"wrote": claims})
 
     def write(self, name: str, content: bytes) -> bool:
-        """Writes a file of the folder that people may correct: not where it is there and not as we once wrote it.
+        """Writes a file in the folder that people may edit, unless it exists and differs from all that we wrote there.
 
         Returns:
-            whether the file is as asked for, and not left as somebody made it.
+            True if the file has this content now, False if it was left alone because somebody has edited it.
         """
         file, digest = self.file.parent / name, _digest(content)
-        there, ours = _digest(file.read_bytes()) if file.is_file() else None, self._wrote.get(name, ())
-        if there not in (None, digest, *ours):
+        existing = _digest(file.read_bytes()) if file.is_file() else None
+        ours = self._claims.get(name, ())
+        if existing not in (None, digest, *ours):
             return False
-        if digest not in ours:  # said before it is so: after a kill it would else count as somebody's
+        if digest not in ours:  # claimed first: after a kill in between, the file would count as somebody's edit
             self._append({"wrote": {name: [digest]}})
-            self._wrote.setdefault(name, set()).add(digest)
-        if there != digest:
+            self._claims.setdefault(name, set()).add(digest)
+        if existing != digest:
             write_bytes(file, content)
         return True
 
     def done(self, name: str, stamp: Sequence[int], written: Sequence[str] = ()) -> bool:
-        """Whether the record of `name` is here and was made of the file of that `stamp`, and `written` with it."""
+        """Whether there is a record of `name`, made from a file with this `stamp`, and `written` was written for it."""
         if name not in self._places:
             return False
-        size, changed, *made = self._places[name][1]
-        return [size, changed] == list(stamp) and set(written) <= set(made)
+        size, changed, *names = self._places[name][1]
+        return [size, changed] == list(stamp) and set(written) <= set(names)
 
-    def add(self, name: str, stamp: Sequence[int], record: dict, written: Sequence[str] = ()) -> None:
-        """Appends the record of one image; it takes the place of an earlier one of that name.
+    def add(self, name: str, stamp: Sequence[int], record: dict[str, Any], written: Sequence[str] = ()) -> None:
+        """Appends the record of one image; it replaces any earlier record with that name.
 
         Args:
-            stamp: `stamp_of` its file, before it was read.
-            written: names of the files that were written for it.
+            name: of the image.
+            stamp: `stamp_of` its file, taken before the file was read.
+            record: see `formats`.
+            written: names of the files that were written for the image.
         """
-        stamp = [*stamp, *written]
-        self._places[name] = self._append({"file": name, "stamp": stamp, **record}), stamp
+        whole_stamp = [*stamp, *written]
+        place = self._append({"file": name, "stamp": whole_stamp, **record})
+        self._places[name] = (place, whole_stamp)
 
     def records(self, names: Iterable[str], failed: Collection[int] = ()) -> "Records":
-        """The records of those of `names` that are here, in that order, without those whose places are in `failed`."""
+        """The records of `names` that exist, in that order, without those whose indices are in `failed`."""
         return Records(self, list(names), failed)
 
-    def record(self, name: str) -> dict | None:
-        """What was added for `name`, and its `file`; None where there is nothing."""
+    def record(self, name: str) -> dict[str, Any] | None:
+        """The record that was added for `name`, with `file` in it; None if there is none."""
         if name not in self._places:
             return None
         self._stream.seek(self._places[name][0])
-        found = json.loads(self._stream.readline())
-        found.pop("stamp")
-        return found
+        record = json.loads(self._stream.readline())
+        record.pop("stamp")
+        return record
 
-    def _append(self, content: dict) -> int:
+    def _append(self, content: dict[str, Any]) -> int:
+        """Appends a line and returns where it starts; may be called from several threads."""
         with self._lock:
             place = self._stream.seek(0, os.SEEK_END)
             self._stream.write(_line(content))
@@ -109,66 +123,72 @@ class Journal:
         return place
 
     def _read(self) -> int:
-        """Notes what is in the file and returns where its last whole line ends; 0 if it is of other settings."""
+        """Finds the records in the file; returns where its last complete line ends, or 0 if the settings differ."""
         end = 0
         with self.file.open("rb") as stream:
             for line in stream:
-                content = _whole(line)
+                content = _parsed(line)
                 if content is None or (end == 0 and content != self._head):
                     break
                 if "file" in content:
-                    self._places[content["file"]] = end, content["stamp"]
+                    self._places[content["file"]] = (end, content["stamp"])
                 end += len(line)
         return end
 
 
 class Records:
-    """Iterates over records of a `Journal`, read from the file one at a time; as often as one likes."""
+    """Records of a `Journal`, read from the file one at a time; can be iterated over any number of times."""
 
     def __init__(self, journal: Journal, names: list[str], failed: Collection[int]):
         self._journal, self._names, self._failed = journal, names, set(failed)
 
-    def __iter__(self) -> Iterator[dict]:
-        """Records with `number`, the place of the image among all, also of those that could not be read."""
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Records with `number`, the index of the image among all images, including those that could not be read."""
         for number, name in enumerate(self._names):
             if number not in self._failed and (record := self._journal.record(name)) is not None:
                 yield {"number": number, **record}
 
 
 def claimed(file: Path) -> dict[str, set[str]]:
-    """The files that the journal `file`, of whatever settings, says are ours, with the digests that they have had.
+    """The files that the journal `file` says are ours, whatever its settings, with digests of what we wrote to them.
 
     Raises:
-        DataError: the file is there, and no journal.
+        DataError: the file exists and is not a journal.
     """
-    found = {}
-    if file.is_file():
-        with file.open("rb") as stream:
-            if not (first := stream.readline()).startswith(_HEAD) and first:
-                raise would_be_lost(file)
-            for line in stream:
-                if line.startswith(_CLAIM):
-                    wrote = (_whole(line) or {}).get("wrote", {})
-                    for name in wrote:
-                        found.setdefault(name, set()).update(wrote[name] if isinstance(wrote, dict) else ())
-    return found
+    claims: dict[str, set[str]] = {}
+    if not file.is_file():
+        return claims
+    with file.open("rb") as stream:
+        first = stream.readline()
+        if first and not first.startswith(_HEAD):
+            raise would_be_lost(file)
+        for line in stream:
+            content = _parsed(line) if line.startswith(_CLAIM) else None
+            if content is None:
+                continue
+            wrote = content["wrote"]
+            for name in wrote:
+                digests = wrote[name] if isinstance(wrote, dict) else ()  # a list of names in journals of old versions
+                claims.setdefault(name, set()).update(digests)
+    return claims
 
 
 def stamp_of(source: Path) -> list[int]:
-    """By which a file is known not to have changed: its size and its time of change."""
-    found = source.stat()
-    return [found.st_size, found.st_mtime_ns]
+    """Size and time of change of a file; it counts as unchanged while both stay the same."""
+    status = source.stat()
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _digest(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _line(content: dict) -> bytes:
+def _line(content: dict[str, Any]) -> bytes:
     return json.dumps(content, ensure_ascii=False).encode(errors="surrogatepass") + b"\n"
 
 
-def _whole(line: bytes) -> dict | None:
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    """The object on a line; None if the line is incomplete or holds something else."""
     try:
         content = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:

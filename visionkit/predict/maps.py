@@ -1,15 +1,15 @@
-"""Class maps of the original's size from the probabilities that a network gives for its own."""
+"""Class maps at the size of the original image, from the probabilities at the network's own size."""
 
 import cv2
 import numpy as np
 
 
 def to_map(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Resizes each class's probabilities to the original's size and takes the most probable class of each pixel.
+    """Resizes the probabilities of each class to the original's size and picks the most probable class at each pixel.
 
-    Resized are probabilities, not class ids, so that an outline does not follow the network's coarser grid; bilinearly,
-    with pixel centres at the half, without antialiasing. One class after the other: it needs three planes of the
-    original's size, whatever K is. Of equally probable classes the lowest id is taken.
+    Probabilities are resized rather than class ids, so that outlines do not follow the network's coarser grid. The
+    resize is bilinear, with pixel centres at one half, without antialiasing. Classes are handled one after the other,
+    which needs three planes of the original's size for any K. Of equally probable classes the lowest id wins.
 
     Args:
         probabilities: float32 `[h, w, K]` of the image, without padding.
@@ -19,10 +19,12 @@ def to_map(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray
         int32 `[H, W]`, class ids.
     """
     h, w = image_size
-    best, found = np.full((h, w), -1, np.float32), np.zeros((h, w), np.int32)
+    best = np.full((h, w), -1, np.float32)
+    classes = np.zeros((h, w), np.int32)
     for label in range(probabilities.shape[2]):
         plane = np.ascontiguousarray(probabilities[..., label], np.float32)
-        plane = cv2.resize(plane, (w, h), interpolation=cv2.INTER_LINEAR)
+        plane = cv2.resize(plane, (w, h), interpolation=cv2.INTER_LINEAR)  # [H, W]
         better = plane > best
-        best[better], found[better] = plane[better], label
-    return found
+        best[better] = plane[better]
+        classes[better] = label
+    return classes

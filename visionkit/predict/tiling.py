@@ -1,4 +1,4 @@
-"""Small objects in large images: a detector over overlapping tiles and over the whole image, merged class by class."""
+"""Small objects in large images: a detector runs over overlapping tiles and the whole image; the results are merged."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,33 +11,33 @@ from visionkit.predict.predictor import Failure, Image, Predictor, ahead, getter
 from visionkit.types import DataError, Detections, Sample
 
 OVERLAP = 0.25  # share of a tile that its neighbour sees too: an object up to that size is whole in one of them
-SAME = 0.5  # IoU above which two boxes of a class are one object
-PART = 0.5  # share of a box cut by its tile's edge that lies in a kept box, above which it is a part of that object
-EDGE = 1.5  # pixels; a box that ends closer to the inner edge of its tile is taken as cut by it
+SAME = 0.5  # above this IoU two boxes of a class are the same object
+PART = 0.5  # a box cut by the edge of its tile is part of an object if more than this share lies in the object's box
+EDGE = 1.5  # pixels; a box that ends closer than this to an inner edge of its tile counts as cut by it
 
 
 @dataclass(kw_only=True)
-class _Plan:
-    """An image under way: where its pieces lie, the whole image first, and what was found in them so far."""
+class _Pieces:
+    """An image in progress: where its pieces are, the whole image first, and what was detected in them so far."""
 
-    item: Sample | Failure
-    windows: list[tuple[int, int, int, int]] = field(default_factory=list)
-    found: list[Detections] = field(default_factory=list)
+    item: Sample
+    windows: list[tuple[int, int, int, int]]  # x1, y1, x2, y2
+    detections: list[Detections] = field(default_factory=list)
 
 
 class Tiled:
-    """A Predictor in whose place it stands, for detectors: each image is cut into tiles that are seen at their size.
+    """A detector that cuts each image into tiles and looks at those at full resolution; used like a Predictor.
 
-    The whole image is looked at too, for objects larger than a tile. Akyon et al., "Slicing Aided Hyper Inference",
-    ICIP 2022, section 3; here boxes that a tile's edge has cut give way to the whole ones, whatever their scores. A
-    mask is that of the piece whose box is kept.
+    It looks at the whole image too, for objects larger than a tile. Akyon et al., "Slicing Aided Hyper Inference",
+    ICIP 2022, section 3; unlike there, boxes that the edge of a tile has cut give way to whole ones, whatever their
+    scores. The mask of an object comes from the piece whose box is kept.
 
     Args:
         predictor: of a detector, with or without masks.
-        tile: side of the square tiles in pixels of the original; an image no larger is seen whole only.
+        tile: side of the square tiles in pixels of the original; an image no larger than that is only seen whole.
 
     Raises:
-        DataError: another task, or a tile without size.
+        DataError: the model is for another task, or the tile is too small.
     """
 
     def __init__(self, predictor: Predictor, tile: int):
@@ -49,30 +49,36 @@ class Tiled:
         self.class_names, self.task, self.batch_size = predictor.class_names, predictor.task, predictor.batch_size
 
     def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Detections | Failure]:
-        """As `Predictor.__call__`; besides the pieces that it holds there are up to four originals in memory."""
-        plans = deque()
+        """Like `Predictor.__call__`; up to four originals are in memory in addition to the pieces it holds."""
+        waiting: deque[_Pieces | Failure] = deque()
 
-        def pieces():
+        def pieces() -> Iterator[np.ndarray]:
             for item in ahead(enumerate(getters(items)), lambda job: read_item(*job), depth=2):
-                plans.append(plan := _Plan(item=item))
                 if isinstance(item, Failure):
+                    waiting.append(item)
                     continue
-                plan.windows = tiles(item.image_size, self.tile)
-                for x1, y1, x2, y2 in plan.windows:
+                assert item.image is not None  # read_item has read it
+                cut = _Pieces(item=replace(item, image=None), windows=tiles(item.image_size, self.tile))
+                waiting.append(cut)
+                for x1, y1, x2, y2 in cut.windows:
                     yield item.image[y1:y2, x1:x2]
-                plan.item = replace(item, image=None)
 
-        for found in self.predictor(pieces(), score):
-            while isinstance(plans[0].item, Failure):
-                yield plans.popleft().item
-            plans[0].found.append(found)
-            if len(plans[0].found) == len(plans[0].windows):
-                yield _joined(plans.popleft())
-        yield from (plan.item for plan in plans)  # what is left are failures
+        for detections in self.predictor(pieces(), score):
+            assert isinstance(detections, Detections)  # pieces are arrays, which cannot fail
+            while isinstance(first := waiting[0], Failure):
+                waiting.popleft()
+                yield first
+            first.detections.append(detections)
+            if len(first.detections) == len(first.windows):
+                waiting.popleft()
+                yield _joined(first)
+        for failure in waiting:  # nothing but failures is left
+            assert isinstance(failure, Failure)
+            yield failure
 
 
 def tiles(image_size: tuple[int, int], side: int) -> list[tuple[int, int, int, int]]:
-    """x1, y1, x2, y2 of the whole image and, if it is larger than `side`, of tiles that cover it, evenly spread."""
+    """x1, y1, x2, y2 of the whole image and, if it is larger than `side`, of evenly spread tiles that cover it."""
     h, w = image_size
     rows, columns = (_starts(length, side) for length in (h, w))
     cut = [(x, y, min(x + side, w), min(y + side, h)) for y in rows for x in columns]
@@ -86,47 +92,62 @@ def _starts(length: int, side: int) -> list[int]:
     return np.linspace(0, length - side, count).round().astype(int).tolist()
 
 
-def _joined(plan: _Plan) -> Detections:
-    h, w = plan.item.image_size
+def _joined(pieces: _Pieces) -> Detections:
+    """The detections of all pieces in pixels of the whole image, merged."""
+    item = pieces.item
+    h, w = item.image_size
     boxes, cut = [], []
-    for (x1, y1, x2, y2), found in zip(plan.windows, plan.found, strict=True):
-        inner = np.array([x1 > 0, y1 > 0, x2 < w, y2 < h])  # edges beyond which the image goes on
-        near = np.abs(found.boxes - np.float32([0, 0, x2 - x1, y2 - y1])) < EDGE  # [N, 4]
+    for (x1, y1, x2, y2), found in zip(pieces.windows, pieces.detections, strict=True):
+        inner = np.array([x1 > 0, y1 > 0, x2 < w, y2 < h])  # edges beyond which the image continues
+        near = np.abs(found.boxes - np.array([0, 0, x2 - x1, y2 - y1], np.float32)) < EDGE  # [N, 4]
         cut.append((near & inner).any(axis=1))
-        boxes.append(found.boxes + np.float32([x1, y1, x1, y1]))
+        boxes.append(found.boxes + np.array([x1, y1, x1, y1], np.float32))
     boxes, cut = np.concatenate(boxes), np.concatenate(cut)
-    scores = np.concatenate([found.scores for found in plan.found])
-    labels = np.concatenate([found.labels for found in plan.found])
+    scores = np.concatenate([found.scores for found in pieces.detections])
+    labels = np.concatenate([found.labels for found in pieces.detections])
     keep = merged(boxes, scores, labels, cut)
-    item = plan.item
-    same = {"id": item.id, "file": item.file, "image_size": item.image_size}
-    return Detections(boxes=boxes[keep], scores=scores[keep], labels=labels[keep], masks=_masks(plan, keep), **same)
+    return Detections(
+        id=item.id,
+        file=item.file,
+        image_size=item.image_size,
+        boxes=boxes[keep],
+        scores=scores[keep],
+        labels=labels[keep],
+        masks=_masks(pieces, keep),
+    )
 
 
-def _masks(plan: _Plan, keep: np.ndarray) -> np.ndarray | None:
-    """Of the kept detections, counted over all pieces in turn, at the whole image's size; None without masks."""
-    if any(found.masks is None for found in plan.found):
-        return None
-    pieces = [(window, mask) for window, found in zip(plan.windows, plan.found, strict=True) for mask in found.masks]
-    masks = np.zeros((len(keep), *plan.item.image_size), np.uint8)
-    for canvas, ((x1, y1, x2, y2), mask) in zip(masks, (pieces[k] for k in keep), strict=True):
+def _masks(pieces: _Pieces, keep: np.ndarray) -> np.ndarray | None:
+    """Masks at the size of the whole image; None if the detections have none.
+
+    Args:
+        keep: int `[K]`, indices of the kept detections in the concatenation of those of all pieces.
+    """
+    placed = []  # (where the piece is, mask of its size) of every detection
+    for window, detections in zip(pieces.windows, pieces.detections, strict=True):
+        if detections.masks is None:
+            return None
+        placed += [(window, mask) for mask in detections.masks]
+    masks = np.zeros((len(keep), *pieces.item.image_size), np.uint8)
+    for canvas, k in zip(masks, keep, strict=True):
+        (x1, y1, x2, y2), mask = placed[k]
         canvas[y1:y2, x1:x2] = mask
     return masks
 
 
 def merged(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """Which detections of overlapping pieces of one image to keep.
+    """Which detections to keep where pieces of one image overlap.
 
-    Class by class, whole boxes come before cut ones and higher scores before lower ones; a box goes where its IoU with
-    a kept one is above `SAME`, a cut one also where more than `PART` of it lies in a kept one.
+    Within each class, whole boxes come before cut ones, and higher scores before lower ones. A box is dropped if its
+    IoU with a kept box is above `SAME`; a cut box is also dropped if more than `PART` of it lies in a kept box.
 
     Args:
         boxes: `[N, 4]`, in pixels of the image.
         scores, labels: `[N]`.
-        cut: bool `[N]`, whether the box ends where its piece ends but the image does not.
+        cut: bool `[N]`, whether a box ends where its piece ends but the image continues.
 
     Returns:
-        int `[K]`, indices by falling score.
+        int `[K]`, indices by descending score.
     """
     kept = []
     for label in np.unique(labels):
@@ -135,13 +156,14 @@ def merged(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, cut: np.nd
         while len(rest):
             best, rest = rest[0], rest[1:]
             kept.append(best)
-            inside = _inside(boxes[rest], boxes[best])
-            rest = rest[(iou(boxes[rest], boxes[best][None])[:, 0] <= SAME) & ~(cut[rest] & (inside > PART))]
+            same = iou(boxes[rest], boxes[best][None])[:, 0] > SAME
+            part = cut[rest] & (_inside(boxes[rest], boxes[best]) > PART)
+            rest = rest[~same & ~part]
     kept = np.array(kept, np.int64)
     return kept[np.argsort(-scores[kept], kind="stable")]
 
 
 def _inside(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The share of each box `[N, 4]` that lies in one other `[4]`: `[N]`."""
+    """The share of each box `[N, 4]` that lies in one other box `[4]`: `[N]`."""
     low, high = np.maximum(boxes[:, :2], other[:2]), np.minimum(boxes[:, 2:], other[2:])
     return np.clip(high - low, 0, None).prod(axis=1) / np.maximum(area(boxes), 1e-9)

@@ -1,4 +1,4 @@
-"""A detector over a video file or a camera: the video with what was found drawn in, and a line of JSON a frame."""
+"""A detector over a video file or a camera: the video with the detections drawn in, and one line of JSON per frame."""
 
 import json
 import math
@@ -6,18 +6,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from visionkit.files import whole_text
 from visionkit.predict.draw import draw_detections
-from visionkit.predict.folders import Report
 from visionkit.predict.formats import to_record
 from visionkit.predict.predictor import Failure, Predictor, ahead
-from visionkit.types import DataError, would_be_lost
+from visionkit.predict.progress import progress_bar
+from visionkit.predict.summary import PredictionSummary
+from visionkit.predict.tiling import Tiled
+from visionkit.types import DataError, Detections, would_be_lost
 from visionkit.videos import (
     SUFFIXES,
     check_ours,
@@ -28,7 +29,9 @@ from visionkit.videos import (
     whole_film,
 )
 
-CAMERA = "camera"  # or camera:1, the number that OpenCV counts
+CAMERA = "camera"  # or camera:1, with the number that OpenCV gives it
+
+Frame = tuple[np.ndarray, float]  # uint8 [H, W, 3] RGB; seconds since the first frame
 
 
 def is_video(source: str | Path) -> bool:
@@ -37,102 +40,149 @@ def is_video(source: str | Path) -> bool:
 
 
 def detect_video(
-    predictor: Predictor,
+    predictor: Predictor | Tiled,
     source: Path | str,
     out: Path | str,
     score: float = 0.3,
     frames: int | None = None,
     progress: bool = True,
     pictures: bool = True,
-) -> Report:
-    """Detects objects in each frame and writes NAME.mp4, drawn on, and NAME.jsonl into `out`.
+) -> PredictionSummary:
+    """Detects objects in each frame and writes NAME.mp4, with the detections drawn in, and NAME.jsonl into `out`.
 
     A line of the .jsonl is {"frame": its number from 0, "seconds": since the first, "size": [height, width], "objects":
-    [{"label", "class", "score", "box"}]}. The video has an even rate, also where its source has none. Both files
-    appear, whole, at the end: of the source, of `frames`, or by Ctrl-C, which keeps what is done. Frames under way are
-    held in memory: some five batches of the predictor.
+    [{"label", "class", "score", "box"}]}. The written video has a constant frame rate even if its source has none. Both
+    files appear, complete, when the source ends, after `frames` frames, or on Ctrl-C, which keeps what is done. Frames
+    in progress are held in memory: about five batches of the predictor.
 
     Args:
-        predictor: of a detector; a `Tiled` one too.
+        predictor: of a detector; may be a `Tiled` one.
         source: a video file, "camera", or "camera:N".
-        out: a folder, made when missing.
-        score: detections below are neither written nor drawn.
-        frames: stop after so many; by default at the end of the file, or by Ctrl-C.
-        progress: show a bar on stderr.
+        out: a folder, created if missing.
+        score: detections below it are neither written nor drawn.
+        frames: stop after this many; by default at the end of the file, or on Ctrl-C.
+        progress: show a progress bar on stderr.
         pictures: write the video.
 
     Returns:
-        The report, in frames; a file that ends before the frames it promises is in `failed`.
+        The summary, in frames; a file that ends before the frames it promises is in `failed`.
 
     Raises:
-        DataError: no such video or camera, nothing in it that can be decoded, a file there is not of an earlier call,
-            or the model is no detector.
+        DataError: there is no such video or camera, no frame of it can be decoded, an existing file is not from an
+            earlier call, or the model is not a detector.
     """
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
-    capture, names, out = _open(source), predictor.class_names, Path(out)
-    film = film_of(source, out, None if _camera(source) is None else f"camera{_camera(source)}")
-    check_ours(film, film.with_suffix(".jsonl"))
-    _check_lines(film.with_suffix(".jsonl"))
-    rate, promised = frame_rate(capture), promised_frames(capture) if _camera(source) is None else 0
+    capture, camera = _open(source), _camera(source)
+    film = film_of(source, Path(out), None if camera is None else f"camera{camera}")
+    lines_file = film.with_suffix(".jsonl")
+    check_ours(film, lines_file)
+    _check_lines(lines_file)
+    film.parent.mkdir(parents=True, exist_ok=True)
+    rate = frame_rate(capture)
+    promised = promised_frames(capture) if camera is None else 0
+    total = min(promised, frames or promised) if promised else frames
 
-    def clock():  # a film's own: phones write frames when they have them, not at a rate
-        return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000 if _camera(source) is None else time.monotonic()
+    def clock() -> float:
+        if camera is not None:
+            return time.monotonic()
+        return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # the file's own: phones do not write at a constant rate
 
-    out.mkdir(parents=True, exist_ok=True)
-    under_way, done, found, stopped = deque(), 0, 0, False
-
-    def held():
-        for frame, seconds in _frames(capture, clock, rate, frames):
-            under_way.append((frame, seconds))
-            yield frame
-
-    def draw(result):  # in threads; a frame belongs to the result that comes in its turn
-        (frame, seconds), result = result
-        return (draw_detections(frame, result, names, min_score=score) if pictures else None), seconds, result
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    bar = Progress(*columns, console=Console(stderr=True), disable=not progress)
+    job = _VideoJob(predictor, _frames(capture, clock, rate, frames), score, pictures)
     try:
-        with bar, whole_film(film, rate) as append, whole_text(film.with_suffix(".jsonl")) as lines:
-            task = bar.add_task("detect", total=min(promised or math.inf, frames or math.inf) if promised else frames)
-            results = ((under_way.popleft(), result) for result in predictor(held(), score=score))
-            try:
-                for picture, seconds, result in ahead(results, draw, depth=4):
-                    objects = to_record(result)["objects"]
-                    for item in objects:
-                        item["class"] = names[item["label"]]
-                    line = {"frame": done, "seconds": round(seconds, 4), "size": list(result.image_size)}
-                    lines.write(json.dumps(line | {"objects": objects}, ensure_ascii=False) + "\n")
-                    if pictures:
-                        append(picture)
-                    done, found = done + 1, found + len(objects)
-                    bar.advance(task)
-            except KeyboardInterrupt:  # how a camera is stopped
-                stopped = True
-            if not done:
+        with progress_bar(progress) as bar, whole_film(film, rate) as append, whole_text(lines_file) as lines:
+            task = bar.add_task("detect", total=total)
+            job.run(append, lines, lambda: bar.advance(task))
+            if not job.done:
                 raise DataError(f"{source}: holds no frame that can be decoded")
     finally:
         capture.release()
-    error = cut_short(source, done, promised) if frames is None and not stopped else None
+    error = cut_short(source, job.done, promised) if frames is None and not job.stopped else None
     failed = [Failure(id=str(source), file=Path(source), error=error)] if error else []
-    return Report(done=done, found=found, failed=failed)
+    return PredictionSummary(done=job.done, rows=job.objects, failed=failed)
 
 
-def _check_lines(lines: Path) -> None:
-    if lines.is_file():
-        with lines.open("rb") as stream:
+class _VideoJob:
+    """One run over a video, frame by frame; it counts the frames and objects that are written.
+
+    Args:
+        predictor: of a detector.
+        frames: of the video.
+        score: detections below it are neither written nor drawn.
+        pictures: whether the video is drawn and written, or the lines only.
+    """
+
+    def __init__(self, predictor: Predictor | Tiled, frames: Iterator[Frame], score: float, pictures: bool):
+        self.predictor, self.frames, self.score, self.pictures = predictor, frames, score, pictures
+        self.done, self.objects, self.stopped = 0, 0, False
+        self._waiting: deque[Frame] = deque()  # frames that the predictor has taken and not answered yet
+
+    def run(self, append: Callable[[np.ndarray], None], lines: IO[str], advance: Callable[[], object]) -> None:
+        """Writes the frames, until they end or somebody presses Ctrl-C.
+
+        Args:
+            append: takes the next picture of the video.
+            lines: the open .jsonl.
+            advance: called after each frame.
+        """
+        # Results come in order, so each belongs to the frame that has waited longest.
+        results = ((self._waiting.popleft(), result) for result in self.predictor(self._taken(), score=self.score))
+        try:
+            for picture, seconds, detections in ahead(results, self._draw, depth=4):
+                self._write_line(lines, seconds, detections)
+                if picture is not None:
+                    append(picture)
+                self.done += 1
+                advance()
+        except KeyboardInterrupt:  # the usual way to stop a camera
+            self.stopped = True
+
+    def _taken(self) -> Iterator[np.ndarray]:
+        for frame, seconds in self.frames:
+            self._waiting.append((frame, seconds))
+            yield frame
+
+    def _draw(self, item: tuple[Frame, object]) -> tuple[np.ndarray | None, float, Detections]:
+        """The picture of a frame if pictures are wanted; runs in threads."""
+        (frame, seconds), detections = item
+        assert isinstance(detections, Detections)  # frames are arrays, which cannot fail
+        if not self.pictures:
+            return None, seconds, detections
+        return draw_detections(frame, detections, self.predictor.class_names, self.score), seconds, detections
+
+    def _write_line(self, lines: IO[str], seconds: float, detections: Detections) -> None:
+        objects = to_record(detections)["objects"]
+        for item in objects:
+            item["class"] = self.predictor.class_names[item["label"]]
+        line = {
+            "frame": self.done,
+            "seconds": round(seconds, 4),
+            "size": list(detections.image_size),
+            "objects": objects,
+        }
+        lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self.objects += len(objects)
+
+
+def _check_lines(file: Path) -> None:
+    """Raises a `DataError` if the file exists and was not written by `detect_video`."""
+    if file.is_file():
+        with file.open("rb") as stream:
             if not stream.readline().startswith(b'{"frame": 0, '):
-                raise would_be_lost(lines)
+                raise would_be_lost(file)
 
 
 def _camera(source: str | Path) -> int | None:
+    """The number of the camera that `source` names; None if it names something else."""
     kind, _, number = str(source).partition(":")
-    named = kind == CAMERA and (number.isdecimal() or not number) and not Path(source).exists()  # a folder of photos
-    return int(number or 0) if named else None
+    if kind != CAMERA or not (number.isdecimal() or not number):
+        return None
+    if Path(source).exists():  # a folder of photos with that name
+        return None
+    return int(number or 0)
 
 
-def _open(source):
+def _open(source: str | Path) -> cv2.VideoCapture:
     camera = _camera(source)
     if camera is None and not Path(source).is_file():
         raise DataError(f"{source}: no such file")
@@ -143,8 +193,8 @@ def _open(source):
     return capture
 
 
-def _frames(capture, clock: Callable[[], float], rate: float, limit: int | None) -> Iterator[tuple[np.ndarray, float]]:
-    """(uint8 `[H, W, 3]` RGB, turned upright where the file says how; seconds since the first)."""
+def _frames(capture: cv2.VideoCapture, clock: Callable[[], float], rate: float, limit: int | None) -> Iterator[Frame]:
+    """At most `limit` frames, turned upright if the file says how, with their seconds by the clock since the first."""
     number, start, before = 0, None, -math.inf
     while limit is None or number < limit:
         ok, frame = capture.read()
@@ -153,6 +203,8 @@ def _frames(capture, clock: Callable[[], float], rate: float, limit: int | None)
         now = clock()
         if now <= before:  # the file does not say
             now = before + 1 / rate
-        before, start = now, now if start is None else start
+        before = now
+        if start is None:
+            start = now
         yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), now - start
         number += 1

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-STRIDE = 32  # windows begin at multiples of it, the coarsest stride of a backbone, so that all see one grid of features
-FILL = 114  # beyond the image, as `images.letterbox` has it
+STRIDE = 32  # the coarsest stride of a backbone; windows start at multiples of it so that all see the same grid
+FILL = 114  # grey beyond the edges of the image, as in `resizing.letterbox`
 
 
 def windows(length: int, side: int) -> tuple[int, int]:
-    """(number, step) of windows of `side` that cover `length` and overlap by half or more, if `side` allows."""
+    """(number, step) of windows of `side` that cover `length`; they overlap by at least half if `side` allows it."""
     widest = max(side // 2 // STRIDE, 1) * STRIDE
     if length <= side or widest > side:  # a window smaller than the grid: side by side, without blending
         return math.ceil(length / side), side
@@ -19,10 +19,16 @@ def windows(length: int, side: int) -> tuple[int, int]:
 
 
 def ramp(side: int, step: int, first: bool, last: bool) -> np.ndarray:
-    """The weight of a window along one axis, float32 `[side]`; those of neighbours sum to 1 where two overlap.
+    """The weight of a window along one axis, float32 `[side]`; the weights of two overlapping neighbours sum to 1.
 
-    In the overlap it goes from 0 to 1 as a squared sine, so that no edge can be seen; in the outer quarter it is 0,
-    since there the network has seen only what lies on one side. Towards the image's own edge it stays 1.
+    Within the overlap the weight rises from 0 to 1 as a squared sine, so that no edge shows; in the outer quarter of
+    the overlap it is 0, because there the network has little context on one side. Towards an edge of the image it
+    stays 1.
+
+    Args:
+        side: length of a window in pixels.
+        step: distance between the starts of neighbouring windows in pixels.
+        first, last: whether the window is the first or the last along this axis.
     """
     overlap = side - step
     places = (np.arange(overlap) + 0.5) / max(overlap, 1)  # 0..1 across the overlap
@@ -42,36 +48,38 @@ def windowed(
 
     Args:
         predict: uint8 `[n, h, w, C]` -> float32 `[n, h, w, K]`, n <= `batch_size`.
-        image: uint8 `[H, W, C]`; beyond its right and lower edges the windows see grey.
+        image: uint8 `[H, W, C]`; windows that extend beyond its right and lower edges see grey there.
         size: (h, w) of a window.
-        batch_size: windows a call of `predict`.
+        batch_size: windows per call of `predict`.
 
     Yields:
-        Strips float32 `[rows, W, K]`, H rows in all. No more than one row of windows is held: h x W x K numbers.
+        Strips float32 `[rows, W, K]`, H rows in all. No more than one row of windows is held in memory: h x W x K
+        numbers.
     """
     (h, w), (height, width) = size, image.shape[:2]
     (rows, down), (columns, right) = windows(height, h), windows(width, w)
-    padded = ((columns - 1) * right + w, image.shape[2])
-    sums = total = None  # of the rows from `top` on: [h, padded width, K] and [h, padded width]
+    padded_width = (columns - 1) * right + w
+    sums = total = None  # of probabilities and of weights, from row `top` on: [h, padded width, K], [h, padded width]
     for row in range(rows):
         top = row * down
-        strip = np.full((h, *padded), FILL, np.uint8)
+        strip = np.full((h, padded_width, image.shape[2]), FILL, np.uint8)
         strip[: height - top, :width] = image[top : top + h]
         vertical = ramp(h, down, row == 0, row == rows - 1)
         for start in range(0, columns, batch_size):
             chosen = range(start, min(start + batch_size, columns))
-            found = predict(np.stack([strip[:, c * right : c * right + w] for c in chosen]))
-            if sums is None:
-                sums = np.zeros((h, padded[0], found.shape[-1]), np.float32)
-                total = np.zeros((h, padded[0]), np.float32)
-            for column, probabilities in zip(chosen, found, strict=True):
+            batch = predict(np.stack([strip[:, c * right : c * right + w] for c in chosen]))  # [n, h, w, K]
+            if sums is None or total is None:
+                sums = np.zeros((h, padded_width, batch.shape[-1]), np.float32)
+                total = np.zeros((h, padded_width), np.float32)
+            for column, probabilities in zip(chosen, batch, strict=True):
                 weight = vertical[:, None] * ramp(w, right, column == 0, column == columns - 1)  # [h, w]
                 place = np.s_[:, column * right : column * right + w]
                 sums[place] += weight[..., None] * probabilities
                 total[place] += weight
+        assert sums is not None and total is not None  # there is at least one column
         done = min(down, height - top) if row < rows - 1 else height - top
         yield sums[:done, :width] / total[:done, :width, None]
-        if row < rows - 1:  # what the next row of windows overlaps moves up
+        if row < rows - 1:  # the part that the next row of windows overlaps moves to the top
             for kept in (sums, total):
                 kept[: h - down] = kept[down:]
                 kept[h - down :] = 0

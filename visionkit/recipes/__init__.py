@@ -1,8 +1,7 @@
 """The built-in recipes behind `visionkit finetune`, by task.
 
-Each fine-tunes a pretrained backbone on the user's data, with defaults that work.
-
-Like a file in configs/, and unlike the rest of the package, a recipe joins a backbone, a model and data.
+Each fine-tunes a pretrained backbone on the user's data, with defaults that work. Like the files in configs/, and
+unlike the rest of the package, they bring a backbone, a model and data together.
 """
 
 from visionkit.recipes.classify import classify

@@ -1,14 +1,18 @@
 """Fine-tunes a classifier: first its new last layer alone, then the upper levels of the backbone."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from visionkit.backbones.blocks import freeze as freeze_levels
 from visionkit.data.batches import steps_per_epoch
+from visionkit.data.dataset import Dataset
 from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.transforms import classification_train
 from visionkit.models import MODELS
+from visionkit.models.task import Task
 from visionkit.recipes.shared import backbone_of, training_data
 from visionkit.train.learning import Learning
 from visionkit.train.recipe import Phase, Recipe
@@ -29,7 +33,7 @@ def classify(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
     head_share: float = 0.4,
-    unfreeze: str = "C3",
+    unfreeze: str | None = "C3",
     class_weights: bool = False,
     label_smoothing: float = 0.1,
     dropout: float = 0.2,
@@ -40,31 +44,36 @@ def classify(
 
     Args:
         data: class folders.
+        backbone: the name of one with published ImageNet weights.
         epochs: by default enough for about 200 steps, 10 to 40.
-        head_share: of the epochs in which only the last layer learns.
-        unfreeze: levels up to this one stay frozen to the end; None frees all.
+        image_size: both sides of the network's input in pixels.
+        batch_size: images per step.
+        lr: the peak learning rate is 5 `lr` in the first phase and `lr` / 5 in the second.
+        patience: training stops after this many epochs without a better score on val.
+        learning: how the weights are updated.
+        seed: of the split and the training.
+        head_share: share of the epochs in which only the last layer learns.
+        unfreeze: levels up to this one stay frozen to the end; None frees all in the second phase.
         class_weights: weigh the loss of a class by the inverse of how often it occurs.
-        patience: epochs without a better score on val after which training stops.
+        label_smoothing: share of the target that is spread over all classes.
+        dropout: rate before the last layer.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
 
     Raises:
-        DataError: both are.
+        DataError: both `mixup` and `cutmix` are above 0; or see `training_data`.
     """
-    if mixup and cutmix:
-        raise DataError(f"--mixup {mixup:g} and --cutmix {cutmix:g}: a batch is blended in one way; leave one out")
+    mix = _mix(mixup, cutmix)
     train, val = training_data(data, "classify", seed)
-    size, names = (image_size, image_size), train.class_names
+    size = (image_size, image_size)
     trunk = backbone_of(backbone)
-    counts = np.bincount([record.label for record in train.records], minlength=len(names))
-    weights = (len(train) / (len(names) * np.maximum(counts, 1))).tolist() if class_weights else None
     model = MODELS["classifier"](
         trunk,
-        len(names),
-        class_names=names,
+        len(train.class_names),
+        class_names=train.class_names,
         image_size=size,
         dropout=dropout,
         label_smoothing=label_smoothing,
-        class_weights=weights,
+        class_weights=_class_weights(train) if class_weights else None,
     )
     load_weights(model, f"{backbone}_imagenet", verbose=False)
     steps = steps_per_epoch(train, batch_size)
@@ -73,28 +82,48 @@ def classify(
     first = min(epochs - 1, max(1, round(head_share * epochs)))
     print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
 
-    def only_the_last_layer():
-        for layer in model.layers:
-            layer.trainable = layer.name.startswith("logits")
-
-    def upper_levels():
-        for layer in model.layers:  # one by one: Keras passes over `model.trainable = True` where it is True already
-            layer.trainable = True
-        freeze_levels(trunk, unfreeze)
-
-    def phase(count, peak, prepare):
+    def phase(count: int, peak: float, prepare: Callable[[], None]) -> Phase:
         return Phase(count, learning.optimizer_for(model, count * steps, peak), prepare)
 
-    phases = (first, 5 * lr, only_the_last_layer), (epochs - first, lr / 5, upper_levels)
+    phases = []
+    if first:  # a single epoch is all the second phase's
+        phases.append(phase(first, 5 * lr, lambda: _free_last_layer(model)))
+    phases.append(phase(epochs - first, lr / 5, lambda: _free_upper_levels(model, trunk, unfreeze)))
     return Recipe(
         model=model,
         train=train,
         val=val,
         transform=classification_train(size),
-        phases=[phase(*one) for one in phases if one[0]],  # of a single epoch there is the second alone
+        phases=phases,
         batch_size=batch_size,
         evaluate_every=2,
         patience=patience,
-        mix=Mixup(mixup) if mixup else CutMix(cutmix) if cutmix else None,
+        mix=mix,
         seed=seed,
     )
+
+
+def _mix(mixup: float, cutmix: float) -> Mixup | CutMix | None:
+    if mixup and cutmix:
+        raise DataError(f"--mixup {mixup:g} and --cutmix {cutmix:g}: a batch is blended in one way; leave one out")
+    if mixup:
+        return Mixup(mixup)
+    return CutMix(cutmix) if cutmix else None
+
+
+def _class_weights(train: Dataset) -> list[float]:
+    """A weight for each class, 1 if all are equally frequent; one without images is treated as having one."""
+    labels = [record.label for record in train.records if record.label is not None]
+    counts = np.bincount(labels, minlength=len(train.class_names))
+    return (len(train) / (len(train.class_names) * np.maximum(counts, 1))).tolist()
+
+
+def _free_last_layer(model: Task) -> None:
+    for layer in model.layers:
+        layer.trainable = layer.name.startswith("logits")
+
+
+def _free_upper_levels(model: Task, trunk: keras.Model, unfreeze: str | None) -> None:
+    for layer in model.layers:  # one by one: Keras ignores `model.trainable = True` if it is True already
+        layer.trainable = True
+    freeze_levels(trunk, unfreeze)

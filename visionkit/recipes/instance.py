@@ -20,8 +20,23 @@ def instance(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
 ) -> Recipe:
-    """A Mask R-CNN with a feature pyramid on a pretrained backbone, from boxes with masks; see `detect`."""
+    """A Mask R-CNN with a feature pyramid on a pretrained backbone; the arguments are those of `detect`.
+
+    Args:
+        data: a folder of images with boxes and masks, in any layout that `open_dataset` recognises.
+    """
     train, val = training_data(data, "instance", seed)
     return detector(
-        "mask_rcnn", train, val, backbone, epochs, image_size, batch_size, lr, freeze, patience, learning, seed
+        "mask_rcnn",
+        train,
+        val,
+        backbone=backbone,
+        epochs=epochs,
+        image_size=image_size,
+        batch_size=batch_size,
+        lr=lr,
+        freeze=freeze,
+        patience=patience,
+        learning=learning,
+        seed=seed,
     )

@@ -44,13 +44,29 @@ def segment(
         min_scale, max_scale: of the random crops; 1 shows the whole image, 2 half its width and height.
         classes: a file that names the values 0, 1, ... of the maps line by line; by default classes.txt in the data.
         void: the value of the maps that is neither trained on nor scored, besides 255.
-        The others: see `segmenter`.
+
+    The other arguments are those of `segmenter`.
+
+    Raises:
+        DataError: see `training_data`, or there is no such backbone.
     """
     train, val = training_data(data, "segment", seed, classes, void)
     size = network_size(train, image_size)
     transform = segmentation_train(size, scale=(min_scale, max_scale))
     return segmenter(
-        train, val, transform, backbone, epochs, batch_size, lr, freeze, finest, dice, patience, learning, seed
+        train,
+        val,
+        transform,
+        backbone=backbone,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        freeze=freeze,
+        finest=finest,
+        dice=dice,
+        patience=patience,
+        learning=learning,
+        seed=seed,
     )
 
 
@@ -58,6 +74,7 @@ def segmenter(
     train: Dataset,
     val: Dataset | None,
     transform: Transform,
+    *,
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     batch_size: int = 8,
@@ -72,20 +89,34 @@ def segmenter(
     """What `segment` does once the data are split.
 
     Args:
-        train, val: with class maps; the last epoch is kept where there is no `val`.
+        train, val: with class maps; the last epoch is kept if there is no `val`.
         transform: for training; its size is the network's.
+        backbone: the name of one with published ImageNet weights.
         epochs: by default enough to see about 9,600 images, 10 to 100.
+        batch_size: images per step.
+        lr: the peak learning rate.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
-        finest: the classes are told from the levels between this one and C5.
-        dice: the weight of the Dice loss beside the cross-entropy; it cares for small classes.
+        finest: the network classifies pixels by the levels from this one to C5.
+        dice: the weight of the Dice loss beside the cross-entropy; it helps small classes.
+        patience: training stops after this many epochs without a better score on val.
+        learning: how the weights are updated.
+        seed: of the training.
     """
-    size, names = transform.size, train.class_names
+    size = transform.size
+    names = train.class_names
     trunk = backbone_of(backbone)
     load_weights(trunk, f"{backbone}_imagenet", verbose=False)
     freeze_levels(trunk, freeze)
     levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
-    options = {"class_names": names, "licence": CARDS[f"{backbone}_imagenet"].licence}
-    model = MODELS["fcn"](trunk, len(names), image_size=size, levels=levels, dice=dice, **options)
+    model = MODELS["fcn"](
+        trunk,
+        len(names),
+        image_size=size,
+        levels=levels,
+        dice=dice,
+        class_names=names,
+        licence=CARDS[f"{backbone}_imagenet"].licence,
+    )
     steps = steps_per_epoch(train, batch_size)
     if epochs is None:
         epochs = min(100, max(10, round(IMAGES / (steps * batch_size))))

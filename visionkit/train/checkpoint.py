@@ -1,8 +1,8 @@
-"""Checkpoints: one file each, written whole or not at all, checked when read; the newest few are kept.
+"""Checkpoints: one file each, written whole or not at all, verified when read; the newest few are kept.
 
-A file is three lines of text and then bytes: what it is, the SHA-256 of all that follows that line, and JSON
-{"state": ..., "arrays": [{"name", "dtype", "shape"}, ...]}; then the arrays' values, one after the other. Reading
-executes nothing.
+A file begins with three lines of text: its kind, the SHA-256 of everything after that second line, and the JSON
+{"state": ..., "arrays": [{"name", "dtype", "shape"}, ...]}. The arrays' values follow as bytes, one array after the
+other. Reading executes nothing.
 """
 
 import hashlib
@@ -22,13 +22,16 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, ke
     """Writes the checkpoint of `step` and removes all but the newest `keep`.
 
     Args:
-        folder: must be there.
-        step: counts up; of two checkpoints that of the higher step is the newer.
+        folder: must exist.
+        step: of two checkpoints, the one with the higher step is the newer.
         arrays: any names; booleans, integers and floats of any shape.
-        state: what JSON can hold; numpy's numbers and arrays become plain numbers and lists.
+        state: what JSON can hold; NumPy's numbers and arrays become plain numbers and lists.
+
+    Returns:
+        The file.
 
     Raises:
-        DataError: it could not be written; the earlier ones are there still.
+        DataError: it could not be written; the earlier ones are still there.
     """
     parts = [np.ascontiguousarray(array) for array in arrays.values()]
     entries = [
@@ -59,14 +62,15 @@ def read(file: Path) -> tuple[dict[str, np.ndarray], dict]:
     """(arrays, state) of one checkpoint.
 
     Raises:
-        DataError: it is not whole, or not a checkpoint.
+        DataError: the file is damaged, or not a checkpoint.
     """
     magic, _, rest = file.read_bytes().partition(b"\n")
     digest, _, rest = rest.partition(b"\n")
     if magic + b"\n" != MAGIC or hashlib.sha256(rest).hexdigest().encode() != digest:
         raise DataError(f"{file}: damaged: its content is not what was written")
     end = rest.index(b"\n") + 1
-    head, arrays = json.loads(rest[:end]), {}
+    head = json.loads(rest[:end])
+    arrays = {}
     for entry in head["arrays"]:
         dtype, shape = np.dtype(entry["dtype"]), entry["shape"]
         count = int(np.prod(shape, dtype=np.int64))
@@ -76,14 +80,14 @@ def read(file: Path) -> tuple[dict[str, np.ndarray], dict]:
 
 
 def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
-    """(arrays, state) of the newest checkpoint that is whole, or None where there is none at all.
+    """(arrays, state) of the newest undamaged checkpoint, or None when there are no checkpoints.
 
-    A damaged one is said, renamed to NAME.damaged and passed over.
+    A damaged one is reported, renamed to NAME.damaged and skipped.
 
     Raises:
         DataError: there are checkpoints, but all are damaged.
     """
-    remove_temporary(folder, SUFFIX)  # of a process that was killed while it wrote
+    remove_temporary(folder, SUFFIX)  # left by a process that was killed while writing
     files = _newest_first(folder)
     for file in files:
         try:
@@ -92,9 +96,9 @@ def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
             print(f"{file} is damaged; going back to the checkpoint before it")
             file.rename(file.with_name(f"{file.name}.damaged"))
     if files:
-        raise DataError(f"{folder}: all {len(files)} checkpoints are damaged; start the run anew")
+        raise DataError(f"{folder}: all {len(files)} checkpoints are damaged; start a new run")
     return None
 
 
-def _newest_first(folder):
+def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"step-*{SUFFIX}"), reverse=True)

@@ -6,23 +6,25 @@ import grain
 
 
 class Timed(grain.IterDataset):
-    """A data set that counts the seconds for which whoever iterates over it has waited, in `waited`.
+    """A data set that measures how long its consumer waits for it.
 
-    What was raised meanwhile is kept in `error`.
+    `waited` is the seconds spent waiting so far, and `error` the last exception that reading raised, or None.
     """
 
     def __init__(self, parent: grain.IterDataset):
         super().__init__(parent)
-        self.waited, self.error = 0.0, None
+        self.waited = 0.0
+        self.error: Exception | None = None
 
-    def __iter__(self):
+    def __iter__(self) -> grain.DatasetIterator:
         return _TimedIterator(self, iter(self._parent))
 
 
 class _TimedIterator(grain.DatasetIterator):
-    def __init__(self, clock, parent):
+    def __init__(self, clock: Timed, parent: grain.DatasetIterator):
         super().__init__(parent)
-        self.clock, self.parent = clock, parent
+        self.clock = clock
+        self.parent = parent
 
     def __next__(self):
         start = time.monotonic()

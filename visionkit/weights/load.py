@@ -1,6 +1,7 @@
-"""Fills a model with published weights and says what it did."""
+"""Loads published weights into a model and reports what was loaded."""
 
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -9,8 +10,11 @@ from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
 from visionkit.weights.convert import Report, assign, few
 from visionkit.weights.hed import read_hed_file
+from visionkit.weights.nanodet import read_nanodet_file
 from visionkit.weights.store import find
 from visionkit.weights.torch_file import read_torch_file
+
+READERS = {".h5": read_hed_file, ".json": read_nanodet_file}  # what else there is is torch's
 
 
 def load_weights(
@@ -24,27 +28,31 @@ def load_weights(
 ) -> Report:
     """Loads a published checkpoint into a backbone, or into a task model that holds one.
 
-    The model's normalisation is set to the one the weights were trained with, a task's `licence` to theirs. The head's
-    last layer keeps its initial values where the file has other classes. A model for grey images gets RGB kernels
-    summed.
+    The model's normalisation is set to the one that the weights were trained with, and a task's `licence` to theirs. If
+    the file has other classes, the last layer of the head keeps its initial values. A model for grey images gets the
+    sum of the RGB kernels.
 
     Args:
         model: its layers are found by name, also inside nested models.
         source: the name of a card (`CARDS`) or a torch file.
         architecture: for a file, the name in BACKBONES whose layout it has; by default the backbone's name.
-        min_loaded: the least share of the model's weights that must be found.
-        offline: never touch the network.
+        min_loaded: the share of the model's weights, 0..1, that must at least be found in the file.
+        offline: do not use the network.
         verbose: print the table loaded / skipped / missing.
 
+    Returns:
+        What was loaded and what was not.
+
     Raises:
-        DataError: the file cannot be had or read, or fewer weights fit than `min_loaded`.
+        DataError: the file is not available or unreadable, or fewer weights fit than `min_loaded`.
     """
     card = CARDS.get(str(source))
     if card is None and not Path(source).is_file():
         raise DataError(f"{source}: neither a file nor a card; the cards are {', '.join(CARDS)}")
     file = find(card, offline=offline) if card else Path(source)
-    architecture = architecture or (card.architecture if card else getattr(model, "backbone", model).name)
-    tensors = read_hed_file(file) if file.suffix == ".h5" else read_torch_file(file)
+    backbone: Any = getattr(model, "backbone", model)
+    architecture = architecture or (card.architecture if card else str(backbone.name))
+    tensors = READERS.get(file.suffix, read_torch_file)(file)
     report = assign(model, tensors, architecture)
     total = len(report.loaded) + len(report.missing)
     if verbose or len(report.loaded) < min_loaded * total:
@@ -62,11 +70,11 @@ def load_weights(
 
 
 def normalise_like(model: keras.Model, card: Card) -> None:
-    """Gives the model's first layer, and its batch normalisation, what the card's weights were trained with.
+    """Sets the model's input normalisation and its batch normalisation to those the card's weights were trained with.
 
-    A grey model gets the mean of the channels' means and of their deviations, which is near, but not the same.
+    A grey model gets the average of the channels' means and of their deviations, which is only approximately the same.
     """
-    backbone = getattr(model, "backbone", model)
+    backbone: Any = getattr(model, "backbone", model)
     if card.norm_epsilon is not None:
         for norm in backbone._flatten_layers():
             if isinstance(norm, keras.layers.BatchNormalization):

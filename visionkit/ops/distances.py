@@ -1,0 +1,40 @@
+"""Boxes as the distances from a point to the four sides (FCOS), each the mean of a distribution over bins (GFL)."""
+
+from keras import ops
+
+
+def to_distances(points, boxes):
+    """How far the left, upper, right and lower side lie from a point (FCOS, arXiv 1904.01355, eq. 1).
+
+    Args:
+        points: (x, y) in pixels, `[..., 2]`.
+        boxes: `[..., 4]`, of the same leading shape or broadcastable.
+
+    Returns:
+        Pixels, `[..., 4]`; all are above 0 where the point lies inside the box.
+    """
+    return ops.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
+
+
+def from_distances(points, distances):
+    """The inverse of `to_distances`: points `[..., 2]` and distances `[..., 4]` -> boxes `[..., 4]`."""
+    return ops.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
+
+
+def by_side(bins):
+    """A head's `[B, A, 4 * n]` as logits of the n bins of each side, `[B, A, 4, n]`."""
+    rows, values = bins.shape[1:]
+    return ops.reshape(bins, (-1, rows, 4, values // 4))
+
+
+def expected(logits):
+    """The mean bin of each distribution (Generalized Focal Loss, arXiv 2006.04388, eq. 5).
+
+    Args:
+        logits: of the bins 0..n-1, `[..., n]`.
+
+    Returns:
+        0..n-1, `[...]`.
+    """
+    bins = ops.arange(logits.shape[-1], dtype=logits.dtype)
+    return ops.sum(ops.softmax(logits, axis=-1) * bins, axis=-1)

@@ -1,0 +1,46 @@
+"""The first batch of a training, checked and drawn as the network sees it: where people find wrong labels."""
+
+from pathlib import Path
+
+import numpy as np
+
+from visionkit.data.batches import TASKS
+from visionkit.predict.draw import draw_samples_grid
+from visionkit.resizing import to_channels
+from visionkit.train.recipe import Recipe
+from visionkit.types import Sample, check_batch, check_sample
+
+
+def check_and_draw(batch: tuple[np.ndarray, dict[str, np.ndarray]], recipe: Recipe, file: Path) -> None:
+    """Checks a batch of `recipe` and draws it, with its boxes, maps or labels, into `file`.
+
+    Nothing is drawn of a batch whose labels were blended by `recipe.mix`: shares of classes have no picture.
+
+    Args:
+        batch: (images, targets) as `batches` gives them.
+        file: .jpg or .png.
+
+    Raises:
+        DataError: the batch breaks a convention of `visionkit.types`.
+    """
+    images, targets = batch
+    if "boxes" in targets:
+        check_batch(images, targets, recipe.model.num_classes)
+        draw_samples_grid((images, targets["boxes"], targets["labels"]), recipe.train.class_names, file)
+        return
+    image_size = images.shape[1:3]
+    if not targets:  # photos for a style network
+        samples = [Sample(id=str(i), image=image, image_size=image_size) for i, image in enumerate(images)]
+        draw_samples_grid(samples, [], file)
+        return
+    field = TASKS[recipe.model.task][0]  # "label" or "segmentation"
+    if targets[field].dtype != np.int32:
+        return
+    values = targets[field].tolist() if field == "label" else targets[field]
+    samples = [
+        Sample(id=str(i), image=image, image_size=image_size, **{field: value})
+        for i, (image, value) in enumerate(zip(to_channels(images, 3), values, strict=True))
+    ]
+    for sample in samples:
+        check_sample(sample, recipe.model.num_classes)
+    draw_samples_grid(samples, recipe.train.class_names, file)

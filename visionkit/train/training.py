@@ -1,0 +1,263 @@
+"""The training itself, step by step: from the first batch, or from a checkpoint, to results.json."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import grain
+import keras
+import numpy as np
+
+from visionkit.data.anchors import anchor_report
+from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.environment import environment, keeping_freed_memory
+from visionkit.evaluate.learning_curves import draw_curves, verdict
+from visionkit.evaluate.scores import MONITOR, evaluate, numbers
+from visionkit.files import write_json
+from visionkit.predict.predictor import Predictor
+from visionkit.train import checkpoint
+from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
+from visionkit.train.crash import write_crash
+from visionkit.train.devices import Devices
+from visionkit.train.feed import Timed
+from visionkit.train.first_batch import check_and_draw
+from visionkit.train.options import Options
+from visionkit.train.recipe import Phase, Recipe
+from visionkit.train.resume import fingerprint
+from visionkit.train.save import save_model
+from visionkit.train.state import keep_from_averaging, restore, take_average
+from visionkit.types import DataError
+
+BEGINNING = {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0}  # the state before the first step
+
+
+class Training:
+    """One training of a recipe in its run folder. `run` carries it out, once.
+
+    Args:
+        recipe: was built for `devices`.
+        knobs: that it was built with; they are noted in the results.
+        out: the run folder; it has a folder checkpoints/.
+        options: see `Options`.
+        devices: share each batch.
+        saved: (arrays, state) of the checkpoint to go on from; None begins with the first step.
+        watch: is given the rows of the history at the end of each epoch; training stops when it returns True.
+
+    Raises:
+        DataError: the data are not those that the checkpoint was trained on.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        knobs: dict,
+        out: Path,
+        options: Options,
+        devices: Devices,
+        saved: tuple[dict[str, np.ndarray], dict] | None = None,
+        watch: Callable[[list[dict]], bool] | None = None,
+    ):
+        if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
+            options = replace(options, checkpoint_minutes=math.inf)
+        self.recipe = recipe
+        self.model = recipe.model
+        self.knobs = knobs
+        self.out = out
+        self.options = options
+        self.devices = devices
+        self.saved = saved
+        self.watch = watch
+
+        state = saved[1] if saved else BEGINNING
+        self.data = [fingerprint(dataset) for dataset in (recipe.train, recipe.val) if dataset is not None]
+        if state.get("data", self.data) != self.data:
+            raise DataError(
+                f"{recipe.train.source}: not the data that {out} began with; put them back or start a new run"
+            )
+        self.start = time.monotonic() - state["seconds"]
+        self.stopped = state["stopped"]
+        self.position = Position(state["phase"], state["epoch"], state["step"])
+        self.steps = steps_per_epoch(recipe.train, recipe.batch_size)
+        self.history = History(out)
+        self.progress = Progress(recipe.epochs, self.steps, recipe.batch_size, self.position, state.get("waited", 0.0))
+        self.score = None if recipe.val is None else self._make_score(state)
+        self.callbacks = self._make_callbacks()
+
+    def run(self) -> dict:
+        """Trains to the end and returns what results.json holds; `visionkit.train.run.run` lists what is written."""
+        if self.saved:
+            self.history.restore(self.saved[1]["rows"])
+        else:
+            self._show_what_is_learned()
+        self._train()
+        take_average(self.model)  # of the last phase: an average of the ones before it would be a step back
+        results = self._results()
+        draw_curves(self.history.rows, self.out / "curves.png")
+        print(f"curves: {results['verdict']}")
+        write_json(self.out / "results.json", results)
+        checkpoint.remove_old(self.out / "checkpoints", keep=1)
+        return results
+
+    def _make_score(self, state: dict) -> Score:
+        score = Score(
+            partial(self._evaluate, Predictor(self.model)),
+            every=self.recipe.evaluate_every,
+            epochs=self.recipe.epochs,
+            monitor=MONITOR[self.model.task],
+            file=self.out / "model.keras",
+            patience=self.recipe.patience,
+            since=self.recipe.epochs - self.recipe.phases[-1].epochs,
+        )
+        score.best = state.get("best")
+        score.last = state.get("last")
+        return score
+
+    def _evaluate(self, predictor: Predictor) -> dict:
+        assert self.recipe.val is not None
+        with self.devices.alone():
+            return evaluate(predictor, self.recipe.val)
+
+    def _make_callbacks(self) -> list[keras.callbacks.Callback]:
+        """In the order in which they are called: each may use, and write down, what those before it have done."""
+        guard = Guard(self.position, self._crash)
+        callbacks: list[keras.callbacks.Callback] = [guard]
+        if self.score:
+            callbacks.append(self.score)  # its numbers go into the logs of the others
+        callbacks += [self.history, self.progress]
+        if self.watch:
+            callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=partial(self._look, self.watch)))
+        callbacks.append(Checkpoints(self.out / "checkpoints", guard, self.steps, self.options, self._checkpoint_state))
+        return callbacks
+
+    def _look(self, watch: Callable[[list[dict]], bool], epoch: int, logs: dict) -> None:
+        """Asks `watch`, before the checkpoint is written that says whether the training has stopped."""
+        self.model.stop_training = self.model.stop_training or watch(self.history.rows)
+
+    def _crash(self, reason: str) -> None:
+        def draw(file: Path) -> None:
+            batch = next(iter(self._feed(self.position.epoch, self.position.step)))
+            check_and_draw(batch, self.recipe, file)
+
+        folder = self.out / "crash"
+        write_crash(folder, self.recipe, self.position.epoch, self.position.step, reason, self.knobs, draw)
+
+    def _checkpoint_state(self) -> dict:
+        """What a checkpoint holds besides the arrays and the position."""
+        scores = {"best": self.score.best, "last": self.score.last} if self.score else {}
+        seconds = {"seconds": self._seconds(), "waited": round(self.progress.waited, 1)}
+        return scores | {"rows": self.history.rows, "data": self.data} | seconds
+
+    def _seconds(self) -> float:
+        """That the training has taken so far, with what it took before it was interrupted."""
+        return round(time.monotonic() - self.start, 1)
+
+    def _feed(self, epoch: int, step: int = 0, workers: int = 0) -> grain.IterDataset:
+        """The batches from `step` of `epoch` on, both from 0, as the present phase wants them."""
+        recipe = self.recipe
+        return batches(
+            recipe.train,
+            recipe.transform_in(recipe.phases[self.position.phase]),
+            recipe.batch_size,
+            task=self.model.task,
+            seed=recipe.seed,
+            epochs=recipe.epochs,
+            mix=recipe.mix,
+            max_objects=recipe.max_objects,
+            channels=self.model.channels,
+            start_step=epoch * self.steps + step,
+            workers=workers,
+        )
+
+    def _show_what_is_learned(self) -> None:
+        model = self.model
+        if hasattr(model, "anchors"):
+            print(anchor_report(self.recipe.train, model.anchors, model.image_size, model.resize))
+        check_and_draw(next(iter(self._feed(0))), self.recipe, self.out / "first_batch.jpg")
+
+    def _train(self) -> None:
+        """Goes through the phases, from the one that the position is in."""
+        first = self.position.phase
+        end = 0  # of the phase, in epochs
+        for number, phase in enumerate(self.recipe.phases):
+            phase.prepare()  # also when the phase is over: the later ones build on what it froze
+            end += phase.epochs
+            if number < first:
+                continue
+            self.position.phase = number
+            self._compile(phase)
+            if self.saved and number == first:
+                self._go_on(self.saved[0])
+            if self.position.epoch < end and not self.stopped:
+                self._fit(end, self.steps)
+            if self.stopped:
+                return
+
+    def _compile(self, phase: Phase) -> None:
+        with self.devices.building():
+            self.model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
+            self.model.optimizer.build(self.model.trainable_variables)
+        self.devices.add_up(self.model.optimizer)
+        keep_from_averaging(self.model.optimizer)
+
+    def _go_on(self, arrays: dict[str, np.ndarray]) -> None:
+        """Puts the arrays of a checkpoint into the compiled model and finishes the epoch in which it was written."""
+        restore(self.model, arrays)
+        if self.position.step:
+            self._fit(self.position.epoch + 1, self.steps - self.position.step, metrics=arrays)
+
+    def _fit(self, epochs: int, steps: int, metrics: dict[str, np.ndarray] | None = None) -> None:
+        """Trains until `epochs` epochs are done, `steps` steps in each.
+
+        Args:
+            metrics: the arrays of a checkpoint in mid-epoch: the means of the epoch's losses go on from there.
+        """
+        callbacks = list(self.callbacks)
+        if metrics is not None:
+            callbacks.append(
+                keras.callbacks.LambdaCallback(
+                    on_epoch_begin=lambda epoch, logs: restore(self.model, metrics, ["metric"])
+                )
+            )
+        epoch, step = self.position.epoch, self.position.step
+        timed = Timed(self._feed(epoch, step, self.options.workers))
+        self.progress.feed = timed
+        shared = self.devices.share(timed, example=next(iter(self._feed(epoch, step))))
+        try:
+            with self.devices.fitting(), keeping_freed_memory():
+                self.model.fit(
+                    shared,
+                    initial_epoch=epoch,
+                    epochs=epochs,
+                    steps_per_epoch=steps,
+                    callbacks=callbacks,
+                    shuffle=False,
+                    verbose=0,
+                )
+        except Exception as error:
+            if timed.error is None or timed.error is error:
+                raise
+            raise timed.error from error  # TensorFlow's own message lacks the first line of it
+        self.stopped = self.model.stop_training
+
+    def _results(self) -> dict:
+        """What results.json holds. Also saves the model where no epoch was chosen by a score."""
+        if self.score is None:
+            scores = {"epoch": self.recipe.epochs}
+            save_model(self.model, self.out / "model.keras")
+        else:
+            assert self.score.best is not None  # the last epoch is always scored
+            scores = self.score.best | {f"last_{self.score.monitor}": self.score.last}
+        return numbers(scores) | {
+            "train_images": len(self.recipe.train),
+            "val_images": 0 if self.recipe.val is None else len(self.recipe.val),
+            "seconds": self._seconds(),
+            "waited": round(self.progress.waited, 1),
+            "knobs": self.knobs,
+            "verdict": verdict(self.history.rows),
+            "class_names": self.model.class_names,
+            "per_class": scores.get("per_class", {}),
+            "environment": environment(),
+        }
