@@ -64,7 +64,7 @@ def arrays(
         images: uint8 `[N, H, W]` or `[N, H, W, 1]` grey, or `[N, H, W, 3]` RGB.
         labels: integers `[N]`, class ids 0..K-1.
         class_names: K names.
-        source: one line for people.
+        source: a one-line description.
         prefix: ids are `prefix` and the row, from 00000.
 
     Raises:

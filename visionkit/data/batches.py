@@ -70,7 +70,7 @@ def batches(
         epochs: how often each sample is used.
         shuffle: False keeps the data set's order.
         max_objects: limits M below, which otherwise is the largest number of objects in an image, rounded up to a
-            multiple of 8. If an image has more, the largest objects are kept; a warning tells how many images have.
+            multiple of 8, at least 8. Of an image with more objects the largest are kept; a warning is logged.
         drop_remainder: leave out the last samples of an epoch that do not fill a batch; False returns them as a smaller
             batch.
         workers: 0 reads with threads of this process; n > 0 with n processes, for which `dataset` and `transform` must
@@ -171,7 +171,7 @@ def _exit_after(parent: int | None) -> None:
 
 
 def _stacked(samples: list[Sample], field: str) -> np.ndarray:
-    """One field of all samples as one array; none of them is None."""
+    """One field of all samples, none of which is None, as one array."""
     return np.stack([getattr(sample, field) for sample in samples])
 
 

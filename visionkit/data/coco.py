@@ -188,7 +188,7 @@ class _FileReader:
             self.repairs.note("class-id gaps", f"{text}; visionkit closes them, other tools may not")
 
     def _source(self, segments: Segments) -> tuple[str, bool]:
-        """The data set's line for people, and whether it has masks: only if every annotation has one."""
+        """The data set's description, and whether it has masks: only if every annotation has one."""
         total = sum(map(len, segments.values()))
         without = sum(segment is None for of_sample in segments.values() for segment in of_sample)
         source = f"COCO JSON {self.file.name}"

@@ -22,7 +22,7 @@ class Dataset(Sequence[Sample]):
             are filled in, so statistics, class counts and scoring need no decoding.
         class_names: names of the class ids 0..K-1.
         load: fills in the pixels of one record.
-        source: one line for people, e.g. "Pascal VOC XML, split test".
+        source: a one-line description, e.g. "Pascal VOC XML, split test".
     """
 
     def __init__(self, records: Sequence[Sample], class_names: Sequence[str], load: Load, source: str = ""):

@@ -111,7 +111,7 @@ def _lists(root: Path) -> list[Path]:
 def _listed(file: Path, pairs: list[Pair], folders: tuple[Path, Path], repairs: Repairs) -> list[Pair]:
     """The pairs that a list names.
 
-    The paths in such lists are of another machine, so only as much of each path is used as tells the images apart.
+    The paths in such lists come from another machine, so only the part that tells the images apart is used.
     """
     by_stem: dict[str, list[tuple[list[str], Path, Path]]] = defaultdict(list)  # stem -> (parents, image, mask)
     for image, mask in pairs:

@@ -15,9 +15,9 @@ class Format(NamedTuple):
     """A format of data sets.
 
     Args:
-        name: for people.
+        name: as it is shown to the user.
         tasks: what it is for, the usual one first: "detect", "instance", "classify" or "segment".
-        layout: the files by which it is recognised, for people.
+        layout: the files by which it is recognised, as shown to the user.
         matches: root -> something true if the folder has this format.
         splits: root -> the names of its splits.
         read: the reader `(root, split, repairs=...) -> Dataset`.
@@ -126,7 +126,7 @@ def tasks_of(root: Path | str, task: str | None = None) -> tuple[str, ...]:
 
 
 def describe(root: Path | str, task: str | None = None) -> str:
-    """Returns one line for people, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
+    """Returns a one-line description, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
     where, format = _recognise(root, task)
     return f"{format.name} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
 

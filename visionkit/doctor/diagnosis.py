@@ -1,4 +1,4 @@
-"""The doctor's result: findings by kind and grade, for people and for machines."""
+"""The doctor's result: findings by kind and grade, as text and as JSON."""
 
 import json
 from collections import Counter
@@ -57,7 +57,7 @@ class Diagnosis:
     """What the doctor found in a data set.
 
     Args:
-        title: the data set and its format, for people.
+        title: a one-line description of the data set and its format.
         task: "detect", "instance", "classify" or "segment".
         parts: split -> its data, without what cannot be read; "all" if the data is not split.
         class_names: of the class ids.

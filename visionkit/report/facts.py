@@ -60,7 +60,7 @@ class Assessment:
     Args:
         task: of the model.
         scores: of `evaluate` with `closely`, or of results.json.
-        measured: what the scores were measured on, for people.
+        measured: a description of what the scores were measured on.
         diagnosis: the doctor's, of the data; None if it was not examined.
         size: (height, width) of the network's input, if known.
         absent: part of the page -> why it is missing; "model" stands for all parts that need the model.

@@ -104,7 +104,7 @@ def _classes(task: str | None, scores: Scores, look: CloseLook | None) -> Iterat
 
 
 def _why_weak(name: str, look: CloseLook | None) -> str:
-    """Whether objects of a detector's weak class are rather missed, or detected where there are none."""
+    """The main trouble with a detector's weak class: objects that are missed, or detections that are wrong."""
     if look is None or look.names[-1] != BACKGROUND:
         return ""
     k = look.names.index(name)
