@@ -116,7 +116,7 @@ def row_of(result) -> str:
 def draw(panels, file):
     from matplotlib.figure import Figure
 
-    from visionkit.metrics.classification import save_figure
+    from visionkit.metrics.pictures import save_figure
 
     figure = Figure(figsize=(8, 3.6), dpi=80, layout="constrained")
     for axes, (title, curves) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
