@@ -31,7 +31,7 @@ def test_splits_share_class_ids(tmp_path):
 
 
 def test_broken_image_and_no_classes_are_named(tmp_path):
-    with pytest.raises(DataError, match="expected folders of images, one a class"):
+    with pytest.raises(DataError, match="expected folders of images, one per class"):
         folder(tmp_path)
     tiny_data.text(tmp_path / "cat" / "bad.jpg", "not a picture")
     with pytest.raises(DataError, match=r"bad\.jpg"):
@@ -44,10 +44,12 @@ def test_a_folder_whose_images_lie_deeper_is_no_class_and_that_is_said(tmp_path,
     for name in ("cat/1.png", "dog/1.png", "bird/2020/1.png", "empty/notes.txt"):
         tiny_data.picture(tmp_path / name) if name.endswith("png") else tiny_data.text(tmp_path / name, "")
     assert folder(tmp_path).class_names == ["cat", "dog"]
-    assert f"{tmp_path / 'bird'}: no class, for its images lie deeper: 2020/1.png, ..." in caplog.text
+    assert f"{tmp_path / 'bird'}: not a class, because its images are deeper: 2020/1.png, ..." in caplog.text
     assert "empty" not in caplog.text
-    report = examine(tmp_path)
-    assert [finding.message for finding in report.by_kind()["deeper folder"]] == [caplog.messages[0].partition(": ")[2]]
+    diagnosis = examine(tmp_path)
+    assert [finding.message for finding in diagnosis.by_kind()["deeper folder"]] == [
+        caplog.messages[0].partition(": ")[2]
+    ]
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_said(tmp_path, caplog):

@@ -1,32 +1,42 @@
-"""Finds out by looking what kind of data set a folder holds, and reads it."""
+"""Recognises the format of the data set in a folder, and reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from visionkit.data import arrays, coco, folder, masks, voc, yolo
+from visionkit.data import arrays, coco, folder, mask_pairs, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
-from visionkit.data.files import SPLITS, load_image, split_name, subfolders
+from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
 
 class Format(NamedTuple):
-    """A kind of data set: what it is for, how it is told, which splits it has, and its reader."""
+    """A format of data sets.
+
+    Args:
+        name: as it is shown to the user.
+        tasks: what it is for, the usual one first: "detect", "instance", "classify" or "segment".
+        layout: the files by which it is recognised, as shown to the user.
+        matches: root -> something true if the folder has this format.
+        splits: root -> the names of its splits.
+        read: the reader `(root, split, repairs=...) -> Dataset`.
+    """
 
     name: str
-    tasks: tuple[str, ...]  # detect, instance, classify or segment; the usual one first
-    looks_for: str
-    found: Callable  # root -> truth
-    splits: Callable  # root -> names
-    read: Callable  # root, split -> Dataset
+    tasks: tuple[str, ...]
+    layout: str
+    matches: Callable[[Path], object]
+    splits: Callable[[Path], Iterable[str]]
+    read: Callable[..., Dataset]
 
 
-def _many_classes(root: Path) -> bool:  # one folder of images is a folder of images, not a class
+def _several_classes(root: Path) -> bool:
+    """Whether there are two class folders or more; a single folder of images is not a data set of one class."""
     return len({name for part in folder.splits(root).values() for name in folder.classes(part)}) > 1
 
 
-FORMATS = (  # the first that fits is taken, so class folders, which nearly anything is, come last
+FORMATS = (  # the first match is taken, so class folders, which match nearly anything, come last
     Format("Pascal VOC XML", ("detect",), "Annotations/*.xml beside JPEGImages/", voc.folders, voc.splits, voc.voc),
     Format("COCO JSON", ("detect", "instance"), "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
     Format("YOLO txt", ("detect",), "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
@@ -34,24 +44,29 @@ FORMATS = (  # the first that fits is taken, so class folders, which nearly anyt
         "images and class maps",
         ("segment",),
         "images/ beside masks/, or train/ beside trainannot/",
-        masks.folders,
-        masks.splits,
+        mask_pairs.folders,
+        mask_pairs.splits,
         masks.semantic_masks,
     ),
     Format(
         "images and instance masks",
         ("instance", "detect"),
         "images/ beside masks/",
-        masks.folders,
-        masks.splits,
+        mask_pairs.folders,
+        mask_pairs.splits,
         masks.instance_masks,
     ),
     Format("MNIST", ("classify",), arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
     Format(
-        "class folders", ("classify",), "CLASS/*.jpg or train/CLASS/*.jpg", _many_classes, folder.splits, folder.folder
+        "class folders",
+        ("classify",),
+        "CLASS/*.jpg or train/CLASS/*.jpg",
+        _several_classes,
+        folder.splits,
+        folder.folder,
     ),
 )
-TASKS = tuple(dict.fromkeys(task for form in FORMATS for task in form.tasks))
+TASKS = tuple(dict.fromkeys(task for format in FORMATS for task in format.tasks))
 
 
 def open_dataset(
@@ -65,25 +80,27 @@ def open_dataset(
     """Reads the data set in `root`, whatever its format.
 
     Args:
-        root: its folder, or a folder that holds nothing but that folder.
+        root: its folder, or a folder that contains only that folder.
         split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
-        task: "detect", "instance", "classify" or "segment"; needed only where a folder serves two, as images with masks
-            do (without it: segment). "detect" gives boxes without the masks that there may be.
-        classes, void: for class maps alone: which value is what; see `masks.semantic_masks`.
-        repairs: takes down what is wrong, see `data.repair`; by default it is logged, or raised.
+        task: "detect", "instance", "classify" or "segment"; needed only if a folder serves two tasks, as images with
+            masks do (segment by default). "detect" returns boxes without the masks that there may be.
+        classes, void: for class maps only: the meaning of their values; see `masks.semantic_masks`.
+        repairs: records what is wrong, see `data.repair`; by default it is logged, or raised.
 
     Raises:
-        DataError: nothing is recognised (says what was looked for), no such split, or what the reader finds wrong.
+        DataError: no format is recognised (lists what was looked for), there is no such split, or the reader finds
+            something wrong.
     """
-    root, found = _recognise(root, task)
-    meaning = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
-    if meaning and "segment" not in found.tasks:
-        raise DataError(f"{root}: {' and '.join(meaning)} say what the values of class maps are; found {found.name}")
+    root, format = _recognise(root, task)
+    mask_values = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
+    if mask_values and "segment" not in format.tasks:
+        keys = " and ".join(mask_values)
+        raise DataError(f"{root}: only class maps take {keys}, found {format.name}")
     names = [None] if split is None else split.split("+")
-    parts = [found.read(root, name, repairs=repairs, **meaning) for name in names]
+    parts = [format.read(root, name, repairs=repairs, **mask_values) for name in names]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if task == "detect" and any(part.load is not load_image for part in parts):
-        # Drawing the masks would take longer than reading the image, and be for nothing.
+        # The masks are not needed, and drawing them would take longer than reading the image.
         source = dataset.source.replace("boxes and masks", "boxes")
         dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
     if not len(dataset):
@@ -92,26 +109,26 @@ def open_dataset(
 
 
 def splits(root: Path | str, task: str | None = None) -> list[str]:
-    """The names `open_dataset` takes as `split`, train, val and test first; [] where the data is not split."""
-    root, found = _recognise(root, task)
-    names = [name for name in found.splits(root) if name]
+    """Returns the names that `open_dataset` takes as `split`, train, val and test first; [] for data without splits."""
+    root, format = _recognise(root, task)
+    names = [name for name in format.splits(root) if name]
     common = [split_name(name) for name in names]
     if len(set(common)) == len(common):
         names = common
-    if len(names) == 1 and names[0] not in (*SPLITS, "trainval"):  # a lone annotations.json is not a split
+    if len(names) == 1 and names[0] not in SPLIT_NAMES:  # a single annotations.json is not a split
         return []
     return sorted(names, key=lambda name: (SPLITS.index(name) if name in SPLITS else len(SPLITS), name))
 
 
 def tasks_of(root: Path | str, task: str | None = None) -> tuple[str, ...]:
-    """What the data that `task` finds in `root` is for, the usual task first."""
+    """Returns the tasks that the data set which `task` finds in `root` is for, the usual one first."""
     return _recognise(root, task)[1].tasks
 
 
 def describe(root: Path | str, task: str | None = None) -> str:
-    """One line for people, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
-    where, found = _recognise(root, task)
-    return f"{found.name} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
+    """Returns a one-line description, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
+    where, format = _recognise(root, task)
+    return f"{format.name} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
 
 
 def _recognise(root: Path | str, task: str | None) -> tuple[Path, Format]:
@@ -121,15 +138,15 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, Format]:
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     for _ in range(3):  # archives often unpack to a folder in a folder
-        fitting = [form for form in FORMATS if form.found(where)]
-        for form in fitting:
-            if task in (None, *form.tasks):
-                return where, form
-        if fitting:
-            raise DataError(f"{where}: found {fitting[0].name}, which is for {fitting[0].tasks[0]}, not {task}")
+        matching = [format for format in FORMATS if format.matches(where)]
+        for format in matching:
+            if task in (None, *format.tasks):
+                return where, format
+        if matching:
+            raise DataError(f"{where}: found {matching[0].name}, which is for {matching[0].tasks[0]}, not {task}")
         inner = subfolders(where)
         if len(inner) != 1:
             break
         where = inner[0]
-    wanted = "; ".join(f"{form.looks_for} ({form.name})" for form in FORMATS if task in (None, *form.tasks))
+    wanted = "; ".join(f"{format.layout} ({format.name})" for format in FORMATS if task in (None, *format.tasks))
     raise DataError(f"{root}: no data set recognised; looked for {wanted}")

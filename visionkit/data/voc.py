@@ -1,7 +1,9 @@
 """Pascal VOC XML: Annotations/, JPEGImages/ (or images/) and, for splits, ImageSets/Main/."""
 
 from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from xml.etree.ElementTree import ParseError
 
 import defusedxml.ElementTree
@@ -28,8 +30,22 @@ from visionkit.types import DataError, Sample
 XML_LIMIT = 2 * 2**20  # bytes; a tree of nothing but tags takes a hundred times as much memory
 
 
+class _Object(NamedTuple):
+    name: str
+    corners: list[float]  # xmin, ymin, xmax, ymax
+    difficult: bool
+
+
+class _Annotation(NamedTuple):
+    """The content of one XML file."""
+
+    objects: list[_Object]
+    size: tuple[int, int] | None  # (height, width)
+    filename: str | None
+
+
 def folders(root: Path) -> tuple[Path, Path] | None:
-    """The folders of annotations and images, or None where `root` holds no such data set."""
+    """Returns the folders of annotations and images, or None if `root` has no such data set."""
     for annotations in (root / "Annotations", root / "annotations"):
         for images in (root / "JPEGImages", root / "images", root / "Images"):
             if images.is_dir() and files_of(annotations, ".xml"):
@@ -38,89 +54,120 @@ def folders(root: Path) -> tuple[Path, Path] | None:
 
 
 def splits(root: Path) -> list[str]:
-    """The lists in ImageSets/Main; those of single classes (`cat_train.txt`, "000012 -1" a line) are not splits."""
+    """Returns the lists in ImageSets/Main, without those of single classes (`cat_train.txt`, lines "000012 -1")."""
     annotated = {file.stem for file in files_of((folders(root) or [root])[0], ".xml")}
 
-    def of_a_class(lines):  # "IMG 1" is the name of an image
-        return lines and all(_id(line) != line and line not in annotated for _, line in lines)
+    def of_one_class(lines: Sequence[tuple[int, str]]) -> bool:
+        # A line such as "IMG 1" may also be the name of an image.
+        return bool(lines) and all(_id(line) != line and line not in annotated for _, line in lines)
 
     files = files_of(root / "ImageSets" / "Main", ".txt")
-    return [file.stem for file in files if not of_a_class(read_lines(file)[:100])]
+    return [file.stem for file in files if not of_one_class(read_lines(file)[:100])]
 
 
 def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads Pascal VOC XML.
 
     Class names are those of ALL annotations, sorted, so that ids are the same in every split. `difficult` objects are
-    `ignore`. Coordinates are 1-based pixel indices, as VOC defines them, unless some xmin or ymin of the whole set is
-    below 1: then the set is taken as 0-based and continuous; `source` says which. A box whose corners coincide in the
-    file is dropped, though the VOC rule would make it one pixel wide: it is a slip of the mouse.
+    `ignore`. Coordinates are 1-based pixel indices, as VOC defines them, unless some xmin or ymin in the data set is
+    below 1: then the whole set is taken as 0-based and continuous; `source` tells which. A box whose corners coincide
+    is dropped as a slip of the mouse, although the VOC rule would make it one pixel wide.
 
     Args:
-        root: the folder that holds Annotations/.
+        root: the folder that contains Annotations/.
         split: a list of ImageSets/Main without its suffix; None for every annotation.
-        repairs: takes down what is wrong; by default it is logged, or raised.
+        repairs: records what is wrong; by default it is logged, or raised.
 
     Raises:
-        DataError: names the file (and object) that is wrong, or the splits there are.
+        DataError: names the file (and object) that is wrong, or the available splits.
     """
     root = Path(root)
-    found = folders(root)
-    if found is None:
+    pair = folders(root)
+    if pair is None:
         raise DataError(f"{root}: expected Annotations/*.xml beside JPEGImages/ or images/")
-    annotations, images = found
+    annotation_folder, images = pair
     repairs = Repairs("voc") if repairs is None else repairs
-    files, parsed = {file.stem: file for file in files_of(annotations, ".xml")}, {}
+    files = {file.stem: file for file in files_of(annotation_folder, ".xml")}
+    annotations: dict[str, _Annotation] = {}
     for id, file in files.items():
         with repairs.skipping(id):
-            parsed[id] = _parse(regular(file, annotations, id), repairs)
-    names = sorted({name for objects, _, _ in parsed.values() for name, _, _ in objects})
-    boxes = np.array([box for objects, _, _ in parsed.values() for _, box, _ in objects]).reshape(-1, 4)
-    corners = boxes[boxes.max(axis=1, initial=0) > 1][:, :2]  # others are fractions by mistake, and say nothing
-    zero_based = bool(((corners >= 0) & (corners < 1)).any())
-    by_stem = defaultdict(list)
+            annotations[id] = _parse(regular(file, annotation_folder, id), repairs)
+    names = sorted({item.name for annotation in annotations.values() for item in annotation.objects})
+    zero_based = _zero_based(annotations.values())
+    by_stem: dict[str, list[Path]] = defaultdict(list)
     for file in list_images(images, recursive=False):
         by_stem[file.stem].append(file)
     ids = list(files) if split is None else _listed(root, split, files, repairs)
-    class_ids, records = {name: i for i, name in enumerate(names)}, []
-    for id in [id for id in ids if id in parsed]:
-        objects, size, filename = parsed[id]
-        xml = files[id]
+    records = []
+    for id in ids:
+        if id not in annotations:
+            continue
         with repairs.skipping(id, next(iter(by_stem[id]), None), "broken image"):
-            file = regular(_image(images, filename, xml, by_stem, files), images, xml)
-            real = checked_size(file, size, xml)
-            raw = np.array([box for _, box, _ in objects]).reshape(-1, 4)
-            boxes = raw.astype(np.float32) if zero_based else npboxes.from_voc(raw)
-            flat = raw[:, 2:] == raw[:, :2]
-            boxes[:, 2:][flat] = boxes[:, :2][flat]
-            boxes, keep = repairs.apply(boxes, real, id, file)
-            labels = np.array([class_ids[objects[i][0]] for i in keep], np.int32)
-            ignore = np.array([objects[i][2] for i in keep], bool)
-            records.append(Sample(id=id, file=file, image_size=real, boxes=boxes, labels=labels, ignore=ignore))
-    others = set().union(*(by_stem[stem] for stem in by_stem.keys() - files.keys())) - {r.file for r in records}
-    if split is None and (left := sorted(others)):
-        repairs.left_out("missing annotation", f"{images} left out without an XML", left)
+            annotation = annotations[id]
+            file = regular(_image(images, annotation.filename, files[id], by_stem, files), images, files[id])
+            size = checked_size(file, annotation.size, files[id])
+            records.append(_record(id, file, size, annotation.objects, names, zero_based, repairs))
+    if split is None:
+        _report_unannotated(images, by_stem, files, records, repairs)
     repairs.warn()
     base = "0-based coordinates" if zero_based else "1-based coordinates"
     return Dataset(records, names, load_image, f"Pascal VOC XML ({base}), split {split or 'all'}")
 
 
-def _image(images: Path, filename: str | None, xml: Path, by_stem: dict, files: dict) -> Path:
-    """The image of an annotation: that of its name; of several the one, and of none any, that it names itself."""
-    own = by_stem[xml.stem]
-    if len(own) == 1:
-        return own[0]
+def _zero_based(annotations: Iterable[_Annotation]) -> bool:
+    """Whether some xmin or ymin is below 1, so that coordinates cannot be 1-based indices."""
+    corners = np.array([item.corners for annotation in annotations for item in annotation.objects]).reshape(-1, 4)
+    low = corners[corners.max(axis=1, initial=0) > 1][:, :2]  # other boxes are fractions by mistake and prove nothing
+    return bool(((low >= 0) & (low < 1)).any())
+
+
+def _record(
+    id: str,
+    file: Path,
+    image_size: tuple[int, int],
+    objects: list[_Object],
+    names: list[str],
+    zero_based: bool,
+    repairs: Repairs,
+) -> Sample:
+    corners = np.array([item.corners for item in objects]).reshape(-1, 4)
+    boxes = corners.astype(np.float32) if zero_based else npboxes.from_voc(corners)
+    flat = corners[:, 2:] == corners[:, :2]
+    boxes[:, 2:][flat] = boxes[:, :2][flat]
+    boxes, keep = repairs.apply(boxes, image_size, id, file)
+    labels = np.array([names.index(objects[i].name) for i in keep], np.int32)
+    ignore = np.array([objects[i].difficult for i in keep], bool)
+    return Sample(id=id, file=file, image_size=image_size, boxes=boxes, labels=labels, ignore=ignore)
+
+
+def _report_unannotated(
+    images: Path, by_stem: dict[str, list[Path]], files: Collection[str], records: list[Sample], repairs: Repairs
+) -> None:
+    """Reports the images that no XML file describes."""
+    unannotated = {file for stem, same_stem in by_stem.items() if stem not in files for file in same_stem}
+    if left := sorted(unannotated - {record.file for record in records}):
+        repairs.left_out("missing annotation", f"{images} left out without an XML", left)
+
+
+def _image(
+    images: Path, filename: str | None, xml: Path, by_stem: dict[str, list[Path]], files: Collection[str]
+) -> Path:
+    """The image of an annotation: the one with its name; if there are several or none, the one that it names."""
+    same_stem = by_stem[xml.stem]
+    if len(same_stem) == 1:
+        return same_stem[0]
     named = inside(images, filename or f"{xml.stem}.jpg", f"{xml}: filename")
-    if own and named not in own:
-        raise DataError(f"{xml}: {own[0]} or {own[1].name}? Its <filename> names neither", "listed twice")
-    if not own and named.stem in files and named.is_file():
+    if same_stem and named not in same_stem:
+        raise DataError(f"{xml}: {same_stem[0]} or {same_stem[1].name}? Its <filename> names neither", "listed twice")
+    if not same_stem and named.stem in files and named.is_file():
         raise DataError(f"{xml}: its image does not exist: {named} is that of {named.stem}.xml", "missing image")
     return named
 
 
-def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) -> list[str]:
+def _listed(root: Path, split: str, files: Collection[str], repairs: Repairs) -> list[str]:
+    """The ids in the list of a split."""
     file = root / "ImageSets" / "Main" / f"{choose_split(splits(root), split, root)}.txt"
-    ids = {}
+    ids: dict[str, int] = {}  # id -> its line
     for line, text in read_lines(file):
         id = text if text in files else _id(text)
         with repairs.skipping(id):
@@ -133,18 +180,17 @@ def _listed(root: Path, split: str, files: dict[str, Path], repairs: Repairs) ->
 
 
 def _id(line: str) -> str:
-    """What a line of a list names; that of a class says besides whether it is there: -1, 0 or 1."""
+    """The id in a line of a list; lists of single classes add whether the class is present: -1, 0 or 1."""
     words = line.rsplit(None, 1)
     return words[0] if len(words) == 2 and words[1] in ("-1", "0", "1") else line
 
 
-def _parse(file: Path, repairs: Repairs):
-    """([(name, [xmin, ymin, xmax, ymax], difficult)], (height, width) or None, filename or None) of one XML file."""
+def _parse(file: Path, repairs: Repairs) -> _Annotation:
     try:
         tree = defusedxml.ElementTree.fromstring(read_bytes(file, XML_LIMIT))
     except ParseError as error:
         raise DataError(f"{file}: broken XML: {error}") from None
-    except (ValueError, LookupError) as error:  # entities and the like are refused; so are unknown encodings
+    except (ValueError, LookupError) as error:  # defusedxml refuses entities and the like; encodings may be unknown
         raise DataError(f"{file}: refused XML: {error}") from None
     objects = []
     for i, element in enumerate(tree.findall("object"), start=1):
@@ -154,7 +200,8 @@ def _parse(file: Path, repairs: Repairs):
             if not name:
                 raise DataError(f"{where}: expected a <name>")
             keys = ("xmin", "ymin", "xmax", "ymax")
-            box = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name[:40]}): {key}") for key in keys]
-            objects.append((name, box, flag(element.findtext("difficult") or 0, f"{where}: difficult")))
-    size = tuple(int(number(tree.findtext(f"size/{key}") or 0, f"{file}: {key}")) for key in ("height", "width"))
-    return objects, size if all(size) else None, (tree.findtext("filename") or "").strip() or None
+            corners = [number(element.findtext(f"bndbox/{key}"), f"{where} ({name[:40]}): {key}") for key in keys]
+            objects.append(_Object(name, corners, flag(element.findtext("difficult") or 0, f"{where}: difficult")))
+    height, width = (int(number(tree.findtext(f"size/{key}") or 0, f"{file}: {key}")) for key in ("height", "width"))
+    size = (height, width) if height and width else None
+    return _Annotation(objects, size, (tree.findtext("filename") or "").strip() or None)
