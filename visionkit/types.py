@@ -15,7 +15,8 @@
 | scores | float32, descending within an image; fixed-size outputs are padded with score 0 and label -1 |
 """
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -39,6 +40,29 @@ class DataError(ValueError):
     def __init__(self, message: str = "", kind: str | None = None):
         super().__init__(message)
         self.kind = kind
+
+
+class ByName(dict[str, Any]):
+    """A dict that answers a name that it lacks with the nearest that it has.
+
+    Args:
+        what: the things are, for the message, e.g. "model".
+        entries: name -> thing.
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, Any]):
+        super().__init__(entries)
+        self.what = what
+
+    def __missing__(self, name: object) -> Any:
+        raise KeyError(f"no {self.what} {name!r}{nearest(str(name), self)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean 'ssd'?", or the names that there are."""
+    names = {key.lower(): key for key in known}
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else f"; there are {', '.join(names.values())}"
 
 
 def would_be_lost(file: Path | str) -> DataError:
