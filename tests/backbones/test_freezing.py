@@ -6,6 +6,8 @@ import pytest
 from keras import layers
 
 from visionkit.backbones.blocks import freeze, freeze_batch_norm
+from visionkit.export import EXPORTERS
+from visionkit.export.load import load_exported
 from visionkit.models import FCN, SSD, FasterRCNN
 
 SIZE = (64, 64)
@@ -101,6 +103,19 @@ def test_frozen_layers_stay_as_they_were_through_fit_and_a_file(name, task, tmp_
     got, expected = loaded.predict_on_batch(images), model.predict_on_batch(images)
     for key, value in expected.items():
         np.testing.assert_array_equal(got[key], value)
+
+
+@pytest.mark.slow
+def test_a_partly_frozen_nested_model_is_exported(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = TASKS["fcn"](wrapped("EfficientNetV2B0"))
+    freeze(model.backbone, "C3")
+    images, _ = batch()
+    expected = model.serving().predict_on_batch(images)["probabilities"]
+    for to in ("saved_model", "onnx"):
+        EXPORTERS[to].save(model, tmp_path / to)
+        got = load_exported(tmp_path / to).serving().predict_on_batch(images)["probabilities"]
+        np.testing.assert_allclose(got, expected, atol=1e-4, err_msg=to)
 
 
 def test_a_sequence_within_a_backbone_is_looked_into():
