@@ -229,7 +229,7 @@ def _loss(model: Task, images: np.ndarray, y: dict[str, np.ndarray]) -> float:
 
 def _not_a_number(model: Task, images: np.ndarray, y: dict[str, np.ndarray], losses: list[float]) -> Row:
     """Whether losses and weights stay numbers, also after a batch of striped images without objects."""
-    empty = {key: np.zeros_like(value) for key, value in y.items()}
+    empty = {key: value if key == "label" else np.zeros_like(value) for key, value in y.items()}
     for key, value in (("labels", PADDING), ("segmentation", IGNORE)):
         if key in empty:
             empty[key] += value

@@ -34,10 +34,10 @@ class FasterRCNN(Task):
     `[B, H/4, W/4, C]`, ...), "objectness" logits float32 `[B, A]` and "deltas" float32 `[B, A, 4]`. The second stage
     gets other proposals in training than in use, so `compute_loss` and `serving` call it, each with static shapes.
 
-    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}. If `y` also has
-    "proposals" `[B, P, 4]`, in pixels of the network's input and zero for padding, only the second stage is trained, on
-    these proposals: Fast R-CNN (arXiv 1504.08083), which `on_proposals` serves. Freeze the layers named "rpn_..." in
-    that case, because nothing trains them.
+    Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1}, and "ignore" bool `[B, M]` if any. If
+    `y` also has "proposals" `[B, P, 4]`, in pixels of the network's input and zero for padding, only the second stage
+    is trained, on these proposals: Fast R-CNN (arXiv 1504.08083), which `on_proposals` serves. Freeze the layers named
+    "rpn_..." in that case, because nothing trains them.
 
     Args:
         backbone: a model images -> {"Cn": features}.

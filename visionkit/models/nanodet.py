@@ -18,7 +18,7 @@ from visionkit.ops import anchors as anchor_ops
 from visionkit.ops.atss import atss
 from visionkit.ops.distances import by_side, expected, from_distances, to_distances
 from visionkit.ops.generalized_focal import distribution_focal_loss, overlaps, quality_focal_loss
-from visionkit.ops.matching import real
+from visionkit.ops.matching import ignored, real
 from visionkit.types import Tensor
 
 BOX_WEIGHT, BINS_WEIGHT = 2.0, 0.25  # weights of these losses, as in the authors' configurations; the classes' is 1
@@ -49,7 +49,8 @@ class NanoDet(Task):
 
     Outputs of the graph: `logits` float32 `[B, A, K]`, one sigmoid per class and no background, and `bins` float32
     `[B, A, 4 * (last_bin + 1)]`: for the left, upper, right and lower side the logits that its distance is 0, 1, ...
-    strides. Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1, "ignore" bool `[B, M]`}.
+    strides. Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1}, and "ignore" bool `[B, M]` if
+    any.
 
     Args:
         backbone: a model images -> {"Cn": features}.
@@ -142,7 +143,7 @@ class NanoDet(Task):
         matched = ops.where(positive[..., None], matched, anchors[None])  # padding has no area to divide by
         labels = ops.where(positive, ops.take_along_axis(labels, index, axis=1), self.num_classes)
         inside = ops.min(to_distances(points[None, :, None], boxes[:, None]), axis=-1) > 0  # [B, A, M]
-        crowded = ops.any(ops.logical_and(inside, ops.cast(y["ignore"], "bool")[:, None]), axis=-1)
+        crowded = ops.any(ops.logical_and(inside, ignored(y)[:, None]), axis=-1)
         return labels, matched, positive, ops.logical_not(ops.logical_or(positive, crowded))
 
     def compute_loss(

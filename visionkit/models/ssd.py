@@ -42,8 +42,8 @@ class SSD(Task):
     """A single shot detector: convolutional heads on several levels of a backbone, one anchor grid per level.
 
     Outputs of the graph: `logits` float32 `[B, A, K + 1]` with background LAST, so that the index is the class id,
-    and `deltas` float32 `[B, A, 4]`. Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1,
-    "ignore" bool `[B, M]`}.
+    and `deltas` float32 `[B, A, 4]`. Trained with `y` = {"boxes" `[B, M, 4]`, "labels" `[B, M]` padded with -1},
+    and "ignore" bool `[B, M]` if any.
 
     Args:
         backbone: a model images -> {"Cn": features}.

@@ -9,6 +9,8 @@ from typing import Any, ClassVar, ParamSpec
 import keras
 
 from visionkit.models.arguments import check_arguments
+from visionkit.models.checked import checked
+from visionkit.models.target_check import TargetCheck
 from visionkit.resizing import crop_share
 from visionkit.types import Tensor
 
@@ -104,6 +106,51 @@ class Task(keras.Model):
         size; see the subclass.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define serving()")
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
+        """As in Keras, with each batch checked on the host before the model sees it.
+
+        Raises:
+            DataError: a batch cannot be learned from, or an option would be ignored; one line that says why.
+        """
+        check, validation = self._target_check(options), self._target_check(options)
+        with check.answering(), validation.answering():
+            x = checked(x, y, options.get("sample_weight"), check)
+            held_out = options.get("validation_data")
+            if isinstance(held_out, tuple | list):
+                images, targets, weights = (*held_out, None, None)[:3]
+                options["validation_data"] = (checked(images, targets, weights, validation), *held_out[1:])
+            elif held_out is not None:
+                options["validation_data"] = checked(held_out, None, None, validation)
+            return super().fit(x, y, *args, **options)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
+        """As in Keras, with each batch checked as in `fit`."""
+        if options.get("_use_cached_eval_dataset"):  # within `fit`, which has checked it
+            return super().evaluate(x, y, *args, **options)
+        check = self._target_check(options)
+        with check.answering():
+            x = checked(x, y, options.get("sample_weight"), check)
+            return super().evaluate(x, y, *args, **options)
+
+    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
+        """As in Keras, with the batch checked as in `fit`."""
+        self._target_check(options)((x, y, sample_weight))
+        return super().train_on_batch(x, y, sample_weight, **options)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
+        """As in Keras, with the batch checked as in `fit`."""
+        self._target_check(options)((x, y, sample_weight))
+        return super().test_on_batch(x, y, sample_weight, **options)
+
+    def _target_check(self, options: dict[str, Any]) -> TargetCheck:
+        images: Tensor = self.input
+        check = TargetCheck(type(self).__name__, self.task, self.num_classes, tuple(images.shape[1:]))
+        if getattr(self, "loss", None) is not None:
+            check.refuse("compile(loss=...) would be ignored, because the model has its own loss: leave it out")
+        if options.get("class_weight") is not None:
+            check.refuse("class_weight would not be used; Classifier and FCN take class_weights when they are made")
+        return check
 
     def over_devices(self, value: Tensor) -> Tensor:
         """The mean of `value`, a sum over the rows of a batch, over the devices that share the batch.

@@ -67,15 +67,15 @@ def assign(
 
     Args:
         boxes: anchors `[A, 4]`, or candidates `[B, A, 4]`, one set per image.
-        y: "boxes" `[B, M, 4]`, "labels" `[B, M]` with -1 for padding and "ignore" bool `[B, M]`: such a box is not a
-            target, and detecting it is not a mistake.
+        y: "boxes" `[B, M, 4]`, "labels" `[B, M]` with -1 for padding and, if any, "ignore" bool `[B, M]`: such a box is
+            not a target, and detecting it is not a mistake.
         positive_iou, negative_iou, force, ties: see `match`.
 
     Returns:
         index, positive and negative as from `match`; an anchor more than half inside an ignored box is not negative.
     """
     boxes = boxes if len(boxes.shape) == 3 else boxes[None]
-    objects, ignore = ops.cast(y["boxes"], "float32"), ops.cast(y["ignore"], "bool")
+    objects, ignore = ops.cast(y["boxes"], "float32"), ignored(y)
     overlap = box_ops.iou(boxes, objects)
     index, positive, negative = match(overlap, real(y), positive_iou, negative_iou, force, ties)
     # An anchor half inside a crowd may well contain an object, so it must not be taught as background.
@@ -86,4 +86,9 @@ def assign(
 
 def real(y: Mapping[str, Tensor]) -> Tensor:
     """bool `[B, M]`: the rows of a padded ground truth that are targets."""
-    return ops.logical_and(ops.cast(y["labels"], "int32") >= 0, ops.logical_not(ops.cast(y["ignore"], "bool")))
+    return ops.logical_and(ops.cast(y["labels"], "int32") >= 0, ops.logical_not(ignored(y)))
+
+
+def ignored(y: Mapping[str, Tensor]) -> Tensor:
+    """bool `[B, M]`: the rows of a padded ground truth that are "ignore"; none of them if it was left out."""
+    return ops.cast(y["ignore"], "bool") if "ignore" in y else ops.zeros_like(y["labels"], dtype="bool")
