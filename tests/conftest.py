@@ -12,6 +12,14 @@ from support.disks import mount
 PEAKS = []  # of the workers that have ended, in bytes
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory):
+    """A state folder of the tests' own, so that they leave the user's key alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget(request):
     """Frees what a file's tests leave in memory: models in its caches, Keras' graphs, and what malloc keeps for later.

@@ -151,8 +151,10 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
     --batch-size auto, where a recipe has that knob, tries out the largest batch that memory holds, up to 64.
-    `visionkit train --resume RUN` continues an interrupted run, to the same end. --check does not train, but tries
-    everything for a minute and prints what is wrong.
+    `visionkit train --resume RUN` continues an interrupted run, to the same end. It executes the recipe in the folder
+    only if you started the run on this machine; for any other, `visionkit train RECIPE.py --resume RUN` executes your
+    own copy of it, and --trust after RUN the folder's. --check does not train, but tries everything for a minute and
+    prints what is wrong.
 
     Args:
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
@@ -162,10 +164,8 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int
 
         app.help_print(["train"])
         return None
-    if str(recipe) == "--resume":
-        if len(knobs) != 1:
-            raise DataError(RESUME_ALONE)
-        return resume_and_print(Path(knobs[0]))
+    if "--resume" in (str(recipe), *knobs):
+        return _resume_train((str(recipe), *knobs))
     words, auto = _without_auto([word for word in knobs if word != "--check"])
     recipe_function = open_recipe(recipe, words)
     own = {"out": (Path | None, None), "options": (RunOptions, Options())}
@@ -179,6 +179,15 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int
         return check_and_print(recipe_function, chosen, recipe, options["options"])
     out = options["out"] or new_run(recipe.stem)
     return train_and_print(recipe_function, chosen, out, recipe, options["options"])
+
+
+def _resume_train(words: Sequence[str]) -> None:
+    """Continues the run of `train [RECIPE.py] --resume RUN [--trust]`."""
+    kept = [word for word in words if word != "--trust"]
+    at = kept.index("--resume")
+    if at > 1 or len(kept) != at + 2:
+        raise DataError(RESUME_ALONE)
+    resume_and_print(Path(kept[at + 1]), Path(kept[0]) if at else None, trust="--trust" in words)
 
 
 def _without_auto(words: Sequence[str]) -> tuple[list[str], bool]:
@@ -314,17 +323,24 @@ def check_and_print(
     return 0 if all(row.ok for row in rows) else 1
 
 
-def resume_and_print(out: Path) -> None:
-    """Continues a run and prints its scores."""
-    from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_interrupted
+def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = False) -> None:
+    """Continues a run and prints its scores.
 
-    if read_interrupted(out).options.deterministic:
+    Args:
+        out: the run folder.
+        recipe_file: the user's own copy of the run's recipe, to be executed instead of the one in `out`.
+        trust: see `visionkit.train.run.resume`.
+    """
+    from visionkit.environment import import_keras_quietly
+    from visionkit.train.resume import read_interrupted, recipe_from
+
+    started = read_interrupted(out)
+    if started.options.deterministic:
         make_deterministic()
     import_keras_quietly()
     from visionkit.train.run import resume
 
-    print_scores(resume(out))
+    print_scores(resume(out, recipe=recipe_from(recipe_file, out, started) if recipe_file else None, trust=trust))
     print(f"run folder: {out}")
 
 

@@ -69,21 +69,29 @@ def run(
         return Training(recipe, knobs, folder, options, devices, watch=watch).run()
 
 
-def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
+def resume(
+    out: Path,
+    watch: Callable[[list[dict]], bool] | None = None,
+    recipe: tuple[Callable[..., Recipe], dict] | None = None,
+    trust: bool = False,
+) -> dict:
     """Continues an interrupted run from its newest undamaged checkpoint.
 
     It ends exactly, to the bit, as it would have without the interruption.
 
     Args:
         watch: the one that `run` was given.
+        recipe: (recipe_function, knobs) that `run` was given; by default what the folder names, see `recipe_of`.
+        trust: execute the folder's recipe, whoever made the folder.
 
     Raises:
-        DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
+        DataError: there is no such run, it has finished, its recipe must not be executed, or its recipe, data or
+            backend are not what they were.
     """
     started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
-    recipe_function, knobs = recipe_of(out, started)
+    recipe_function, knobs = recipe or recipe_of(out, started, trust)
     devices = devices_for(started.options.devices)
     saved = checkpoint.newest(out / "checkpoints")
     if saved is None:
@@ -92,8 +100,8 @@ def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict
         print(f"{out}: resuming in epoch {saved[1]['epoch'] + 1} after {saved[1]['step']} of its steps")
     with devices.folder(out) as folder:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # it is new where another process writes to `out`
-        recipe = _build(recipe_function, knobs, started.options, devices)
-        return Training(recipe, knobs, folder, started.options, devices, saved, watch).run()
+        built = _build(recipe_function, knobs, started.options, devices)
+        return Training(built, knobs, folder, started.options, devices, saved, watch).run()
 
 
 def _check_folder(out: Path) -> None:
