@@ -11,6 +11,7 @@ import pytest
 from support.paths import ROOT
 
 from visionkit.cli import app, main, runs
+from visionkit.cli.scores import print_scores
 
 TOOLS = ROOT / "tools"
 
@@ -193,3 +194,12 @@ def test_without_a_backend_the_line_says_what_to_install(tmp_path):
         assert done.returncode == 1 and said in done.stdout
         assert "visionkit: error: Keras is set to run on tensorflow, which is not installed" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_do_not_drive_the_terminal(tmp_path, capsys):
+    bad = "cat\x1b[31m\u202e"
+    print_scores({"top1": 0.5, "per_class": {bad: {"recall": 0.5}}})
+    assert capsys.readouterr().out == "top1 0.5\n  cat\\x1b[31m\\u202e    recall 0.5\n"
+    assert main(["report", str(tmp_path / bad)]) == 1
+    error = capsys.readouterr().err
+    assert "cat\\x1b[31m\\u202e: expected the folder of a run" in error and "\x1b" not in error

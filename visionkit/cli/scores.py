@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from visionkit.types import plain
+
 PRINTED = (
     *("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50"),
     *("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1"),
@@ -63,6 +65,6 @@ def print_scores(scores: dict[str, Any]) -> None:
     """Prints those numbers of `evaluate` or of a run that people look for."""
     print("  ".join(f"{key} {scores[key]:.4g}" for key in PRINTED if key in scores))
     for name, row in scores.get("per_class", {}).items():
-        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        print("  " + f"{plain(name):20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     for reason in scores.get("why", ()):
-        print(f"mAP50 is about 0: {reason}")
+        print(f"mAP50 is about 0: {plain(reason)}")

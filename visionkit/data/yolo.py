@@ -1,7 +1,7 @@
 """YOLO txt: images/ beside labels/, lines `class cx cy w h` in fractions of the image, names in data.yaml."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -151,6 +151,11 @@ def _names(root: Path) -> list[str] | None:
     return None
 
 
+def _is_name(value: Any) -> bool:
+    """Whether `value` can be a class name; an integer of thousands of digits could not even be printed."""
+    return isinstance(value, str) or (isinstance(value, int) and abs(value) < 10**18)
+
+
 def _yaml_names(file: Path) -> list[str] | None:
     """The class names in a .yaml file, or None if it has none."""
     text = read_text(file, 2**20)
@@ -165,7 +170,7 @@ def _yaml_names(file: Path) -> list[str] | None:
     names = content.get("names")
     if isinstance(names, dict) and set(names) == set(range(len(names))):
         names = [names[i] for i in range(len(names))]
-    if isinstance(names, list) and names and all(isinstance(name, str | int) for name in names):
+    if isinstance(names, list) and names and all(map(_is_name, names)):
         return check_names([str(name) for name in names], file)
     if names is not None:
         raise DataError(f"{file}: names: expected a list, or a mapping from 0, 1, ... to names")

@@ -15,7 +15,7 @@ from visionkit.data.recognise import open_dataset, splits
 from visionkit.models.task import Task
 from visionkit.models.transfer import start_from
 from visionkit.open_model import open_task
-from visionkit.types import DataError
+from visionkit.types import DataError, plain
 from visionkit.weights.cards import CARDS
 
 LR, LR_OF_START = 1e-3, 3e-4  # peak rates by default; a trained model forgets at the higher one
@@ -126,5 +126,6 @@ def start_model(
             raise DataError(f"--map {word}: expected OLD=NEW, such as person=pedestrian")
         pairs[source] = name
     network, transfer = start_from(model, train.class_names, size, pairs, kind, **changes)
-    print(f"from {start}:\n{transfer}")
+    print(f"from {start}:")
+    print("\n".join(map(plain, str(transfer).split("\n"))))  # it quotes class names
     return network

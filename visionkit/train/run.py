@@ -17,7 +17,7 @@ from visionkit.train.devices import Devices, devices_for
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, build_recipe
 from visionkit.train.resume import read_interrupted, recipe_of, write_started
-from visionkit.train.training import Training
+from visionkit.train.training import Training, check_state
 from visionkit.types import DataError
 
 MANY = 1000  # images that take a while to be read
@@ -93,7 +93,7 @@ def resume(
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
     recipe_function, knobs = recipe or recipe_of(out, started, trust)
     devices = devices_for(started.options.devices)
-    saved = checkpoint.newest(out / "checkpoints")
+    saved = checkpoint.newest(out / "checkpoints", check_state)
     if saved is None:
         print(f"{out}: no checkpoint was written yet, so it starts from the beginning")
     else:

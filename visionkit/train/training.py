@@ -34,6 +34,19 @@ from visionkit.types import DataError
 BEGINNING = {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0}  # the state before the first step
 
 
+def check_state(state: dict) -> None:
+    """Raises a `DataError` for the state of a checkpoint that no training has written."""
+    for name, first in BEGINNING.items():
+        value = state.get(name)
+        kinds = (int, float) if name == "seconds" else (type(first),)
+        if type(value) not in kinds or not 0 <= value < math.inf:
+            raise DataError(f"{name}: {value!r} is not the state of a training")
+    if not isinstance(state.get("data", []), list) or not isinstance(state.get("rows"), list):
+        raise DataError("data, rows: expected the lists that a training writes")
+    if not all(isinstance(row, dict) and "epoch" in row for row in state["rows"]):
+        raise DataError("rows: expected those of a history")
+
+
 class Training:
     """One training of a recipe in its run folder. `run` carries it out, once.
 
@@ -98,7 +111,7 @@ class Training:
         draw_curves(self.history.rows, self.out / "curves.png")
         print(f"curves: {results['verdict']}")
         write_json(self.out / "results.json", results)
-        checkpoint.remove_old(self.out / "checkpoints", keep=1)
+        checkpoint.remove_old(self.out / "checkpoints", self.position.epoch * self.steps + self.position.step, keep=1)
         return results
 
     def _make_score(self, state: dict) -> Score:
