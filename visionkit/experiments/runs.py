@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.evaluate.scores import MONITOR
-from visionkit.files import as_json, write_json
+from visionkit.files import as_json, locked, write_json
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
 from visionkit.train.resume import recipe_name
@@ -72,7 +72,8 @@ def finish(
         # With the caller's recipe and knobs: what the folder names could be anybody's.
         return as_json(resume(out, watch, (recipe_function, knobs)))
     if out.exists():
-        shutil.rmtree(out)  # it was interrupted before resume.json was written
+        with locked(out):
+            shutil.rmtree(out)  # it was interrupted before resume.json was written
     return as_json(run(recipe_function, knobs, out, recipe_file, options, watch))
 
 
