@@ -24,6 +24,7 @@ def evaluate(
     flip: bool = False,
     window: bool = False,
     curves: Path | None = None,
+    trust: bool = False,
 ) -> None:
     """Score a model on labelled data.
 
@@ -39,12 +40,13 @@ def evaluate(
         curves: also write to this folder: the confusion matrix and pictures of the worst mistakes; of a detector
             (whose matrix has a row and a column for the background) also precision-recall and F1 curves, and the best
             threshold for each class.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import open_predictor
 
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
-    predictor = open_predictor(model).look(flip, window)
+    predictor = open_predictor(model, trust=trust).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import evaluate as score
     from visionkit.evaluate.scores import numbers

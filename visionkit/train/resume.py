@@ -89,7 +89,7 @@ def read_started(out: Path) -> Started:
         raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
     content = _read_json(out / FILE)
     try:
-        started = Started(**content | {"options": Options(**content["options"])})
+        started = Started(**(content | {"options": Options(**content["options"])}))
     except (KeyError, TypeError) as error:
         raise DataError(f"{out / FILE}: damaged, or written by a newer visionkit ({error})") from error
     if started.sha256 != _sha256(out / "recipe.py"):
@@ -175,7 +175,7 @@ def _covered(started: Started, knobs: dict) -> Any:
     return as_json([asdict(started) | {"mac": ""}, knobs])
 
 
-def _read_json(file: Path) -> dict:
+def _read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file; `DataError` where there is none."""
     try:
         content = json.loads(file.read_text())

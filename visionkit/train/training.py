@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grain
 import keras
@@ -37,7 +38,7 @@ BEGINNING = {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0} 
 def check_state(state: dict) -> None:
     """Raises a `DataError` for the state of a checkpoint that no training has written."""
     for name, first in BEGINNING.items():
-        value = state.get(name)
+        value: Any = state.get(name)
         kinds = (int, float) if name == "seconds" else (type(first),)
         if type(value) not in kinds or not 0 <= value < math.inf:
             raise DataError(f"{name}: {value!r} is not the state of a training")
