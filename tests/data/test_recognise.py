@@ -78,8 +78,8 @@ def test_splits_are_joined(tmp_path):
     assert data[2].image.shape == (30, 40, 3)
     with pytest.raises(DataError, match="sample 'c' is in two of the data sets"):
         open_dataset(root, "trainval+val")
-    with pytest.raises(DataError, match="no split 'dev'"):
-        open_dataset(root, "train+dev")
+    with pytest.raises(DataError, match="no split 'extra'"):
+        open_dataset(root, "train+extra")
 
 
 def test_joined_masks_come_from_their_own_split_and_travel_to_workers(tmp_path):

@@ -16,7 +16,10 @@ from visionkit.types import DataError, Sample, check_sample
 TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = (*SPLITS, "trainval")  # the common names that `split_name` returns
-_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_ALIASES = {
+    **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
+    **{"train_val": "trainval", "train-val": "trainval"},
+}
 
 
 def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
@@ -214,9 +217,9 @@ def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
 
 
 def split_name(name: str) -> str:
-    """Returns the common name of a split: "valid", "validation" and "val2017" are all "val"."""
-    match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())
-    known = match[1] if match else _ALIASES.get(name.lower(), name.lower())
+    """Returns the common name of a split: "valid", "validation", "dev", "val2017" and "val_1" are all "val"."""
+    word = re.sub(r"[_-]?\d+$", "", name.lower())
+    known = _ALIASES.get(word, word)
     return known if known in SPLIT_NAMES else name
 
 
