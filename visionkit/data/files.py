@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -208,12 +208,39 @@ def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     inner = first.name == split  # images/train, not train/images
     lone = []
     for folder in subfolders(first.parent if inner else first.parent.parent):
+        if folder.name in parts:
+            continue
         images = folder if inner else folder / first.name
         beside = second.parent / folder.name if inner else folder / second.name
         for_training = split_name(folder.name) in ("train", "val", "trainval")  # test data often comes without labels
-        if for_training and not beside.exists() and images.is_dir() and list_images(images):
+        if for_training and (first == second or not beside.exists()) and images.is_dir() and list_images(images):
             lone.append((images, beside))
     return lone
+
+
+def annotated_among(root: Path, suffix: str, is_annotation: Callable[[Path], bool]) -> dict[str, Path]:
+    """Finds folders in which annotations lie among the images: split -> folder, "" if the data is not split, or {}.
+
+    Args:
+        root: of the data set; train/, valid/, test/ in it count as splits.
+        suffix: of the annotations, which have the names of their images.
+        is_annotation: whether a file with that suffix is one; asked of one file a folder.
+    """
+
+    def has_annotations(folder: Path) -> bool:
+        for where, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            stems = {Path(name).stem for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+            named = (Path(where, name) for name in sorted(names) if Path(name).suffix.lower() == suffix)
+            first = next((f for f in named if f.stem in stems and not f.name.startswith(".")), None)
+            if first is not None and is_annotation(first):
+                return True
+        return False
+
+    if not root.is_dir():
+        return {}
+    parts = {f.name: f for f in subfolders(root) if split_name(f.name) in SPLIT_NAMES and has_annotations(f)}
+    return parts or ({"": root} if has_annotations(root) else {})
 
 
 def split_name(name: str) -> str:

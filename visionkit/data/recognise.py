@@ -36,7 +36,9 @@ def _several_classes(root: Path) -> bool:
 
 # The first that recognises a folder reads it, so class folders, which match nearly anything, come last.
 READERS = {
-    "Pascal VOC XML": Reader(("detect",), "Annotations/*.xml beside JPEGImages/", voc.folders, voc.splits, voc.voc),
+    "Pascal VOC XML": Reader(
+        ("detect",), "Annotations/*.xml beside JPEGImages/, or XML among the images", voc.folders, voc.splits, voc.voc
+    ),
     "COCO JSON": Reader(("detect", "instance"), "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
     "YOLO txt": Reader(("detect",), "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
     "images and class maps": Reader(
