@@ -145,7 +145,7 @@ def test_damaged_annotations_raise_only_data_error(tmp_path, kind):
 def test_boxes_alone_are_read_without_drawing_their_masks(tmp_path, monkeypatch):
     root = write("COCO JSON", tmp_path)
     assert open_dataset(root)[0].masks.sum() == open_dataset(root, task="instance")[0].masks.sum() == 20
-    monkeypatch.setattr("visionkit.data.coco.rasterise", lambda *_: pytest.fail("drew a mask"))
+    monkeypatch.setattr("visionkit.data.segments.rasterise", lambda *_: pytest.fail("drew a mask"))
     data = open_dataset(root, task="detect")
     assert data[0].masks is None and data[0].boxes.tolist() == [[2, 3, 7, 7]] and data[0].image.shape == (30, 40, 3)
     assert data.source == "COCO JSON annotations.json, boxes"

@@ -1,5 +1,6 @@
 """File handling shared by the readers: bounded reading, names that stay inside the root, finding images."""
 
+import itertools
 import math
 import os
 import re
@@ -224,7 +225,7 @@ def annotated_among(root: Path, suffix: str, is_annotation: Callable[[Path], boo
     Args:
         root: of the data set; train/, valid/, test/ in it count as splits.
         suffix: of the annotations, which have the names of their images.
-        is_annotation: whether a file with that suffix is one; asked of one file a folder.
+        is_annotation: whether a file with that suffix is one; asked of up to 50 files a folder.
     """
 
     def has_annotations(folder: Path) -> bool:
@@ -232,8 +233,8 @@ def annotated_among(root: Path, suffix: str, is_annotation: Callable[[Path], boo
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
             stems = {Path(name).stem for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
             named = (Path(where, name) for name in sorted(names) if Path(name).suffix.lower() == suffix)
-            first = next((f for f in named if f.stem in stems and not f.name.startswith(".")), None)
-            if first is not None and is_annotation(first):
+            beside = (f for f in named if f.stem in stems and not f.name.startswith("."))
+            if any(is_annotation(file) for file in itertools.islice(beside, 50)):
                 return True
         return False
 

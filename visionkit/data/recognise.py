@@ -8,6 +8,7 @@ from visionkit.data import arrays, coco, folder, mask_pairs, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
 from visionkit.data.repair import Repairs
+from visionkit.data.yolo_layouts import YAML_SUFFIXES
 from visionkit.types import DataError
 
 
@@ -39,8 +40,16 @@ READERS = {
     "Pascal VOC XML": Reader(
         ("detect",), "Annotations/*.xml beside JPEGImages/, or XML among the images", voc.folders, voc.splits, voc.voc
     ),
-    "COCO JSON": Reader(("detect", "instance"), "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
-    "YOLO txt": Reader(("detect",), "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
+    "COCO JSON": Reader(
+        ("detect", "instance"), "annotations/*.json, *.json or train/*.json", coco.splits, coco.splits, coco.coco
+    ),
+    "YOLO txt": Reader(
+        ("detect", "instance"),
+        "images/ beside labels/*.txt, or txt among the images",
+        yolo.splits,
+        yolo.splits,
+        yolo.yolo,
+    ),
     "images and class maps": Reader(
         ("segment",),
         "images/ beside masks/, or train/ beside trainannot/",
@@ -131,6 +140,8 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
     root = where = Path(root)
     if task not in (None, *TASKS):
         raise DataError(f"task: expected {', '.join(TASKS)}, found {task!r}")
+    if root.is_file() and root.suffix.lower() in YAML_SUFFIXES and task in (None, *READERS["YOLO txt"].tasks):
+        return root, "YOLO txt"
     if not root.is_dir():
         raise DataError(f"{root}: no such folder")
     for _ in range(3):  # archives often unpack to a folder in a folder
