@@ -60,7 +60,8 @@ def test_every_format_is_recognised(tmp_path, kind, task):
 
 def test_nothing_recognised_says_what_was_looked_for(tmp_path):
     tiny_data.picture(tmp_path / "photos" / "a.png")  # a folder of images is not a data set
-    with pytest.raises(DataError, match=r"no data set recognised; looked for Annotations/\*\.xml.*class folders"):
+    expected = r"found 1 \.png: images without labels; looked for Annotations/\*\.xml.*class folders"
+    with pytest.raises(DataError, match=rf"no data set recognised; {expected}"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         describe(tmp_path / "nowhere")

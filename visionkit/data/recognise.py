@@ -1,5 +1,6 @@
 """Recognises the format of the data set in a folder, and reads it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,8 @@ from typing import NamedTuple
 from visionkit.data import arrays, coco, folder, mask_pairs, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
-from visionkit.data.repair import Repairs
+from visionkit.data.refusals import foreign_format, why_not
+from visionkit.data.repair import Finding, Repairs
 from visionkit.data.yolo_layouts import YAML_SUFFIXES
 from visionkit.types import DataError
 
@@ -31,8 +33,17 @@ class Reader(NamedTuple):
 
 
 def _several_classes(root: Path) -> bool:
-    """Whether there are two class folders or more; a single folder of images is not a data set of one class."""
-    return len({name for part in folder.splits(root).values() for name in folder.classes(part)}) > 1
+    """Whether there are two class folders or more; a single folder of images is not a data set of one class.
+
+    Folders with as many annotations of a foreign format as images are something else, such as photographs of two days.
+    """
+    parts = folder.splits(root)
+    if len({name for part in parts.values() for name in folder.classes(part)}) < 2:
+        return False
+    some = [part / folder.classes(part)[0] for part in parts.values()]
+    files = [file for where in some for file in sorted(where.iterdir()) if not file.name.startswith(".")]
+    labels = [file for file in files if file.suffix.lower() in (".json", ".xml", ".txt")]
+    return 2 * len(labels) < len(files) or foreign_format(labels) is None
 
 
 # The first that recognises a folder reads it, so class folders, which match nearly anything, come last.
@@ -101,6 +112,7 @@ def open_dataset(
         keys = " and ".join(mask_values)
         raise DataError(f"{root}: only class maps take {keys}, found {name}")
     wanted = [None] if split is None else split.split("+")
+    known = len(repairs.findings) if repairs else 0
     parts = [reader.open(root, part, repairs=repairs, **mask_values) for part in wanted]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if task == "detect" and any(part.load is not load_image for part in parts):
@@ -108,8 +120,24 @@ def open_dataset(
         source = dataset.source.replace("boxes and masks", "boxes")
         dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
     if not len(dataset):
-        raise DataError(f"{root}: {dataset.source}: holds no images")
+        raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:] if repairs else [])}")
     return dataset
+
+
+def _why_empty(findings: list[Finding]) -> str:
+    """Why a data set holds no images, from what its reader left out."""
+    if not findings:
+        return "holds no images"
+    kinds = Counter(finding.kind for finding in findings)
+    kind, count = kinds.most_common(1)[0]
+    first = next(finding.message for finding in findings if finding.kind == kind)
+    words = {
+        "broken image": f"all {count} images are broken" if count > 1 else "its only image is broken",
+        "file outside the folder": f"all {count} images are links or paths that lead out of the data set",
+        "missing image": f"none of its {count} images exists",
+    }
+    what = words.get(kind) if len(kinds) == 1 else None
+    return f"{what or f'no image can be used ({count} times {kind})'}; the first: {first}"
 
 
 def splits(root: Path | str, task: str | None = None) -> list[str]:
@@ -142,19 +170,20 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
         raise DataError(f"task: expected {', '.join(TASKS)}, found {task!r}")
     if root.is_file() and root.suffix.lower() in YAML_SUFFIXES and task in (None, *READERS["YOLO txt"].tasks):
         return root, "YOLO txt"
-    if not root.is_dir():
+    if not root.exists():
         raise DataError(f"{root}: no such folder")
+    readers = READERS if root.is_dir() else {}
     for _ in range(3):  # archives often unpack to a folder in a folder
-        matching = [name for name, reader in READERS.items() if reader.recognise(where)]
+        matching = [name for name, reader in readers.items() if reader.recognise(where)]
         for name in matching:
             if task in (None, *READERS[name].tasks):
                 return where, name
         if matching:
             usual = READERS[matching[0]].tasks[0]
             raise DataError(f"{where}: found {matching[0]}, which is for {usual}, not {task}")
-        inner = subfolders(where)
+        inner = subfolders(where) if readers else []
         if len(inner) != 1:
             break
         where = inner[0]
     wanted = "; ".join(f"{reader.layout} ({name})" for name, reader in READERS.items() if task in (None, *reader.tasks))
-    raise DataError(f"{root}: no data set recognised; looked for {wanted}")
+    raise DataError(why_not(root, wanted))
