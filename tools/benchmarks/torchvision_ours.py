@@ -104,7 +104,7 @@ def detector(case):
 
 
 def drawn_weights(golden, draw):
-    """Weights by torchvision's names, drawn as for the test of `tests/golden/GOLDEN.npz`."""
+    """Weights by torchvision's names, drawn as for the golden file of this name in tests/golden."""
     shapes = json.loads(np.load(ROOT / "tests" / "golden" / f"{golden}.npz")["tensors"].tobytes())
     return {name: draw(name, tuple(shape)) for name, shape in shapes.items()}
 

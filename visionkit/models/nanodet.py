@@ -5,7 +5,7 @@ Every cell predicts the probability of each class, and the distances of the obje
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from visionkit.layers.decode_distances import DecodeDistances
 from visionkit.layers.pan import path_aggregation
-from visionkit.models.task import Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops.atss import atss
 from visionkit.ops.distances import by_side, expected, from_distances, to_distances
@@ -68,6 +68,8 @@ class NanoDet(Task):
         ValueError: the coarsest level cannot predict boxes as large as the image.
     """
 
+    class_layers: ClassVar = {"logits": ClassRows()}
+
     def __init__(
         self,
         backbone: keras.Model,
@@ -116,9 +118,9 @@ class NanoDet(Task):
             **kwargs,
         )
         self.backbone = backbone
-        self.anchors = np.concatenate(grids)  # [A, 4]
+        self.cells = np.concatenate(grids)  # [A, 4]
         self.strides = np.concatenate(strides)  # [A]
-        self.points = (self.anchors[:, :2] + self.anchors[:, 2:]) / 2  # [A, 2]
+        self.points = (self.cells[:, :2] + self.cells[:, 2:]) / 2  # [A, 2]
         self.level_sizes = tuple(len(grid) for grid in grids)
         self.last_bin = last_bin
         self.class_loss = keras.metrics.Mean(name="class_loss")
@@ -133,7 +135,7 @@ class NanoDet(Task):
             `[B, A]` and negative bool `[B, A]`; a cell that is neither positive nor negative is not trained. Cells
             inside a crowd are not background.
         """
-        anchors, points = ops.convert_to_tensor(self.anchors), ops.convert_to_tensor(self.points)
+        anchors, points = ops.convert_to_tensor(self.cells), ops.convert_to_tensor(self.points)
         boxes, labels = ops.cast(y["boxes"], "float32"), ops.cast(y["labels"], "int32")  # [B, M, 4], [B, M]
         index, positive = atss(anchors, self.level_sizes, boxes, real(y))
         matched = ops.take_along_axis(boxes, index[..., None], axis=1)  # [B, A, 4]
