@@ -1,11 +1,16 @@
 """The layouts in which people have their data: read right, or refused by name; never read wrong."""
 
+from types import SimpleNamespace
+
 import pytest
 from support import layouts, tiny_data
 
 from visionkit.cli import main
+from visionkit.data.dataset import Dataset
+from visionkit.data.files import load_image
 from visionkit.data.recognise import open_dataset, splits
 from visionkit.data.repair import Repairs
+from visionkit.evaluate.scores import evaluate
 from visionkit.types import DataError
 
 
@@ -166,3 +171,13 @@ def test_the_doctor_says_why_nothing_can_be_used(tmp_path, capsys):
     assert "all 3 images are broken; the first: " in capsys.readouterr().err
     assert main(["doctor", str(tmp_path / "links")]) == 1
     assert "all 2 images are links or paths that lead out of the data set; the first: " in capsys.readouterr().err
+
+
+def test_values_without_names_offer_the_names_of_the_model_that_fits():
+    maps = Dataset([], ["0", "2"], load_image, "maps")
+    text = "maps: the values 0, 2 of the maps have no names; name them with --classes FILE"
+    with pytest.raises(DataError, match=rf"^{text}, a file with a line for each value from 0 on; .* sky, sea$"):
+        evaluate(SimpleNamespace(task="segment", class_names=["sky", "sea"]), maps)
+    expected = rf"^{text}; if .* model's 3 classes in its order: printf '%s\\n' sky 'old wall' sea > FILE$"
+    with pytest.raises(DataError, match=expected):
+        evaluate(SimpleNamespace(task="segment", class_names=["sky", "old wall", "sea"]), maps)
