@@ -12,6 +12,7 @@ from visionkit.types import DataError
 if TYPE_CHECKING:  # the functions import what they need: `visionkit --help` must not load Keras
     import keras
 
+    from visionkit.models.task import Task
     from visionkit.predict.predictor import Predictor
     from visionkit.style.network import StyleNetwork
     from visionkit.weights.cards import Card
@@ -55,6 +56,20 @@ def open_predictor(model: Path, batch_size: int = 8) -> Predictor:
     file = keras_path(model)  # first, so that a wrong path is reported before TensorFlow is loaded
     import_keras_quietly()
     return Predictor(keras_file.load(file), batch_size=batch_size)
+
+
+def open_task(model: Path) -> Task:
+    """Opens a run folder, a .keras file or the name of published weights as a Keras model that can be trained on.
+
+    Raises:
+        DataError: `model` is none of these, or cannot be loaded; an export holds no model that can be trained.
+    """
+    predictor = open_predictor(model)
+    from visionkit.models.task import Task
+
+    if not isinstance(predictor.model, Task):
+        raise DataError(f"{model}: an export cannot be trained; name the run folder or the .keras file it came from")
+    return predictor.model
 
 
 def open_features(name: str) -> keras.Model:

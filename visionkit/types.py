@@ -18,7 +18,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -131,6 +131,32 @@ class SegmentationMap:
     image_size: tuple[int, int]
     segmentation: np.ndarray
     file: Path | None = None
+
+
+class Objects(NamedTuple):
+    """The annotated objects of one sample; no field is None.
+
+    Args:
+        boxes: float32 `[N, 4]` x1, y1, x2, y2 in pixels of the image.
+        labels: int32 `[N]` class ids.
+        ignore: bool `[N]`, True for an object that is neither trained on nor scored.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    ignore: np.ndarray
+
+
+def objects_of(sample: Sample) -> Objects:
+    """Returns the objects of a sample; `ignore` is all False where the sample has none.
+
+    Raises:
+        DataError: the sample has no boxes or no labels.
+    """
+    if sample.boxes is None or sample.labels is None:
+        raise DataError(f"sample {sample.id!r}: expected boxes with labels, found none")
+    ignore = np.zeros(len(sample.boxes), bool) if sample.ignore is None else sample.ignore
+    return Objects(sample.boxes, sample.labels, ignore)
 
 
 def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:

@@ -50,6 +50,7 @@ def test_the_oracle_sees_targets_that_cannot_be_decoded(plan, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "part", "score"),
     [
+        ("nanodet", "targets", "mAP50"),
         ("faster_rcnn", "anchor_targets", "mAP50"),
         ("faster_rcnn", "region_targets", "mAP50"),
         ("mask_rcnn", "mask_targets", "mask_mAP50"),
@@ -67,6 +68,11 @@ def test_the_oracle_of_every_kind_sees_its_own_fault(kind, part, score, monkeypa
 
         def wrong(*arguments):
             return 1.0 - good(*arguments)
+    elif kind == "nanodet":
+
+        def wrong(*arguments):
+            labels, boxes, *rest = good(*arguments)
+            return labels, boxes * 0.8, *rest
     else:
 
         def wrong(*arguments):

@@ -73,7 +73,7 @@ def test_every_verb_is_a_tool(verb, monkeypatch, capsys):
         (["finetune", "x", "--epochs", "many"], 'unable to convert "many" into int'),
         (["detect", "model", "images"], "--out"),
         (["evaluate", "nowhere", "nothing"], "nowhere: expected a run folder"),
-        (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file or"),
+        (["detect", "nowhere", "x.jpg", "--out", "o"], "nowhere: expected a run folder, a .keras file, an exported"),
         (["detect", "model", "x.jpg", "--out", "o", "--frames", "3"], "--frames is for a video or a camera"),
         (["detect", "model", "camera", "--out", "o", "--format", "coco"], "--format is for photos"),
         (["detect", "model", "x.jpg", "--out", "o", "--score", "30"], "--score: expected 0 to 1, found 30"),

@@ -62,8 +62,8 @@ def test_the_report_names_share_classes_and_sizes():
     cells = [[40, 40, 72, 72], [88, 56, 120, 88]]
     text = anchors.anchor_report(data(cells + rods, [0, 0, 1, 1, 1, 1]), square, SIZE)
     assert text.splitlines() == [
-        "anchors: 66.7% of 6 objects have none of IoU >= 0.5 at 160x224; of those only the best anchor learns",
-        "  most are of: rod (100% of its objects)",
+        "anchors: 66.7% of 6 objects have none of IoU >= 0.5 at 160x224; each of these trains only its best anchor",
+        "  most of these are: rod (100% of its objects)",
         "  their sides are 6..6 pixels (median 6), anchors have 32..45",
         "  a larger image_size, or a finer level such as C2 would help; visionkit.data.anchors fits anchors to boxes",
     ]

@@ -105,7 +105,7 @@ def test_wrong_arrays_are_named():
         arrays(images.astype(float), labels, "ab")
     with pytest.raises(DataError, match=r"found uint8 \[3, 4, 4, 2\]"):
         arrays(np.zeros((3, 4, 4, 2), np.uint8), labels, "ab")
-    with pytest.raises(DataError, match=r"integer labels \[3\], one an image, found int64 \[2\]"):
+    with pytest.raises(DataError, match=r"integer labels \[3\], one per image, found int64 \[2\]"):
         arrays(images, labels[:2], "ab")
     with pytest.raises(DataError, match=r"labels 0\.\.1, found 2 in row 1"):
         arrays(images, np.array([0, 2, 1]), "ab")

@@ -10,6 +10,7 @@ from pycocotools import mask as mask_utils
 from support import tiny_data
 
 from visionkit.data.coco import coco, splits
+from visionkit.data.repair import Repairs
 from visionkit.data.segments import parse_segment, rasterise
 from visionkit.types import DataError, check_sample
 
@@ -191,3 +192,14 @@ def test_the_project_that_roboflow_puts_above_the_classes_is_none(tmp_path):
 def test_a_crowd_is_yes_or_no(tmp_path, said, ignored):
     data = coco(tiny_data.coco(tmp_path, tiny_data.coco_dict([SQUARE | {"iscrowd": said}])))
     assert data.records[0].ignore.tolist() == [ignored]
+
+
+def test_an_annotation_with_a_wrong_crowd_flag_is_left_out_whole(tmp_path):
+    wrong = SQUARE | {"iscrowd": "maybe", "bbox": [1, 1, 5, 5]}
+    root = tiny_data.coco(tmp_path, tiny_data.coco_dict([wrong, SQUARE]))
+    repairs = Repairs("coco", collect=True)
+    (record,) = coco(root, repairs=repairs).records
+    assert record.boxes.tolist() == [[2, 3, 7, 7]] and record.ignore.tolist() == [False]
+    (finding,) = (finding for finding in repairs.findings if finding.kind == "broken annotation")
+    assert finding.id == "a"
+    assert "annotations[0]: iscrowd: expected 0 or 1, found 'maybe'" in finding.message

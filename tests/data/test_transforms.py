@@ -306,7 +306,7 @@ def test_photometric_changes_are_those_that_it_states():
 
 def test_fills_keep_their_colour_under_photometric_changes():
     result = transforms.detection_train((100, 60), strength="light")(replace(DRAWN[0], masks=None), 3)
-    assert (result.image[-30:] == render.LETTERBOX_FILL).all()
+    assert (result.image[-30:] == resizing.FILL).all()
 
 
 def test_albumentations_by_thread_and_only_on_pixels():

@@ -15,7 +15,8 @@ from visionkit.cli import main
 from visionkit.data.recognise import open_dataset
 from visionkit.data.segments import parse_segment, rasterise, run_lengths
 from visionkit.doctor import duplicates
-from visionkit.doctor.examine import GRADES, KINDS, examine
+from visionkit.doctor.diagnosis import GRADES, KINDS
+from visionkit.doctor.examine import examine
 from visionkit.doctor.page import page
 from visionkit.images import read_image
 from visionkit.types import DataError
@@ -36,8 +37,8 @@ def photo(file: Path, seed: int, size=(H, W), orientation=None, **saving) -> Pat
     return file
 
 
-def found(report):
-    return {(finding.kind, finding.id) for finding in report.findings}
+def found(diagnosis):
+    return {(finding.kind, finding.id) for finding in diagnosis.findings}
 
 
 def planted_voc(root: Path) -> tuple[Path, set]:
@@ -359,7 +360,7 @@ def test_fixed_masks_are_the_masks(tmp_path):
 
 def test_what_cannot_be_examined_is_said(tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 1
-    assert "no data set recognised" in capsys.readouterr().err
+    assert "an empty folder; expected labelled images" in capsys.readouterr().err
     photo(tmp_path / "ant" / "a.png", 1), photo(tmp_path / "bee" / "a.png", 2)
     with pytest.raises(DataError, match="no split 'dev'"):
         examine(tmp_path, "dev")
@@ -373,8 +374,8 @@ FAULTS = {"error", "warning"}
 
 @needs("detection/bccd")
 def test_bccd_has_its_two_empty_boxes_and_one_field_photographed_twice():
-    report = examine(SHARED / "detection/bccd")
-    assert {(f.kind, f.id) for f in report.findings if KINDS[f.kind][0] in FAULTS} == {
+    diagnosis = examine(SHARED / "detection/bccd")
+    assert {(f.kind, f.id) for f in diagnosis.findings if KINDS[f.kind][0] in FAULTS} == {
         ("zero area", "BloodImage_00338"),
         ("zero area", "BloodImage_00343"),
         # 00037, which is in val, is the same field in another light.
@@ -407,8 +408,8 @@ def test_fix_does_not_lose_the_masks_that_are_there(tmp_path, capsys):
 def test_a_box_of_two_classes_is_said_and_not_mended(tmp_path):
     box = (5, 5, 30, 30)
     root = tiny_data.voc(tmp_path / "set", {"a": [("person", *box), ("keeper", *box), ("person", *box)]})
-    report = examine(root)
-    assert [len(report.by_kind()[kind]) for kind in ("duplicate box", "two classes")] == [1, 2]
+    diagnosis = examine(root)
+    assert [len(diagnosis.by_kind()[kind]) for kind in ("duplicate box", "two classes")] == [1, 2]
     main(["doctor", str(root), "--fix", str(tmp_path / "fixed")])
     (record,) = open_dataset(tmp_path / "fixed").records
     assert sorted(open_dataset(tmp_path / "fixed").class_names[k] for k in record.labels) == ["keeper", "person"]

@@ -49,7 +49,7 @@ FLAT = np.full(12, 2.3) - 0.001 * EPOCHS
         (rows(FLAT, np.full(12, 0.95)), "healthy"),  # it could do it from the start
         (rows(FLAT), "underfitting"),  # it falls to the end, but hardly
         (rows(np.full(12, 2.3)), "underfitting"),
-        (rows(2.0 * 0.3**EPOCHS), "settled: the loss went from 2 to .* too little was scored"),
+        (rows(2.0 * 0.3**EPOCHS), "settled: the loss went from 2 to .* too few validation scores"),
         (rows(np.linspace(2, 1, 12)), "still improving: the loss went from 2 to 1 and is falling"),
     ],
 )

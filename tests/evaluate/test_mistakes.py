@@ -93,9 +93,9 @@ def test_what_is_written_for_people(tmp_path):
     ]
     pixels = np.full((100, 200, 3), 200, np.uint8)
     records = [type(there)(**vars(there) | {"image": pixels}) for there, _ in pairs]
-    closely = of_detector(pairs, ["cat", "dog", "none"], Dataset(records, ["cat"], lambda record: record))
-    write_mistakes(closely, tmp_path)
-    table = best_thresholds(closely)
+    look = of_detector(pairs, ["cat", "dog", "none"], Dataset(records, ["cat"], lambda record: record))
+    write_mistakes(look, tmp_path)
+    table = best_thresholds(look)
     # Cats: 0.9 hits, 0.8 does not, 0.7 does: F1 is 2/3, 1/2, 4/5.
     assert table["cat"] == pytest.approx({"threshold": 0.7, "F1": 0.8, "precision": 2 / 3, "recall": 1})
     assert table["dog"]["F1"] == 0
@@ -118,7 +118,7 @@ def test_an_image_without_objects_or_detections_is_no_trouble(tmp_path):
     pairs = [(sample([], []), found([], [], []))]
     assert curves.confusion(pairs, 2, [0.5, 0.5]).sum() == 0
     record = type(pairs[0][0])(**vars(pairs[0][0]))
-    closely = of_detector(pairs, ["cat", "dog"], Dataset([record], ["cat"], lambda r: r))
-    write_mistakes(closely, tmp_path / "new")
-    assert best_thresholds(closely) == {}
+    look = of_detector(pairs, ["cat", "dog"], Dataset([record], ["cat"], lambda r: r))
+    write_mistakes(look, tmp_path / "new")
+    assert best_thresholds(look) == {}
     assert curves.curves([], 1)[0].objects == 0

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionkit import images
-from visionkit.metrics.classification import ClassificationMetric, confusion_picture
+from visionkit.metrics.classification import ClassificationMetric
+from visionkit.metrics.pictures import confusion_picture
 from visionkit.types import DataError
 
 

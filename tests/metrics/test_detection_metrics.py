@@ -142,7 +142,7 @@ def test_masks_only_where_both_sides_have_them():
 
 
 def test_errors_name_the_sample():
-    with pytest.raises(DataError, match=r"'x'.*labels 0..1, got \[2\]"):
+    with pytest.raises(DataError, match=r"'x'.*labels 0..1, found \[2\]"):
         score((sample([BOX], [0], name="x"), found([BOX], [0.9], [2])))
     with pytest.raises(DataError, match=r"'x' is \(100, 200\).*\(300, 300\)"):
         score((sample([BOX], [0], name="x"), found([BOX], [0.9], [0], size=(300, 300))))

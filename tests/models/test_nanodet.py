@@ -183,7 +183,7 @@ def test_a_missing_level_is_named():
 
 
 def test_an_image_that_no_box_could_span_is_refused():
-    with pytest.raises(ValueError, match=r"at most 32 pixels from its cell: too little for images of \(64, 96\)"):
+    with pytest.raises(ValueError, match=r"at most 32 pixels from its cell, too little for images of \(64, 96\)"):
         nanodet(last_bin=1)
 
 

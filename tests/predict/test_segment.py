@@ -47,7 +47,7 @@ def test_a_file_of_classes_or_a_void_value_says_what_the_values_are(tmp_path):
     bare = open_dataset(tmp_path / "data", "val", void=11)
     assert bare.class_names == ["0", "2"]
     assert bare[0].segmentation.tolist() == [[0, 1], [1, 255]]
-    with pytest.raises(DataError, match=r"void say what the values of class maps are; found class folders"):
+    with pytest.raises(DataError, match=r"only class maps take void, found class folders"):
         for name in "ab":
             tiny_data.picture(tmp_path / "folders" / name / "x.png")
         open_dataset(tmp_path / "folders", void=11)

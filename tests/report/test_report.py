@@ -14,14 +14,15 @@ from visionkit.cli import main
 from visionkit.data.arrays import arrays
 from visionkit.data.shapes import SEGMENTATION_NAMES, shape_maps, shapes
 from visionkit.data.writers import write_coco
-from visionkit.evaluate.mistakes import BACKGROUND, Closely, of_detector, write_mistakes
+from visionkit.evaluate.mistakes import BACKGROUND, CloseLook, of_detector, write_mistakes
 from visionkit.evaluate.scores import evaluate
 from visionkit.html.charts import Line, _log_ticks, _ticks, line_chart, matrix_table
 from visionkit.html.document import document
 from visionkit.images import read_image
-from visionkit.metrics.classification import compact
-from visionkit.report.facts import Findings, read_run, write_report
-from visionkit.report.page import _precision
+from visionkit.metrics.pictures import compact
+from visionkit.report.facts import Assessment, read_run
+from visionkit.report.model_sections import precision
+from visionkit.report.page import write_report
 from visionkit.report.words import mix_ups, remarks
 from visionkit.train.run import run
 from visionkit.types import Classification, DataError, Detections, SegmentationMap
@@ -78,23 +79,23 @@ def run_folder(folder, columns=("loss",), results=None):
 
 def test_a_classifier_is_looked_at_closely(tmp_path):
     scores = evaluate(*classifier(), closely=True)
-    closely = scores["closely"]
-    assert closely.confusion.tolist() == [[4, 0], [2, 2]]
-    assert [(m.id, m.text) for m in closely.worst] == [
-        ("00005", "dog, said to be cat (90%; dog 10%)"),
-        ("00006", "dog, said to be cat (60%; dog 40%)"),
+    look = scores["closely"]
+    assert look.confusion.tolist() == [[4, 0], [2, 2]]
+    assert [(m.id, m.text) for m in look.worst] == [
+        ("00005", "dog predicted as cat (90%; dog 10%)"),
+        ("00006", "dog predicted as cat (60%; dog 40%)"),
     ]
-    assert closely.worst[0].draw().mean() == 150
-    assert mix_ups(closely) == [("dog", "cat", 2, 0.5)]
-    write_mistakes(closely, tmp_path)
+    assert look.worst[0].draw().mean() == 150
+    assert mix_ups(look) == [("dog", "cat", 2, 0.5)]
+    write_mistakes(look, tmp_path)
     names = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*"))
     assert names == ["confusion.png", "worst/00-mixed-up-00005.jpg", "worst/01-mixed-up-00006.jpg"]
 
 
 def test_a_segmenter_is_looked_at_closely():
     predictor, data = segmenter()
-    closely = evaluate(predictor, data, closely=True)["closely"]
-    (mistake,) = closely.worst  # the others are right
+    look = evaluate(predictor, data, closely=True)["closely"]
+    (mistake,) = look.worst  # the others are right
     wrong = (data[1].segmentation[:, :16] != len(SEGMENTATION_NAMES) - 1).sum() / (48 * 64)
     assert (mistake.id, mistake.text) == (data[1].id, f"{wrong:.1%} of its pixels are wrong")
     picture = mistake.draw().astype(int)
@@ -105,7 +106,7 @@ def test_a_segmenter_is_looked_at_closely():
 
 def test_the_words_name_what_is_weak_and_mixed_up_and_in_what_order():
     matrix = np.array([[90, 5, 5], [30, 60, 10], [8, 2, 0]])
-    closely = Closely(confusion=matrix, names=["cat", "dog", BACKGROUND], title="objects, at a threshold")
+    look = CloseLook(confusion=matrix, names=["cat", "dog", BACKGROUND], title="objects, at a threshold")
     scores = {
         "mAP50": 0.6,
         "images": 50,
@@ -113,33 +114,36 @@ def test_the_words_name_what_is_weak_and_mixed_up_and_in_what_order():
         "mAP_large": 0.7,
         "per_class": {"cat": {"mAP50": 0.8}, "dog": {"mAP50": 0.3}},
     }
-    said = remarks("detect", scores, closely, waited=0.4, doctor={"error": 2, "warning": 0, "note": 1})
+    said = remarks("detect", scores, look, waited=0.4, data_grades={"error": 2, "warning": 0, "note": 1})
     assert [(r.grade, r.text) for r in said] == [
         (
             "note",
-            "At each class's best threshold it finds 150 of 200 objects (75%), and 45 of its 195 finds are wrong.",
+            "At each class's best threshold it finds 150 of 200 objects (75%), and 45 of its 195 detections are wrong.",
         ),
-        ("error", "The data's doctor has 2 errors, 1 note to report."),
-        ("warning", "Weakest class: dog (mAP50 0.30, the mean is 0.55): 40 of 100 are missed or mistaken."),
-        ("warning", "30% of dog are taken for cat (30 objects)."),
+        ("error", "The dataset doctor found 2 errors, 1 note in the data."),
+        (
+            "warning",
+            "Weakest class: dog (mAP50 0.30, the mean is 0.55): 40 of 100 are missed or mistaken for something else.",
+        ),
+        ("warning", "30% of dog are predicted as cat (30 objects)."),
         (
             "warning",
             "Small objects (below 32 x 32 pixels) have an mAP of 0.10, larger ones 0.70: train at a larger "
             "image_size, or cut images into tiles.",
         ),
-        ("warning", "Training waited for data up to 40% of its time: give it --workers, or smaller files."),
-        ("note", "All this is measured on 50 images: differences of a few points may be chance."),
+        ("warning", "Training waited for data up to 40% of its time: use more --workers, or smaller files."),
+        ("note", "All this was measured on 50 images: differences of a few points may be chance."),
     ]
 
 
 def test_where_all_is_well_nothing_is_warned_of():
     table = {"cat": {"recall": 0.99}, "dog": {"recall": 0.98}}
-    closely = Closely(confusion=np.array([[99, 1], [2, 98]]), names=["cat", "dog"], title="images")
+    look = CloseLook(confusion=np.array([[99, 1], [2, 98]]), names=["cat", "dog"], title="images")
     scores = {"top1": 0.985, "images": 200, "per_class": table}
     history = [{"epoch": i, "loss": 1 / i, "val_top1": 0.98} for i in range(1, 9)]
-    said = remarks("classify", scores, closely, history, 0.01, {"error": 0, "warning": 0, "note": 0})
+    said = remarks("classify", scores, look, history, 0.01, {"error": 0, "warning": 0, "note": 0})
     assert [r.grade for r in said] == ["note", "note", "good", "good"]
-    assert said[0].text == "197 of 200 images are classified right."
+    assert said[0].text == "197 of 200 images are classified correctly."
     assert remarks(None, {}) == []
 
 
@@ -172,7 +176,7 @@ def test_a_chart_puts_its_points_where_they_belong():
 def test_a_matrix_says_shares_of_the_row():
     drawn = matrix_table(np.array([[3, 1], [0, 0]]), ["cat", "<dog>"], compact)
     assert "rgba(var(--blue),0.75)" in drawn and "rgba(var(--red),0.25)" in drawn
-    assert 'title="cat, said to be &lt;dog&gt;: 1 (25.0%)"' in drawn
+    assert 'title="cat predicted as &lt;dog&gt;: 1 (25.0%)"' in drawn
 
 
 @pytest.mark.parametrize(
@@ -262,7 +266,7 @@ def test_a_browser_shows_the_other_tasks(make, tmp_path):
     predictor, data = make()
     facts = read_run(run_folder(tmp_path / "run", ("loss", "val_score"), {"train_images": 8, "seconds": 60.0}))
     scores = evaluate(predictor, data, closely=True)
-    file = write_report(facts, Findings(task=predictor.task, scores=scores, measured="drawn images"))
+    file = write_report(facts, Assessment(task=predictor.task, scores=scores, measured="drawn images"))
     page = file.read_text()
     assert "drawn images" in page and page.count("<figure") >= 3
     check_page(file, tmp_path)
@@ -282,7 +286,7 @@ def test_the_browser_would_see_a_page_that_is_broken(tmp_path):
 
 def test_the_first_batch_is_on_the_page(trained):
     facts = read_run(trained)
-    page = write_report(facts, Findings()).read_text()
+    page = write_report(facts, Assessment()).read_text()
     assert "The first batch" in page
     assert read_image(trained / "first_batch.jpg").size
     assert replace(facts, results={}).task is None
@@ -296,5 +300,5 @@ def test_a_class_of_which_nothing_was_found_is_on_the_page():
     names = ["disc", "ring"]
     scores = {"closely": of_detector([(sample, found)], names, data)}
     scores["per_class"] = {name: {"mAP50": score} for name, score in zip(names, (1.0, 0.0), strict=True)}
-    page = _precision(Findings(task="detect", scores=scores, measured="one image"))
+    page = precision(Assessment(task="detect", scores=scores, measured="one image"))
     assert "disc: 0.90" in page and "ring: nothing found" in page

@@ -52,7 +52,12 @@ def sorter(data: Path, patience: int | None = None, val: bool = True) -> Recipe:
 def of_kind(kind):
     """A plan for drawn shapes with an untrained model of this kind."""
     data = shape_maps(4, SIZE) if kind == "fcn" else shapes(4, SIZE)
-    knobs = {"fcn": {"head_units": 8}, "faster_rcnn": RCNN, "mask_rcnn": RCNN | {"mask_channels": 8}}[kind]
+    knobs = {
+        "fcn": {"head_units": 8},
+        "nanodet": {"pyramid_channels": 8},
+        "faster_rcnn": RCNN,
+        "mask_rcnn": RCNN | {"mask_channels": 8},
+    }[kind]
     backbone, names = tiny_backbone(), data.class_names
     model = MODELS[kind](backbone, len(names), class_names=names, image_size=SIZE, **knobs)
     return Recipe(model=model, train=data, phases=[], batch_size=2)

@@ -66,7 +66,7 @@ def test_a_damaged_one_is_said_and_passed_over(tmp_path, capsys, damage):
 
 def test_where_all_are_damaged_there_is_an_error(tmp_path):
     save(tmp_path, 1, content(1), {}).write_bytes(b"x")
-    with pytest.raises(DataError, match="all 1 checkpoints are damaged; start the run anew"):
+    with pytest.raises(DataError, match="all 1 checkpoints are damaged; start a new run"):
         newest(tmp_path)
 
 

@@ -145,7 +145,7 @@ def started(out, **changes):
     """A run folder as it is before the first checkpoint, of `support.recipes`."""
     (out / "checkpoints").mkdir(parents=True)
     (out / "knobs.json").write_text(json.dumps({"seed": 1}))
-    said = {"recipe": "test_run:recipe", "sha256": "", "backend": keras.backend.backend(), "options": {}}
+    said = {"recipe": "support.recipes:recipe", "sha256": "", "backend": keras.backend.backend(), "options": {}}
     (out / "resume.json").write_text(json.dumps(said | changes))
     return out
 

@@ -7,13 +7,12 @@ the third stage and Gram matrices at the first four), with random weights, at 30
 run on the machine.
 """
 
-import os
+import json
 import statistics
-import subprocess
 import sys
 import time
 
-ROUNDS, STEPS = 5, 3
+ROUNDS, STEPS = 5, 3  # rounds that count, and steps of each side in a round
 
 
 def ours(size):
@@ -72,43 +71,38 @@ def theirs(size):
 
 
 def work(which, size):
-    """Makes STEPS steps for every line that comes in, and says how many seconds one took."""
+    """Answers each line of stdin with the seconds that a step took, as the mean of STEPS steps; all lines are JSON."""
     step = {"ours": ours, "theirs": theirs}[which](size)
     step()
+    print(json.dumps({"ready": which}), flush=True)
     for _ in sys.stdin:
         start = time.perf_counter()
         for _ in range(STEPS):
             step()
-        print((time.perf_counter() - start) / STEPS, flush=True)
+        print(json.dumps({"seconds": (time.perf_counter() - start) / STEPS}), flush=True)
 
 
 def main():
     if len(sys.argv) not in (2, 4):
         sys.exit(__doc__)
+    from visionkit.bench.measure import Worker  # here, because the other environment does not have visionkit
+    from visionkit.types import DataError
+
     size = sys.argv[2:] or ["300", "450"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    quiet = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    commands = {name: [python, __file__, "--worker", name, *size] for name, python in _pythons()}
-    workers = {name: subprocess.Popen(command, env=quiet, **pipes) for name, command in commands.items()}
-    seconds = {name: [] for name in workers}
-    for turn in range(ROUNDS + 1):  # the first, in which the other may still be starting, does not count
-        for name, worker in workers.items():
-            worker.stdin.write("go\n")
-            line = worker.stdout.readline()
-            if not line:
-                sys.exit(f"{name}: the worker died")
-            if turn:
-                seconds[name].append(float(line))
-    for worker in workers.values():
-        worker.stdin.close()
-        worker.wait()
+    pythons = {"ours": sys.executable, "theirs": sys.argv[1]}
+    seconds = {name: [] for name in pythons}
+    try:
+        workers = {name: Worker([python, __file__, "--worker", name, *size]) for name, python in pythons.items()}
+        for _ in range(ROUNDS):
+            for name, worker in workers.items():
+                seconds[name].append(worker.call()["seconds"])
+        for worker in workers.values():
+            worker.close()
+    except DataError as error:
+        sys.exit(str(error))
     mine, other = (statistics.median(seconds[name]) for name in ("ours", "theirs"))
     print(f"VGG19 at {size[0]}x{size[1]}: ours {mine:.3f} s a step, PyTorch {other:.3f} s, ratio {mine / other:.2f}")
     print("all rounds:", {name: [round(value, 3) for value in values] for name, values in seconds.items()})
-
-
-def _pythons():
-    return (("ours", sys.executable), ("theirs", sys.argv[1]))
 
 
 if __name__ == "__main__":

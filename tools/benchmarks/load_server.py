@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,21 @@ BOX, CONFIDENCE = 0.1, 1e-3  # pixels and score by which two runs of one model m
 
 
 def garbage(good: bytes) -> dict[str, tuple[bytes, int]]:
-    """{what it is: (bytes, the status that they deserve)}"""
+    """{what it is: (bytes, the right status)}"""
     bomb = io.BytesIO()
     Image.new("1", (10_000, 10_000)).save(bomb, "PNG")  # 100 megapixels in about 12 kB
-    cases = {"text": b"not an image", "nothing": b"", "half an image": good[: len(good) // 2]}
-    cases |= {"a damaged header": good[:2] + b"\0" * 20 + good[22:], "a bomb of 100 megapixels": bomb.getvalue()}
-    return {name: (data, 400) for name, data in cases.items()} | {"a body too large": (b"x" * (21 * 2**20), 413)}
+    return {
+        "text": (b"not an image", 400),
+        "nothing": (b"", 400),
+        "half an image": (good[: len(good) // 2], 400),
+        "a damaged header": (good[:2] + b"\0" * 20 + good[22:], 400),
+        "a bomb of 100 megapixels": (bomb.getvalue(), 400),
+        "a body too large": (b"x" * (21 * 2**20), 413),
+    }
 
 
 def same(found: dict, expected: dict) -> bool:
-    """Whether two answers say the same, but for the last digits."""
+    """Whether two answers are the same, except for the last digits."""
     if found.keys() != expected.keys() or found["size"] != expected["size"]:
         return False
     if "areas" in expected:
@@ -50,71 +56,127 @@ def same(found: dict, expected: dict) -> bool:
     return True
 
 
-def load(port: int, good: list[tuple[bytes, dict]], requests: int, clients: int, share: float, seed: int = 0) -> dict:
-    """Sends `requests` from `clients` threads, each with a connection that it keeps while the server does.
+@dataclass(frozen=True)
+class Job:
+    """A request, and what is right in answer to it.
+
+    Args:
+        data: the body.
+        answer: the right answer to an image; None for garbage.
+        status: the right HTTP status.
+        name: what it is.
+    """
+
+    data: bytes
+    answer: dict | None = None
+    status: int = 200
+    name: str = "an image"
+
+    def right(self, status: int, body: bytes) -> bool:
+        """Whether the server's answer is right."""
+        if status != self.status:
+            return False
+        if status == 413:  # the answer to a body above the limit may be lost with the connection
+            return True
+        try:
+            found = json.loads(body)
+            return "error" in found if self.answer is None else same(found, self.answer)
+        except (ValueError, KeyError, TypeError):
+            return False
+
+
+def jobs(good: list[tuple[bytes, dict]], requests: int, share: float, seed: int) -> list[Job]:
+    """`requests` jobs: the good ones in turn, and a `share` of garbage at places drawn from the seed."""
+    all_jobs = [Job(*good[i % len(good)]) for i in range(requests)]
+    bad = [Job(data, status=status, name=name) for name, (data, status) in garbage(good[0][0]).items()]
+    places = np.random.default_rng(seed).choice(requests, round(share * requests), replace=False)
+    for turn, i in enumerate(places):
+        all_jobs[i] = bad[turn % len(bad)]
+    return all_jobs
+
+
+class Load:
+    """Clients that share a queue of jobs, and what came of them.
 
     Args:
         port: of the server on this machine.
-        good: (encoded image, the right answer).
+        queue: the jobs.
+    """
+
+    def __init__(self, port: int, queue: list[Job]):
+        self.port, self._queue, self._lock = port, iter(queue), threading.Lock()
+        self.times: list[float] = []  # seconds of each request with an image
+        self.wrong: list[str] = []  # about each wrong answer
+        self.right = self.refused = 0  # images answered right; garbage refused as it should be
+
+    def client(self) -> None:
+        """Does jobs, over one connection as long as the server keeps it, until none is left."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        while True:
+            with self._lock:
+                job = next(self._queue, None)
+            if job is None:
+                connection.close()
+                return
+            start = time.perf_counter()
+            status, body = ask(connection, job)
+            self._note(job, status, body, time.perf_counter() - start)
+
+    def _note(self, job: Job, status: int, body: bytes, seconds: float) -> None:
+        right = job.right(status, body)
+        with self._lock:
+            if job.answer is not None:
+                self.times.append(seconds)
+                self.right += right
+            else:
+                self.refused += right
+            if not right:
+                self.wrong.append(f"{job.name}: {status} {body[:200].decode(errors='replace')}")
+
+
+def ask(connection: http.client.HTTPConnection, job: Job) -> tuple[int, bytes]:
+    """The server's status and answer; 0 and the error where the connection broke."""
+    try:
+        connection.request("POST", f"/predict?score={SCORE}", job.data)
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        # A body above the limit is refused while it is being sent, and the connection ends with it.
+        return 413 if job.status == 413 else 0, str(error).encode()
+
+
+def load(port: int, good: list[tuple[bytes, dict]], requests: int, clients: int, share: float, seed: int = 0) -> dict:
+    """Sends `requests` from `clients` threads.
+
+    Args:
+        port: of the server on this machine.
+        good: images, encoded, each with the right answer.
+        requests: how many in all.
+        clients: how many threads.
         share: of garbage, 0..1.
+        seed: of the places where the garbage comes.
 
     Returns:
         Counts, the first wrong answers, seconds, requests a second, and percentiles of the good ones' milliseconds.
     """
-    rng, bad = np.random.default_rng(seed), list(garbage(good[0][0]).items())
-    jobs = [(*good[i % len(good)], None) for i in range(requests)]
-    for turn, i in enumerate(rng.choice(requests, round(share * requests), replace=False)):
-        name, (data, status) = bad[turn % len(bad)]
-        jobs[i] = data, status, name
-    queue, lock, times, wrong, refused = iter(jobs), threading.Lock(), [], [], 0
-
-    def client():
-        nonlocal refused
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-        while True:
-            with lock:
-                job = next(queue, None)
-            if job is None:
-                return connection.close()
-            data, expected, name = job
-            start = time.perf_counter()
-            try:
-                connection.request("POST", f"/predict?score={SCORE}", data)
-                response = connection.getresponse()
-                status, body = response.status, response.read()
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                # A body above the limit is refused while it is being sent; the answer may be lost with the connection.
-                status, body = (413 if expected == 413 else 0), str(error).encode()
-            seconds = time.perf_counter() - start
-            try:
-                found = None if status == 413 else json.loads(body)
-                ok = status == expected and (status == 413 or "error" in found) if name else status == 200
-                ok = ok and (bool(name) or same(found, expected))
-            except (ValueError, KeyError, TypeError):
-                ok = False
-            with lock:
-                refused += bool(name) and ok
-                if not name:
-                    times.append(seconds)
-                if not ok:
-                    wrong.append(f"{name or 'an image'}: {status} {body[:200].decode(errors='replace')}")
-
-    start = time.perf_counter()
-    threads = [threading.Thread(target=client) for _ in range(clients)]
+    run, start = Load(port, jobs(good, requests, share, seed)), time.perf_counter()
+    threads = [threading.Thread(target=run.client) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - start
-    percentiles = {f"p{p}_ms": round(1e3 * float(np.percentile(times, p)), 1) for p in (50, 90, 99, 100)}
-    counts = {
+    return {
         "requests": requests,
         "clients": clients,
-        "right": len(times) - sum(w.startswith("an image") for w in wrong),
-    }
-    rate = {"seconds": round(seconds, 2), "requests_per_second": round(requests / seconds, 2)}
-    return counts | {"refused": refused, "wrong": len(wrong), "first_wrong": wrong[:5]} | rate | percentiles
+        "right": run.right,
+        "refused": run.refused,
+        "wrong": len(run.wrong),
+        "first_wrong": run.wrong[:5],
+        "seconds": round(seconds, 2),
+        "requests_per_second": round(requests / seconds, 2),
+    } | {f"p{p}_ms": round(1e3 * float(np.percentile(run.times, p)), 1) for p in (50, 90, 99, 100)}
 
 
 def main():

@@ -32,11 +32,8 @@ def main():
         image = read_image(file).ravel().astype(np.float32)
         distances = np.sqrt(np.maximum(squares - 2 * pixels @ image + image @ image, 0))
         nearest, second = np.argsort(distances)[:2]
-        if (
-            NAMES[labels[nearest]] != file.parent.name
-            or distances[second] < CLEARLY * distances[nearest]
-            or nearest in taken
-        ):
+        clear = distances[second] >= CLEARLY * distances[nearest]
+        if not clear or NAMES[labels[nearest]] != file.parent.name or nearest in taken:
             sys.exit(f"{file}: no image of {rows} is clearly its original")
         taken[nearest] = file
         target = (out / file.relative_to(jpegs)).with_suffix(".png")

@@ -40,46 +40,29 @@ def ours(rows, background=True):
 
 
 def make(name):
-    limits = (
-        {}
-        if name.startswith("ssd")
-        else {f"rpn_{when}_nms_top_n_{use}": PROPOSALS for when in ("pre", "post") for use in ("test", "train")}
-        | {"rpn_batch_size_per_image": 10**6, "box_batch_size_per_image": 10**6}  # sampling takes all there are
-    )
-    model = getattr(detection, name)(weights=None, weights_backbone=None, **limits).eval()
-    state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
-    drawn = {k: torch.from_numpy(drawn_detector_tensor(k, tuple(v.shape))) for k, v in state.items()}
-    model.load_state_dict(drawn, strict=False)
+    model, state = drawn_model(name)
     golden = {"tensors": np.frombuffer(json.dumps({k: list(v.shape) for k, v in state.items()}).encode(), np.uint8)}
-    found = {}
-
-    def keep(key, module):
-        module.register_forward_hook(lambda _, __, out: found.__setitem__(key, out))
-
-    stages = {"head": model.head} if name.startswith("ssd") else {"rpn": model.rpn, "head": model.rpn.head}
-    if not name.startswith("ssd"):
-        stages |= {"box": model.roi_heads.box_predictor, "features": model.backbone}
-    for key, module in stages.items():
-        keep(key, module)
+    seen = watch(model, name)
     for i, size in enumerate(SCENES[name]):
         if not name.startswith("ssd"):  # no resizing: the image has the network's size
             model.transform.min_size, model.transform.max_size = (min(size),), max(size)
         image = torch.from_numpy(np.ascontiguousarray(drawn_scene(size)[0].transpose(2, 0, 1))) / 255
         with torch.no_grad():
             result = {key: value.numpy() for key, value in model([image])[0].items()}
-        raw = raw_outputs(name, found)
-        for key, values in raw.items():
+        for key, values in raw_outputs(name, seen).items():
             golden[f"{key}_{i}"] = values.ravel()[drawn_places(f"{key}_{i}", values.size, 400)]
             golden[f"{key}_{i}_range"] = np.ptp(values)
-        if "rpn" in found:
-            golden[f"proposals_{i}"] = found["rpn"][0][0][:16].numpy()
-        golden |= {f"found_{key}_{i}": result[key] for key in ("boxes", "scores")}
+        if "rpn" in seen:
+            golden[f"proposals_{i}"] = seen["rpn"][0][0][:16].numpy()
+        for key in ("boxes", "scores"):
+            golden[f"found_{key}_{i}"] = result[key]
         golden[f"found_labels_{i}"] = np.array([CLASSES.index(n) for n in result["labels"]], np.int32)
         if "masks" in result:
-            golden[f"found_masks_{i}"] = found_masks(model, found, result)
-        print(name, size, len(result["scores"]), "found, scores", result["scores"][[0, -1]])
+            golden[f"found_masks_{i}"] = first_masks(model, seen, result)
+        print(name, size, len(result["scores"]), "detections, scores", result["scores"][[0, -1]])
     losses = training_losses(model, name)
-    golden |= {"loss_names": np.array(list(losses)), "losses": np.array(list(losses.values()), np.float64)}
+    golden["loss_names"] = np.array(list(losses))
+    golden["losses"] = np.array(list(losses.values()), np.float64)
     print(name, losses)
     file = ROOT / "tests" / "golden" / "detectors" / f"{name}.npz"
     file.parent.mkdir(exist_ok=True)
@@ -87,22 +70,50 @@ def make(name):
     print(f"{file.name}: {file.stat().st_size >> 10} KB")
 
 
-def raw_outputs(name, found):
+def drawn_model(name):
+    """torchvision's detector with drawn weights; and its tensors as torchvision drew them, by name."""
+    limits = {}
+    if not name.startswith("ssd"):
+        for when in ("pre", "post"):
+            for use in ("test", "train"):
+                limits[f"rpn_{when}_nms_top_n_{use}"] = PROPOSALS
+        limits["rpn_batch_size_per_image"] = limits["box_batch_size_per_image"] = 10**6  # sampling takes all there are
+    model = getattr(detection, name)(weights=None, weights_backbone=None, **limits).eval()
+    state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
+    drawn = {k: torch.from_numpy(drawn_detector_tensor(k, tuple(v.shape))) for k, v in state.items()}
+    model.load_state_dict(drawn, strict=False)
+    return model, state
+
+
+def watch(model, name):
+    """A dict that holds the latest output of each stage of the model after every call."""
+    if name.startswith("ssd"):
+        stages = {"head": model.head}
+    else:
+        box = model.roi_heads.box_predictor
+        stages = {"rpn": model.rpn, "head": model.rpn.head, "box": box, "features": model.backbone}
+    seen = {}
+    for key, module in stages.items():
+        module.register_forward_hook(lambda _, __, out, key=key: seen.__setitem__(key, out))
+    return seen
+
+
+def raw_outputs(name, seen):
     if name.startswith("ssd"):
         return {
-            "logits": ours(found["head"]["cls_logits"][0].numpy()),
-            "deltas": found["head"]["bbox_regression"][0].numpy(),
+            "logits": ours(seen["head"]["cls_logits"][0].numpy()),
+            "deltas": seen["head"]["bbox_regression"][0].numpy(),
         }
 
     def rows(maps, values):  # [1, a * values, h, w] a level -> [A, values]
         maps = [m[0].unflatten(0, (-1, values)).permute(2, 3, 0, 1).reshape(-1, values) for m in maps]
         return torch.cat(maps).numpy()
 
-    logits, deltas = (out[:16].numpy() for out in found["box"])
-    features = {f"P{int(k) + 2}": m[0].permute(1, 2, 0).numpy() for k, m in found["features"].items() if k != "pool"}
+    logits, deltas = (out[:16].numpy() for out in seen["box"])
+    features = {f"P{int(k) + 2}": m[0].permute(1, 2, 0).numpy() for k, m in seen["features"].items() if k != "pool"}
     return features | {
-        "objectness": rows(found["head"][0], 1)[:, 0],
-        "deltas": rows(found["head"][1], 4),
+        "objectness": rows(seen["head"][0], 1)[:, 0],
+        "deltas": rows(seen["head"][1], 4),
         "box_logits": ours(logits),
         "box_deltas": deltas.reshape(-1, 91, 4)[:, CLASSES],
     }
@@ -129,12 +140,12 @@ def training_losses(model, name):
     return {key: float(value) for key, value in losses.items()}
 
 
-def found_masks(model, found, result, count=3):
+def first_masks(model, seen, result, count=3):
     """Probabilities within the box, before torchvision pastes them: `[count, 28, 28]`."""
-    heads, size = model.roi_heads, tuple(found["features"]["0"].shape[2:])
+    heads, size = model.roi_heads, tuple(seen["features"]["0"].shape[2:])
     boxes = [torch.from_numpy(result["boxes"][:count])]
     with torch.no_grad():
-        pooled = heads.mask_roi_pool(found["features"], boxes, [(size[0] * 4, size[1] * 4)])
+        pooled = heads.mask_roi_pool(seen["features"], boxes, [(size[0] * 4, size[1] * 4)])
         logits = heads.mask_predictor(heads.mask_head(pooled))
     labels = result["labels"][:count]
     return logits[torch.arange(len(labels)), torch.from_numpy(labels)].sigmoid().numpy().astype(np.float16)

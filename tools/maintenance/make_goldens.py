@@ -52,23 +52,23 @@ def make(name):
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     drawn = {k: torch.from_numpy(drawn_tensor(k, tuple(v.shape))) for k, v in state.items()}
     model.load_state_dict(drawn, strict=False)
-    found = {}
+    levels = {}
     for level, module in levels_of(name, model).items():
-        module.register_forward_hook(lambda _, __, out, level=level: found.__setitem__(level, out.clone()))
+        module.register_forward_hook(lambda _, __, out, level=level: levels.__setitem__(level, out.clone()))
     size = SIZES.get(name, (75, 91))
     image = torch.from_numpy(drawn_image(size)).permute(0, 3, 1, 2) / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         logits = model((image - mean[:, None, None]) / std[:, None, None])[0]
     if name.startswith("densenet"):
-        found["C5"] = found["C5"].relu()  # torchvision rectifies outside of a module
+        levels["C5"] = levels["C5"].relu()  # torchvision rectifies outside of a module
     golden = {
         "tensors": np.frombuffer(json.dumps({k: list(v.shape) for k, v in state.items()}).encode(), np.uint8),
         "parameters": sum(p.numel() for p in model.parameters()),
         "image_size": size,
         "logits": logits.numpy(),
     }
-    for level, out in found.items():
+    for level, out in levels.items():
         values = out[0].permute(1, 2, 0).numpy()  # [h, w, C], as ours
         golden[f"{level}_shape"] = values.shape
         golden[f"{level}_range"] = values.max() - values.min()

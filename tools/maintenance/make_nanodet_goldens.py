@@ -25,7 +25,8 @@ def graph(file):
     """The graph's outputs for each photograph, stretched to 416 x 416, at places that are drawn."""
     import skimage
 
-    from visionkit.images import fit, read_image
+    from visionkit.images import read_image
+    from visionkit.resizing import fit
 
     run = published_graph(Path(file))
     folder, golden = Path(skimage.__file__).parent / "data", {"photos": np.array(PHOTOS)}

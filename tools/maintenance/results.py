@@ -22,8 +22,14 @@ def add(recipe: str, run: Path, scores: Path) -> Path:
     trained = json.loads((run / "results.json").read_text())
     seed = trained["knobs"].get("seed", 0)
     knobs = {k: v for k, v in trained["knobs"].items() if k not in ("data", "data_dir")}  # paths say nothing
-    entry = {"recipe": recipe, "seed": seed, "scores": json.loads(scores.read_text()), "knobs": knobs}
-    entry |= {"training_seconds": trained["seconds"], "environment": trained["environment"]}
+    entry = {
+        "recipe": recipe,
+        "seed": seed,
+        "scores": json.loads(scores.read_text()),
+        "knobs": knobs,
+        "training_seconds": trained["seconds"],
+        "environment": trained["environment"],
+    }
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{recipe}-{seed}.json"
     file.write_text(json.dumps(entry, indent=2) + "\n")
@@ -59,8 +65,10 @@ def _spread(key, values):
 
 
 def _duration(seconds):
+    if seconds < 100:
+        return f"{seconds:.0f} s"
     minutes = seconds / 60
-    return f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
+    return f"{minutes:.1f} min" if minutes < 10 else f"{minutes:.0f} min"
 
 
 if __name__ == "__main__":

@@ -41,37 +41,41 @@ def main():
 
     weights = Weights(**{name: knobs[f"{name}_weight"] for name in LOSSES})
     stylizer, shares = Stylizer(model), choose(model.class_names, options.painting.stem, None)
-    style, ratios, columns = optimise.scaled(read_image(options.painting), SIZE), [], []
-    optimise.COARSEST = SIZE  # no coarser sizes: 200 steps are 200 steps
+    style = optimise.scaled(read_image(options.painting), SIZE)
+    ratios, columns = [], []
+    optimise.COARSEST = SIZE  # no coarser sizes, so that 200 steps are 200 steps
+
+    def losses(picture, photo):
+        images = (np.asarray(image, np.float32) for image in (picture, photo))
+        canvas = Canvas(features, *images, [style], [1.0], weights)
+        canvas.compile()
+        return canvas.measure()
+
     for file in find_images(options.photos):
         photo = optimise.scaled(read_image(file), SIZE)
-        stylizer(photo, shares)  # compiled now
+        stylizer(photo, shares)  # the first call compiles
         start = time.perf_counter()
         painted = stylizer(photo, shares)
         seconds = time.perf_counter() - start
 
-        def losses(picture, photo=photo):
-            images = (np.asarray(image, np.float32) for image in (picture, photo))
-            canvas = Canvas(features, *images, [style], [1.0], weights)
-            canvas.compile()
-            return canvas.measure()
-
         optimised = optimise.paint(photo, [style], features, size=SIZE, steps=200, weights=weights)
-        one, other = losses(painted), losses(optimised)
-        ratios.append([one[name] / other[name] for name in ("style", "loss")])
+        of_network, of_steps = losses(painted, photo), losses(optimised, photo)
+        ratios.append([of_network[name] / of_steps[name] for name in ("style", "loss")])
         cells = [letterbox(picture, CELL, (255, 255, 255))[0] for picture in (photo, painted, optimised)]
         columns.append(np.concatenate(cells))
-        print(f"{file.name}: network {_said(one)}, {seconds:.3f} s | 200 steps {_said(other)}", flush=True)
+        print(
+            f"{file.name}: network {_listed(of_network)}, {seconds:.3f} s | 200 steps {_listed(of_steps)}", flush=True
+        )
     if options.sheet:
         write_image(options.sheet, np.concatenate(columns, axis=1))
-    style, whole = np.mean(ratios, axis=0)
+    style_ratio, loss_ratio = np.mean(ratios, axis=0)
     print(
         f"network / 200 steps by style weight {weights.style:g}, mean of {len(ratios)} photos: "
-        f"style loss {style:.2f}, loss by weight {whole:.2f}"
+        f"style loss {style_ratio:.2f}, loss by weight {loss_ratio:.2f}"
     )
 
 
-def _said(losses):
+def _listed(losses):
     return ", ".join(f"{name} {losses[name]:.4f}" for name in ("style", "content", "palette", "loss"))
 
 

@@ -41,32 +41,36 @@ def main():
         chosen = (photos[i % len(photos)] for i in range(rows * columns))
         return np.concatenate([np.concatenate([next(chosen) for _ in range(columns)], axis=1) for _ in range(rows)])
 
-    image, serving = picture(2, 2), model.serving()
+    image, network = picture(2, 2), model.serving()
     wider = type(model).from_config(model.get_config() | {"image_size": image.shape[:2]})
     wider.set_weights(model.get_weights())
     expected = probabilities(wider.serving(), image[None])[0]
-    found = np.concatenate(list(windowed(lambda x: probabilities(serving, x), image, (h, w), 4)))
-    tiles = [probabilities(serving, np.stack(np.split(row, 2, axis=1))) for row in np.split(image, 2)]  # [2, h, w, K]
+    slid = np.concatenate(list(windowed(lambda x: probabilities(network, x), image, (h, w), 4)))
+    tiles = [probabilities(network, np.stack(np.split(row, 2, axis=1))) for row in np.split(image, 2)]  # [2, h, w, K]
     tiles = np.concatenate([np.concatenate(list(row), axis=1) for row in tiles])
-    report("windows", found, expected, w)
+    report("windows", slid, expected, w)
     report("tiles without overlap", tiles, expected, w)
 
     before, start = peak(), time.perf_counter()
     large = picture(-(-LARGE[0] // h), -(-LARGE[1] // w))[: LARGE[0], : LARGE[1]]
-    said = next(Predictor(model, batch_size=4, window=True)(large)).segmentation
-    print(f"{said.shape} in {time.perf_counter() - start:.1f} s, peak memory {peak():.0f} MB ({before:.0f} before)")
+    segmentation = next(Predictor(model, batch_size=4, window=True)(large)).segmentation
+    seconds = time.perf_counter() - start
+    print(f"{segmentation.shape} in {seconds:.1f} s, peak memory {peak():.0f} MB ({before:.0f} before)")
 
 
-def probabilities(serving, images):
-    return np.asarray(serving.predict_on_batch(images)["probabilities"])
+def probabilities(network, images):
+    return np.asarray(network.predict_on_batch(images)["probabilities"])
 
 
-def report(name, found, expected, border):
+def report(name, maps, expected, border):
     """Differences to the whole picture; and how far neighbours at the border differ, which a seam would raise."""
-    apart = np.abs(found - expected).max(axis=-1)
-    step = [np.abs(np.diff(x, axis=1)).sum(axis=-1).mean(axis=0)[border - 1] for x in (found, expected)]
-    same = (found.argmax(axis=-1) == expected.argmax(axis=-1)).mean()
-    print(f"{name}: largest difference {apart.max():.3f}, mean {apart.mean():.4f}, same class {same:.1%}; ", end="")
+    difference = np.abs(maps - expected).max(axis=-1)
+    step = [np.abs(np.diff(x, axis=1)).sum(axis=-1).mean(axis=0)[border - 1] for x in (maps, expected)]
+    same = (maps.argmax(axis=-1) == expected.argmax(axis=-1)).mean()
+    print(
+        f"{name}: largest difference {difference.max():.3f}, mean {difference.mean():.4f}, same class {same:.1%}; ",
+        end="",
+    )
     print(f"step across the border {step[0]:.3f}, in the whole {step[1]:.3f}", flush=True)
 
 

@@ -20,8 +20,10 @@ from visionkit.environment import free_memory, peak_memory
 from visionkit.evaluate.scores import class_ids, evaluate
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
+from visionkit.models.nanodet import NanoDet
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
+from visionkit.ops.distances import to_distances
 from visionkit.predict.predictor import Predictor
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe, build_recipe
@@ -67,7 +69,7 @@ def preflight(
     if recipe.val is not None:
         class_ids(recipe.model, recipe.val)
     rows = []
-    if recipe.model.task in ("detect", "instance"):
+    if hasattr(recipe.model, "anchors"):
         rows.append(anchor_coverage(recipe))
     if isinstance(recipe.model, tuple(ANSWERS)):
         rows.append(oracle(recipe))
@@ -125,12 +127,25 @@ class _Oracle:
         return {key: np.concatenate([np.asarray(ops.convert_to_numpy(row[key])) for row in rows]) for key in rows[0]}
 
 
-# The perfect outputs of each kind of model: (model, the layers of its serving by name, y of one image) -> outputs.
+# Functions that give the perfect outputs of one kind of model for one image, through that model's own decoding. They
+# take the model, a function from a layer's name to that layer of the serving graph, and the targets of the image.
 
 
 def _ssd(model: SSD, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
     labels, deltas, _, _ = model.targets(y)
     return layer("decode")(SURE * _one_hot(labels, model.num_classes + 1), deltas)
+
+
+def _nanodet(model: NanoDet, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
+    labels, boxes, positive, _ = model.targets(y)
+    is_class = _one_hot(labels, model.num_classes)  # all zero for background
+    distances = to_distances(model.points, boxes) / model.strides[:, None]  # [1, A, 4]
+    distances = ops.clip(ops.where(positive[..., None], distances, 0.0), 0.0, model.last_bin)
+    bins = ops.arange(model.last_bin + 1, dtype="float32")
+    shares = ops.maximum(1 - ops.abs(bins - distances[..., None]), 0.0)  # [1, A, 4, bins]: the two bins beside it
+    logits = ops.log(ops.maximum(shares, 1e-9))
+    rows = ops.reshape(logits, (1, len(model.points), -1))  # [1, A, 4 * bins]
+    return layer("decode")(SURE * (2 * is_class - 1), rows)
 
 
 def _rcnn(model: Any, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -155,7 +170,7 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
     return ops.one_hot(labels, count)
 
 
-ANSWERS = {SSD: _ssd, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
+ANSWERS = {SSD: _ssd, NanoDet: _nanodet, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
 
 
 def practice(recipe: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008, it is frozen

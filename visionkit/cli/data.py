@@ -46,15 +46,15 @@ def doctor(
     for file in (html, json):
         if file:  # made now: an hour of examining should not end in a folder that cannot be written
             file.parent.mkdir(parents=True, exist_ok=True)
-    report = examine(data, split, task, long_side_or_size, classes=classes, void=void)
-    print(report)
+    diagnosis = examine(data, split, task, long_side_or_size, classes=classes, void=void)
+    print(diagnosis)
     if html:
-        write_bytes(html, page(report).encode())
+        write_bytes(html, page(diagnosis).encode())
     if json:
-        write_bytes(json, report.to_json().encode())
+        write_bytes(json, diagnosis.to_json().encode())
     if fix:
-        print(write_fixed(report, data, fix))
-    return 1 if report.grades()["error"] else 0
+        print(write_fixed(diagnosis, data, fix))
+    return 1 if diagnosis.grades()["error"] else 0
 
 
 def _training_size(size: list[int]) -> int | tuple[int, int]:

@@ -10,7 +10,7 @@ from visionkit.types import DataError
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import Dataset
-    from visionkit.report.facts import Findings, RunFacts
+    from visionkit.report.facts import Assessment, RunFacts
 
 
 def report(
@@ -35,7 +35,8 @@ def report(
         void: (segment) the value of the class maps that is not scored, besides 255; by default the one given to
             finetune.
     """
-    from visionkit.report.facts import Findings, read_run, write_report
+    from visionkit.report.facts import Assessment, read_run
+    from visionkit.report.page import write_report
 
     if split and not data:
         raise DataError("--split is a part of --data: name both")
@@ -45,20 +46,20 @@ def report(
         meaning["classes"] = classes
     if void is not None:
         meaning["void"] = void
-    findings = Findings(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
+    assessment = Assessment(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
     try:
-        _score(facts, findings, data, split, meaning)
+        _score(facts, assessment, data, split, meaning)
     except (DataError, OSError) as error:
         if data:  # was asked for
             raise
         advice = "visionkit report RUN --data DIR, with --split test where there is one, measures it"
-        findings.absent["model"] = f"Not measured: {_first_line(error)}. {advice}."
-    findings.absent["The data"] = _examine(facts, findings, data, meaning)
-    print(f"report: {write_report(facts, findings)}")
+        assessment.absent["model"] = f"Not measured: {_first_line(error)}. {advice}."
+    assessment.absent["The data"] = _examine(facts, assessment, data, meaning)
+    print(f"report: {write_report(facts, assessment)}")
 
 
 def _score(
-    facts: "RunFacts", findings: "Findings", data: Path | None, split: str | None, meaning: dict[str, Any]
+    facts: "RunFacts", assessment: "Assessment", data: Path | None, split: str | None, meaning: dict[str, Any]
 ) -> None:
     """Fills in the scores; raises a DataError where the model cannot be scored."""
     from visionkit.open_model import keras_path, open_predictor
@@ -74,10 +75,10 @@ def _score(
     else:
         dataset = _validation_data(facts)
         where = f"its validation images ({dataset.source})"
-    findings.scores = evaluate(predictor, dataset, closely=True)
-    findings.task = predictor.task
-    findings.measured = f"{len(dataset):,} images: {where}"
-    findings.size = predictor.image_size
+    assessment.scores = evaluate(predictor, dataset, closely=True)
+    assessment.task = predictor.task
+    assessment.measured = f"{len(dataset):,} images: {where}"
+    assessment.size = predictor.image_size
 
 
 def _validation_data(facts: "RunFacts") -> "Dataset":
@@ -93,7 +94,7 @@ def _validation_data(facts: "RunFacts") -> "Dataset":
     return dataset
 
 
-def _examine(facts: "RunFacts", findings: "Findings", data: Path | None, meaning: dict[str, Any]) -> str:
+def _examine(facts: "RunFacts", assessment: "Assessment", data: Path | None, meaning: dict[str, Any]) -> str:
     """Fills in what the doctor finds in the data; returns the reason where that is not possible, else ""."""
     from visionkit.doctor.examine import examine
 
@@ -101,7 +102,7 @@ def _examine(facts: "RunFacts", findings: "Findings", data: Path | None, meaning
     if root is None:
         return "No knob of the recipe names the folder of its data; visionkit report RUN --data DIR does."
     try:
-        findings.doctor = examine(root, task=findings.task, size=findings.size or 384, **meaning)
+        assessment.diagnosis = examine(root, task=assessment.task, size=assessment.size or 384, **meaning)
     except (DataError, OSError) as error:
         return f"Not examined: {_first_line(error)}."
     return ""

@@ -11,7 +11,7 @@ import cyclopts
 
 from visionkit.cli.scores import print_scores
 from visionkit.train.learning import Learning
-from visionkit.train.options import Options, make_deterministic
+from visionkit.train.options import From, Map, Options, make_deterministic
 from visionkit.types import DataError
 
 AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
@@ -26,13 +26,15 @@ def finetune(
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
-    model: Literal["ssd", "faster_rcnn"] | None = None,
+    model: Literal["ssd", "faster_rcnn", "nanodet"] | None = None,
+    start: From = None,
+    renamed: Map = (),
     backbone: str = "efficientnet_lite0",
     check: bool = False,
     epochs: int | None = None,
     image_size: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
-    lr: float = 1e-3,
+    lr: float | None = None,
     class_weights: bool | None = None,
     label_smoothing: float | None = None,
     mixup: float | None = None,
@@ -52,6 +54,9 @@ def finetune(
         data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks, class maps or class folders.
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector; by default ssd.
+        start: a trained model to begin with, in place of model and backbone: the name of a published one, a run folder
+            or a .keras file. Classes of equal names keep what they know; a table shows which.
+        renamed: OLD=NEW, such as person=pedestrian: the start's class OLD becomes the data's class NEW.
         backbone: the pretrained network that the model is built on.
         check: do not train, but try everything for a minute and print what is wrong; the exit code is then 1.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
@@ -59,7 +64,8 @@ def finetune(
             480).
         batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8). auto tries out
             the largest that memory holds, up to 64.
-        lr: peak learning rate, for 16 images a step; detectors scale it with the batch size.
+        lr: peak learning rate, for 16 images a step; detectors scale it with the batch size. By default 1e-3, and 3e-4
+            with --from.
         class_weights: (classify) weight each class by the inverse of its frequency.
         label_smoothing: (classify) share of the target that is spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
@@ -76,6 +82,8 @@ def finetune(
     knobs: dict[str, Any] = {
         "data": data,
         "model": model,
+        "start": start,
+        "renamed": renamed or None,
         "backbone": backbone,
         "epochs": epochs,
         "image_size": image_size,
@@ -92,7 +100,7 @@ def finetune(
         "learning": learning,
     }
     if resume:
-        _check_nothing_else({**knobs, "task": task, "check": check, "out": out, "options": options})
+        _check_nothing_else({**knobs, "renamed": renamed, "task": task, "check": check, "out": out, "options": options})
         return resume_and_print(resume)
     if data is None:
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
@@ -124,11 +132,18 @@ def _check_knobs(knobs: dict[str, Any], recipe_function: Callable, task: str) ->
     """Raises a DataError where a knob is out of its range, or the task's recipe does not have it."""
     for name in ("epochs", "image_size", "batch_size", "patience"):
         if isinstance(knobs.get(name), int) and knobs[name] < 1:
-            raise DataError(f"--{name.replace('_', '-')}: expected 1 or more, found {knobs[name]}")
+            raise DataError(f"{_flag(name)}: expected 1 or more, found {knobs[name]}")
     parameters = inspect.signature(recipe_function).parameters
     for name in knobs:
         if name not in parameters:
-            raise DataError(f"--{name.replace('_', '-')} is not for the task {task}; leave it out")
+            raise DataError(f"{_flag(name)} is not for the task {task}; leave it out")
+    if knobs.get("renamed") and "start" not in knobs:
+        raise DataError("--map says which classes of a trained model become which; name that model with --from")
+
+
+def _flag(knob: str) -> str:
+    """The option by which a knob is given."""
+    return {"start": "--from", "renamed": "--map"}.get(knob, "--" + knob.replace("_", "-"))
 
 
 def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int | None:

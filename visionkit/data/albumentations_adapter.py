@@ -1,18 +1,19 @@
-"""Pixel-level transforms of albumentations (noise, blur, JPEG artefacts, weather ...) as steps of ours.
+"""Pixel-level transforms of albumentations (noise, blur, JPEG artefacts, weather ...) as steps of our transforms.
 
-Only those: its geometry drops boxes without their masks and fills segmentation maps with class 0 where there is no
-image, and would resample a second time; views do the geometry here.
+Only pixel-level ones: albumentations' geometry drops boxes without their masks, fills segmentation maps with class 0
+where there is no image, and would resample a second time. Here views do the geometry.
 """
 
 import copy
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import would otherwise ask the network for a newer version
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # otherwise importing it asks the network for a newer version
 import albumentations as A
+from albumentations.core.composition import BaseCompose
 
 
 class Albumentations:
@@ -33,11 +34,12 @@ class Albumentations:
                 raise TypeError(
                     f"expected pixel-level albumentations, found {transform}; for geometry see data/views.py"
                 )
-        self.transforms, self._local = list(transforms), threading.local()
+        self.transforms = list(transforms)
+        self._local = threading.local()
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         seed = int(rng.integers(2**31))
-        # A Compose holds its random state: shared between threads, they would draw from each other's.
+        # A Compose holds its random state; if threads shared one, they would draw from each other's.
         if not hasattr(self._local, "compose"):
             self._local.compose = A.Compose(copy.deepcopy(self.transforms))
         self._local.compose.set_random_seed(seed)
@@ -47,9 +49,9 @@ class Albumentations:
         return Albumentations, (self.transforms,)  # a threading.local cannot be pickled
 
 
-def _flat(transforms):
+def _flat(transforms: Sequence) -> Iterator:
     for transform in transforms:
-        if isinstance(transform, A.core.composition.BaseCompose):
+        if isinstance(transform, BaseCompose):
             yield from _flat(transform.transforms)
         else:
             yield transform

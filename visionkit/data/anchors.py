@@ -1,4 +1,4 @@
-"""Do a detector's anchors suit the data? Which boxes none of them fits, and anchors fitted to the boxes instead."""
+"""Do a detector's anchors suit the data? Reports the boxes that no anchor fits, and fits anchors to the boxes."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from visionkit import resizing
 from visionkit.data.dataset import Dataset
-from visionkit.types import DataError
+from visionkit.types import DataError, objects_of
 
-LOOKED_AT = 500  # boxes, evenly picked; the share of those is within 2 points of the share of all
-ENOUGH = 0.02  # a share of boxes that is not worth advice
+MOST_BOXES = 500  # evenly picked; their share of misses is within 2 points of that of all boxes
+ENOUGH = 0.02  # a smaller share of missed boxes deserves no advice
 OVERLAP = 0.5
 
 
-def network_boxes(dataset: Dataset, size: tuple[int, int], resize: str = "letterbox"):
-    """The objects of a data set at the network's size, as `detection_eval` gives them, without reading an image.
+def network_boxes(dataset: Dataset, size: tuple[int, int], resize: str = "letterbox") -> tuple[np.ndarray, np.ndarray]:
+    """Returns the objects of a data set at the network's size, as `detection_eval` does, without reading an image.
 
     Args:
         dataset: with boxes; ignored ones are left out.
@@ -28,15 +28,16 @@ def network_boxes(dataset: Dataset, size: tuple[int, int], resize: str = "letter
     for record in dataset.records:
         h, w = record.image_size
         fy, fx = resizing.letterbox_factors((h, w), size)[1] if resize == "letterbox" else (size[0] / h, size[1] / w)
-        keep = np.ones(len(record.boxes), bool) if record.ignore is None else ~record.ignore
-        boxes.append((record.boxes[keep] * [fx, fy, fx, fy]).astype(np.float32))
-        labels.append(record.labels[keep])
+        objects = objects_of(record)
+        keep = ~objects.ignore
+        boxes.append((objects.boxes[keep] * [fx, fy, fx, fy]).astype(np.float32))
+        labels.append(objects.labels[keep])
     return np.concatenate(boxes), np.concatenate(labels)
 
 
 def best_overlap(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
-    """The IoU of each box `[N, 4]` with its best anchor of `[A, 4]` -> float32 `[N]`; 0 without anchors."""
-    x1, y1, x2, y2 = np.asarray(anchors, np.float32).T  # [A] each: planes are several times as fast as pairs
+    """The IoU of each box `[N, 4]` with its best anchor of `[A, 4]`, float32 `[N]`; 0 without anchors."""
+    x1, y1, x2, y2 = np.asarray(anchors, np.float32).T  # [A] each: several times as fast as whole boxes
     areas, best = (x2 - x1) * (y2 - y1), np.zeros(len(boxes), np.float32)
     for i, (bx1, by1, bx2, by2) in enumerate(np.asarray(boxes, np.float32)):
         width = np.maximum(np.minimum(x2, bx2) - np.maximum(x1, bx1), 0)
@@ -47,65 +48,74 @@ def best_overlap(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def anchor_report(dataset: Dataset, anchors: np.ndarray, size: tuple[int, int], resize: str = "letterbox") -> str:
-    """Says which share of the objects has no anchor of IoU >= 0.5, of which classes and sizes they are, and what helps.
+    """Reports the share of the objects without an anchor of IoU >= 0.5, their classes and sizes, and a remedy.
 
     Args:
-        dataset: what is trained on, before augmentation.
+        dataset: the training data, before augmentation.
         anchors: `[A, 4]` in pixels of the network's input.
         size, resize: see `network_boxes`.
 
     Returns:
-        One line where all is well, else some; without a line break at the end.
+        One line if all is well, otherwise several; without a line break at the end.
     """
     boxes, labels = network_boxes(dataset, size, resize)
     if not len(boxes):
         return "anchors: the data has no object to compare them with"
-    some = np.linspace(0, len(boxes) - 1, min(len(boxes), LOOKED_AT)).astype(int)
+    some = np.linspace(0, len(boxes) - 1, min(len(boxes), MOST_BOXES)).astype(int)
     boxes, labels = boxes[some], labels[some]
     missed = best_overlap(boxes, anchors) < OVERLAP
     share = missed.mean()
     line = f"anchors: {share:.1%} of {len(boxes)} objects have none of IoU >= {OVERLAP:g} at {size[0]}x{size[1]}"
     if share <= ENOUGH:
         return line
-    lines = [f"{line}; of those only the best anchor learns"]
-    counts, of = (np.bincount(x, minlength=len(dataset.class_names)) for x in (labels[missed], labels))
-    shares = counts / np.maximum(of, 1)
-    worst = [k for k in np.argsort(-counts, kind="stable")[:3] if counts[k]]
-    lines.append(
-        "  most are of: " + ", ".join(f"{dataset.class_names[k]} ({shares[k]:.0%} of its objects)" for k in worst)
-    )
-    sides, known = (np.exp(_log_shapes(x)[0]) for x in (boxes[missed], anchors))
-    low, middle, high = np.percentile(sides, [10, 50, 90])
-    lines.append(
-        f"  their sides are {low:.0f}..{high:.0f} pixels (median {middle:.0f}), anchors have "
-        f"{known.min():.0f}..{known.max():.0f}"
-    )
-    if middle < known.min():
+    classes = _missed_classes(labels, missed, dataset.class_names)
+    return f"{line}; each of these trains only its best anchor\n{classes}\n{_missed_sides(boxes[missed], anchors)}"
+
+
+def _missed_classes(labels: np.ndarray, missed: np.ndarray, class_names: Sequence[str]) -> str:
+    """A line that names the classes with the most missed objects."""
+    missed_counts = np.bincount(labels[missed], minlength=len(class_names))
+    counts = np.bincount(labels, minlength=len(class_names))
+    worst = [k for k in np.argsort(-missed_counts, kind="stable")[:3].tolist() if missed_counts[k]]
+    names = ", ".join(f"{class_names[k]} ({missed_counts[k] / counts[k]:.0%} of its objects)" for k in worst)
+    return f"  most of these are: {names}"
+
+
+def _missed_sides(boxes: np.ndarray, anchors: np.ndarray) -> str:
+    """Two lines: how large the missed boxes are beside the anchors, and what would help."""
+    sides, anchor_sides = np.exp(_log_shapes(boxes)[0]), np.exp(_log_shapes(anchors)[0])
+    low, median, high = np.percentile(sides, [10, 50, 90])
+    smallest, largest = anchor_sides.min(), anchor_sides.max()
+    if median < smallest:
         advice = "a larger image_size, or a finer level such as C2"
-    elif middle > known.max():
+    elif median > largest:
         advice = "a smaller image_size, or one more level"
     else:
         advice = "other sizes or aspect ratios"
-    return "\n".join([*lines, f"  {advice} would help; visionkit.data.anchors fits anchors to boxes"])
+    return (
+        f"  their sides are {low:.0f}..{high:.0f} pixels (median {median:.0f}), anchors have "
+        f"{smallest:.0f}..{largest:.0f}\n"
+        f"  {advice} would help; visionkit.data.anchors fits anchors to boxes"
+    )
 
 
-def fit_ssd_anchors(boxes: np.ndarray, strides: Sequence[int], ratios: int = 3) -> dict:
+def fit_ssd_anchors(boxes: np.ndarray, strides: Sequence[int], ratios: int = 3) -> dict[str, tuple[float, ...]]:
     """Sizes and aspect ratios for `SSD(..., **fit_ssd_anchors(...))`, by clustering on IoU (arXiv 1612.08242, sec. 2).
 
     Args:
-        boxes: `[N, 4]` of positive sides in pixels of the network's input, see `network_boxes`.
+        boxes: `[N, 4]` with positive sides, in pixels of the network's input, see `network_boxes`.
         strides: of the levels with heads, 2**n, ascending.
-        ratios: aspect ratios besides the square that SSD always has.
+        ratios: how many aspect ratios besides the square that SSD always has.
 
     Returns:
-        {"anchor_sizes": one a level and one more, in pixels, "aspect_ratios": the square's 1.0 first}.
+        {"anchor_sizes": one per level and one more, in pixels, "aspect_ratios": the square's 1.0 first}.
 
     Raises:
         DataError: there are no boxes.
     """
     side, ratio = _log_shapes(boxes)
-    # Beyond the finest level a cell must be small beside its anchors, or boxes between two cells fit neither: at half
-    # a cell's distance in x and y, equal boxes of 2.7 strides a side have an IoU of 0.5.
+    # Above the finest level an anchor must be large compared with a cell, or boxes between two cells fit neither: half
+    # a cell apart in x and y, equal boxes of 2.7 strides a side have an IoU of 0.5.
     least = [0.0, *(2.7 * stride for stride in strides[1:])]
     sizes = np.maximum(np.exp(_centres(side, len(strides))), least)
     largest = max(2 * sizes[-1], np.exp(side.max()))
@@ -115,12 +125,14 @@ def fit_ssd_anchors(boxes: np.ndarray, strides: Sequence[int], ratios: int = 3) 
     }
 
 
-def fit_rcnn_anchors(boxes: np.ndarray, strides: Sequence[int], scales: int = 1, ratios: int = 3) -> dict:
-    """Scales and aspect ratios for `FasterRCNN(..., **fit_rcnn_anchors(...))`, whose levels all have the same.
+def fit_rcnn_anchors(
+    boxes: np.ndarray, strides: Sequence[int], scales: int = 1, ratios: int = 3
+) -> dict[str, tuple[float, ...]]:
+    """Scales and aspect ratios for `FasterRCNN(..., **fit_rcnn_anchors(...))`, which are the same on all levels.
 
     Args:
         boxes: see `fit_ssd_anchors`.
-        strides: of the levels that proposals come from: with a pyramid one more than `levels`.
+        strides: of the levels from which proposals come: with a pyramid one more than `levels`.
         scales, ratios: how many of each.
 
     Returns:
@@ -137,7 +149,7 @@ def fit_rcnn_anchors(boxes: np.ndarray, strides: Sequence[int], scales: int = 1,
     }
 
 
-def _log_shapes(boxes):
+def _log_shapes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Logarithms of the square root of the area and of width / height, `[N]` each."""
     if not len(boxes):
         raise DataError("no boxes to fit anchors to")
@@ -145,20 +157,23 @@ def _log_shapes(boxes):
     return np.log(width * height) / 2, np.log(width / height)
 
 
-def _centres(x, count, levels=np.zeros(1)):  # noqa: B008 - never written to
-    """`count` centres for logarithms `[N]` of sides or of ratios: Lloyd's algorithm with the IoU as nearness.
+def _centres(x: np.ndarray, count: int, levels: np.ndarray | None = None) -> np.ndarray:
+    """Finds `count` cluster centres of the logarithms `[N]` of sides or ratios: Lloyd's algorithm, near meaning IoU.
 
-    Two squares with one centre have the IoU exp(-2 |a - b|), two boxes of equal area and centre a falling function
-    of |a - b| too: the nearest by IoU is the nearest logarithm, and the median is what the most lie near to. Each
-    centre stands at every one of `levels`, relative to it. Returns the best ascending float64 `[count]` met.
+    Two squares with one centre have the IoU exp(-2 |a - b|), and the IoU of two boxes of equal area and centre also
+    falls with |a - b|: the nearest by IoU is the nearest logarithm, and the median is what most are near to. Each
+    centre occurs once on every one of `levels`, added to it; None is a single level at 0. Returns the best centres
+    met, ascending float64 `[count]`.
     """
+    levels = np.zeros(1) if levels is None else levels
     centres = np.quantile(x, (np.arange(count) + 0.5) / count) - np.mean(levels)
     best, least = centres, np.inf
     for _ in range(100):
         distance = np.abs(x[:, None, None] - centres[:, None] - levels)  # [N, count, levels]
-        if distance.min(axis=(1, 2)).mean() >= least:
+        mean_distance = distance.min(axis=(1, 2)).mean()
+        if mean_distance >= least:
             break
-        best, least = centres, distance.min(axis=(1, 2)).mean()
+        best, least = centres, mean_distance
         centre, level = np.unravel_index(distance.reshape(len(x), -1).argmin(axis=1), distance.shape[1:])
         moved = x - levels[level]
         centres = np.array(

@@ -1,70 +1,92 @@
-"""COCO instances JSON: boxes, and masks from polygons or run lengths where every annotation has one."""
+"""COCO instances JSON: boxes, and masks from polygons or run lengths if every annotation has one."""
 
+import contextlib
 import json
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
+    SPLIT_NAMES,
     checked_size,
     choose_split,
     flag,
     inside,
+    list_images,
     load_image,
     number,
     read_bytes,
     regular,
     sample_ids,
+    split_name,
+    subfolders,
 )
 from visionkit.data.repair import Repairs
-from visionkit.data.segments import parse_segment, rasterise
-from visionkit.types import DataError, Sample, check_sample
+from visionkit.data.segments import Segment, load_masks, parse_segment
+from visionkit.types import DataError, Sample
 
 JSON_LIMIT = 2**30  # bytes; instances_train2017.json has 449 MB
 _OTHERS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")  # COCO's files for other tasks
 
+Id = int | str  # COCO's ids are numbers, but some programs write text
+Item = dict[str, Any]  # an object of the JSON file
+Segments = dict[str, list[Segment | None]]  # sample id -> the segment of each of its boxes
+
 
 def splits(root: Path) -> dict[str, Path]:
     """Split -> annotation file: `instances_val2017.json` is "val2017", `train/_annotations.coco.json` is "train"."""
-    found = {}
-    for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json"):
-        for file in sorted(root.glob(pattern)):
-            name = file.parent.name if file.stem == "_annotations.coco" else file.stem.removeprefix("instances_")
-            if not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
-                found.setdefault(name, file)
-        if found:
+    inner = subfolders(root) if root.is_dir() else []
+    is_wrapper = len(inner) == 1 and split_name(inner[0].name) not in SPLIT_NAMES  # the data set is that folder
+    for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json", "*/*.json", "*/annotations/*.json"):
+        if pattern.startswith("*/") and is_wrapper:
             break
-    return found
+        files: dict[str, Path] = {}
+        for file in sorted(root.glob(pattern)):
+            hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
+            if not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
+                files.setdefault(_split_of(file, root), file)
+        if files:
+            return files
+    return {}
+
+
+def _split_of(file: Path, root: Path) -> str:
+    """The split of an annotation file: the folder if that has the name of one, or the name of the file."""
+    folder = file.relative_to(root).parts[0]
+    is_split = split_name(folder) in SPLIT_NAMES or file.stem == "_annotations.coco"
+    return folder if is_split and file.parent != root else file.stem.removeprefix("instances_")
 
 
 def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads COCO instances JSON.
 
-    Class ids are 0..K-1 in the order of the category ids, whose gaps vanish. Crowds are `ignore`. An image without
+    Class ids are 0..K-1 in the order of the category ids, without their gaps. Crowds are `ignore`. An image without
     annotations is background. Masks are drawn when a sample is loaded.
 
     Args:
         root: a folder with annotations/*.json, *.json, or train/_annotations.coco.json.
         split: "val" means `instances_val2017.json`, if it is the only val; None for all files.
-        repairs: takes down what is wrong; by default it is logged, or raised.
+        repairs: records what is wrong; by default it is logged, or raised.
 
     Raises:
-        DataError: names the file and annotation that is wrong, or the splits there are.
+        DataError: names the file and annotation that is wrong, or the available splits.
     """
     root = Path(root)
     files = splits(root)
     if not files:
         raise DataError(f"{root}: expected COCO annotations in annotations/*.json, *.json or */_annotations.coco.json")
     if split is None:
-        parts = [_read(root, name, file, repairs) for name, file in files.items()]
+        parts = [_FileReader(root, name, file, repairs).read() for name, file in files.items()]
         return parts[0] if len(parts) == 1 else join(parts)
     name = choose_split(files, split, root)
-    return _read(root, name, files[name], repairs)
+    return _FileReader(root, name, files[name], repairs).read()
 
 
 def _looks_like_coco(file: Path) -> bool:
@@ -72,139 +94,221 @@ def _looks_like_coco(file: Path) -> bool:
     return all(key in data for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
-def _read(root: Path, split: str, file: Path, repairs: Repairs | None) -> Dataset:
-    repairs = Repairs("coco") if repairs is None else repairs
-    images, annotations, categories = _load_json(file)
-    names, class_ids = _classes(_without_project(categories, annotations), file)
-    folders = (file.parent, root / "images" / split, root / split, root / "images", root)
-    by_image = defaultdict(list)
-    for i, annotation in enumerate(annotations):
-        with repairs.skipping():
-            by_image[_key(annotation, "image_id", f"{file}: annotations[{i}]")].append((i, annotation))
-    named = []
-    for i, image in enumerate(images):
-        with repairs.skipping():
-            named.append((i, image, inside(root, image.get("file_name"), f"{file}: images[{i}]: file_name")))
-    ids = sample_ids([path.relative_to(Path(root)) for _, _, path in named])
-    records, segments, seen = [], {}, set()
-    for (i, image, _), id in zip(named, ids, strict=True):
-        where = f"{file}: images[{i}] ({str(image['file_name'])[:80]!r})"
-        with repairs.skipping(id, kind="broken image"):
-            key = _key(image, "id", where)
-            if key in seen or id in segments:
-                raise DataError(
-                    f"{where}: its id {_short(key)} or file name is that of an earlier image", "listed twice"
-                )
-            seen.add(key)
-            record, segments[id] = _record(image, id, folders, by_image.get(key, []), class_ids, file, where, repairs)
-            records.append(record)
-    known = {image.get("id") for image in images if isinstance(image.get("id"), int | str)}
-    for key in by_image.keys() - known:
-        with repairs.skipping():
-            raise DataError(
-                f"{file}: annotations[{by_image[key][0][0]}]: no image has the id {_short(key)}", "missing image"
-            )
-    missing = sorted(set(range(min(class_ids), max(class_ids))) - set(class_ids)) if _whole(class_ids) else []
-    if missing:
-        text = f"{file}: {len(class_ids)} category ids with gaps ({', '.join(map(str, missing[:9]))} are missing)"
-        repairs.note("class-id gaps", f"{text}; visionkit closes them, other tools may not")
-    repairs.warn()
-    total, without = sum(map(len, segments.values())), sum(s is None for all in segments.values() for s in all)
-    if 0 < without < total:
-        repairs.note("missing mask", f"{file}: {without} of {total} annotations have no mask: read as boxes alone")
-    source = f"COCO JSON {file.name}"
-    if total and not without:
-        return Dataset(records, names, partial(_load_masks, segments), f"{source}, boxes and masks")
-    missing = f" ({without} of {total} annotations have no mask)" if without < total else ""
-    return Dataset(records, names, load_image, f"{source}, boxes{missing}")
+class _FileReader:
+    """Reads one annotation file."""
 
+    def __init__(self, root: Path, split: str, file: Path, repairs: Repairs | None):
+        self.root = root
+        self.file = file
+        self.repairs = Repairs("coco") if repairs is None else repairs
+        beside = file.parent
+        self.image_folders = (
+            *(beside, root / "images" / split, root / split, root / "images", root),
+            *(root / "data", beside / "data", beside / "images", beside.parent / "images", beside.parent / "data"),
+        )
+        self.by_name: dict[str, list[Path]] | None = None  # base name -> the images in `root`; listed when needed
+        self.found_by_name: list[Path] = []
+        self.used: set[Path] = set()
+        self.images, self.annotations, categories = _load_json(file)
+        self.names, self.class_ids = _classes(_without_project(categories, self.annotations), file)
 
-def _record(image, id, folders, annotations, class_ids, file, where, repairs):
-    """The Sample of one image, and the segments of its boxes."""
-    candidates = [(inside(folder, image["file_name"], where), folder) for folder in folders]
-    path = next((regular(path, folder, where) for path, folder in candidates if path.is_file()), None)
-    if path is None:
-        places = ", ".join(dict.fromkeys(str(folder) for folder in folders))
+    def read(self) -> Dataset:
+        by_image: dict[Id, list[tuple[int, Item]]] = defaultdict(list)  # image id -> (index, annotation)
+        for i, annotation in enumerate(self.annotations):
+            with self.repairs.skipping():
+                by_image[_id(annotation, "image_id", f"{self.file}: annotations[{i}]")].append((i, annotation))
+        records, segments = self._records(by_image)
+        self._report_found_by_name()
+        self._report_missing_images(by_image)
+        self._report_gaps()
+        self.repairs.warn()
+        source, has_masks = self._source(segments)
+        load = partial(load_masks, segments) if has_masks else load_image
+        return Dataset(records, self.names, load, source)
+
+    def _records(self, by_image: dict[Id, list[tuple[int, Item]]]) -> tuple[list[Sample], Segments]:
+        named = []
+        for i, image in enumerate(self.images):
+            with self.repairs.skipping():
+                where = f"{self.file}: images[{i}]: file_name"
+                by_name = self._by_base_name(image.get("file_name"))
+                path = by_name or inside(self.root, image.get("file_name"), where)
+                named.append((i, image, path))
+        ids = sample_ids([path.relative_to(self.root) for _, _, path in named])
+        records: list[Sample] = []
+        segments: Segments = {}
+        seen: set[Id] = set()
+        for (i, image, path), id in zip(named, ids, strict=True):
+            where = f"{self.file}: images[{i}] ({str(image['file_name'])[:80]!r})"
+            with self.repairs.skipping(id, kind="broken image"):
+                key = _id(image, "id", where)
+                if key in seen or id in segments:
+                    text = f"{where}: its id {_short(key)} or file name is that of an earlier image"
+                    raise DataError(text, "listed twice")
+                seen.add(key)
+                record, segments[id] = self._record(image, path, id, by_image.get(key, []), where)
+                records.append(record)
+        return records, segments
+
+    def _record(
+        self, image: Item, path: Path, id: str, annotations: Sequence[tuple[int, Item]], where: str
+    ) -> tuple[Sample, list[Segment | None]]:
+        """The Sample of one image, and the segments of its boxes."""
+        path = self._image_file(image, path, where)
+        height, width = (number(image.get(key) or 0, f"{where}: {key}") for key in ("height", "width"))
+        size = checked_size(path, (height, width) if height and width else None, where)
+        boxes: list[list[float]] = []
+        labels: list[int] = []
+        ignore: list[bool] = []
+        segments: list[Segment | None] = []
+        for i, annotation in annotations:
+            at = f"{self.file}: annotations[{i}]"
+            with self.repairs.skipping(id, path):
+                box, category = annotation.get("bbox"), _id(annotation, "category_id", at)
+                if not isinstance(box, list) or len(box) != 4:
+                    raise DataError(f"{at}: expected bbox [x, y, width, height], found {str(box)[:60]}")
+                if category not in self.class_ids:
+                    raise DataError(f"{at}: no category has the id {_short(category)}", "unknown class")
+                box = [number(value, f"{at}: bbox") for value in box]
+                segment = parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation")
+                crowd = flag(annotation.get("iscrowd") or 0, f"{at}: iscrowd")
+                boxes.append(box)
+                labels.append(self.class_ids[category])
+                ignore.append(crowd)
+                segments.append(segment)
+        kept, rows = self.repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id, path)
+        if path in self.used:
+            raise DataError(f"{where}: {path} is that of an earlier image", "listed twice")
+        self.used.add(path)
+        record = Sample(
+            id=id,
+            file=path,
+            image_size=size,
+            boxes=kept,
+            labels=np.array(labels, np.int32)[rows],
+            ignore=np.array(ignore, bool)[rows],
+        )
+        return record, [segments[row] for row in rows]
+
+    def _places(self, name: str) -> Iterator[tuple[Path, Path]]:
+        """(where the image may be, the folder that it must be in)."""
+        for folder in self.image_folders:
+            with contextlib.suppress(DataError):
+                yield inside(folder, name, ""), folder
+
+    def _by_base_name(self, name: Any) -> Path | None:
+        """The only image in the data set with the base name of `name`, if it is not where `name` says.
+
+        Label Studio and others write paths of the machine that the images were uploaded to.
+        """
+        if not isinstance(name, str) or any(path.is_file() for path, _ in self._places(name)):
+            return None
+        if self.by_name is None:
+            self.by_name = defaultdict(list)
+            for file in list_images(self.root):
+                self.by_name[file.name].append(file)
+        base = name.replace("\\", "/").rpartition("/")[2]
+        same = self.by_name.get(base) or self.by_name.get(unquote(base.partition("?")[0])) or []
+        return same[0] if len(same) == 1 else None
+
+    def _image_file(self, image: Item, path: Path, where: str) -> Path:
+        name = image["file_name"]
+        for place, folder in self._places(name):
+            if place.is_file():
+                return regular(place, folder, where)
+        if path.is_file():
+            self.found_by_name.append(path)
+            return regular(path, self.root, where)
+        inside(self.file.parent, name, where)
+        places = ", ".join(dict.fromkeys(str(folder) for folder in self.image_folders if folder.is_dir()))
         raise DataError(f"{where}: no such image in any of {places}", "missing image")
-    said = tuple(number(image.get(key) or 0, f"{where}: {key}") for key in ("height", "width"))
-    size = checked_size(path, said if all(said) else None, where)
-    boxes, labels, ignore, segments = [], [], [], []
-    for i, annotation in annotations:
-        at = f"{file}: annotations[{i}]"
-        with repairs.skipping(id, path):
-            box, category = annotation.get("bbox"), _key(annotation, "category_id", at)
-            if not isinstance(box, list) or len(box) != 4:
-                raise DataError(f"{at}: expected bbox [x, y, width, height], found {str(box)[:60]}")
-            if category not in class_ids:
-                raise DataError(f"{at}: no category has the id {_short(category)}", "unknown class")
-            box = [number(value, f"{at}: bbox") for value in box]
-            segments.append(parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation"))
-            boxes.append(box)
-            labels.append(class_ids[category])
-            ignore.append(flag(annotation.get("iscrowd") or 0, f"{at}: iscrowd"))
-    boxes, keep = repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id, path)
-    labels, ignore = np.array(labels, np.int32)[keep], np.array(ignore, bool)[keep]
-    record = Sample(id=id, file=path, image_size=size, boxes=boxes, labels=labels, ignore=ignore)
-    return record, [segments[k] for k in keep]
+
+    def _report_found_by_name(self) -> None:
+        if self.found_by_name:
+            what = f"{self.file} found by base name, since they are not where it says"
+            self.repairs.left_out("found by name", what, self.found_by_name)
+
+    def _report_missing_images(self, by_image: dict[Id, list[tuple[int, Item]]]) -> None:
+        known = {image.get("id") for image in self.images if isinstance(image.get("id"), Id)}
+        for key in by_image.keys() - known:
+            with self.repairs.skipping():
+                first = by_image[key][0][0]
+                text = f"{self.file}: annotations[{first}]: no image has the id {_short(key)}"
+                raise DataError(text, "missing image")
+
+    def _report_gaps(self) -> None:
+        """Notes category ids that are skipped between those that are used."""
+        numbers = [key for key in self.class_ids if isinstance(key, int) and abs(key) <= 10**6]
+        if not numbers or len(numbers) < len(self.class_ids):
+            return
+        if missing := sorted(set(range(min(numbers), max(numbers))) - set(numbers)):
+            gaps = ", ".join(map(str, missing[:9]))
+            text = f"{self.file}: {len(numbers)} category ids with gaps ({gaps} are missing)"
+            self.repairs.note("class-id gaps", f"{text}; visionkit closes them, other tools may not")
+
+    def _source(self, segments: Segments) -> tuple[str, bool]:
+        """The data set's description, and whether it has masks: only if every annotation has one."""
+        total = sum(map(len, segments.values()))
+        without = sum(segment is None for of_sample in segments.values() for segment in of_sample)
+        source = f"COCO JSON {self.file.name}"
+        if total and not without:
+            return f"{source}, boxes and masks", True
+        if without == total:
+            return f"{source}, boxes", False
+        missing = f"{without} of {total} annotations have no mask"
+        self.repairs.note("missing mask", f"{self.file}: {missing}: read as boxes alone")
+        return f"{source}, boxes ({missing})", False
 
 
-def _without_project(categories, annotations):
-    """The categories but for that which Roboflow puts first: the project, above the others, of which no object is."""
-    above = {str(category.get("supercategory")) for category in categories}
+def _without_project(categories: list[Item], annotations: list[Item]) -> list[Item]:
+    """The categories without the one that Roboflow puts first: the project, the parent of the others, never used."""
+    parents = {str(category.get("supercategory")) for category in categories}
     used = {str(annotation.get("category_id")) for annotation in annotations}
 
-    def project(category):
-        first = category.get("supercategory") == "none" and str(category.get("name")) in above
-        return first and str(category.get("id")) not in used
+    def is_project(category: Item) -> bool:
+        is_parent = category.get("supercategory") == "none" and str(category.get("name")) in parents
+        return is_parent and str(category.get("id")) not in used
 
-    return [category for category in categories if not project(category)] or categories
+    return [category for category in categories if not is_project(category)] or categories
 
 
-def _classes(categories, file):
+def _classes(categories: list[Item], file: Path) -> tuple[list[str], dict[Id, int]]:
     """(names by rising category id, category id -> class id)."""
-    found = {}
+    names: dict[Id, str] = {}
     for i, category in enumerate(categories):
-        key, name = _key(category, "id", f"{file}: categories[{i}]"), category.get("name")
-        if not isinstance(name, str) or not name or key in found or name in found.values():
+        key, name = _id(category, "id", f"{file}: categories[{i}]"), category.get("name")
+        if not isinstance(name, str) or not name or key in names or name in names.values():
             raise DataError(
                 f"{file}: categories[{i}]: expected a new id and a new name, found {_short(key)}, {_short(name)}"
             )
-        found[key] = name
-    order = sorted(found, key=lambda key: (isinstance(key, str), key))
-    return [found[key] for key in order], {key: i for i, key in enumerate(order)}
+        names[key] = name
+    order = sorted(names, key=lambda key: (isinstance(key, str), key))
+    return [names[key] for key in order], {key: i for i, key in enumerate(order)}
 
 
-def _short(value) -> str:
-    """What a stranger wrote, for a message: it may be megabytes."""
+def _short(value: Any) -> str:
+    """A value from an untrusted file for a message, shortened because it may be megabytes."""
     return repr(value[:40] if isinstance(value, str) else value)[:60]
 
 
-def _whole(class_ids):
-    return class_ids and all(isinstance(key, int) and abs(key) <= 10**6 for key in class_ids)
-
-
-def _key(item, field, where):
+def _id(item: Item, field: str, where: str) -> Id:
     key = item.get(field)
-    if not isinstance(key, int | str):
+    if not isinstance(key, Id):
         raise DataError(f"{where}: expected {field}, a whole number, found {str(key)[:40]}")
     return key
 
 
-def _load_json(file: Path):
+def _load_json(file: Path) -> tuple[list[Item], list[Item], list[Item]]:
+    """(images, annotations, categories) of an annotation file."""
     try:
         content = json.loads(read_bytes(file, JSON_LIMIT))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: broken JSON: {error}") from None
-    lists = []
-    for key in ("images", "annotations", "categories"):
-        items = content.get(key) if isinstance(content, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+
+    def items(key: str) -> list[Item]:
+        found = content.get(key) if isinstance(content, dict) else None
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
             raise DataError(f"{file}: expected an object with a list of objects {key!r}")
-        lists.append(items)
-    return lists
+        return found
 
-
-def _load_masks(segments: dict, record: Sample) -> Sample:
-    masks = [rasterise(segment, record.image_size) for segment in segments[record.id]]
-    masks = np.stack(masks) if masks else np.zeros((0, *record.image_size), np.uint8)
-    return check_sample(replace(load_image(record), masks=masks))
+    return items("images"), items("annotations"), items("categories")

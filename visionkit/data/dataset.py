@@ -1,4 +1,4 @@
-"""A data set is a sequence of Samples whose pixels are read when a sample is asked for."""
+"""A data set is a sequence of Samples whose pixels are read only when a sample is asked for."""
 
 import os
 from collections import Counter
@@ -6,52 +6,65 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import overload
 
 from visionkit.image_files import absolute
 from visionkit.types import DataError, Sample
+
+Load = Callable[[Sample], Sample]
 
 
 class Dataset(Sequence[Sample]):
     """What every reader returns: `dataset[i]` is a complete Sample, `dataset.records[i]` one without pixels.
 
     Args:
-        records: Samples whose `image` (and `masks`, `segmentation`) may be None; boxes, labels, image_size and file
+        records: Samples whose `image` (and `masks`, `segmentation`) may be None. Boxes, labels, image_size and file
             are filled in, so statistics, class counts and scoring need no decoding.
         class_names: names of the class ids 0..K-1.
         load: fills in the pixels of one record.
-        source: one line for people, e.g. "Pascal VOC XML, split test".
+        source: a one-line description, e.g. "Pascal VOC XML, split test".
     """
 
-    def __init__(
-        self, records: Sequence[Sample], class_names: Sequence[str], load: Callable[[Sample], Sample], source: str = ""
-    ):
-        self.records, self.class_names, self.load, self.source = list(records), list(class_names), load, source
+    def __init__(self, records: Sequence[Sample], class_names: Sequence[str], load: Load, source: str = ""):
+        self.records = list(records)
+        self.class_names = list(class_names)
+        self.load = load
+        self.source = source
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Dataset": ...
+
+    def __getitem__(self, index: int | slice) -> "Sample | Dataset":
         if isinstance(index, slice):
-            return Dataset(self.records[index], self.class_names, self.load, self.source)
+            return self.subset(range(len(self))[index])
         return self.load(self.records[index])
 
     def subset(self, indices: Sequence[int]) -> "Dataset":
-        """The samples at `indices`, in that order, as a data set of its own."""
+        """Returns the samples at `indices`, in that order, as a data set."""
         return Dataset([self.records[i] for i in indices], self.class_names, self.load, self.source)
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:
-    """One data set after the other, e.g. train and val.
+    """Concatenates data sets, e.g. train and val.
 
-    Ids that are in several, as where each counts its images from 1, become paths from the folder that holds all those.
+    Ids that occur in several of them (often each numbers its images from 1) become paths relative to the folder that
+    contains all those images.
 
     Raises:
-        DataError: class names are not equal, or an image is in two of them.
+        DataError: the class names differ, or an image is in two of the data sets.
     """
-    loads, records, names = {}, [], datasets[0].class_names
+    names = datasets[0].class_names
     count = Counter(record.id for dataset in datasets for record in dataset.records)
     folders = [absolute(r.file).parent for dataset in datasets for r in dataset.records if count[r.id] > 1 and r.file]
-    common = os.path.commonpath(folders) if folders else None
+    common = Path(os.path.commonpath(folders)) if folders else Path()
+    loads: dict[str, tuple[Load, str]] = {}  # joined id -> how to load the sample, and its own id
+    records = []
     for dataset in datasets:
         if dataset.class_names != names:
             raise DataError(f"{dataset.source}: its classes {dataset.class_names[:9]} are not {names[:9]}: cannot join")
@@ -66,6 +79,6 @@ def join(datasets: Sequence[Dataset]) -> Dataset:
     return Dataset(records, names, partial(_load_joined, loads), " + ".join(d.source for d in datasets))
 
 
-def _load_joined(loads: dict, record: Sample) -> Sample:
+def _load_joined(loads: dict[str, tuple[Load, str]], record: Sample) -> Sample:
     load, id = loads[record.id]
     return replace(load(replace(record, id=id)), id=record.id)

@@ -1,12 +1,14 @@
-"""What the readers share about files: bounded reading, names that stay inside the root, finding images."""
+"""File handling shared by the readers: bounded reading, names that stay inside the root, finding images."""
 
+import itertools
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from visionkit.image_files import IMAGE_SUFFIXES
 from visionkit.images import image_size, read_image
@@ -14,12 +16,15 @@ from visionkit.types import DataError, Sample, check_sample
 
 TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
 SPLITS = ("train", "val", "test")
-SPLIT_NAMES = (*SPLITS, "trainval")  # what `split_name` knows
-_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+SPLIT_NAMES = (*SPLITS, "trainval")  # the common names that `split_name` returns
+_ALIASES = {
+    **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
+    **{"train_val": "trainval", "train-val": "trainval"},
+}
 
 
 def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
-    """The content of `file`; a `DataError` names it when it is above `limit` bytes."""
+    """Returns the content of `file`; raises a `DataError` that names it if it has more than `limit` bytes."""
     with file.open("rb") as stream:
         data = stream.read(limit + 1)
     if len(data) > limit:
@@ -28,7 +33,7 @@ def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
 
 
 def read_text(file: Path, limit: int = TEXT_LIMIT) -> str:
-    """The UTF-8 text of `file`, else a `DataError` that names it."""
+    """Returns the UTF-8 text of `file`; raises a `DataError` that names it if it is anything else."""
     try:
         return read_bytes(file, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -36,13 +41,16 @@ def read_text(file: Path, limit: int = TEXT_LIMIT) -> str:
 
 
 def read_lines(file: Path) -> list[tuple[int, str]]:
-    """The lines of a text file that are not blank, stripped, each with its number counted from 1."""
+    """Returns the lines of a text file that are not blank, stripped, each with its number counted from 1."""
     lines = ((i, line.strip()) for i, line in enumerate(read_text(file).split("\n"), start=1))
     return [(i, line) for i, line in lines if line]
 
 
 def read_names(file: Path) -> list[str]:
-    """Class names, one a line, each only once; a blank line between them is an error, for the ids count lines."""
+    """Reads class names, one per line, without repeats.
+
+    A blank line between them is an error, because class ids are line numbers.
+    """
     lines = read_lines(file)
     for place, (n, name) in enumerate(lines, start=1):
         if n != place:
@@ -51,35 +59,43 @@ def read_names(file: Path) -> list[str]:
 
 
 def check_names(names: list[str], file: Path) -> list[str]:
-    """`names`, or a `DataError` if one occurs twice."""
+    """Returns `names`; raises a `DataError` if one occurs twice."""
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise DataError(f"{file}: the class {twice[0][:80]!r} is named twice")
     return names
 
 
-def number(value, where: str) -> float:
-    """`value` (text or a number) as a finite float; else a `DataError` that begins with `where`."""
+def number(value: Any, where: str) -> float:
+    """Returns `value` (text or a number) as a finite float; raises a `DataError` that begins with `where` otherwise."""
     try:
-        found = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
+        parsed = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
-        found = math.nan
-    if not abs(found) <= 1e9:  # also refuses nan; larger ones overflow float32 arithmetic
+        parsed = math.nan
+    if not abs(parsed) <= 1e9:  # refuses nan too; larger numbers would overflow float32 arithmetic
         raise DataError(f"{where}: expected a number, found {str(value)[:40]!r}")
-    return found
+    return parsed
 
 
-def flag(value, where: str) -> bool:
-    """`value` (text, a number or a bool) as yes or no; else a `DataError` that begins with `where`."""
-    found = str(value).strip().lower()
-    if found not in ("", "0", "1", "false", "true", "0.0", "1.0"):
+def flag(value: Any, where: str) -> bool:
+    """Returns `value` (text, a number or a bool) as a bool; raises a `DataError` that begins with `where` otherwise."""
+    word = str(value).strip().lower()
+    if word not in ("", "0", "1", "false", "true", "0.0", "1.0"):
         raise DataError(f"{where}: expected 0 or 1, found {str(value)[:40]!r}")
-    return found in ("1", "true", "1.0")
+    return word in ("1", "true", "1.0")
 
 
-def inside(folder: Path, name: str, where: str) -> Path:
-    """`folder / name`, where `name` was written by a stranger: one that leads out of `folder` is refused.
+def inside(folder: Path, name: Any, where: str) -> Path:
+    """Returns `folder / name`, for a `name` from an untrusted file: one that leads out of `folder` is refused.
 
-    Judged by the names alone, so that folders of a data set may be links.
+    Only the names are considered, so that folders of a data set may be links.
+
+    Args:
+        folder: the folder that the file must be in.
+        name: the name as read from the file; anything but text is refused.
+        where: the start of an error message.
+
+    Raises:
+        DataError: `name` is not the name of a file inside `folder`.
     """
     base = Path(os.path.abspath(folder))  # noqa: PTH100 (resolve() would follow links)
     path = Path(os.path.abspath(base / name.replace("\\", "/"))) if isinstance(name, str) else base  # noqa: PTH100
@@ -91,11 +107,16 @@ def inside(folder: Path, name: str, where: str) -> Path:
     return folder.joinpath(*parts)
 
 
-def regular(file: Path, folder: Path, where) -> Path:
-    """`file` of `folder`, if it is a file in it. `folder` itself may be a link; a link that leads out is refused.
+def regular(file: Path, folder: Path, where: object) -> Path:
+    """Returns `file`, if it is a file in `folder`. `folder` itself may be a link; a link that leads out is refused.
 
     Args:
-        where: begins the error's message.
+        file: a path below `folder`.
+        folder: the folder that the file must be in.
+        where: the start of an error message.
+
+    Raises:
+        DataError: there is no such file, or it is a link that leads out of `folder`.
     """
     if not file.is_file():
         raise DataError(f"{where}: its image {file} does not exist", "missing image")
@@ -108,49 +129,58 @@ def regular(file: Path, folder: Path, where) -> Path:
     return file
 
 
-def checked_size(file: Path, said: tuple | None, where) -> tuple[int, int]:
-    """(height, width) of the image `file`; a `DataError` if the annotation, which `where` names, said another one."""
+def checked_size(file: Path, annotated: tuple[float, float] | None, where: object) -> tuple[int, int]:
+    """Returns (height, width) of the image `file`, which must agree with the annotated size, if there is one.
+
+    Args:
+        file: the image.
+        annotated: (height, width) in the annotation, or None.
+        where: the start of an error message; names the annotation.
+
+    Raises:
+        DataError: the sizes differ, or the image cannot be read.
+    """
     real = image_size(file)
-    if said is not None and tuple(said) != real:
-        turned = tuple(said) == real[::-1]
+    if annotated is not None and tuple(annotated) != real:
+        turned = tuple(annotated) == real[::-1]
         advice = ": annotated before its EXIF orientation was applied?" if turned else ""
         raise DataError(
-            f"{where}: says height, width {tuple(said)}, but {file} has {real}{advice}",
+            f"{where}: says height, width {tuple(annotated)}, but {file} has {real}{advice}",
             "EXIF orientation" if turned else "image size",
         )
     return real
 
 
 def files_of(folder: Path, *suffixes: str) -> list[Path]:
-    """The files of `folder` with one of the suffixes, in capitals too, sorted; without hidden ones (`._a.xml`)."""
+    """Returns the files of `folder` with one of the suffixes (in any case), sorted, without hidden ones (`._a.xml`)."""
     files = folder.iterdir() if folder.is_dir() else ()
     return sorted(f for f in files if f.suffix.lower() in suffixes and not f.name.startswith("."))
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:
-    """The image files of `folder`, sorted; hidden ones (`._x.jpg` of macOS archives, .thumbnails/) are left out."""
+    """Returns the image files of `folder`, sorted, without hidden ones (`._x.jpg` of macOS archives, .thumbnails/)."""
     files = (f for f in (folder.rglob("*") if recursive else folder.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES)
     return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
 
 def sample_ids(files: Sequence[Path]) -> list[str]:
-    """Unique ids of files given relative to their folder: without suffix, unless two differ in nothing else."""
+    """Returns unique ids for files relative to their folder: without suffix, unless two differ only in that."""
     short = [f.with_suffix("").as_posix() for f in files]
     count = Counter(short)
     return [s if count[s] == 1 else f.as_posix() for s, f in zip(short, files, strict=True)]
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in `folder`, sorted, without hidden ones and `__MACOSX`."""
+    """Returns the folders in `folder`, sorted, without hidden ones and `__MACOSX`."""
     return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
 
 
 def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) -> dict[str, tuple[Path, Path]]:
-    """Split -> two parallel folders, e.g. of images and labels; the split is "" where the data is not split.
+    """Finds parallel folders, e.g. of images and labels: split -> the two folders, "" if the data is not split.
 
     Looks for `images/train` beside `labels/train`, then `train/images` beside `train/labels`, then `images` beside
-    `labels`, with the names of `firsts` for images and of `seconds` for labels. Where images lie in `images` itself, a
-    folder beside them is a split only if it has the name of one.
+    `labels`, with the names of `firsts` for images and of `seconds` for labels. If `images` contains both images and
+    folders, a folder counts as a split only if it has the name of one.
     """
     if not root.is_dir():
         return {}
@@ -172,28 +202,61 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
 
 
 def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """(images, the folder that should be beside them) of splits to learn from that `paired_folders` left out."""
-    found = []
-    for part, (first, second) in list(parts.items())[:1] if "" not in parts else ():
-        within = first.name == part  # images/train, else train/images
-        for folder in subfolders(first.parent if within else first.parent.parent):
-            images = folder if within else folder / first.name
-            beside = second.parent / folder.name if within else folder / second.name
-            learned = split_name(folder.name) in ("train", "val", "trainval")  # tests are handed out without
-            if learned and not beside.exists() and images.is_dir() and list_images(images):
-                found.append((images, beside))
-    return found
+    """Finds splits for training that `paired_folders` left out: (images, the folder that should be beside them)."""
+    if "" in parts or not parts:
+        return []
+    split, (first, second) = next(iter(parts.items()))
+    inner = first.name == split  # images/train, not train/images
+    lone = []
+    for folder in subfolders(first.parent if inner else first.parent.parent):
+        if folder.name in parts:
+            continue
+        images = folder if inner else folder / first.name
+        beside = second.parent / folder.name if inner else folder / second.name
+        for_training = split_name(folder.name) in ("train", "val", "trainval")  # test data often comes without labels
+        if for_training and (first == second or not beside.exists()) and images.is_dir() and list_images(images):
+            lone.append((images, beside))
+    return lone
+
+
+def annotated_among(root: Path, suffix: str, is_annotation: Callable[[Path], bool]) -> dict[str, Path]:
+    """Finds folders in which annotations lie among the images: split -> folder, "" if the data is not split, or {}.
+
+    Args:
+        root: of the data set; train/, valid/, test/ in it count as splits.
+        suffix: of the annotations, which have the names of their images.
+        is_annotation: whether a file with that suffix is one; asked of up to 50 files a folder.
+    """
+
+    def has_annotations(folder: Path) -> bool:
+        for where, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            stems = {Path(name).stem for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+            named = (Path(where, name) for name in sorted(names) if Path(name).suffix.lower() == suffix)
+            beside = (f for f in named if f.stem in stems and not f.name.startswith("."))
+            if any(is_annotation(file) for file in itertools.islice(beside, 50)):
+                return True
+        return False
+
+    if not root.is_dir():
+        return {}
+    parts = {f.name: f for f in subfolders(root) if split_name(f.name) in SPLIT_NAMES and has_annotations(f)}
+    return parts or ({"": root} if has_annotations(root) else {})
 
 
 def split_name(name: str) -> str:
-    """The common name of a split: "valid", "validation" and "val2017" are all "val"."""
-    match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())
-    known = match[1] if match else _ALIASES.get(name.lower(), name.lower())
+    """Returns the common name of a split: "valid", "validation", "dev", "val2017" and "val_1" are all "val"."""
+    word = re.sub(r"[_-]?\d+$", "", name.lower())
+    known = _ALIASES.get(word, word)
     return known if known in SPLIT_NAMES else name
 
 
 def choose_split(available: Iterable[str], split: str, root: Path) -> str:
-    """Which of the `available` names (of files or folders) `split` means; a `DataError` lists them."""
+    """Returns the one of the `available` names (of files or folders) that `split` means.
+
+    Raises:
+        DataError: there is none, or more than one; lists the names.
+    """
     available = [name for name in available if name]
     if split in available:
         return split
@@ -204,5 +267,6 @@ def choose_split(available: Iterable[str], split: str, root: Path) -> str:
 
 
 def load_image(record: Sample) -> Sample:
-    """The `load` of readers whose records lack nothing but the pixels."""
+    """The `load` of readers whose records lack only the pixels."""
+    assert record.file is not None
     return check_sample(replace(record, image=read_image(record.file)))

@@ -1,4 +1,4 @@
-"""Blending the images of a classification batch, with the labels blended alike."""
+"""Blending the images of a classification batch, and their labels in the same proportions."""
 
 from dataclasses import dataclass
 
@@ -7,39 +7,45 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Mixup:
-    """Each image becomes a weighted mean of itself and another of the batch (arXiv 1710.09412, eq. 1).
+    """Replaces each image by a weighted mean of itself and another of the batch (arXiv 1710.09412, eq. 1).
 
     Args:
-        alpha: of the Beta(alpha, alpha) distribution that one weight a batch is drawn from; 0.2 is mild, 1 is strong.
+        alpha: of the Beta(alpha, alpha) distribution from which each batch draws its weight; 0.2 is mild, 1 is strong.
     """
 
     alpha: float = 0.2
 
-    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator):
-        """images uint8 `[B, H, W, 3]`, labels float32 `[B, K]` -> the same, blended."""
-        weight, other = rng.beta(self.alpha, self.alpha), rng.permutation(len(images))
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Blends images uint8 `[B, H, W, 3]` and labels float32 `[B, K]`; returns both in the same form."""
+        weight = rng.beta(self.alpha, self.alpha)
+        other = rng.permutation(len(images))
         mixed = weight * images.astype(np.float32) + (1 - weight) * images[other]
         return np.rint(mixed).astype(np.uint8), (weight * labels + (1 - weight) * labels[other]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class CutMix:
-    """A rectangle of each image is replaced by that of another; labels by area (arXiv 1905.04899, section 3.1).
+    """Replaces a rectangle of each image by that of another; labels are mixed by area (arXiv 1905.04899, sec. 3.1).
 
     Args:
-        alpha: of the Beta(alpha, alpha) distribution that the kept share of the area is drawn from.
+        alpha: of the Beta(alpha, alpha) distribution from which the share of the area that is kept is drawn.
     """
 
     alpha: float = 1.0
 
-    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator):
-        """images uint8 `[B, H, W, 3]`, labels float32 `[B, K]` -> the same, blended."""
-        (h, w), other = images.shape[1:3], rng.permutation(len(images))
+    def __call__(
+        self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Blends images uint8 `[B, H, W, 3]` and labels float32 `[B, K]`; returns both in the same form."""
+        h, w = images.shape[1:3]
+        other = rng.permutation(len(images))
         side = np.sqrt(1 - rng.beta(self.alpha, self.alpha))
         cy, cx = rng.integers(h), rng.integers(w)
         y1, y2 = (int(np.clip(cy + sign * side * h / 2, 0, h)) for sign in (-1, 1))
         x1, x2 = (int(np.clip(cx + sign * side * w / 2, 0, w)) for sign in (-1, 1))
         mixed = images.copy()
         mixed[:, y1:y2, x1:x2] = images[other, y1:y2, x1:x2]
-        kept = 1 - (y2 - y1) * (x2 - x1) / (h * w)  # of what was really replaced, after the cut at the border
+        kept = 1 - (y2 - y1) * (x2 - x1) / (h * w)  # from the rectangle that was replaced, which the border may cut
         return mixed, (kept * labels + (1 - kept) * labels[other]).astype(np.float32)

@@ -10,10 +10,12 @@ from visionkit.types import Sample
 
 
 def photos(root: Path | str) -> Dataset:
-    """The images that `root` names, which have no classes: a folder and those below it, an image, a glob or a list.
+    """Reads the images that `root` names: a folder with everything below it, an image, a glob or a list.
+
+    The data set has no classes.
 
     Raises:
-        DataError: there is none, or one cannot be read; names it.
+        DataError: there are no images, or one cannot be read; names it.
     """
     files = find_images(root)
     ids = sample_ids([Path(name) for name in relative_names(files)])

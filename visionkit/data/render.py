@@ -1,39 +1,39 @@
-"""A drawn view becomes pixels: image, boxes, masks and segmentation map go through the same arithmetic, once."""
+"""Turns a drawn view into pixels: image, boxes, masks and segmentation map go through the same arithmetic, once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 
 from visionkit import npboxes, resizing
 from visionkit.data.views import View
-from visionkit.types import IGNORE, Sample
+from visionkit.types import IGNORE, Sample, objects_of
 
-LETTERBOX_FILL = (
-    114,
-    114,
-    114,
-)  # beside an image that is fitted into the network's size; resizing.letterbox has the same
-MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean: what an expansion fills with; about zero after normalisation
+MEAN_COLOUR = (124, 116, 104)  # ImageNet's mean fills an expanded image; it is about zero after normalisation
+
+ViewStep = Callable[[View, Sample, np.random.Generator], View]
+ColourStep = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Transform:
-    """Draws a view, renders it at the network's size, then draws the changes of colour.
+    """Draws a view, renders it at the network's size, and applies random colour changes.
+
+    A box is kept, cut to the view, if its centre is inside (SSD, arXiv 1512.02325 sec. 2.2), a share of at least
+    `min_visible` of its area is left and both its sides have at least 1 pixel in the result; for an `ignore` region
+    only the last condition counts. If there are masks, a cut box is tightened to what is left of its mask. The result
+    may have no boxes. Segmentation maps are 255 where there is no image. A field of the sample that is None stays None.
 
     Args:
         size: (height, width) of the result.
         resize: "letterbox" keeps the proportions and fills right and below with grey; "stretch" does not keep them.
-        views: steps `(view, sample, rng) -> View`, the first gets the whole image.
-        colours: steps `(image uint8 [H, W, 3], rng) -> image`; they see no fill, which so keeps its colour. Any
-            pixel-level transform of albumentations is one: see `albumentations_adapter`.
-        min_visible: a box of which a smaller share of the area is left by the view is dropped.
-
-    A box is kept, cut to the view, if its centre is inside (SSD, arXiv 1512.02325 sec. 2.2), `min_visible` of it is
-    left and both its sides have at least 1 pixel in the result; an `ignore` region is kept for the last alone. Where
-    there are masks, a cut box is tightened to what is left of its mask. A result may have no boxes. Segmentation maps
-    get 255 where there is no image. A field of the sample that is None stays None.
+        views: steps `(view, sample, rng) -> View`; the first one gets the whole image.
+        colours: steps `(image uint8 [H, W, 3], rng) -> image`. They see only the image and not the fill around it,
+            which thus keeps its colour. Any pixel-level transform of albumentations will do: see
+            `albumentations_adapter`.
+        min_visible: a box is dropped if the view leaves a smaller share of its area than this.
 
     Raises:
         ValueError: `resize` is neither of the two, or a size is not positive.
@@ -41,8 +41,8 @@ class Transform:
 
     size: tuple[int, int]
     resize: str = "letterbox"
-    views: Sequence[Callable] = ()
-    colours: Sequence[Callable] = ()
+    views: Sequence[ViewStep] = ()
+    colours: Sequence[ColourStep] = ()
     min_visible: float = 0.0
 
     def __post_init__(self):
@@ -58,70 +58,106 @@ class Transform:
             view = step(view, sample, rng)
         return self._render(sample, view, rng)
 
-    def _render(self, sample, view, rng):
-        h, w = sample.image_size
+    def _render(self, sample: Sample, view: View, rng: np.random.Generator) -> Sample:
+        assert sample.image is not None
         new_h, new_w = self.size if self.resize == "stretch" else resizing.letterbox_factors(view.size, self.size)[0]
-        # The part of the view that shows image, in source pixels, and where in the result it goes. It starts and ends
-        # on whole pixels of the result; boxes follow the part itself, so they fit its pixels exactly.
-        x1, x2, left, right = _place(view.x1, view.x2, w, new_w, view.mirror_x)
-        y1, y2, top, bottom = _place(view.y1, view.y2, h, new_h, view.mirror_y)
-        source, target = np.s_[y1:y2, x1:x2], np.s_[top:bottom, left:right]
-        step = np.s_[:: -1 if view.mirror_y else 1, :: -1 if view.mirror_x else 1]
-        part_size = (bottom - top, right - left)
-
-        part = np.ascontiguousarray(resizing.resize(np.ascontiguousarray(sample.image[source]), part_size)[step])
+        cut = _cut_out(view, sample.image_size, (new_h, new_w))
+        part = np.ascontiguousarray(cut.apply(resizing.resize, sample.image))
         for colour in self.colours:
             part = colour(part, rng)
         image = np.empty((*self.size, 3), np.uint8)
-        image[:] = LETTERBOX_FILL
+        image[:] = resizing.FILL
         image[:new_h, :new_w] = MEAN_COLOUR
-        image[target] = part
-        changed = {"image": image, "image_size": tuple(self.size)}
+        image[cut.target] = part
+        changed: dict[str, Any] = {"image": image, "image_size": tuple(self.size)}
         if sample.segmentation is not None:
             changed["segmentation"] = np.full(self.size, IGNORE, np.int32)
-            changed["segmentation"][target] = _nearest(sample.segmentation[source], part_size)[step]
-        if sample.boxes is None:
-            return replace(sample, **changed)
+            changed["segmentation"][cut.target] = cut.apply(_nearest, sample.segmentation)
+        if sample.boxes is not None:
+            changed |= self._objects(sample, cut)
+        return replace(sample, **changed)
 
-        boxes, keep = _cut(sample, (x1, y1, x2, y2), self.min_visible)
-        scale = np.array([(right - left) / (x2 - x1), (bottom - top) / (y2 - y1)] * 2)
-        boxes = (boxes - [x1, y1, x1, y1]) * scale
-        if view.mirror_x:
-            boxes[:, [0, 2]] = (right - left) - boxes[:, [2, 0]]
-        if view.mirror_y:
-            boxes[:, [1, 3]] = (bottom - top) - boxes[:, [3, 1]]
-        boxes = npboxes.clip(boxes + [left, top, left, top], self.size)
+    def _objects(self, sample: Sample, cut: "_CutOut") -> dict[str, Any]:
+        """The fields of the objects that are kept."""
+        boxes, keep = _cut_boxes(sample, cut.window, self.min_visible)
+        boxes = npboxes.clip(cut.move(boxes), self.size)
         keep &= (boxes[:, 2:] - boxes[:, :2] >= 1).all(axis=1)
+        changed = {}
         if sample.masks is not None:
             masks = np.zeros((len(boxes), *self.size), np.uint8)
             for i in keep.nonzero()[0]:
-                masks[i][target] = _nearest(sample.masks[i][source], part_size)[step]
+                masks[i][cut.target] = cut.apply(_nearest, sample.masks[i])
             keep &= masks.any(axis=(1, 2))
             changed["masks"] = masks[keep]
         if sample.ignore is not None:
             changed["ignore"] = sample.ignore[keep]
-        return replace(sample, boxes=boxes[keep], labels=sample.labels[keep], **changed)
+        return {"boxes": boxes[keep], "labels": objects_of(sample).labels[keep], **changed}
 
 
-def _place(low, high, image_side, new_side, mirror):
-    """Along one side: the source range to cut out and the range of the result it is put into."""
+class _CutOut(NamedTuple):
+    """The part of a view that shows the image, and where it goes in the result.
+
+    It starts and ends on whole pixels of the result; boxes follow the part itself, so they fit its pixels exactly.
+    """
+
+    window: tuple[int, int, int, int]  # x1, y1, x2, y2 in source pixels
+    place: tuple[int, int, int, int]  # left, top, right, bottom in the result
+    mirror_x: bool
+    mirror_y: bool
+
+    @property
+    def target(self) -> tuple[slice, slice]:
+        left, top, right, bottom = self.place
+        return np.s_[top:bottom, left:right]
+
+    def apply(self, resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray], pixels: np.ndarray) -> np.ndarray:
+        """Cuts the part out of the image or map, resizes it with `resize(part, (height, width))`, and mirrors it."""
+        x1, y1, x2, y2 = self.window
+        left, top, right, bottom = self.place
+        part = resize(np.ascontiguousarray(pixels[y1:y2, x1:x2]), (bottom - top, right - left))
+        return part[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+
+    def move(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes `[N, 4]` from source pixels to pixels of the result."""
+        x1, y1, x2, y2 = self.window
+        left, top, right, bottom = self.place
+        width, height = right - left, bottom - top
+        boxes = (boxes - [x1, y1, x1, y1]) * np.array([width / (x2 - x1), height / (y2 - y1)] * 2)
+        if self.mirror_x:
+            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+        if self.mirror_y:
+            boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
+        return boxes + [left, top, left, top]
+
+
+def _cut_out(view: View, image_size: tuple[int, int], new_size: tuple[int, int]) -> _CutOut:
+    """The part of `view` inside the image (height, width), when the whole view becomes `new_size`."""
+    x1, x2, left, right = _along_one_side(view.x1, view.x2, image_size[1], new_size[1], view.mirror_x)
+    y1, y2, top, bottom = _along_one_side(view.y1, view.y2, image_size[0], new_size[0], view.mirror_y)
+    return _CutOut((x1, y1, x2, y2), (left, top, right, bottom), view.mirror_x, view.mirror_y)
+
+
+def _along_one_side(low: int, high: int, image_side: int, new_side: int, mirror: bool) -> tuple[int, int, int, int]:
+    """The source range to cut out along one side, and the range of the result that it fills."""
     first, last = max(low, 0), min(high, image_side)
     scale = new_side / (high - low)
     start = min(int((first - low) * scale + 0.5), new_side - 1)
     stop = max(int((last - low) * scale + 0.5), start + 1)
-    return first, last, *((new_side - stop, new_side - start) if mirror else (start, stop))
+    if mirror:
+        return first, last, new_side - stop, new_side - start
+    return first, last, start, stop
 
 
-def _cut(sample, window, min_visible):
-    """The boxes cut to the window, in source pixels as float64 `[N, 4]`, and which are kept, bool `[N]`."""
+def _cut_boxes(sample: Sample, window: tuple[int, int, int, int], min_visible: float) -> tuple[np.ndarray, np.ndarray]:
+    """The boxes cut to the window, in source pixels as float64 `[N, 4]`, and bool `[N]`: which are kept."""
     x1, y1, x2, y2 = window
-    boxes = sample.boxes.astype(np.float64)
+    objects = objects_of(sample)
+    boxes = objects.boxes.astype(np.float64)
     cut = np.clip(boxes, [x1, y1, x1, y1], [x2, y2, x2, y2])
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    keep = ((centres >= [x1, y1]) & (centres <= [x2, y2])).all(axis=1)
-    keep &= npboxes.area(cut) >= min_visible * npboxes.area(boxes)
-    if sample.ignore is not None:
-        keep |= sample.ignore
+    inside = ((centres >= [x1, y1]) & (centres <= [x2, y2])).all(axis=1)
+    visible = npboxes.area(cut) >= min_visible * npboxes.area(boxes)
+    keep = (inside & visible) | objects.ignore
     if sample.masks is not None:
         touched = ((cut != boxes).any(axis=1) & keep).nonzero()[0]
         if len(touched):
@@ -130,7 +166,6 @@ def _cut(sample, window, min_visible):
     return cut, keep
 
 
-def _nearest(values, size):
-    # EXACT keeps pixel centres, as the image's resize does; the plain one is up to half a source pixel off.
-    values = np.ascontiguousarray(values)
+def _nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    # EXACT keeps pixel centres, as the image's resize does; plain INTER_NEAREST is up to half a source pixel off.
     return cv2.resize(values, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)

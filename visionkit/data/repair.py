@@ -1,6 +1,7 @@
-"""What readers do with what is wrong: cut boxes to the image or drop them, refuse the rest, and say so once."""
+"""What readers do with faulty data: they clip boxes to the image or drop them, refuse the rest, and report it once."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 from visionkit import npboxes
 from visionkit.types import DataError
 
-ROUNDING = 0.5  # pixels outside the image that are the file format's rounding: cut, and not worth a word
+ROUNDING = 0.5  # pixels outside the image that come from a file format's rounding: clipped without a report
 ZERO_AREA, TURNED, OUTSIDE, CLIPPED = "zero area", "corners in the wrong order", "outside the image", "clipped"
 
 
@@ -20,11 +21,11 @@ class Finding:
     """One thing about a data set that is wrong or worth knowing.
 
     Args:
-        kind: a few fixed words, e.g. "zero area"; `doctor.KINDS` grades them.
-        message: one line that says what and where.
-        id: the sample's, or "" where it concerns the whole set.
+        kind: a few fixed words, e.g. "zero area"; `doctor.diagnosis.KINDS` grades them.
+        message: one line that says what is wrong and where.
+        id: of the sample, or "" if it concerns the whole data set.
         files: images that show it.
-        box: x1, y1, x2, y2 in pixels of the first of them, as the annotation has it, or None.
+        box: x1, y1, x2, y2 in pixels of the first of them, as in the annotation, or None.
     """
 
     kind: str
@@ -35,51 +36,56 @@ class Finding:
 
 
 class Repairs:
-    """What one reading of a data set changed or, when it collects, left out.
+    """What was changed or, if it collects, left out while a data set was read.
 
     Args:
-        reader: the name that begins the line, e.g. "voc".
-        collect: False lets the first `DataError` stop the reader, as training wants it; True notes it as a finding and
-            goes on without the box, the annotation or the image that it concerns, as the doctor wants it.
+        reader: the name at the start of a warning, e.g. "voc".
+        collect: False lets the first `DataError` stop the reader, for training; True records it as a finding and
+            continues without the box, annotation or image concerned, for the doctor.
     """
 
     def __init__(self, reader: str, collect: bool = False):
         self.reader, self.collect = reader, collect
         self.findings: list[Finding] = []
         self._noted: set[Finding] = set()
-        self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its boxes as they were; only when it collects
+        self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its unchanged boxes; only if it collects
 
     def apply(
         self, boxes: np.ndarray, image_size: tuple[int, int], id: str, file: Path | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cuts boxes `[N, 4]` to the image of sample `id` and drops those without area.
+        """Clips boxes `[N, 4]` to the image of sample `id` and drops those without area.
+
+        Args:
+            boxes: `[N, 4]` x1, y1, x2, y2 in pixels, as annotated.
+            image_size: (height, width) of the image.
+            id, file: of the sample.
 
         Returns:
             (float32 `[M, 4]` valid boxes, int `[M]` their rows in `boxes`).
         """
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        if self.collect:
+        if self.collect and file is not None:
             self.raw[file] = boxes
-        cut = npboxes.clip(boxes, image_size)
+        clipped = npboxes.clip(boxes, image_size)
         sides = boxes[:, 2:] - boxes[:, :2]
-        inside = (cut[:, :2] < cut[:, 2:]).all(axis=1)
-        over = np.abs(cut - boxes).max(axis=1)
-        keep = (sides > 0).all(axis=1) & inside
-        for i in np.flatnonzero(~keep | (over > ROUNDING)):
-            kind = CLIPPED if keep[i] else TURNED if (sides[i] < 0).any() else OUTSIDE if sides[i].all() else ZERO_AREA
+        inside = (clipped[:, :2] < clipped[:, 2:]).all(axis=1)
+        outside_by = np.abs(clipped - boxes).max(axis=1)  # [N] pixels
+        keep = np.asarray((sides > 0).all(axis=1) & inside)
+        for i in np.flatnonzero(~keep | (outside_by > ROUNDING)).tolist():
+            kind = CLIPPED if keep[i] else _why_dropped(sides[i])
             x1, y1, x2, y2 = box = tuple(round(float(value), 2) for value in boxes[i])
             message = f"{id}: box {i + 1}, {x1:g} {y1:g} {x2:g} {y2:g} in an image of {image_size[1]} x {image_size[0]}"
             self.findings.append(Finding(kind=kind, message=message, id=id, files=(file,) if file else (), box=box))
         rows = np.flatnonzero(keep)
-        return cut[rows], rows
+        return clipped[rows], rows
 
     @contextmanager
     def skipping(self, id: str = "", file: Path | None = None, kind: str = "broken annotation") -> Iterator[None]:
-        """What a `DataError` of the block concerns is left out, when this collects; else the error stops the reader.
+        """If this collects, a `DataError` raised in the block becomes a finding; otherwise it stops the reader.
 
         Args:
-            id, file: of the sample, where they are known.
-            kind: of the finding, where the error does not say.
+            id, file: of the sample, if known.
+            kind: of the finding, unless the error names one.
         """
         try:
             yield
@@ -89,37 +95,49 @@ class Repairs:
             self.note(error.kind or kind, str(error), id, file)
 
     def note(self, kind: str, message: str, id: str = "", file: Path | None = None) -> None:
-        """A finding that changes nothing in what is read; kept only when this collects, and each only once."""
-        found = Finding(kind=kind, message=message, id=id, files=(file,) if file else ())
-        if self.collect and found not in self._noted:
-            self._noted.add(found)
-            self.findings.append(found)
+        """Records a finding, if this collects and has not recorded it already."""
+        finding = Finding(kind=kind, message=message, id=id, files=(file,) if file else ())
+        if self.collect and finding not in self._noted:
+            self._noted.add(finding)
+            self.findings.append(finding)
 
     def left_out(self, kind: str, what: str, files: Sequence[Path]) -> None:
-        """Images that are not read, one finding for all: noted, and logged where nobody reads findings.
+        """Reports images that are not read in one finding for all; if this does not collect, in a warning.
 
         Args:
-            what: goes on after "N images of ".
+            kind: of the finding.
+            what: the rest of a line that begins "N images of ".
+            files: the images.
         """
         many = len(files) > 1
-        line = f"{len(files)} image{'s' * many} of {what} ({files[0].name}{', ...' * many})"
+        line = f"{len(files)} image{'s' if many else ''} of {what} ({files[0].name}{', ...' if many else ''})"
         self.note(kind, line)
         if not self.collect:
             logging.getLogger("visionkit").warning("%s: %s", self.reader, line)
 
     def warn(self) -> None:
-        """Logs the one line, if any box was changed; nothing when this collects, for then somebody reads it all."""
-        by_kind = {}
-        for found in self.findings:
-            by_kind.setdefault(found.kind, []).append(found.id)
-        clipped, parts = by_kind.pop(CLIPPED, ()), []
+        """Logs one line about the boxes that were changed, if any; not if this collects, since findings are read."""
+        if self.collect:
+            return
+        by_kind: dict[str, list[str]] = defaultdict(list)
+        for finding in self.findings:
+            by_kind[finding.kind].append(finding.id)
+        clipped = by_kind.pop(CLIPPED, [])
+        parts = []
         if total := sum(map(len, by_kind.values())):
             reasons = "; ".join(f"{kind}: {_names(ids)}" for kind, ids in by_kind.items())
-            parts.append(f"{total} box{'es' * (total > 1)} dropped ({reasons})")
+            parts.append(f"{total} box{'es' if total > 1 else ''} dropped ({reasons})")
         if clipped:
             parts.append(f"{len(clipped)} clipped to the image ({_names(clipped)})")
-        if parts and not self.collect:
+        if parts:
             logging.getLogger("visionkit").warning("%s: %s", self.reader, ", ".join(parts))
+
+
+def _why_dropped(sides: np.ndarray) -> str:
+    """The kind of finding for a dropped box, from its signed width and height."""
+    if (sides < 0).any():
+        return TURNED
+    return OUTSIDE if sides.all() else ZERO_AREA
 
 
 def _names(ids: list[str], most: int = 5) -> str:

@@ -1,34 +1,37 @@
-"""COCO's two ways to write a mask: polygons and run lengths, checked when read, drawn when a sample is loaded."""
+"""COCO's two ways to write a mask, polygons and run lengths: checked when read, drawn when a sample is loaded."""
+
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from visionkit.data.files import number
-from visionkit.types import DataError
+from visionkit.data.files import load_image, number
+from visionkit.types import DataError, Sample, check_sample
+
+Segment = np.ndarray | list[np.ndarray]  # int64 [R] run lengths, or polygons float64 [P, 2] of x, y
 
 
-def parse_segment(segmentation, image_size: tuple[int, int], where: str):
-    """Checks what an annotation holds, since pycocotools' C code trusts its input.
+def parse_segment(segmentation: Any, image_size: tuple[int, int], where: str) -> Segment | None:
+    """Checks the segmentation of an annotation, because the C code of pycocotools trusts its input.
 
     Args:
         segmentation: a list of polygons [x, y, x, y, ...] or {"size": [h, w], "counts": list or string}, as in COCO.
         image_size: (height, width).
-        where: begins the error's message.
+        where: the start of an error message.
 
     Returns:
-        None for no mask; a list of float64 `[P, 2]` x, y polygons; or int64 `[R]` run lengths of 0 and 1 in turn, down
-        the columns.
+        None if there is no mask; a list of float64 `[P, 2]` x, y polygons; or int64 `[R]` run lengths of 0 and 1 in
+        turn, down the columns.
+
+    Raises:
+        DataError: the segmentation is malformed, or its run lengths do not cover the image.
     """
     h, w = image_size
     if not segmentation:
         return None
     if isinstance(segmentation, dict):
-        size, counts = segmentation.get("size"), segmentation.get("counts")
-        counts = _uncompress(counts) if isinstance(counts, str) else counts
-        whole = isinstance(counts, list) and all(type(c) is int and 0 <= c <= h * w for c in counts)
-        if not whole or size != [h, w] or sum(counts) != h * w:
-            raise DataError(f"{where}: expected run lengths that cover size [{h}, {w}], found size {str(size)[:40]}")
-        return np.array(counts, np.int64)
+        return _run_lengths_of(segmentation, image_size, where)
     if not isinstance(segmentation, list):
         raise DataError(f"{where}: expected polygons or run lengths, found {str(segmentation)[:40]}")
     polygons = []
@@ -37,27 +40,51 @@ def parse_segment(segmentation, image_size: tuple[int, int], where: str):
             raise DataError(f"{where}: expected a polygon [x, y, x, y, ...], found {str(polygon)[:60]}")
         points = np.array([number(value, where) for value in polygon]).reshape(-1, 2)
         if len(points) > 2:  # one or two points enclose nothing
-            polygons.append(np.clip(points, [-w, -h], [2 * w, 2 * h]))  # far points would cost memory without end
+            polygons.append(np.clip(points, [-w, -h], [2 * w, 2 * h]))  # drawing far points takes unbounded memory
     return polygons or None
 
 
-def rasterise(segment, image_size: tuple[int, int]) -> np.ndarray:
+def _run_lengths_of(segmentation: dict, image_size: tuple[int, int], where: str) -> np.ndarray:
+    h, w = image_size
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if isinstance(counts, str):
+        counts = _uncompress(counts)
+    valid = isinstance(counts, list) and all(type(count) is int and 0 <= count <= h * w for count in counts)
+    if not valid or counts is None or size != [h, w] or sum(counts) != h * w:
+        raise DataError(f"{where}: expected run lengths that cover size [{h}, {w}], found size {str(size)[:40]}")
+    return np.array(counts, np.int64)
+
+
+def rasterise(segment: Segment, image_size: tuple[int, int]) -> np.ndarray:
     """Draws what `parse_segment` returned: uint8 `[H, W]` of 0 and 1."""
     h, w = image_size
     if not isinstance(segment, np.ndarray):
-        runs = mask_utils.merge(mask_utils.frPyObjects([p.ravel().tolist() for p in segment], h, w))
-        segment = _uncompress(runs["counts"].decode())  # pycocotools' own decode warns on every call under NumPy 2
-    return np.ascontiguousarray(np.repeat(np.arange(len(segment)) % 2, segment).astype(np.uint8).reshape(w, h).T)
+        code: Any = mask_utils.merge(mask_utils.frPyObjects([polygon.ravel().tolist() for polygon in segment], h, w))
+        runs = _uncompress(code["counts"].decode())  # pycocotools' own decode warns on every call under NumPy 2
+        assert runs is not None
+        segment = np.array(runs, np.int64)
+    values = np.repeat(np.arange(len(segment)) % 2, segment).astype(np.uint8)  # [W * H], down the columns
+    return np.ascontiguousarray(values.reshape(w, h).T)
 
 
-def run_lengths(mask: np.ndarray) -> dict:
+def load_masks(segments: dict[str, list[Segment | None]], record: Sample) -> Sample:
+    """The `load` of readers whose records lack the pixels and the masks; `segments` has those of each sample's id."""
+    masks = np.zeros((len(segments[record.id]), *record.image_size), np.uint8)
+    for mask, segment in zip(masks, segments[record.id], strict=True):
+        assert segment is not None
+        mask[:] = rasterise(segment, record.image_size)
+    return check_sample(replace(load_image(record), masks=masks))
+
+
+def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
     """The inverse of `rasterise`, as COCO writes it: uint8 `[H, W]` of 0 and 1 -> {"size", "counts"}."""
-    edges = np.flatnonzero(np.diff(mask.T.ravel(), prepend=np.uint8(0)))  # the first run is of 0, if only of length 0
-    return {"size": list(mask.shape), "counts": np.diff([0, *edges, mask.size]).tolist()}
+    # The first run is of 0 and may have length 0.
+    edges = np.flatnonzero(np.diff(mask.T.ravel(), prepend=np.uint8(0))).tolist()
+    return {"size": list(mask.shape), "counts": np.diff(np.array([0, *edges, mask.size])).tolist()}
 
 
 def _uncompress(text: str) -> list[int] | None:
-    """COCO's compressed counts: 5 bits a character, low first, bit 32 = more; from the third on a difference."""
+    """COCO's compressed counts: 5 bits per character, low first, bit 32 = more; from the third on a difference."""
     counts, value, shift = [], 0, 0
     for character in text:
         bits = ord(character) - 48
@@ -66,7 +93,7 @@ def _uncompress(text: str) -> list[int] | None:
         value |= (bits & 31) << shift
         shift += 5
         if not bits & 32:
-            value -= (bits & 16) << (shift - 4)  # the sign: two's complement
+            value -= (bits & 16) << (shift - 4)  # the sign, in two's complement
             counts.append(value + (counts[-2] if len(counts) > 2 else 0))
             value = shift = 0
     return counts if not shift else None

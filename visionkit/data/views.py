@@ -1,6 +1,6 @@
-"""Which part of an image to look at: the geometry of augmentation, drawn on numbers before any pixel is touched.
+"""Which part of an image to show: the geometry of augmentation, drawn on numbers before any pixel is touched.
 
-A step is `(view, sample, rng) -> View`; it sees the sample's size and boxes in source pixels. A view must overlap the
+A step is `(view, sample, rng) -> View`; it knows the sample's size and boxes in source pixels. A view must overlap the
 image. Views hold whole pixels, so what they cut out is not resampled.
 """
 
@@ -11,11 +11,11 @@ import numpy as np
 
 from visionkit import npboxes, resizing
 from visionkit.resizing import CROP_SHARE
-from visionkit.types import Sample
+from visionkit.types import Sample, objects_of
 
 
 class View(NamedTuple):
-    """A rectangle of the source image, in pixels, which may reach beyond its edges, and whether it is mirrored."""
+    """A rectangle of the source image, in pixels, and whether it is mirrored; it may extend beyond the image."""
 
     x1: int
     y1: int
@@ -44,9 +44,9 @@ class Flip:
 
 @dataclass(frozen=True)
 class Expand:
-    """With probability `p` steps back: a view up to `most` times as wide and high, the old one anywhere in it.
+    """With probability `p` zooms out: a view up to `most` times as wide and high, the old one anywhere inside it.
 
-    The "zoom out" of SSD (arXiv 1512.02325 sec. 3.6), which makes small objects; there `most` is 4.
+    This is SSD's "zoom out" (arXiv 1512.02325 sec. 3.6), which makes small objects; there `most` is 4.
     """
 
     most: float = 4.0
@@ -64,12 +64,12 @@ class Expand:
 
 @dataclass(frozen=True)
 class IoUCrop:
-    """A crop that still shows some object well (SSD, arXiv 1512.02325 sec. 2.2).
+    """A random crop that still shows some object well (SSD, arXiv 1512.02325 sec. 2.2).
 
-    One of these, equally likely: the view as it is; a random crop; or a crop whose IoU with at least one box is no less
-    than one of `min_ious`. Crops have sides of 0.3 to 1 times the view's (the paper says 0.1; its code 0.3, as here),
-    proportions within 1/2..2 of the view's, and the centre of a box inside. If none of `trials` draws will do, or the
-    image has no boxes, the view stays.
+    One of these is chosen with equal probability: the view as it is; a random crop; or a crop whose IoU with at least
+    one box reaches one of `min_ious`. Crops have sides of 0.3 to 1 times the view's (the paper says 0.1, its code 0.3,
+    as here), proportions within 1/2..2 of the view's, and contain the centre of a box. The view is left as it is if
+    none of `trials` draws qualifies, or if the image has no boxes.
     """
 
     min_ious: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -77,25 +77,34 @@ class IoUCrop:
 
     def __call__(self, view: View, sample: Sample, rng: np.random.Generator) -> View:
         option, draws = rng.integers(len(self.min_ious) + 2), rng.random((4, self.trials))
-        boxes = sample.boxes if sample.ignore is None else sample.boxes[~sample.ignore]
+        objects = objects_of(sample)
+        boxes = objects.boxes[~objects.ignore]
         if option == 0 or not len(boxes):
             return view
         min_iou = (0, *self.min_ious)[option - 1]
+        crops = self._crops(view, draws)  # [trials, 4]
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        inside = np.all((centres > crops[:, None, :2]) & (centres < crops[:, None, 2:]), axis=2)  # [trials, N]
+        best_iou = npboxes.iou(crops.astype(np.float64), boxes).max(axis=1)  # [trials]
+        good = np.any(inside, axis=1) & (best_iou >= min_iou)
+        if not good.any():
+            return view
+        x1, y1, x2, y2 = crops[good.argmax()].tolist()
+        return view._replace(x1=x1, y1=y1, x2=x2, y2=y2)
+
+    def _crops(self, view: View, draws: np.ndarray) -> np.ndarray:
+        """Random crops int `[trials, 4]` of the view, from numbers `[4, trials]` in 0..1."""
         (h, w), scale = view.size, 0.3 + 0.7 * draws[0]
         low, high = np.maximum(0.5, scale**2), np.minimum(2, scale**-2)  # within these the crop fits the view
         ratio = low + (high - low) * draws[1]
         sides = np.maximum(np.stack([w * scale * np.sqrt(ratio), h * scale / np.sqrt(ratio)], axis=1).astype(int), 1)
         corners = [view.x1, view.y1] + (draws[2:].T * ([w, h] - sides + 1)).astype(int)
-        crops = np.concatenate([corners, corners + sides], axis=1)  # [trials, 4]
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        inside = ((centres > crops[:, None, :2]) & (centres < crops[:, None, 2:])).all(axis=2)  # [trials, N]
-        good = inside.any(axis=1) & (npboxes.iou(crops.astype(np.float64), boxes) >= min_iou).any(axis=1)
-        return View(*crops[good.argmax()].tolist(), *view[4:]) if good.any() else view
+        return np.concatenate([corners, corners + sides], axis=1)
 
 
 @dataclass(frozen=True)
 class ScaleJitter:
-    """Looks closer or from further away: a scale of `low`..`high`, drawn evenly on a log scale, at a random place.
+    """Zooms in or out: a scale of `low`..`high`, uniform on a log scale, at a random place.
 
     Args:
         low, high: scale 1 shows the whole image, 2 half its width and height, 0.5 twice.
@@ -112,7 +121,7 @@ class ScaleJitter:
         to_h, to_w = self.size or (h, w)
         scale *= min(to_h / h, to_w / w)
         vh, vw = max(1, round(to_h / scale)), max(1, round(to_w / scale))
-        # A view larger than the image holds all of it, somewhere; a smaller one lies inside it.
+        # A view larger than the image contains all of it; a smaller one lies inside it.
         x1 = int(rng.integers(min(0, w - vw), max(0, w - vw) + 1))
         y1 = int(rng.integers(min(0, h - vh), max(0, h - vh) + 1))
         return view._replace(x1=x1, y1=y1, x2=x1 + vw, y2=y1 + vh)
@@ -120,7 +129,7 @@ class ScaleJitter:
 
 @dataclass(frozen=True)
 class CentreCrop:
-    """The middle of the image: `share` of the largest rectangle that has the proportions of `size`."""
+    """The middle of the image: `share` of the largest rectangle with the proportions of `size`."""
 
     size: tuple[int, int]
     share: float = CROP_SHARE
@@ -134,7 +143,7 @@ class CentreCrop:
 class RandomResizedCrop:
     """GoogLeNet's crop (arXiv 1409.4842 sec. 6): `min_area`..1 of the image's area.
 
-    The proportions are within 3/4..4/3 of those of `size`. If 10 draws do not fit the image it is the centre crop.
+    Its proportions are within 3/4..4/3 of those of `size`. If none of 10 draws fits the image, the centre crop is used.
     """
 
     size: tuple[int, int]

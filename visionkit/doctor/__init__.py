@@ -1,1 +1,1 @@
-"""What is wrong with a data set, found before hours of training find out."""
+"""Finds what is wrong with a data set before hours of training do."""

@@ -1,179 +1,229 @@
-"""What the doctor looks for in records: boxes, classes and sizes, without a single pixel."""
+"""What the doctor checks in records without reading a single pixel: boxes, classes and sizes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.repair import Finding
-from visionkit.types import Sample
+from visionkit.types import Sample, objects_of
 
-SAME_BOX = 0.95  # IoU from which two boxes of an image are one
-SPILL = 0.05  # of an image's side: a box further out than that is no rounding
+SAME_BOX = 0.95  # boxes of an image with this IoU or more are the same box
+SPILL = 0.05  # of an image's side: a box that extends further outside is not explained by rounding
 SMALL = 8  # pixels: the finest stride of most detectors
 UNBALANCED = 10  # times more objects in the most frequent class than in the rarest
-RARE = 0.005  # of a mask's pixels: a class this small in one mask alone may be the trace of smoothing
+RARE = 0.005  # of a mask's pixels: a class this small in a single mask may be a trace of smoothing
 
 
-def _inside(boxes, image_size, spill=0.0):
-    """bool `[N]`: in order, and not further outside the image than `spill` of its sides."""
-    w, h = image_size[::-1]
-    ordered = (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
-    return (
-        ordered
-        & (boxes[:, :2] >= -spill * np.array([w, h])).all(axis=1)
-        & (boxes[:, 2:] <= (1 + spill) * np.array([w, h])).all(axis=1)
-    )
+def _inside(boxes: np.ndarray, image_size: tuple[int, int], spill: float = 0.0) -> np.ndarray:
+    """bool `[N]`: corners in order, and at most `spill` of the image's sides outside the image."""
+    sides = np.array(image_size[::-1])  # width, height
+    low, high = boxes[:, :2], boxes[:, 2:]
+    return np.all((low < high) & (low >= -spill * sides) & (high <= (1 + spill) * sides), axis=1)
 
 
-# Format -> other readings of what was read as boxes in it: (what it would be, boxes `[N, 4]`, image size -> boxes).
-_READINGS = {
-    "Pascal VOC XML": [("x, y, width, height", lambda boxes, size: npboxes.from_xywh(boxes))],
-    "COCO JSON": [("x1, y1, x2, y2", lambda boxes, size: npboxes.to_xywh(boxes))],
-    "YOLO txt": [
-        ("x1, y1, x2, y2", lambda boxes, size: _in_pixels(npboxes.to_yolo(boxes, size), size)),
-        ("x, y, width, height", lambda boxes, size: _in_pixels(npboxes.from_xywh(npboxes.to_yolo(boxes, size)), size)),
-    ],
+def _in_pixels(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return boxes * np.tile(np.array(image_size[::-1], np.float32), 2)
+
+
+def _xywh(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return npboxes.from_xywh(boxes)
+
+
+def _not_xywh(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return npboxes.to_xywh(boxes)
+
+
+def _corners_for_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return _in_pixels(npboxes.to_yolo(boxes, image_size), image_size)
+
+
+def _xywh_for_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    return _in_pixels(npboxes.from_xywh(npboxes.to_yolo(boxes, image_size)), image_size)
+
+
+# Format -> what its boxes may be by mistake, and the function (boxes `[N, 4]` as the format prescribes, image size) ->
+# boxes that reads them in that way.
+_READINGS: dict[str, list[tuple[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray]]]] = {
+    "Pascal VOC XML": [("x, y, width, height", _xywh)],
+    "COCO JSON": [("x1, y1, x2, y2", _not_xywh)],
+    "YOLO txt": [("x1, y1, x2, y2", _corners_for_yolo), ("x, y, width, height", _xywh_for_yolo)],
 }
 
 
-def _in_pixels(boxes, image_size):
-    return boxes * np.float32([*image_size[::-1], *image_size[::-1]])
-
-
-def other_format(record: Sample, boxes: np.ndarray, form: str) -> Finding | None:
-    """The boxes `[N, 4]` of an image, as `form` has them, that make sense only when they are read in another way."""
-    boxes, what = boxes[(boxes[:, :2] != boxes[:, 2:]).any(axis=1)], None  # a mere point says nothing
-    if not len(boxes) or form not in _READINGS:
-        return None
-    if form != "YOLO txt" and boxes.max() <= 1:
-        what = "fractions of the image"
+def other_format(record: Sample, boxes: np.ndarray, format_name: str) -> Iterator[Finding]:
+    """Reports boxes `[N, 4]` of an image that make sense only when read in another way than the format prescribes."""
+    boxes = boxes[(boxes[:, :2] != boxes[:, 2:]).any(axis=1)]  # a mere point proves nothing
+    if not len(boxes) or format_name not in _READINGS:
+        return
+    looks_like = None
+    if format_name != "YOLO txt" and boxes.max() <= 1:
+        looks_like = "fractions of the image"
     elif 2 * np.count_nonzero(~_inside(boxes, record.image_size, SPILL)) >= len(boxes):
-        readings = ((name, read(boxes, record.image_size)) for name, read in _READINGS[form])
-        what = next((name for name, other in readings if _inside(other, record.image_size).all()), None)
-    if what is None:
-        return None
-    text = f"{record.id}: its {len(boxes)} boxes look like {what}, which {form} is not"
-    box = tuple(round(float(value), 2) for value in boxes[0])
-    return Finding(kind="box format", message=text, id=record.id, files=_files(record), box=box)
+        for name, read in _READINGS[format_name]:
+            if _inside(read(boxes, record.image_size), record.image_size).all():
+                looks_like = name
+                break
+    if looks_like is not None:
+        text = f"{record.id}: its {len(boxes)} boxes look like {looks_like}, which is not how {format_name} has them"
+        yield _finding("box format", text, record, boxes[0])
 
 
-def repeated_boxes(record: Sample, classes: bool = False) -> list[int]:
-    """Rows of boxes that stand on an earlier one of their class; with `classes`, exactly on one of another class."""
-    boxes = record.boxes
-    if len(boxes) < 2:
-        return []
+def repeated_boxes(record: Sample) -> list[int]:
+    """Returns the rows of boxes that repeat an earlier box of their class; crowds do not count."""
+    overlap, same_class = _pairs_of_boxes(record)
+    return np.flatnonzero(((overlap >= SAME_BOX) & same_class).any(axis=0)).tolist()
+
+
+def boxes_of_two_classes(record: Sample) -> list[int]:
+    """Returns the rows of boxes that exactly repeat an earlier box of another class; crowds do not count."""
+    overlap, same_class = _pairs_of_boxes(record)
+    return np.flatnonzero(((overlap > 1 - 1e-6) & ~same_class).any(axis=0)).tolist()
+
+
+def _pairs_of_boxes(record: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """(IoU of each box with each later one, whether their classes are the same), both `[N, N]`.
+
+    The IoU of other pairs, and of pairs with a crowd, is 0.
+    """
+    boxes, labels, crowd = objects_of(record)
     overlap = np.triu(npboxes.iou(boxes, boxes), 1)
-    alike = record.labels[:, None] == record.labels[None]
-    crowd = np.zeros(len(boxes), bool) if record.ignore is None else record.ignore
-    twice = (overlap > 1 - 1e-6) & ~alike if classes else (overlap >= SAME_BOX) & alike
-    return np.flatnonzero((twice & ~crowd[:, None]).any(axis=0) & ~crowd).tolist()
+    overlap[crowd] = 0
+    overlap[:, crowd] = 0
+    return overlap, labels[:, None] == labels[None]
 
 
 def duplicate_boxes(record: Sample, class_names: Sequence[str]) -> Iterator[Finding]:
-    """A finding for each of `repeated_boxes`, of either kind."""
-    for classes, kind, what in (
-        (False, "duplicate box", "is there twice"),
-        (True, "two classes", "is another class too"),
+    """Reports repeated boxes, and boxes of two classes."""
+    boxes, labels, _ = objects_of(record)
+    if len(boxes) < 2:
+        return
+    for rows, kind, what in (
+        (repeated_boxes(record), "duplicate box", "occurs twice"),
+        (boxes_of_two_classes(record), "two classes", "has another class as well"),
     ):
-        for row in repeated_boxes(record, classes):
-            box = tuple(round(float(value), 2) for value in record.boxes[row])
-            text = f"{record.id}: {class_names[record.labels[row]]} at {' '.join(f'{v:g}' for v in box)} {what}"
-            yield Finding(kind=kind, message=text, id=record.id, files=_files(record), box=box)
+        for row in rows:
+            corners = " ".join(f"{value:g}" for value in _rounded(boxes[row]))
+            text = f"{record.id}: {class_names[labels[row]]} at {corners} {what}"
+            yield _finding(kind, text, record, boxes[row])
 
 
 def class_counts(records: Sequence[Sample], num_classes: int) -> np.ndarray:
-    """int `[K]`: objects of each class, or images of it."""
-    labels = [r.labels for r in records if r.labels is not None] or [[r.label for r in records if r.label is not None]]
-    return np.bincount(np.concatenate([*labels, []]).astype(np.int64), minlength=num_classes)
+    """Counts the objects of each class, or the images of each class if there are no objects: int `[K]`."""
+    labels = [record.labels for record in records if record.labels is not None]
+    if not labels:
+        labels = [np.array([record.label for record in records if record.label is not None], np.int64)]
+    return np.bincount(np.concatenate(labels).astype(np.int64), minlength=num_classes)
 
 
 def class_findings(counts: dict[str, np.ndarray], class_names: Sequence[str], what: str) -> Iterator[Finding]:
-    """Classes without a sample, absent from train, with gaps between their numbers, and out of balance.
+    """Reports classes without samples or absent from train, gaps in numbered class names, and poor balance.
 
     Args:
         counts: split -> int `[K]`.
+        class_names: K names.
         what: is counted, e.g. "objects".
     """
     total = np.sum(list(counts.values()), axis=0)
-    for k in np.flatnonzero(total == 0):
-        yield Finding(kind="class without samples", message=f"class {k}, {class_names[k]!r}: not one of the {what}")
+    for k in np.flatnonzero(total == 0).tolist():
+        text = f"class {k}, {class_names[k]!r}: none of the {what} are of it"
+        yield Finding(kind="class without samples", message=text)
     if "train" in counts:
-        for k in np.flatnonzero((counts["train"] == 0) & (total > 0)):
-            text = f"class {k}, {class_names[k]!r}: none of its {total[k]} {what} is in train"
+        for k in np.flatnonzero((counts["train"] == 0) & (total > 0)).tolist():
+            text = f"class {k}, {class_names[k]!r}: none of its {total[k]} {what} are in train"
             yield Finding(kind="class not in train", message=text)
     numbers = [int(name) for name in class_names if name.isdecimal() and len(name) < 6]
     missing = sorted(set(range(max(numbers, default=0))) - set(numbers))
     if len(numbers) == len(class_names) and missing and numbers != [0, 255]:
-        text = f"the numbers {', '.join(map(str, missing[:9]))} lie between those of the classes and are not used"
+        text = f"the numbers {', '.join(map(str, missing[:9]))} are skipped between those of the classes"
         yield Finding(kind="class-id gaps", message=text)
     present = np.flatnonzero(total)
     if len(present) > 1:
-        most, least = (present[pick(total[present])] for pick in (np.argmax, np.argmin))
+        most, least = int(present[total[present].argmax()]), int(present[total[present].argmin()])
         if total[most] >= UNBALANCED * total[least]:
             text = f"{total[most]} {what} of {class_names[most]}, {total[least]} of {class_names[least]}"
-            yield Finding(kind="class balance", message=f"{text}: {total[most] / total[least]:.0f} times")
+            yield Finding(kind="class balance", message=f"{text}: {total[most] / total[least]:.0f} times as many")
 
 
-def small_objects(records: Sequence[Sample], scale) -> Iterator[Finding]:
-    """The share of objects that are tiny in the network's image.
+def small_objects(records: Sequence[Sample], size: int | tuple[int, int]) -> Iterator[Finding]:
+    """Reports how many objects are tiny in the training image.
 
     Args:
-        scale: image size (height, width) -> what its pixels are multiplied by.
+        records: the samples.
+        size: of the training image in pixels: its long side, or (height, width).
     """
-    shortest = [(r.boxes[:, 2:] - r.boxes[:, :2]).min(axis=1) * scale(r.image_size) for r in records if len(r.boxes)]
-    if not shortest:
+    with_objects = [record for record in records if len(objects_of(record).boxes)]
+    short_sides = []  # of each record, the shorter side of each object in pixels of the training image
+    for record in with_objects:
+        boxes = objects_of(record).boxes
+        short_sides.append((boxes[:, 2:] - boxes[:, :2]).min(axis=1) * _scale(record.image_size, size))
+    if not short_sides:
         return
-    sides, worst = np.concatenate(shortest), min(range(len(shortest)), key=lambda i: shortest[i].min())
+    sides = np.concatenate(short_sides)
     if count := np.count_nonzero(sides < SMALL):
-        record = [r for r in records if len(r.boxes)][worst]
-        box = tuple(round(float(v), 2) for v in record.boxes[shortest[worst].argmin()])
+        worst = min(range(len(short_sides)), key=lambda i: short_sides[i].min())
+        record = with_objects[worst]
         text = f"{count} of {len(sides)} objects are less than {SMALL} pixels wide or high at the training size"
         text += f"; the smallest, {sides.min():.1f} pixels, is in {record.id}"
-        yield Finding(kind="small objects", message=text, id=record.id, files=_files(record), box=box)
+        yield _finding("small objects", text, record, objects_of(record).boxes[short_sides[worst].argmin()])
+
+
+def _scale(image_size: tuple[int, int], size: int | tuple[int, int]) -> float:
+    """The factor by which an image is resized for training."""
+    if isinstance(size, int):
+        return size / max(image_size)
+    return min(size[0] / image_size[0], size[1] / image_size[1])
 
 
 def background(records: Sequence[Sample]) -> Iterator[Finding]:
-    """The share of images without an object."""
-    if empty := [r for r in records if not len(r.boxes)]:
-        text = f"{len(empty)} of {len(records)} images have no object, {empty[0].id} among them"
-        yield Finding(kind="background", message=text, id=empty[0].id, files=_files(empty[0]))
+    """Reports how many images have no object."""
+    if empty := [record for record in records if not len(objects_of(record).boxes)]:
+        text = f"{len(empty)} of {len(records)} images have no object, such as {empty[0].id}"
+        yield _finding("background", text, empty[0])
 
 
 def mask_findings(records: Sequence[Sample], pixels: np.ndarray, class_names: Sequence[str]) -> Iterator[Finding]:
-    """Masks of nothing but ignored pixels, values that are in one mask alone and hardly there, and numbered objects.
+    """Reports masks with little but ignored pixels, values that are hardly used, and masks that number objects.
 
     Args:
-        pixels: int `[N, 256]`, how many pixels of each class id, and of 255 = ignore, the mask of each record has.
+        records: the samples.
+        pixels: int `[N, 256]`, how many pixels of each class id, and of 255 = ignore, each mask has.
+        class_names: K names.
     """
     for record, count in zip(records, pixels, strict=True):
         if count[255] > 0.9 * count.sum():
-            text = f"{record.id}: {count[255] / count.sum():.0%} of the mask are ignored"
-            yield Finding(kind="ignored mask", message=text, id=record.id, files=_files(record))
+            text = f"{record.id}: {count[255] / count.sum():.0%} of the mask is ignored"
+            yield _finding("ignored mask", text, record)
     if ignored := pixels[:, 255].sum():
-        yield Finding(
-            kind="ignored pixels", message=f"{ignored / pixels.sum():.1%} of all pixels are ignored (255 or void)"
-        )
+        text = f"{ignored / pixels.sum():.1%} of all pixels are ignored (255 or void)"
+        yield Finding(kind="ignored pixels", message=text)
     if _counts_objects(pixels, class_names):
-        text = "the values of every mask are 1 to n without a gap, and n differs: numbers of objects, not classes?"
+        text = "the values of every mask are 1 to n without gaps, and n varies: numbers of objects, not classes?"
         yield Finding(kind="numbered masks", message=text)
         return
-    for k in np.flatnonzero((pixels[:, :255] > 0).sum(axis=0) == 1):
+    for k in np.flatnonzero((pixels[:, :255] > 0).sum(axis=0) == 1).tolist():
         row = int(pixels[:, k].argmax())
         if len(records) >= 10 and pixels[row, k] < RARE * pixels[row].sum():
             record = records[row]
             text = f"{record.id}: {pixels[row, k]} pixels of class {class_names[k]}, which no other mask has"
-            yield Finding(kind="rare mask value", message=text, id=record.id, files=_files(record))
+            yield _finding("rare mask value", text, record)
 
 
-def _counts_objects(pixels, class_names) -> bool:
-    """Whether class maps without names look like instance masks: the first n numbers in each, up to at least 4."""
+def _counts_objects(pixels: np.ndarray, class_names: Sequence[str]) -> bool:
+    """Whether class maps without names look like instance masks: values 1 to n in each, n varying up to 4 or more."""
     present = pixels[:, 1:255] > 0
     counts = present.sum(axis=1)
     first = present == (np.arange(present.shape[1]) < counts[:, None])
     nameless = all(name == str(k) for k, name in enumerate(class_names))
-    return nameless and len(pixels) >= 10 and bool(first.all()) and counts.max() >= 4 and len(set(counts.tolist())) >= 3
+    varied = len(pixels) >= 10 and counts.max() >= 4 and len(set(counts.tolist())) >= 3
+    return nameless and varied and bool(first.all())
 
 
-def _files(record):
-    return (record.file,) if record.file else ()
+def _finding(kind: str, message: str, record: Sample, box: np.ndarray | None = None) -> Finding:
+    files: tuple[Path, ...] = (record.file,) if record.file else ()
+    return Finding(kind=kind, message=message, id=record.id, files=files, box=None if box is None else _rounded(box))
+
+
+def _rounded(box: np.ndarray) -> tuple[float, ...]:
+    return tuple(round(value, 2) for value in box.tolist())

@@ -1,4 +1,4 @@
-"""What can be put right without a person: written as new annotations; no image and no old annotation is touched."""
+"""Repairs what needs no human decision: writes new annotations, and changes neither images nor old annotations."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,48 +7,59 @@ import numpy as np
 
 from visionkit.data.writers import write_annotations
 from visionkit.doctor.annotation_checks import repeated_boxes
-from visionkit.doctor.examine import Report
+from visionkit.doctor.diagnosis import Diagnosis
 from visionkit.types import DataError, Sample
 
 
-def write_fixed(report: Report, root: Path, out: Path) -> str:
+def write_fixed(diagnosis: Diagnosis, root: Path, out: Path) -> str:
     """Writes `out/annotations/instances_SPLIT.json` (COCO) and `out/images`, a link to `root`: a data set of its own.
 
-    Boxes without area or outside are gone, others are cut to their image, a box that is there twice is there once,
-    images that cannot be read are left out, and so is an image of which another split, later in the order train, val,
-    test, holds the same. Classes, crowds and masks stay.
+    Boxes without area or outside the image are dropped, others are clipped to their image, repeated boxes are written
+    once, and images that cannot be read are left out. An image that occurs in several splits stays only in the last of
+    them, in the order train, val, test. Classes, crowds and masks are kept.
 
     Args:
-        report: of `examine` on `root`.
+        diagnosis: of `examine` on `root`.
+        root: the data set.
         out: the new folder.
 
     Returns:
-        One line that says what was left out.
+        One line about what was left out.
 
     Raises:
         DataError: the data is not for detection, some of its masks would be lost, or `out` is not new or empty.
     """
-    if report.what != "objects":
-        raise DataError(f"--fix writes boxes; {report.title} is for {report.task}")
-    if lost := report.by_kind().get("missing mask"):
-        raise DataError(f"{lost[0].message}, so --fix would lose the masks that are there")
+    if diagnosis.what != "objects":
+        raise DataError(f"--fix writes boxes; {diagnosis.title} is for {diagnosis.task}")
+    if lost := diagnosis.by_kind().get("missing mask"):
+        raise DataError(f"{lost[0].message}, so --fix would lose the masks that there are")
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: the folder for the fixed annotations must be new or empty")
-    boxes = images = 0
-    for split, part in report.parts.items():
-        ids = [i for i, record in enumerate(part.records) if (split, record.id) not in report.leaked]
-        images += len(part) - len(ids)
+
+    def file_name(sample: Sample) -> str:
+        assert sample.file is not None
+        return sample.file.relative_to(root).as_posix()
+
+    dropped_boxes = dropped_images = 0
+    for split, part in diagnosis.parts.items():
+        ids = [i for i, record in enumerate(part.records) if (split, record.id) not in diagnosis.leaked]
+        dropped_images += len(part) - len(ids)
+        repeated = {i: repeated_boxes(part.records[i]) for i in ids}
+        dropped_boxes += sum(map(len, repeated.values()))
         with_masks = bool(ids) and part[ids[0]].masks is not None
-        twice = {i: repeated_boxes(part.records[i]) for i in ids}
-        boxes += sum(map(len, twice.values()))
-        fixed = (_without(part[i] if with_masks else part.records[i], twice[i]) for i in ids)  # masks one by one
+        samples = (part[i] if with_masks else part.records[i] for i in ids)  # masks are drawn one at a time
+        fixed = (_without(sample, repeated[i]) for i, sample in zip(ids, samples, strict=True))
         file = out / "annotations" / f"instances_{split}.json"
-        write_annotations(fixed, part.class_names, file, lambda s: s.file.relative_to(root).as_posix())
+        write_annotations(fixed, part.class_names, file, file_name)
     (out / "images").symlink_to(root.resolve(), target_is_directory=True)
-    return f"{out}: annotations without {boxes} repeated boxes and {images} images that are in another split too"
+    return (
+        f"{out}: annotations without {dropped_boxes} repeated boxes and {dropped_images} images that are in another "
+        "split too"
+    )
 
 
 def _without(sample: Sample, rows: list[int]) -> Sample:
+    """The sample without the objects in these rows, and without its image."""
     fields = {
         name: np.delete(value, rows, axis=0)
         for name in ("boxes", "labels", "ignore", "masks")

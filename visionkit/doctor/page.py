@@ -1,4 +1,4 @@
-"""The doctor's report as one HTML page."""
+"""The doctor's diagnosis as an HTML page."""
 
 from pathlib import Path
 
@@ -6,63 +6,66 @@ import cv2
 import numpy as np
 
 from visionkit.data.repair import Finding
-from visionkit.doctor.examine import KINDS, Report
+from visionkit.doctor.diagnosis import KINDS, Diagnosis
 from visionkit.html.document import document, picture, text
 from visionkit.images import read_image
 from visionkit.resizing import resize
 from visionkit.types import DataError
 
-SHOWN = 24  # findings of a kind that are written out, and half as many with pictures
-SIDE = 200  # pixels of a picture's long side
+SHOWN = 24  # findings of a kind that are shown, half of them with pictures
+LONG_SIDE = 200  # pixels of a picture
 
 
-def page(report: Report) -> str:
-    """The whole page. Names of files and classes are a stranger's words, and are escaped."""
-    grades = ", ".join(f"{count} {grade}{'s' * (count != 1)}" for grade, count in report.grades().items())
-    parts = [f"<h1>{text(report.title)}</h1><p>{grades}. {text(_images(report))}</p>", _classes(report)]
-    parts += [_section(kind, found) for kind, found in report.by_kind().items()]
+def page(diagnosis: Diagnosis) -> str:
+    """Returns the whole page. Names of files and classes are untrusted text and are escaped."""
+    images = ", ".join(f"{split} {count}" for split, count in diagnosis.images().items())
+    parts = [
+        f"<h1>{text(diagnosis.title)}</h1><p>{diagnosis.grades_text()}. {text(f'Images: {images}.')}</p>",
+        _classes(diagnosis),
+        *(_section(kind, findings) for kind, findings in diagnosis.by_kind().items()),
+    ]
     return document("Dataset doctor", "\n".join(parts), ".pictures { --least: 28em }")
 
 
-def _images(report):
-    return "Images: " + ", ".join(f"{split} {count}" for split, count in report.images().items()) + "."
+def _classes(diagnosis: Diagnosis) -> str:
+    """The table of how often each class occurs in each split."""
+    head = "".join(f'<th class="number">{text(split)}</th>' for split in diagnosis.counts)
+    rows = []
+    for k, name in enumerate(diagnosis.class_names):
+        cells = "".join(f'<td class="number">{counts[k]:,}</td>' for counts in diagnosis.counts.values())
+        rows.append(f"<tr><td>{text(name)}</td>{cells}</tr>")
+    return f'<div class="card scroll"><table><tr><th>{diagnosis.what}</th>{head}</tr>{"".join(rows)}</table></div>'
 
 
-def _classes(report):
-    head = "".join(f'<th class="number">{text(split)}</th>' for split in report.counts)
-    rows = (
-        f"<tr><td>{text(name)}</td>"
-        + "".join(f'<td class="number">{count[k]:,}</td>' for count in report.counts.values())
-        + "</tr>"
-        for k, name in enumerate(report.class_names)
-    )
-    return f'<div class="card scroll"><table><tr><th>{report.what}</th>{head}</tr>{"".join(rows)}</table></div>'
-
-
-def _section(kind: str, found: list[Finding]) -> str:
+def _section(kind: str, findings: list[Finding]) -> str:
     grade, advice = KINDS[kind]
-    drawn = [_figure(finding) for finding in found[: SHOWN // 2]]
-    left = [f"<li>{text(f.message)}</li>" for f in found[SHOWN // 2 : SHOWN]]
-    more = f"<p>and {len(found) - SHOWN} more</p>" if len(found) > SHOWN else ""
-    title = f'<h2>{text(kind)} ({len(found)}) <span class="grade {grade}">{grade}</span></h2><p>{text(advice)}</p>'
-    return f'{title}<div class="pictures">{"".join(drawn)}</div>' + (f"<ul>{''.join(left)}</ul>" if left else "") + more
+    title = f'<h2>{text(kind)} ({len(findings)}) <span class="grade {grade}">{grade}</span></h2><p>{text(advice)}</p>'
+    figures = "".join(_figure(finding) for finding in findings[: SHOWN // 2])
+    parts = [title, f'<div class="pictures">{figures}</div>']
+    if others := findings[SHOWN // 2 : SHOWN]:
+        items = "".join(f"<li>{text(finding.message)}</li>" for finding in others)
+        parts.append(f"<ul>{items}</ul>")
+    if len(findings) > SHOWN:
+        parts.append(f"<p>and {len(findings) - SHOWN} more</p>")
+    return "".join(parts)
 
 
 def _figure(finding: Finding) -> str:
-    pictures = "".join(_drawn(file, None if i else finding.box) for i, file in enumerate(finding.files[:2]))
+    pictures = "".join(_picture(file, None if i else finding.box) for i, file in enumerate(finding.files[:2]))
     return f"<figure>{pictures}<figcaption>{text(finding.message)}</figcaption></figure>"
 
 
-def _drawn(file: Path, box) -> str:
-    """An <img> of the file with the box in red, or nothing where it cannot be read: that is then the finding."""
+def _picture(file: Path, box: tuple[float, ...] | None) -> str:
+    """An <img> of the file with the box in red; empty if the file cannot be read, which is then the finding."""
     try:
         image = read_image(file)
     except (DataError, OSError):
         return ""
     h, w = image.shape[:2]
-    scale = SIDE / max(h, w)
+    scale = LONG_SIDE / max(h, w)
     small = resize(image, (max(1, round(h * scale)), max(1, round(w * scale)))).copy()
     if box is not None:
-        corners = np.clip(np.array(box) * scale, -10 * SIDE, 10 * SIDE).round().astype(int).tolist()
-        cv2.rectangle(small, tuple(corners[:2]), tuple(corners[2:]), (230, 30, 30), 2)
-    return picture(small, SIDE)
+        limit = 10 * LONG_SIDE  # far beyond the picture; cv2 cannot take any number
+        x1, y1, x2, y2 = np.clip(np.array(box) * scale, -limit, limit).round().astype(int).tolist()
+        cv2.rectangle(small, (x1, y1), (x2, y2), (230, 30, 30), 2)
+    return picture(small, LONG_SIDE)

@@ -1,1 +1,1 @@
-"""A model on a labelled data set: its scores, its mistakes, and what the curves of its training say."""
+"""Evaluates a model on labelled data: its scores, its mistakes, and what its learning curves show."""

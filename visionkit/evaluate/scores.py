@@ -1,139 +1,181 @@
-"""Scores a model on a labelled data set through the path that predicts: what is evaluated is what runs."""
+"""Scores a model on a labelled data set through the same code that predicts: what is evaluated is what runs."""
 
+import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 
 from visionkit.data.dataset import Dataset
-from visionkit.evaluate.mistakes import best_thresholds, of_classifier, of_detector, of_segmenter
+from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.segmentation import SegmentationMetric
+from visionkit.metrics.why_zero import ABOUT_ZERO
 from visionkit.predict.predictor import DECODERS, Failure
-from visionkit.types import IGNORE, DataError, Sample
+from visionkit.types import IGNORE, DataError, Sample, objects_of
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many
 
+Scored = tuple[dict[str, Any], Callable[[], CloseLook]]  # the scores, and a function that looks at the mistakes
 
-def evaluate(predictor, dataset: Dataset, closely: bool = False) -> dict:
-    """Scores a model: the numbers of its metric's `result`, with `seconds`.
 
-    Where a detector's mAP50 is about 0, `why` holds the likely reasons. Maps are compared at the size of each original.
+class HasClasses(Protocol):
+    """A Predictor or a Task."""
+
+    @property
+    def class_names(self) -> Sequence[str]: ...
+
+
+def evaluate(predictor: Any, dataset: Dataset, closely: bool = False) -> dict[str, Any]:
+    """Scores a model and returns the `result` of its metric, with `seconds`.
+
+    If a detector's mAP50 is about 0, `why` has the likely reasons. Maps are compared at each image's original size.
 
     Args:
         predictor: a `Predictor`, of a Task or of an exported model.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
-        closely: also give `closely`, what there is to see of the mistakes; a detector's best thresholds then also go
-            into `per_class`.
+        closely: also return `closely`, a `CloseLook` at the mistakes; for a detector, the best thresholds are then
+            added to `per_class`.
 
     Raises:
         DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
-    judge = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
-    scores, look = judge(predictor, dataset)
+    score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
+    scores, look_closely = score(predictor, dataset)
     scores["seconds"] = round(time.monotonic() - start, 2)
     if closely:
-        scores["closely"] = look()
-        for name, row in best_thresholds(scores["closely"]).items():
-            scores["per_class"][name] |= row
+        scores["closely"] = look_closely()
+        for name, best in best_thresholds(scores["closely"]).items():
+            scores["per_class"][name] |= best
     return scores
 
 
-def numbers(scores: dict) -> dict:
-    """The part of `scores` that is one number each, -1 (nothing to measure by) left out."""
+def numbers(scores: dict[str, Any]) -> dict[str, int | float]:
+    """Returns the scores that are a single number, without -1 (nothing to measure against)."""
     return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}
 
 
-# Each returns its numbers, and a function that looks closely.
-
-
-def _detector(predictor, dataset):
+def _detector(predictor: Any, dataset: Dataset) -> Scored:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
-    for i, (record, found) in enumerate(_predictions(predictor, dataset)):
-        truth = record if found.masks is None else dataset[i]  # masks are read when they are needed
-        metric.update(replace(truth, labels=ids[truth.labels]), found)
+    for i, (record, detections) in enumerate(_predictions(dataset, predictor(dataset, score=SCORE))):
+        truth = record if detections.masks is None else dataset[i]  # masks are read only if they are needed
+        metric.update(replace(truth, labels=ids[objects_of(truth).labels]), detections)
     scores = metric.result()
-    scores |= {"why": metric.why_zero()} if scores["mAP50"] < 0.01 else {}
+    if scores["mAP50"] < ABOUT_ZERO:
+        scores["why"] = metric.why_zero()
     return scores, lambda: of_detector(metric.pairs, predictor.class_names, dataset)
 
 
-def _classifier(predictor, dataset):
+def _classifier(predictor: Any, dataset: Dataset) -> Scored:
     ids = class_ids(predictor, dataset)
     metric = ClassificationMetric(predictor.class_names)
-    shares, labels = [], []
-    for record, found in _predictions(predictor, dataset):
+    scores, labels = [], []  # of the predicted class and the true one
+    for record, prediction in _predictions(dataset, predictor(dataset, score=SCORE)):
         if record.label is None:
             raise DataError(
                 f"{dataset.source}: sample {record.id!r} has no class; a classifier is scored on class folders"
             )
-        labels.append((found.scores.argmax(), ids[record.label]))
-        shares.append(found.scores[list(labels[-1])])
-        metric.update(np.array([ids[record.label]]), found.scores[None])
-    look = partial(of_classifier, metric.matrix, np.array(shares), np.array(labels), predictor.class_names, dataset)
+        truth = ids[record.label]
+        labels.append((prediction.scores.argmax(), truth))
+        scores.append(prediction.scores[list(labels[-1])])
+        metric.update(np.array([truth]), prediction.scores[None])
+    look = partial(of_classifier, metric.matrix, np.array(scores), np.array(labels), predictor.class_names, dataset)
     return metric.result(), look
 
 
-def _segmenter(predictor, dataset):
+def _segmenter(predictor: Any, dataset: Dataset) -> Scored:
+    if unnamed := _without_names(predictor.class_names, dataset):
+        raise DataError(unnamed)
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
     table[: len(dataset.class_names)] = class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
-    images, wrong = _Truths(dataset), []
-    for i, (record, found) in enumerate(zip(dataset.records, predictor(images), strict=True)):
-        if isinstance(found, Failure):
-            raise DataError(f"{found.file or found.id}: {found.error}")
-        truth = images.truths.pop(i)
-        if truth is None:
+    samples = _KeepsMaps(dataset)
+    wrong = []  # the share of wrong pixels of each image
+    for i, (record, prediction) in enumerate(_predictions(dataset, predictor(samples))):
+        segmentation = samples.maps.pop(i)
+        if segmentation is None:
             raise DataError(f"{dataset.source}: sample {record.id!r} has no class map; a segmenter is scored on those")
-        metric.update(table[truth], found.segmentation)
-        counts = truth != IGNORE
-        wrong.append(float((table[truth] != found.segmentation)[counts].mean()) if counts.any() else 0.0)
+        truth, predicted = table[segmentation], prediction.segmentation
+        metric.update(truth, predicted)
+        counts = segmentation != IGNORE
+        wrong.append(float((truth != predicted)[counts].mean()) if counts.any() else 0.0)
     return metric.result(), partial(of_segmenter, metric.matrix, wrong, table, predictor, dataset)
 
 
-def read_all(dataset: Dataset) -> None:
-    """Reads every sample once, its pixels too; the first `DataError` of a broken file is raised."""
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for _ in pool.map(lambda i: dataset[i] and None, range(len(dataset))):  # which keeps no pixels
-            pass
+def _without_names(names: Sequence[str], dataset: Dataset) -> str | None:
+    """What to do about class maps whose values have no names, if the model's classes have some."""
+    values = dataset.class_names
+    if not all(value.isdecimal() for value in values) or set(values) <= set(names):
+        return None
+    text = f"{dataset.source}: the values {_few(values)} of the maps have no names; name them with --classes FILE"
+    if max(map(int, values)) >= len(names):
+        return f"{text}, a file with a line for each value from 0 on; the model knows {_few(names)}"
+    lines = " ".join(map(shlex.quote, names))
+    return f"{text}; if they are the model's {len(names)} classes in its order: printf '%s\\n' {lines} > FILE"
 
 
-class _Truths(Sequence):
-    """The data set, which keeps the map of each sample that the predictor's threads have taken: files are read once."""
+def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple[Sample, Any]]:
+    """Each record with its prediction; raises a `DataError` for an image that could not be read."""
+    for record, prediction in zip(dataset.records, predictions, strict=True):
+        if isinstance(prediction, Failure):
+            raise DataError(f"{prediction.file or prediction.id}: {prediction.error}")
+        yield record, prediction
 
-    def __init__(self, dataset):
-        self.dataset, self.truths = dataset, {}
 
-    def __len__(self):
+class _KeepsMaps(Sequence[Sample]):
+    """The data set for a predictor, keeping the class map of each sample that it reads: files are read only once."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self.maps: dict[int, np.ndarray | None] = {}
+
+    def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index) -> Sample:
+    def __getitem__(self, index: int) -> Sample:  # pyright: ignore[reportIncompatibleMethodOverride] -- never a slice
         sample = self.dataset[index]
-        self.truths[index] = sample.segmentation
+        self.maps[index] = sample.segmentation
         return sample
 
 
-def class_ids(predictor, dataset):
-    """The id, to a Predictor or a Task, of each class id of the data; `DataError` where it lacks one."""
-    known = {name: k for k, name in reversed(list(enumerate(predictor.class_names)))}
-    known = getattr(predictor, "synonyms", {}) | known
+def read_all(dataset: Dataset) -> None:
+    """Reads every sample once, including its pixels, and raises the first `DataError` of a broken file."""
+
+    def read(index: int) -> None:
+        _ = dataset[index]  # not returned, so that its pixels are released
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for _ in pool.map(read, range(len(dataset))):
+            pass
+
+
+def class_ids(model: HasClasses, dataset: Dataset) -> list[int]:
+    """Returns the model's class id for each class id of the data; names are matched, and synonyms such as WordNet ids.
+
+    Args:
+        model: a Predictor or a Task.
+        dataset: the data.
+
+    Raises:
+        DataError: the model lacks a class of the data.
+    """
+    known: dict[str, int] = dict(getattr(model, "synonyms", {}))
+    for k, name in reversed(list(enumerate(model.class_names))):  # of equal names the first counts
+        known[name] = k
     unknown = [name for name in dataset.class_names if name not in known]
     if unknown:
-        few, some = (
-            ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") for names in (unknown, predictor.class_names)
-        )
-        raise DataError(f"the data has classes that the model lacks: {few}; it knows {some}")
+        lacking, available = _few(unknown), _few(model.class_names)
+        raise DataError(f"the data has classes that the model lacks: {lacking}; it knows {available}")
     return [known[name] for name in dataset.class_names]
 
 
-def _predictions(predictor, dataset):
-    for record, found in zip(dataset.records, predictor(dataset, score=SCORE), strict=True):
-        if isinstance(found, Failure):
-            raise DataError(f"{found.file or found.id}: {found.error}")
-        yield record, found
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

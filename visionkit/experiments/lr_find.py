@@ -14,7 +14,7 @@ import numpy as np
 
 from visionkit.data.batches import batches, steps_per_epoch
 from visionkit.experiments.rates import Ramp, peak_rate
-from visionkit.metrics.classification import save_figure
+from visionkit.metrics.pictures import save_figure
 from visionkit.train.recipe import Phase, Recipe, build_recipe
 from visionkit.types import DataError
 

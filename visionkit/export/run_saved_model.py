@@ -27,11 +27,11 @@ def main():
             count = inputs["shares"].shape[1]
             given["shares"] = tf.one_hot([i % count], count)  # [1, K]
         try:
-            found = answer(**given)
+            outputs = answer(**given)
         except tf.errors.OpError as error:
             arrays[f"error_{i}"] = np.array(error.message)
             continue
-        for name, value in found.items():
+        for name, value in outputs.items():
             if name == "png":
                 painting = tf.io.decode_png(value[0]).numpy()
                 arrays[f"painting_{i}"], arrays[f"image_size_{i}"] = painting, painting.shape[:2]

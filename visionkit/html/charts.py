@@ -122,12 +122,12 @@ def matrix_table(matrix: np.ndarray, names: Sequence[str], short: Callable[[int]
         for j, predicted in enumerate(names):
             part, colour = share[i, j], "blue" if i == j else "red"
             style = f"background:rgba(var(--{colour}),{part:.2f})" if matrix[i, j] else ""
-            title = f"{name}, said to be {predicted}: {matrix[i, j]:,} ({part:.1%})"
+            title = f"{name} predicted as {predicted}: {matrix[i, j]:,} ({part:.1%})"
             deep = " deep" if part > 0.6 else ""
             count = short(matrix[i, j]) if matrix[i, j] else ""
             cells.append(f'<td class="cell{deep}" style="{style}" title="{text(title)}">{count}</td>')
         rows.append(f"<tr><th>{text(name)}</th>{''.join(cells)}</tr>")
-    return f'<table class="matrix"><tr><th>is \\ said to be</th>{head}</tr>{"".join(rows)}</table>'
+    return f'<table class="matrix"><tr><th>true \\ predicted</th>{head}</tr>{"".join(rows)}</table>'
 
 
 def _drawable(line: Line, log: bool) -> list[tuple[float, float]]:

@@ -1,20 +1,26 @@
-"""Padding by the values that stand at the border."""
+"""Padding with the values at the border."""
 
 import keras
 from keras import layers, ops
+
+from visionkit.types import Tensor
 
 
 @keras.saving.register_keras_serializable("visionkit")
 class EdgePadding(layers.Layer):
     """Repeats the outermost cells of `[B, H, W, C]` once on each side: `[B, H + 2, W + 2, C]`.
 
-    What max pooling needs where values may be negative: a window that hangs over the edge sees nothing new.
+    Max pooling needs it where values may be negative: zeros, as padding, could exceed every value of a window.
     """
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         x = ops.concatenate([x[:, :1], x, x[:, -1:]], axis=1)
         return ops.concatenate([x[:, :, :1], x, x[:, :, -1:]], axis=2)
 
-    def compute_output_shape(self, shape):
+    def compute_output_shape(self, shape: tuple) -> tuple:
         batch, height, width, channels = shape
-        return (batch, height and height + 2, width and width + 2, channels)
+        return (batch, _plus_two(height), _plus_two(width), channels)
+
+
+def _plus_two(side: int | None) -> int | None:
+    return None if side is None else side + 2

@@ -1,24 +1,26 @@
-"""The tables behind the COCO numbers, filled by faster-coco-eval, which a test holds equal to pycocotools."""
+"""The tables behind the COCO scores, computed by faster-coco-eval; a test checks them against pycocotools."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import COCO, COCOeval_faster  # pyright: ignore[reportMissingTypeStubs] -- it ships none
 from pycocotools import mask as rle
 
 from visionkit import npboxes
-from visionkit.types import Detections, Sample
+from visionkit.types import Detections, Sample, objects_of
 
-Pairs = Sequence[tuple[Sample, Detections]]  # what is in each image and what was found in it
+Pairs = Sequence[tuple[Sample, Detections]]  # the annotated objects of each image and what was detected in it
+Rles = list[Any]  # one run-length code of pycocotools per mask
 AREAS = ("all", "small", "medium", "large")  # split at 32^2 and 96^2 pixels
-CAPS = (1, 10, 100)  # how many detections of a class and image are looked at
-IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10))
+CAPS = (1, 10, 100)  # how many detections of a class are considered in an image
+IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 
 
 def coco_tables(
     pairs: Pairs,
     num_classes: int,
-    rles: Sequence[tuple[list | None, list | None]] | None = None,
+    rles: Sequence[tuple[Rles | None, Rles | None]] | None = None,
     of_masks: bool = False,
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -28,25 +30,32 @@ def coco_tables(
         pairs: the samples and detections; `Sample.ignore` becomes `iscrowd`.
         num_classes: K.
         rles: for each pair the encoded masks (see `encode_masks`) of its objects and of its detections.
-        of_masks: compare the masks and not the boxes.
+        of_masks: compare the masks instead of the boxes.
         iou_thresholds: T thresholds.
 
     Returns:
         precision `[T, 101, K, 4, 3]` by threshold, recall 0..1, class, `AREAS` and `CAPS`, and recall `[T, K, 4, 3]`;
-        -1 where the set holds no object to measure by.
+        -1 where the data set has no object to measure against.
     """
-    objects, found = [], []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for i, (sample, detections) in enumerate(pairs, start=1):
-        object_rles, found_rles = rles[i - 1] if rles is not None else (None, None)
-        ignore = np.zeros(len(sample.boxes), bool) if sample.ignore is None else sample.ignore
-        # An object's area is its mask's in either mode, a detection's is that of what is compared: so does COCO.
-        objects += _annotations(i, sample, object_rles, object_rles, "iscrowd", ignore.astype(int))
-        by_mask = found_rles if of_masks else None
-        found += _annotations(i, detections, found_rles, by_mask, "score", detections.scores.astype(float))
+        object_rles, detection_rles = rles[i - 1] if rles is not None else (None, None)
+        boxes, labels, ignore = objects_of(sample)
+        # COCO takes an object's area from its mask in both modes, a detection's from whatever is being compared.
+        objects = _records(i, boxes, labels, object_rles, object_rles)
+        for record, crowd in zip(objects, ignore.tolist(), strict=True):
+            record["iscrowd"] = int(crowd)
+        compared_rles = detection_rles if of_masks else None
+        detected = _records(i, detections.boxes, detections.labels, detection_rles, compared_rles)
+        for record, score in zip(detected, detections.scores.tolist(), strict=True):
+            record["score"] = score
+        annotations += objects
+        results += detected
     images = [{"id": i, "height": s.image_size[0], "width": s.image_size[1]} for i, (s, _) in enumerate(pairs, start=1)]
-    evaluation = COCOeval_faster(
-        _coco(images, objects, num_classes),
-        _coco(images, found, num_classes),
+    evaluation: Any = COCOeval_faster(
+        _coco(images, annotations, num_classes),
+        _coco(images, results, num_classes),
         "segm" if of_masks else "bbox",
         print_function=_silent,
     )
@@ -56,23 +65,28 @@ def coco_tables(
     return np.asarray(evaluation.eval["precision"]), np.asarray(evaluation.eval["recall"])
 
 
-def encode_masks(masks: np.ndarray | None) -> list[dict] | None:
-    """Run-length codes of masks uint8 `[N, H, W]`: some hundred bytes each in place of a megabyte."""
+def encode_masks(masks: np.ndarray | None) -> Rles | None:
+    """Encodes masks uint8 `[N, H, W]` as run lengths: a few hundred bytes each instead of a megabyte."""
     return None if masks is None else [rle.encode(np.asfortranarray(mask)) for mask in masks]
 
 
 def mean_defined(table: np.ndarray) -> float:
-    """The mean of the entries that are defined (not -1), or -1 when none is."""
+    """The mean of the entries that are defined (not -1), or -1 if none is."""
     defined = table[table > -1]
     return float(defined.mean()) if defined.size else -1.0
 
 
-def _annotations(image_id, item, codes, area_codes, key, values) -> list[dict]:
-    boxes = npboxes.to_xywh(item.boxes).astype(float)
-    areas = boxes[:, 2] * boxes[:, 3] if area_codes is None else [float(rle.area(code)) for code in area_codes]
+def _records(
+    image_id: int, boxes: np.ndarray, labels: np.ndarray, codes: Rles | None, area_codes: Rles | None
+) -> list[dict[str, Any]]:
+    """COCO's records of the boxes `[N, 4]`, with the masks of `codes` and the areas of `area_codes`, if any."""
+    xywh = npboxes.to_xywh(boxes).astype(float)  # [N, 4]
+    areas = (xywh[:, 2] * xywh[:, 3]).tolist()
+    if area_codes is not None:
+        areas = [float(rle.area(code)) for code in area_codes]
     records = [
-        {"image_id": image_id, "category_id": label, "bbox": box, "area": float(area), "iscrowd": 0, key: value}
-        for label, box, area, value in zip(item.labels.tolist(), boxes.tolist(), areas, values.tolist(), strict=True)
+        {"image_id": image_id, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
+        for label, box, area in zip(labels.tolist(), xywh.tolist(), areas, strict=True)
     ]
     if codes is not None:
         for record, code in zip(records, codes, strict=True):
@@ -80,8 +94,8 @@ def _annotations(image_id, item, codes, area_codes, key, values) -> list[dict]:
     return records
 
 
-def _coco(images, annotations, num_classes) -> COCO:
-    for number, annotation in enumerate(annotations, start=1):  # from 1: number 0 would mean "unmatched"
+def _coco(images: list[dict[str, Any]], annotations: list[dict[str, Any]], num_classes: int) -> COCO:
+    for number, annotation in enumerate(annotations, start=1):  # from 1, because COCO reads id 0 as "unmatched"
         annotation["id"] = number
     coco = COCO()
     categories = [{"id": k, "name": str(k)} for k in range(num_classes)]
@@ -90,5 +104,5 @@ def _coco(images, annotations, num_classes) -> COCO:
     return coco
 
 
-def _silent(*_):
+def _silent(*_: object) -> None:
     pass

@@ -1,6 +1,7 @@
-"""Scores of a segmentation: one confusion matrix over the whole set, at the size of each original."""
+"""Scores of a segmentation: one confusion matrix over the whole data set, at the original size of each image."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,35 +10,37 @@ from visionkit.types import IGNORE, DataError
 
 
 class SegmentationMetric:
-    """Collects maps image by image; keeps counts only.
+    """Collects maps image by image; only counts are kept.
 
-    Long et al., "Fully Convolutional Networks", CVPR 2015, section 5, defines the four classical numbers. Boundary F1:
+    Long et al., "Fully Convolutional Networks", CVPR 2015, section 5, defines the four classical scores. Boundary F1:
     Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
 
     Args:
         class_names: names of the class ids 0..K-1.
-        tolerance: how far apart two boundaries may lie and still agree, as a fraction of the image's diagonal
+        tolerance: how far apart two boundaries may be and still agree, as a fraction of the image's diagonal
             (rounded up to whole pixels). 0.0075 is Csurka's: 5 pixels at 500x375.
     """
 
     def __init__(self, class_names: Sequence[str], tolerance: float = 0.0075):
-        self.class_names, self.tolerance = list(class_names), tolerance
+        self.class_names = list(class_names)
+        self.tolerance = tolerance
         k = len(self.class_names)
         self.matrix = np.zeros((k, k), np.int64)  # [true class, predicted class] -> pixels
         self._images = 0
-        self._boundary = np.zeros((k, 2))  # each class: sum of F1 over its images, number of those images
+        self._boundary = np.zeros((k, 2))  # for each class the sum of F1 over its images, and how many images
 
     def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Adds one image.
 
         Args:
-            truth: int `[H, W]`, class ids, 255 where it does not count.
-            predicted: int `[H, W]`, class ids at the same, original size.
+            truth: int `[H, W]`, class ids, 255 for pixels that do not count.
+            predicted: int `[H, W]`, class ids, also at the original size.
 
         Raises:
-            DataError: two sizes, or a class id that does not exist.
+            DataError: the sizes differ, or a class id is unknown.
         """
-        truth, predicted, k = np.asarray(truth), np.asarray(predicted), len(self.class_names)
+        truth, predicted = np.asarray(truth), np.asarray(predicted)
+        k = len(self.class_names)
         if truth.shape != predicted.shape or truth.ndim != 2:
             raise DataError(f"expected two maps [H, W] of one size, found {truth.shape} and {predicted.shape}")
         counts = truth != IGNORE
@@ -53,8 +56,8 @@ class SegmentationMetric:
             if f1 is not None:
                 self._boundary[label] += f1, 1
 
-    def result(self) -> dict:
-        """The numbers of all images so far.
+    def result(self) -> dict[str, Any]:
+        """Returns the scores over all images so far.
 
         Returns:
             In 0..1, or -1 where undefined: `mIoU` (mean over the classes that occur in the truth or the prediction),
@@ -62,59 +65,65 @@ class SegmentationMetric:
             classes of the mean over the images in which the class occurs on either side), `images`, and `per_class`:
             name -> `{"IoU", "accuracy", "boundary_f1", "pixels"}`.
         """
-        right, there, said = np.diag(self.matrix), self.matrix.sum(axis=1), self.matrix.sum(axis=0)
-        each = {
-            "IoU": _shares(right, there + said - right),
-            "accuracy": _shares(right, there),
-            "boundary_f1": _shares(*self._boundary.T),
+        correct = np.diag(self.matrix)
+        actual = self.matrix.sum(axis=1)  # [K] pixels of each class
+        predicted = self.matrix.sum(axis=0)  # [K] pixels predicted as each class
+        by_class = {
+            "IoU": _shares(correct, actual + predicted - correct),
+            "accuracy": _shares(correct, actual),
+            "boundary_f1": _shares(self._boundary[:, 0], self._boundary[:, 1]),
         }
-        per_class = {
-            name: {key: float(values[k]) for key, values in each.items()} | {"pixels": int(there[k])}
-            for k, name in enumerate(self.class_names)
-        }
+        per_class: dict[str, dict[str, float | int]] = {}
+        for k, name in enumerate(self.class_names):
+            per_class[name] = {key: float(values[k]) for key, values in by_class.items()}
+            per_class[name]["pixels"] = int(actual[k])
         return {
-            "mIoU": _mean(each["IoU"]),
-            "pixel_accuracy": float(_shares(right.sum(), there.sum())),
-            "mean_accuracy": _mean(each["accuracy"]),
-            "boundary_f1": _mean(each["boundary_f1"]),
+            "mIoU": _mean(by_class["IoU"]),
+            "pixel_accuracy": float(_shares(correct.sum(), actual.sum())),
+            "mean_accuracy": _mean(by_class["accuracy"]),
+            "boundary_f1": _mean(by_class["boundary_f1"]),
             "images": self._images,
             "per_class": per_class,
         }
 
 
 def boundary_f1(truth: np.ndarray, predicted: np.ndarray, reach: int, counts: np.ndarray | None = None) -> float | None:
-    """How well two outlines agree: the harmonic mean of the shares of either within `reach` of the other.
+    """How well two outlines agree: the F1 of the share of each outline that lies within `reach` of the other.
 
     Args:
         truth, predicted: bool `[H, W]`.
         reach: pixels, Euclidean.
-        counts: bool `[H, W]`, False where the truth is unknown: outlines there, or against it, do not count.
+        counts: bool `[H, W]`, False where the truth is unknown: outlines inside or along such pixels do not count.
 
     Returns:
-        0..1, or None when neither has an outline.
+        0..1, or None if neither mask has an outline.
     """
-    edges = [_outline(mask, counts) for mask in (truth, predicted)]
-    if not edges[0].any() and not edges[1].any():
+    true_edge, predicted_edge = _outline(truth, counts), _outline(predicted, counts)
+    if not true_edge.any() and not predicted_edge.any():
         return None
-    if not edges[0].any() or not edges[1].any():
+    if not true_edge.any() or not predicted_edge.any():
         return 0.0
-    # The distance of every pixel to the nearest one of the OTHER outline (the zeros of its complement).
-    to_truth, to_predicted = (
-        cv2.distanceTransform((~e).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for e in edges
-    )
-    recall, precision = (to_predicted[edges[0]] <= reach).mean(), (to_truth[edges[1]] <= reach).mean()
+    recall = (_distance_to(predicted_edge)[true_edge] <= reach).mean()
+    precision = (_distance_to(true_edge)[predicted_edge] <= reach).mean()
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
+def _distance_to(edge: np.ndarray) -> np.ndarray:
+    """The distance of every pixel to the nearest pixel of an outline, float32 `[H, W]`."""
+    # cv2 measures the distance to the nearest zero, so the outline has to be the zeros.
+    return cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
 def _outline(mask: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
-    """The pixels of `mask` with one of their four neighbours outside of it; the image's border is no outline."""
+    """The pixels of `mask` with one of their four neighbours outside it; the image's border is not an outline."""
     counts = np.ones_like(mask) if counts is None else counts
-    outside = np.pad(~mask & counts, 1)  # filled with False: beyond the image there is no "outside"
+    outside = np.pad(~mask & counts, 1)  # padded with False: nothing beyond the image counts as outside
     touches = outside[:-2, 1:-1] | outside[2:, 1:-1] | outside[1:-1, :-2] | outside[1:-1, 2:]
     return mask & counts & touches
 
 
-def _shares(part, whole) -> np.ndarray:
+def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole as float64, -1 where whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     return np.where(whole > 0, part / np.maximum(whole, 1e-12), -1.0)
 

@@ -1,13 +1,13 @@
 """Image classification: a backbone with its paper's head, or with global average pooling."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from visionkit.models.heads import HEADS, auxiliary_head, pool_head
-from visionkit.models.task import Task
+from visionkit.models.task import ClassRows, Task
 from visionkit.types import Tensor
 
 AUXILIARY_WEIGHT = 0.3  # the weight of an auxiliary classifier's loss (Szegedy et al. 2015, section 5)
@@ -32,6 +32,7 @@ class Classifier(Task):
         kwargs: see `Task`.
     """
 
+    class_layers: ClassVar = {"logits": ClassRows(), "logits_conv": ClassRows(mixed=True)}
     task = "classify"
 
     def __init__(

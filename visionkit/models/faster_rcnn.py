@@ -1,7 +1,7 @@
 """Faster R-CNN (Ren et al. 2015, arXiv 1506.01497) on a feature pyramid (arXiv 1612.03144) or on one level."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from visionkit.layers.decode import DecodeRegions
 from visionkit.layers.fpn import feature_pyramid
 from visionkit.layers.proposals import RPN_VARIANCES, Proposals
 from visionkit.layers.roi_align import PerRegion, RoIAlign
-from visionkit.models.task import Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import binary_cross_entropy, smooth_l1, softmax_cross_entropy
@@ -56,6 +56,8 @@ class FasterRCNN(Task):
         seed: of the sampling.
         kwargs: see `Task`.
     """
+
+    class_layers: ClassVar = {"box_logits": ClassRows(background=1), "box_deltas": ClassRows(each=4)}
 
     def __init__(
         self,

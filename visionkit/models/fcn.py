@@ -1,13 +1,13 @@
 """FCN: fully convolutional networks for segmentation (Long et al. 2015, arXiv 1411.4038) over any backbone."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
 
 from visionkit.layers.upsample import upsample
-from visionkit.models.task import Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels
 from visionkit.ops.segmentation_losses import dice_loss, pixel_cross_entropy
 from visionkit.types import IGNORE, Tensor
 
@@ -56,6 +56,7 @@ class FCN(Task):
         kwargs: see `Task`.
     """
 
+    class_layers: ClassVar = {"logits": ClassRows(), "upsample": ClassRows(mixed=True)}
     task = "segment"
 
     def __init__(

@@ -1,13 +1,14 @@
 """Mask R-CNN (He et al. 2017, arXiv 1703.06870): Faster R-CNN with a mask for every detection."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 from keras import layers, ops
 
 from visionkit.layers.roi_align import PerRegion, RoIAlign
 from visionkit.models.faster_rcnn import ROI_POSITIVE, TINY, FasterRCNN
+from visionkit.models.task import ClassRows
 from visionkit.ops.losses import binary_cross_entropy
 from visionkit.ops.roi_align import roi_align
 from visionkit.types import Tensor
@@ -46,6 +47,7 @@ class MaskRCNN(FasterRCNN):
         mask_channels: channels of the mask head's four convolutions and of its transposed convolution.
     """
 
+    class_layers: ClassVar = {**FasterRCNN.class_layers, "mask_logits": ClassRows()}
     task = "instance"
 
     def __init__(

@@ -1,7 +1,7 @@
 """SSD: single shot multibox detector (Liu et al. 2016, arXiv 1512.02325) over any backbone's levels."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from visionkit.layers.decode import DecodeDetections
 from visionkit.layers.fpn import convolution, feature_pyramid
-from visionkit.models.task import Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import hardest, smooth_l1, softmax_cross_entropy
@@ -60,6 +60,8 @@ class SSD(Task):
         variances: see `ops.boxes.encode`.
         kwargs: see `Task`.
     """
+
+    class_layers: ClassVar = {"class_head": ClassRows(background=1)}
 
     def __init__(
         self,

@@ -2,8 +2,9 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ParamSpec
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, ParamSpec
 
 import keras
 
@@ -11,6 +12,21 @@ from visionkit.resizing import crop_share
 from visionkit.types import Tensor
 
 _P = ParamSpec("_P")
+
+
+@dataclass(frozen=True)
+class ClassRows:
+    """Where the classes lie in the last axis of a layer's weights: [anchors * (K + background) * each].
+
+    Args:
+        background: 1 if a row for background follows the K classes, else 0.
+        each: values for each class.
+        mixed: the layer also takes classes as its input, so that its weights cannot be split by class.
+    """
+
+    background: int = 0
+    each: int = 1
+    mixed: bool = False
 
 
 class Task(keras.Model):
@@ -34,6 +50,8 @@ class Task(keras.Model):
     """
 
     least_rows = 1  # rows of a batch that a loss must see together
+    # The layers whose weights hold rows for classes, by the beginning of their names; see `transfer.start_from`.
+    class_layers: ClassVar[Mapping[str, ClassRows]] = {}
     task = "detect"  # "detect", "instance", "classify", "segment" or "style": what batches hold and how it is scored
 
     def __init__(
@@ -73,6 +91,12 @@ class Task(keras.Model):
         """Channels of the images that the network takes: 3, or 1 for grey."""
         images: Tensor = self.input
         return images.shape[-1]
+
+    def rows_of(self, path: str) -> ClassRows | None:
+        """Where the classes lie in the weight with this path, or None if it holds none."""
+        layer = path.split("/")[-2] if "/" in path else ""
+        fitting = [prefix for prefix in self.class_layers if layer.startswith(prefix)]
+        return self.class_layers[max(fitting, key=len)] if fitting else None
 
     def serving(self) -> keras.Model:
         """Returns the functional model that is run for predictions, scored by metrics and exported.

@@ -1,37 +1,39 @@
 """Boxes as the distances from a point to the four sides (FCOS), each the mean of a distribution over bins (GFL)."""
 
-from keras import ops
+from keras import ops  # pyright: ignore[reportMissingTypeStubs]
+
+from visionkit.types import Tensor
 
 
-def to_distances(points, boxes):
-    """How far the left, upper, right and lower side lie from a point (FCOS, arXiv 1904.01355, eq. 1).
+def to_distances(points: Tensor, boxes: Tensor) -> Tensor:
+    """The distances of the left, upper, right and lower side from a point (FCOS, arXiv 1904.01355, eq. 1).
 
     Args:
         points: (x, y) in pixels, `[..., 2]`.
         boxes: `[..., 4]`, of the same leading shape or broadcastable.
 
     Returns:
-        Pixels, `[..., 4]`; all are above 0 where the point lies inside the box.
+        Pixels, `[..., 4]`; all are above 0 if the point lies inside the box.
     """
     return ops.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], axis=-1)
 
 
-def from_distances(points, distances):
+def from_distances(points: Tensor, distances: Tensor) -> Tensor:
     """The inverse of `to_distances`: points `[..., 2]` and distances `[..., 4]` -> boxes `[..., 4]`."""
     return ops.concatenate([points - distances[..., :2], points + distances[..., 2:]], axis=-1)
 
 
-def by_side(bins):
-    """A head's `[B, A, 4 * n]` as logits of the n bins of each side, `[B, A, 4, n]`."""
+def by_side(bins: Tensor) -> Tensor:
+    """Splits a head's `[B, A, 4 * n]` into the logits of n bins for each side, `[B, A, 4, n]`."""
     rows, values = bins.shape[1:]
     return ops.reshape(bins, (-1, rows, 4, values // 4))
 
 
-def expected(logits):
+def expected(logits: Tensor) -> Tensor:
     """The mean bin of each distribution (Generalized Focal Loss, arXiv 2006.04388, eq. 5).
 
     Args:
-        logits: of the bins 0..n-1, `[..., n]`.
+        logits: logits of the bins 0..n-1, `[..., n]`.
 
     Returns:
         0..n-1, `[...]`.

@@ -79,12 +79,7 @@ def detect_folder(
     def write_files(records: Records, journal: Journal) -> list[str]:
         for _, write_table in tables:
             write_table(out, records, class_names)
-        left_alone = []
-        for make_labels in labels:
-            for name, text in make_labels(records, class_names):
-                if not journal.write(name, text.encode(errors="replace")):
-                    left_alone.append(name)
-        return left_alone
+        return [name for make in labels for name in _write_labels(make(records, class_names), journal)]
 
     names = [name for name, _ in tables]
     outputs = TaskOutputs(tables=names, write_files=write_files, draw=draw if pictures else None)
@@ -151,6 +146,11 @@ def segment_folder(
         encode_mask=encode_mask,
     )
     return run_folder(predictor, paths, out, outputs, score=None, made_by=made_by, progress=progress)
+
+
+def _write_labels(labels: Iterable[tuple[str, str]], journal: Journal) -> list[str]:
+    """Writes files that people may correct, (name, text) each; returns the names of those that it left alone."""
+    return [name for name, text in labels if not journal.write(name, text.encode(errors="replace"))]
 
 
 def _expect_task(predictor: Predictor | Tiled, *tasks: str) -> None:

@@ -72,6 +72,7 @@ class Predictor:
 
     def __init__(self, model: Any, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
         height, width = model.image_size
+        self.model = model
         self.image_size: tuple[int, int] = (height, width)
         self.resize: str = model.resize
         self.channels: int = getattr(model, "channels", 3)

@@ -97,14 +97,14 @@ def _joined(pieces: _Pieces) -> Detections:
     item = pieces.item
     h, w = item.image_size
     boxes, cut = [], []
-    for (x1, y1, x2, y2), found in zip(pieces.windows, pieces.detections, strict=True):
+    for (x1, y1, x2, y2), detections in zip(pieces.windows, pieces.detections, strict=True):
         inner = np.array([x1 > 0, y1 > 0, x2 < w, y2 < h])  # edges beyond which the image continues
-        near = np.abs(found.boxes - np.array([0, 0, x2 - x1, y2 - y1], np.float32)) < EDGE  # [N, 4]
+        near = np.abs(detections.boxes - np.array([0, 0, x2 - x1, y2 - y1], np.float32)) < EDGE  # [N, 4]
         cut.append((near & inner).any(axis=1))
-        boxes.append(found.boxes + np.array([x1, y1, x1, y1], np.float32))
+        boxes.append(detections.boxes + np.array([x1, y1, x1, y1], np.float32))
     boxes, cut = np.concatenate(boxes), np.concatenate(cut)
-    scores = np.concatenate([found.scores for found in pieces.detections])
-    labels = np.concatenate([found.labels for found in pieces.detections])
+    scores = np.concatenate([detections.scores for detections in pieces.detections])
+    labels = np.concatenate([detections.labels for detections in pieces.detections])
     keep = merged(boxes, scores, labels, cut)
     return Detections(
         id=item.id,

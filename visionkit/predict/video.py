@@ -74,10 +74,7 @@ def detect_video(
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
     capture, camera = _open(source), _camera(source)
-    film = film_of(source, Path(out), None if camera is None else f"camera{camera}")
-    lines_file = film.with_suffix(".jsonl")
-    check_ours(film, lines_file)
-    _check_lines(lines_file)
+    film, lines_file = _destinations(source, Path(out), camera)
     film.parent.mkdir(parents=True, exist_ok=True)
     rate = frame_rate(capture)
     promised = promised_frames(capture) if camera is None else 0
@@ -164,12 +161,16 @@ class _VideoJob:
         self.objects += len(objects)
 
 
-def _check_lines(file: Path) -> None:
-    """Raises a `DataError` if the file exists and was not written by `detect_video`."""
-    if file.is_file():
-        with file.open("rb") as stream:
+def _destinations(source: str | Path, out: Path, camera: int | None) -> tuple[Path, Path]:
+    """The files for the video and for the lines; a `DataError` if either exists and `detect_video` did not write it."""
+    film = film_of(source, out, None if camera is None else f"camera{camera}")
+    lines_file = film.with_suffix(".jsonl")
+    check_ours(film, lines_file)
+    if lines_file.is_file():
+        with lines_file.open("rb") as stream:
             if not stream.readline().startswith(b'{"frame": 0, '):
-                raise would_be_lost(file)
+                raise would_be_lost(lines_file)
+    return film, lines_file
 
 
 def _camera(source: str | Path) -> int | None:

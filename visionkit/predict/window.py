@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from visionkit.resizing import FILL
+
 STRIDE = 32  # the coarsest stride of a backbone; windows start at multiples of it so that all see the same grid
-FILL = 114  # grey beyond the edges of the image, as in `resizing.letterbox`
 
 
 def windows(length: int, side: int) -> tuple[int, int]:

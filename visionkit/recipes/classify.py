@@ -11,10 +11,11 @@ from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.transforms import classification_train
-from visionkit.models import MODELS
+from visionkit.models.classifier import Classifier
 from visionkit.models.task import Task
-from visionkit.recipes.shared import backbone_of, training_data
+from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, start_model, training_data
 from visionkit.train.learning import Learning
+from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.types import DataError
 from visionkit.weights.load import load_weights
@@ -28,7 +29,7 @@ def classify(
     epochs: int | None = None,
     image_size: int = 224,
     batch_size: int = 32,
-    lr: float = 1e-3,
+    lr: float | None = None,
     patience: int | None = None,
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
@@ -39,6 +40,8 @@ def classify(
     dropout: float = 0.2,
     mixup: float = 0.0,
     cutmix: float = 0.0,
+    start: From = None,
+    renamed: Map = (),
 ) -> Recipe:
     """The backbone with its paper's head: first the new last layer alone, then the upper levels at a fifth of the rate.
 
@@ -48,7 +51,8 @@ def classify(
         epochs: by default enough for about 200 steps, 10 to 40.
         image_size: both sides of the network's input in pixels.
         batch_size: images per step.
-        lr: the peak learning rate is 5 `lr` in the first phase and `lr` / 5 in the second.
+        lr: the peak learning rate is 5 `lr` in the first phase and `lr` / 5 in the second. By default 1e-3, and 3e-4
+            from a trained model.
         patience: training stops after this many epochs without a better score on val.
         learning: how the weights are updated.
         seed: of the split and the training.
@@ -58,6 +62,7 @@ def classify(
         label_smoothing: share of the target that is spread over all classes.
         dropout: rate before the last layer.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
+        start, renamed: a trained classifier to begin with, in place of `backbone`; see `recipes.detect`.
 
     Raises:
         DataError: both `mixup` and `cutmix` are above 0; or see `training_data`.
@@ -65,30 +70,33 @@ def classify(
     mix = _mix(mixup, cutmix)
     train, val = training_data(data, "classify", seed)
     size = (image_size, image_size)
-    trunk = backbone_of(backbone)
-    model = MODELS["classifier"](
-        trunk,
-        len(train.class_names),
-        class_names=train.class_names,
-        image_size=size,
-        dropout=dropout,
-        label_smoothing=label_smoothing,
-        class_weights=_class_weights(train) if class_weights else None,
-    )
-    load_weights(model, f"{backbone}_imagenet", verbose=False)
+    options = {
+        "dropout": dropout,
+        "label_smoothing": label_smoothing,
+        "class_weights": _class_weights(train) if class_weights else None,
+    }
+    if start is None:
+        names = train.class_names
+        model = Classifier(backbone_of(backbone), len(names), class_names=names, image_size=size, **options)
+        load_weights(model, f"{backbone}_imagenet", verbose=False)
+        name = backbone
+    else:
+        model = start_model(start, (Classifier,), None, train, size, renamed, **options)
+        name = f"classifier from {start}"
+    rate = lr or (LR if start is None else LR_OF_START)
     steps = steps_per_epoch(train, batch_size)
     if epochs is None:
         epochs = min(40, max(10, round(STEPS / steps)))
     first = min(epochs - 1, max(1, round(head_share * epochs)))
-    print(f"{backbone} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
+    print(f"{name} at {size[0]}x{size[1]}: {len(train)} training images, {epochs} epochs of {steps} steps")
 
     def phase(count: int, peak: float, prepare: Callable[[], None]) -> Phase:
         return Phase(count, learning.optimizer_for(model, count * steps, peak), prepare)
 
     phases = []
     if first:  # a single epoch is all the second phase's
-        phases.append(phase(first, 5 * lr, lambda: _free_last_layer(model)))
-    phases.append(phase(epochs - first, lr / 5, lambda: _free_upper_levels(model, trunk, unfreeze)))
+        phases.append(phase(first, 5 * rate, lambda: _free_last_layer(model)))
+    phases.append(phase(epochs - first, rate / 5, lambda: _free_upper_levels(model, model.backbone, unfreeze)))
     return Recipe(
         model=model,
         train=train,

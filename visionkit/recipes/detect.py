@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from visionkit.backbones.blocks import freeze as freeze_levels
 from visionkit.backbones.blocks import freeze_batch_norm
@@ -10,8 +10,14 @@ from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.transforms import detection_train
 from visionkit.models import MODELS
-from visionkit.recipes.shared import backbone_of, network_size, training_data
+from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.mask_rcnn import MaskRCNN
+from visionkit.models.nanodet import NanoDet
+from visionkit.models.ssd import SSD
+from visionkit.models.task import Task
+from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, network_size, start_model, training_data
 from visionkit.train.learning import Learning
+from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
@@ -19,7 +25,7 @@ from visionkit.weights.load import load_weights
 IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
 # A two-stage detector for images of some 400 pixels, half of the papers' size: levels from stride 8 on, anchors of 32
 # to 256 pixels, and fewer samples than the papers, which draw theirs from 2,000 proposals.
-SMALL = {
+SMALL: dict[str, Any] = {
     "levels": ("C3", "C4", "C5"),
     "pyramid_channels": 128,
     "anchor_scales": (4.0,),
@@ -27,35 +33,54 @@ SMALL = {
     "roi_samples": 64,
     "train_proposals": 300,
 }
+DETECTORS: dict[str, dict[str, Any]] = {
+    "ssd": {},
+    "nanodet": {},
+    "faster_rcnn": SMALL,
+    "mask_rcnn": SMALL | {"mask_channels": 128},
+}
+# What a model of that name may start from.
+KINDS: dict[str, tuple[type[Task], ...]] = {
+    "nanodet": (NanoDet,),
+    "faster_rcnn": (FasterRCNN,),
+    "mask_rcnn": (FasterRCNN, MaskRCNN),
+}
 MASKS = 100  # objects per image whose masks are learned; an image of 1,000 would make every batch of 8 a gigabyte
 
 
 def detect(
     data: Path,
-    model: Literal["ssd", "faster_rcnn"] = "ssd",
+    model: Literal["ssd", "faster_rcnn", "nanodet"] = "ssd",
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     image_size: int = 384,
     batch_size: int | None = None,
-    lr: float = 1e-3,
+    lr: float | None = None,
     freeze: str | None = "C1",
     patience: int | None = None,
     learning: Learning = Learning(),  # noqa: B008, it is frozen
+    start: From = None,
+    renamed: Map = (),
     seed: int = 0,
 ) -> Recipe:
-    """A detector with a feature pyramid on a pretrained backbone.
+    """A detector with a feature pyramid on a pretrained backbone, or one that goes on from a trained detector.
 
     Args:
         data: a folder in any layout that `open_dataset` recognises.
-        model: SSD, or Faster R-CNN, which takes longer and usually finds small objects better.
+        model: SSD; Faster R-CNN, which takes longer and usually finds small objects better; or NanoDet, which is small
+            and has no anchors.
         backbone: the name of one with published ImageNet weights.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
-        batch_size: by default 16 for SSD and 8 for Faster R-CNN.
-        lr: the peak learning rate for 16 images per step; it is scaled in proportion to the images per step.
+        batch_size: by default 16, and 8 for Faster R-CNN.
+        lr: the peak learning rate for 16 images per step; it is scaled in proportion to the images per step. By default
+            1e-3, and 3e-4 from a trained detector.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
         patience: training stops after this many epochs without a better score on val.
         learning: how the weights are updated; without a `clip` of its own, gradients are clipped at 10.
+        start: a trained detector to begin with, in place of `model` and `backbone`: the name of a published one, a run
+            folder or a .keras file. Classes of equal names keep what they know.
+        renamed: "person=pedestrian": the start's class person becomes the data's class pedestrian.
         seed: of the split and the training.
 
     Raises:
@@ -74,6 +99,8 @@ def detect(
         freeze=freeze,
         patience=patience,
         learning=learning,
+        start=start,
+        renamed=renamed,
         seed=seed,
     )
 
@@ -87,10 +114,12 @@ def detector(
     epochs: int | None = None,
     image_size: int = 384,
     batch_size: int | None = None,
-    lr: float = 1e-3,
+    lr: float | None = None,
     freeze: str | None = "C1",
     patience: int | None = None,
     learning: Learning = Learning(),  # noqa: B008, it is frozen
+    start: From = None,
+    renamed: Map = (),
     seed: int = 0,
 ) -> Recipe:
     """What `detect` and `instance` do once the data are split; the other arguments are those of `detect`.
@@ -100,29 +129,26 @@ def detector(
         train, val: with boxes, and masks for Mask R-CNN; the last epoch is kept if there is no `val`.
     """
     size = network_size(train, image_size)
-    trunk = backbone_of(backbone)
-    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
-    freeze_levels(trunk, freeze)
-    if model != "ssd":
-        freeze_batch_norm(trunk)  # a step has too few images for statistics of its own
-    options = {"ssd": {}, "faster_rcnn": SMALL, "mask_rcnn": SMALL | {"mask_channels": 128}}[model]
-    network = MODELS[model](
-        trunk,
-        len(train.class_names),
-        image_size=size,
-        class_names=train.class_names,
-        licence=CARDS[f"{backbone}_imagenet"].licence,
-        **options,
-    )
+    if start is None:
+        network, name = _on_backbone(model, backbone, size, train.class_names), f"{model} on {backbone}"
+    else:
+        kinds = KINDS.get(model, (SSD, NanoDet, FasterRCNN))  # "ssd" is also what was asked for when nothing was
+        network = start_model(start, kinds, MaskRCNN if model == "mask_rcnn" else None, train, size, renamed)
+        name = f"{type(network).__name__} from {start}"
+    two_stages = isinstance(network, FasterRCNN)
+    freeze_levels(network.backbone, freeze)
+    if two_stages:
+        freeze_batch_norm(network.backbone)  # a step has too few images for statistics of its own
     if batch_size is None:
-        batch_size = 16 if model == "ssd" else 8
+        batch_size = 8 if two_stages else 16
     steps = steps_per_epoch(train, batch_size)
     if epochs is None:
         epochs = min(60, max(10, round(IMAGES / (steps * batch_size))))
-    print(f"{model} on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    print(f"{name} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
     if not learning.clip:
         learning = replace(learning, clip=10.0)
-    rate = lr * batch_size * learning.accumulate / 16
+    peak = lr or (LR if start is None else LR_OF_START)
+    rate = peak * batch_size * learning.accumulate / 16
     return Recipe(
         model=network,
         train=train,
@@ -133,4 +159,14 @@ def detector(
         patience=patience,
         max_objects=MASKS if model == "mask_rcnn" else None,
         seed=seed,
+    )
+
+
+def _on_backbone(model: str, backbone: str, size: tuple[int, int], class_names: list[str]) -> Task:
+    """The detector `model`, untrained, on a backbone with ImageNet weights."""
+    trunk = backbone_of(backbone)
+    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    licence = CARDS[f"{backbone}_imagenet"].licence
+    return MODELS[model](
+        trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **DETECTORS[model]
     )

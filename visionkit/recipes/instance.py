@@ -5,6 +5,7 @@ from pathlib import Path
 from visionkit.recipes.detect import detector
 from visionkit.recipes.shared import training_data
 from visionkit.train.learning import Learning
+from visionkit.train.options import From, Map
 from visionkit.train.recipe import Recipe
 
 
@@ -14,10 +15,12 @@ def instance(
     epochs: int | None = None,
     image_size: int = 384,
     batch_size: int = 8,
-    lr: float = 1e-3,
+    lr: float | None = None,
     freeze: str | None = "C1",
     patience: int | None = None,
     learning: Learning = Learning(),  # noqa: B008, it is frozen
+    start: From = None,
+    renamed: Map = (),
     seed: int = 0,
 ) -> Recipe:
     """A Mask R-CNN with a feature pyramid on a pretrained backbone; the arguments are those of `detect`.
@@ -38,5 +41,7 @@ def instance(
         freeze=freeze,
         patience=patience,
         learning=learning,
+        start=start,
+        renamed=renamed,
         seed=seed,
     )

@@ -8,9 +8,10 @@ from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.render import Transform
 from visionkit.data.transforms import segmentation_train
-from visionkit.models import MODELS
-from visionkit.recipes.shared import backbone_of, network_size, training_data
+from visionkit.models.fcn import FCN
+from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, network_size, start_model, training_data
 from visionkit.train.learning import Learning
+from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
@@ -24,7 +25,7 @@ def segment(
     epochs: int | None = None,
     image_size: int = 480,
     batch_size: int = 8,
-    lr: float = 1e-3,
+    lr: float | None = None,
     freeze: str | None = "C1",
     finest: Literal["C2", "C3", "C4"] = "C3",
     dice: float = 0.0,
@@ -34,6 +35,8 @@ def segment(
     void: int | None = None,
     patience: int | None = None,
     learning: Learning = Learning(),  # noqa: B008, it is frozen
+    start: From = None,
+    renamed: Map = (),
     seed: int = 0,
 ) -> Recipe:
     """A fully convolutional network on a pretrained backbone.
@@ -66,6 +69,8 @@ def segment(
         dice=dice,
         patience=patience,
         learning=learning,
+        start=start,
+        renamed=renamed,
         seed=seed,
     )
 
@@ -78,12 +83,14 @@ def segmenter(
     backbone: str = "efficientnet_lite0",
     epochs: int | None = None,
     batch_size: int = 8,
-    lr: float = 1e-3,
+    lr: float | None = None,
     freeze: str | None = "C1",
     finest: str = "C3",
     dice: float = 0.0,
     patience: int | None = None,
     learning: Learning = Learning(),  # noqa: B008, it is frozen
+    start: From = None,
+    renamed: Map = (),
     seed: int = 0,
 ) -> Recipe:
     """What `segment` does once the data are split.
@@ -94,41 +101,44 @@ def segmenter(
         backbone: the name of one with published ImageNet weights.
         epochs: by default enough to see about 9,600 images, 10 to 100.
         batch_size: images per step.
-        lr: the peak learning rate.
+        lr: the peak learning rate, by default 1e-3, and 3e-4 from a trained model.
         freeze: the backbone's levels up to this one keep their pretrained weights; None trains all.
         finest: the network classifies pixels by the levels from this one to C5.
         dice: the weight of the Dice loss beside the cross-entropy; it helps small classes.
         patience: training stops after this many epochs without a better score on val.
         learning: how the weights are updated.
+        start, renamed: a trained FCN to begin with, in place of `backbone`, `finest` and `dice`; see `recipes.detect`.
         seed: of the training.
     """
     size = transform.size
     names = train.class_names
-    trunk = backbone_of(backbone)
-    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
-    freeze_levels(trunk, freeze)
-    levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
-    model = MODELS["fcn"](
-        trunk,
-        len(names),
-        image_size=size,
-        levels=levels,
-        dice=dice,
-        class_names=names,
-        licence=CARDS[f"{backbone}_imagenet"].licence,
-    )
+    if start is None:
+        model, name = _on_backbone(backbone, finest, dice, size, names), f"fcn on {backbone}"
+    else:
+        model, name = start_model(start, (FCN,), None, train, size, renamed), f"fcn from {start}"
+    freeze_levels(model.backbone, freeze)
     steps = steps_per_epoch(train, batch_size)
     if epochs is None:
         epochs = min(100, max(10, round(IMAGES / (steps * batch_size))))
-    print(f"fcn on {backbone} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    print(f"{name} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    rate = lr or (LR if start is None else LR_OF_START)
     print(f"{len(names)} classes: {', '.join(names)}")
     return Recipe(
         model=model,
         train=train,
         val=val,
         transform=transform,
-        phases=[Phase(epochs, learning.optimizer_for(model, epochs * steps, lr))],
+        phases=[Phase(epochs, learning.optimizer_for(model, epochs * steps, rate))],
         batch_size=batch_size,
         patience=patience,
         seed=seed,
     )
+
+
+def _on_backbone(backbone: str, finest: str, dice: float, size: tuple[int, int], names: list[str]) -> FCN:
+    """An untrained FCN on a backbone with ImageNet weights."""
+    trunk = backbone_of(backbone)
+    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
+    licence = CARDS[f"{backbone}_imagenet"].licence
+    return FCN(trunk, len(names), image_size=size, levels=levels, dice=dice, class_names=names, licence=licence)

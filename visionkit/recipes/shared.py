@@ -1,8 +1,10 @@
 """What the built-in recipes share: the split of the data, the size of the network's input, the backbone."""
 
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,8 +12,13 @@ import numpy as np
 from visionkit.backbones import BACKBONES
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
+from visionkit.models.task import Task
+from visionkit.models.transfer import start_from
+from visionkit.open_model import open_task
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS
+
+LR, LR_OF_START = 1e-3, 3e-4  # peak rates by default; a trained model forgets at the higher one
 
 
 def training_data(
@@ -83,3 +90,41 @@ def backbone_of(name: str) -> keras.Model:
         known = [backbone for backbone in BACKBONES if f"{backbone}_imagenet" in CARDS]
         raise DataError(f"no pretrained backbone {name!r}; there are {', '.join(known)}")
     return BACKBONES[name]()
+
+
+def start_model(
+    start: str,
+    kinds: Sequence[type[Task]],
+    kind: type[Task] | None,
+    train: Dataset,
+    size: tuple[int, int],
+    renamed: Sequence[str],
+    **changes: Any,
+) -> Task:
+    """The trained model `start`, rebuilt for the classes of `train`; prints which classes keep what they know.
+
+    Args:
+        start: the name of published weights, a run folder or a .keras file.
+        kinds: what the start may be.
+        kind: what is built, by default what the start is.
+        train: its classes are the new model's.
+        size: (height, width) of the new model's images.
+        renamed: "person=pedestrian" for each class of the start that becomes a class of another name.
+        changes: arguments of the model that are not as in the start.
+
+    Raises:
+        DataError: `start` is another kind of model or cannot be opened, or see `start_from`.
+    """
+    model = open_task(Path(start))
+    if type(model) not in kinds:
+        names = ", ".join(sorted(each.__name__ for each in kinds))
+        raise DataError(f"--from {start}: is a {type(model).__name__}; expected one of {names}")
+    pairs = {}
+    for word in renamed:
+        source, _, name = word.partition("=")
+        if not source or not name:
+            raise DataError(f"--map {word}: expected OLD=NEW, such as person=pedestrian")
+        pairs[source] = name
+    network, transfer = start_from(model, train.class_names, size, pairs, kind, **changes)
+    print(f"from {start}:\n{transfer}")
+    return network

@@ -1,85 +1,84 @@
-"""`visionkit report RUN`: what a run folder says of itself, and the page that is made of it."""
+"""What `visionkit report` knows: the files of a run folder, and an assessment of the model and its data."""
 
 import ast
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from visionkit.doctor.diagnosis import Diagnosis
 from visionkit.evaluate.learning_curves import read_history
 from visionkit.evaluate.scores import MONITOR
-from visionkit.files import write_bytes
 from visionkit.types import DataError
-
-FILE = "report.html"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What stands in a run folder.
+    """The contents of a run folder.
 
     Args:
-        folder: it.
+        folder: the run folder.
         about: the first line of the recipe's docstring, or "".
-        knobs: what the recipe was called with.
-        options: how it was carried out, see `Options`; {} of old runs.
-        results: of results.json; {} while the run has not finished.
+        knobs: the arguments of the recipe.
+        options: how it was trained, see `Options`; {} for old runs.
+        results: of results.json; {} until the run has finished.
         history: see `read_history`.
     """
 
     folder: Path
     about: str
-    knobs: dict
-    options: dict
-    results: dict
+    knobs: dict[str, Any]
+    options: dict[str, Any]
+    results: dict[str, Any]
     history: list[dict[str, float]]
 
     @property
     def task(self) -> str | None:
-        """The task that the results are of; None where there are none."""
+        """The task that the results belong to; None without results."""
         if "mask_mAP50" in self.results:
             return "instance"
         return next((task for task, monitor in MONITOR.items() if monitor in self.results), None)
 
     @property
     def waited(self) -> float | None:
-        """The share of the time, 0..1, in which training waited for data; None where that was not measured."""
+        """The share of the time, 0..1, in which training waited for data; None if that was not measured."""
         if not self.results.get("seconds") or "waited" not in self.results:
             return None
         return self.results["waited"] / self.results["seconds"]
 
     @property
     def data(self) -> Path | None:
-        """The folder of the data, where a knob of the recipe names one."""
+        """The folder of the data, if a knob of the recipe names it."""
         named = [self.knobs[name] for name in ("data", "data_dir") if self.knobs.get(name)]
         return Path(named[0]) if named else None
 
 
 @dataclass(kw_only=True)
-class Findings:
+class Assessment:
     """What was found out about the model and its data for the report.
 
     Args:
         task: of the model.
         scores: of `evaluate` with `closely`, or of results.json.
-        measured: what the scores are of, for people.
-        doctor: the `data.doctor.Report`, or None.
-        size: (height, width) of what the network sees, where that is known.
-        absent: part of the page -> why it is not there.
+        measured: a description of what the scores were measured on.
+        diagnosis: the doctor's, of the data; None if it was not examined.
+        size: (height, width) of the network's input, if known.
+        absent: part of the page -> why it is missing; "model" stands for all parts that need the model.
     """
 
     task: str | None = None
-    scores: dict = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
     measured: str = ""
-    doctor: object = None
+    diagnosis: Diagnosis | None = None
     size: tuple[int, int] | None = None
     absent: dict[str, str] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> RunFacts:
-    """Reads the small files of a run folder; executes nothing.
+    """Reads the small files of a run folder; nothing is executed.
 
     Raises:
-        DataError: it is not the folder of a run, or nothing has been trained in it yet.
+        DataError: it is not a run folder, or nothing has been trained in it yet.
     """
     if not (folder / "knobs.json").is_file():
         raise DataError(f"{folder}: expected the folder of a run, found no knobs.json there")
@@ -95,16 +94,7 @@ def read_run(folder: Path) -> RunFacts:
     )
 
 
-def write_report(run: RunFacts, findings: Findings) -> Path:
-    """Writes report.html into the run folder, whole or not at all, and returns its path."""
-    from visionkit.report.page import page
-
-    file = run.folder / FILE
-    write_bytes(file, page(run, findings).encode())
-    return file
-
-
-def _json(file: Path) -> dict:
+def _json(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text()) if file.is_file() else {}
 
 

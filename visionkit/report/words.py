@@ -1,19 +1,21 @@
-"""What a report says in words: how good a model is, where it fails and what to do next. Rules, each of them tested."""
+"""What a report says in words: how good a model is, where it fails and what to do next. Every rule has a test."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from visionkit.evaluate.learning_curves import verdict
-from visionkit.evaluate.mistakes import BACKGROUND, Closely
+from visionkit.evaluate.mistakes import BACKGROUND, CloseLook
 
-WEAK = 0.75  # of the mean over the classes: a class below is named as weak
-MIXED = 0.05  # of a class's objects: taken for one other class, it is named
-SMALL = 0.6  # of the larger objects' mAP: small ones below are named
+WEAK = 0.75  # a class below this share of the mean over the classes is called weak
+MIXED = 0.05  # two classes are called confused if this share of one is predicted as the other
+SMALL = 0.6  # small objects are mentioned if their mAP is below this share of that of larger ones
 WAITED = 0.2  # of the training time
-FEW = 100  # images: fewer say little
+FEW = 100  # images; scores on fewer say little
 CLASS_SCORE = {"detect": "mAP50", "instance": "mAP50", "classify": "recall", "segment": "IoU"}
+
+Scores = dict[str, Any]
 
 
 class Remark(NamedTuple):
@@ -23,92 +25,110 @@ class Remark(NamedTuple):
     text: str
 
 
+class MixUp(NamedTuple):
+    """How often one class is predicted as another; `share` is of all that is of the true class."""
+
+    truth: str
+    predicted: str
+    count: int
+    share: float
+
+
 def remarks(
     task: str | None,
-    scores: dict,
-    closely: Closely | None = None,
-    history: Sequence[dict] = (),
+    scores: Scores,
+    look: CloseLook | None = None,
+    history: Sequence[dict[str, float]] = (),
     waited: float | None = None,
-    doctor: dict[str, int] | None = None,
+    data_grades: dict[str, int] | None = None,
 ) -> list[Remark]:
-    """All that can be said, the quality first, then what is amiss, the gravest first.
+    """Returns everything there is to say: the quality first, then the problems, the most serious first.
 
     Args:
-        task: what the model is for, None where nobody knows.
+        task: of the model, None if unknown.
         scores: of `evaluate` or of results.json.
-        closely: see `evaluate`.
+        look: a close look at the mistakes, see `evaluate`.
         history: of `read_history`.
         waited: the share of the time in which training waited for data.
-        doctor: of the data, how many findings there are of each grade.
+        data_grades: how many findings of each grade the doctor has about the data.
     """
-    rest = [
-        *(Remark("error", f"mAP50 is about 0: {reason}") for reason in scores.get("why", ())),
-        *_classes(task, scores, closely),
+    others = [
+        *_why_zero(scores),
+        *_classes(task, scores, look),
         *_small(scores),
         *_training(history),
         *_waiting(waited),
-        *_data(doctor),
+        *_data(data_grades),
         *_few(scores),
     ]
     order = ("error", "warning", "note", "good")
-    return [*_quality(task, scores, closely), *sorted(rest, key=lambda remark: order.index(remark.grade))]
+    return [*_quality(task, scores, look), *sorted(others, key=lambda remark: order.index(remark.grade))]
 
 
-def _quality(task, scores, closely):
-    if task in ("detect", "instance") and closely:
-        matrix = closely.confusion
-        objects, said, right = matrix[:-1].sum(), matrix[:, :-1].sum(), np.trace(matrix)
+def _quality(task: str | None, scores: Scores, look: CloseLook | None) -> Iterator[Remark]:
+    if task in ("detect", "instance") and look:
+        matrix = look.confusion
+        objects, detections, hits = matrix[:-1].sum(), matrix[:, :-1].sum(), np.trace(matrix)
         if objects:
-            text = f"At each class's best threshold it finds {right:,} of {objects:,} objects ({right / objects:.0%})"
-            yield Remark("note", f"{text}, and {said - right:,} of its {said:,} finds are wrong.")
+            text = f"At each class's best threshold it finds {hits:,} of {objects:,} objects ({hits / objects:.0%})"
+            yield Remark("note", f"{text}, and {detections - hits:,} of its {detections:,} detections are wrong.")
     elif task == "classify" and scores.get("images"):
         right = round(scores["top1"] * scores["images"])
-        yield Remark("note", f"{right:,} of {scores['images']:,} images are classified right.")
+        yield Remark("note", f"{right:,} of {scores['images']:,} images are classified correctly.")
     elif task == "segment" and "pixel_accuracy" in scores:
-        text = f"{scores['pixel_accuracy']:.1%} of the pixels are right; classes overlap with the truth by"
-        yield Remark("note", f"{text} {scores['mIoU']:.0%} on average (IoU), small and rare ones count as much.")
+        text = f"{scores['pixel_accuracy']:.1%} of the pixels are right. The classes overlap with the truth by"
+        yield Remark("note", f"{text} {scores['mIoU']:.0%} on average (IoU); small and rare ones count equally.")
 
 
-def _classes(task, scores, closely):
-    """The weakest class, and what is taken for what."""
-    key = CLASS_SCORE.get(task)
-    known = {name: row[key] for name, row in scores.get("per_class", {}).items() if row.get(key, -1) >= 0}
+def _why_zero(scores: Scores) -> Iterator[Remark]:
+    for reason in scores.get("why", ()):
+        yield Remark("error", f"mAP50 is about 0: {reason}")
+
+
+def _classes(task: str | None, scores: Scores, look: CloseLook | None) -> Iterator[Remark]:
+    """The weakest class, and the classes that are confused most."""
+    key = CLASS_SCORE.get(task or "", "")
+    known: dict[str, float] = {}
+    for name, row in scores.get("per_class", {}).items():
+        if row.get(key, -1) >= 0:
+            known[name] = row[key]
     if len(known) > 1:
-        name, mean = min(known, key=known.get), sum(known.values()) / len(known)
+        name, mean = min(known, key=lambda name: known[name]), sum(known.values()) / len(known)
         text = f"Weakest class: {name} ({key} {known[name]:.2f}, the mean is {mean:.2f})"
-        yield Remark("warning" if known[name] < WEAK * mean else "note", f"{text}{_why_weak(name, closely)}.")
-    for truth, said, count, share in mix_ups(closely)[:2]:
-        yield Remark(
-            "warning", f"{share:.0%} of {truth} are taken for {said} ({count:,} {closely.title.split(',')[0]})."
-        )
+        yield Remark("warning" if known[name] < WEAK * mean else "note", f"{text}{_why_weak(name, look)}.")
+    if look is not None:
+        what = look.title.split(",")[0]
+        for mix_up in mix_ups(look)[:2]:
+            text = f"{mix_up.share:.0%} of {mix_up.truth} are predicted as {mix_up.predicted}"
+            yield Remark("warning", f"{text} ({mix_up.count:,} {what}).")
 
 
-def _why_weak(name, closely) -> str:
-    """Whether a detector's weak class is rather missed, or invented."""
-    if closely is None or closely.names[-1] != BACKGROUND:
+def _why_weak(name: str, look: CloseLook | None) -> str:
+    """The main trouble with a detector's weak class: objects that are missed, or detections that are wrong."""
+    if look is None or look.names[-1] != BACKGROUND:
         return ""
-    k = closely.names.index(name)
-    there, said, right = closely.confusion[k].sum(), closely.confusion[:, k].sum(), closely.confusion[k, k]
-    if there - right > said - right:
-        return f": {there - right:,} of {there:,} are missed or mistaken"
-    return f": {said - right:,} of {said:,} finds of it are wrong" if said > right else ""
+    k = look.names.index(name)
+    objects, detections, hits = look.confusion[k].sum(), look.confusion[:, k].sum(), look.confusion[k, k]
+    if objects > detections:
+        return f": {objects - hits:,} of {objects:,} are missed or mistaken for something else"
+    return f": {detections - hits:,} of its {detections:,} detections are wrong" if detections > hits else ""
 
 
-def mix_ups(closely: Closely | None) -> list[tuple[str, str, int, float]]:
-    """(truth, said, count, share of the truth) of the pairs of classes that are taken for one another, worst first."""
-    if closely is None:
+def mix_ups(look: CloseLook | None) -> list[MixUp]:
+    """Returns the pairs of classes that are confused, the worst first; not with a detector's background."""
+    if look is None:
         return []
-    matrix = closely.confusion[:-1, :-1] if closely.names[-1] == BACKGROUND else closely.confusion
-    share = matrix / np.maximum(closely.confusion.sum(axis=1)[: len(matrix), None], 1)
+    matrix = look.confusion[:-1, :-1] if look.names[-1] == BACKGROUND else look.confusion
+    share = matrix / np.maximum(look.confusion.sum(axis=1)[: len(matrix), None], 1)
     found = [
-        (closely.names[i], closely.names[j], int(matrix[i, j]), float(share[i, j]))
+        MixUp(look.names[i], look.names[j], int(matrix[i, j]), float(share[i, j]))
         for i, j in zip(*np.nonzero((share > MIXED) & (matrix > 1)), strict=True)
         if i != j
     ]
-    return sorted(found, key=lambda row: -row[3])
+    return sorted(found, key=lambda mix_up: -mix_up.share)
 
 
-def _small(scores):
+def _small(scores: Scores) -> Iterator[Remark]:
     larger = [scores[key] for key in ("mAP_medium", "mAP_large") if scores.get(key, -1) >= 0]
     small = scores.get("mAP_small", -1)
     if larger and 0 <= small < SMALL * max(larger):
@@ -116,7 +136,7 @@ def _small(scores):
         yield Remark("warning", f"{text}: train at a larger image_size, or cut images into tiles.")
 
 
-def _training(history):
+def _training(history: Sequence[dict[str, float]]) -> Iterator[Remark]:
     if not history:
         return
     text = verdict(history)
@@ -125,21 +145,21 @@ def _training(history):
     yield Remark(grade, f"Training: {text}.")
 
 
-def _waiting(waited):
+def _waiting(waited: float | None) -> Iterator[Remark]:
     if waited is not None and waited > WAITED:
-        text = f"Training waited for data up to {waited:.0%} of its time: give it --workers, or smaller files."
+        text = f"Training waited for data up to {waited:.0%} of its time: use more --workers, or smaller files."
         yield Remark("warning", text)
 
 
-def _data(doctor):
-    if doctor is None:
+def _data(grades: dict[str, int] | None) -> Iterator[Remark]:
+    if grades is None:
         return
-    text = ", ".join(f"{count} {grade}{'s' * (count != 1)}" for grade, count in doctor.items() if count)
-    grade = next((grade for grade in ("error", "warning") if doctor.get(grade)), "good")
-    yield Remark(grade, f"The data's doctor has {text or 'nothing'} to report.")
+    counts = [f"{count} {grade}{'' if count == 1 else 's'}" for grade, count in grades.items() if count]
+    grade = next((grade for grade in ("error", "warning") if grades.get(grade)), "good")
+    yield Remark(grade, f"The dataset doctor found {', '.join(counts) or 'nothing'} in the data.")
 
 
-def _few(scores):
+def _few(scores: Scores) -> Iterator[Remark]:
     n = scores.get("images", 0)
     if 0 < n < FEW:
-        yield Remark("note", f"All this is measured on {n} images: differences of a few points may be chance.")
+        yield Remark("note", f"All this was measured on {n} images: differences of a few points may be chance.")

@@ -2,8 +2,13 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+import cyclopts
+
+# Knobs of recipes that begin with a trained model; `from` is a keyword of Python, so the parameter has another name.
+From = Annotated[str | None, cyclopts.Parameter(name="--from")]
+Map = Annotated[tuple[str, ...], cyclopts.Parameter(name="--map", consume_multiple=True)]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 
 

@@ -58,7 +58,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         (r"^head\.classification_head\.module_list\.(\d)\.", lambda m: f"class_head{int(m[1]) + 3}."),
         (r"^head\.regression_head\.module_list\.(\d)\.", lambda m: f"box_head{int(m[1]) + 3}."),
     ),
-    "nanodet_g": ((r"^$", ""),),  # `read_nanodet_file` gives our names
+    "nanodet_g": ((r"^$", ""),),  # changes nothing: `read_nanodet_file` returns our names
     "efficientnet_lite": (
         (r"^_conv_stem\.", "stem_conv."),
         (r"^_bn0\.", "stem_bn."),

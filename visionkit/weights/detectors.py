@@ -22,7 +22,8 @@ def _ssd300(num_classes: int, **options: Any) -> SSD:
 
 
 def _nanodet_g(num_classes: int, **options: Any) -> NanoDet:
-    return NanoDet(csp_nanodet(batch_norm=False), num_classes, **(NANODET_G | {"batch_norm": False} | options))
+    settings: dict[str, Any] = {**NANODET_G, "batch_norm": False, **options}
+    return NanoDet(csp_nanodet(batch_norm=False), num_classes, **settings)
 
 
 def _two_stage(model: type[FasterRCNN], num_classes: int, **options: Any) -> FasterRCNN:

@@ -14,7 +14,7 @@ from visionkit.weights.nanodet import read_nanodet_file
 from visionkit.weights.store import find
 from visionkit.weights.torch_file import read_torch_file
 
-READERS = {".h5": read_hed_file, ".json": read_nanodet_file}  # what else there is is torch's
+READERS = {".h5": read_hed_file, ".json": read_nanodet_file}  # by suffix; all other files are torch's
 
 
 def load_weights(

@@ -1,5 +1,6 @@
-"""NanoDet-g as vladmandic/human publishes it, in TensorFlow.js' form (Apache-2.0, by RangiLyu/nanodet)."""
+"""NanoDet-g as published by vladmandic/human in TensorFlow.js' format (Apache-2.0, by RangiLyu/nanodet)."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,23 @@ LEVELS = (3, 4, 5)
 
 
 def read_nanodet_file(file: str | Path) -> dict[str, np.ndarray]:
-    """Reads the 34 convolutions under the names of our layers, laid out as torch has them, for RGB images.
+    """Reads the 34 convolutions, with the names of our layers and torch's layout, for RGB images.
 
-    The network was trained on BGR images: the first kernel is flipped once here. Batch normalisation was folded into
-    kernels and biases by those who converted it. A level's last convolution gives classes and bins at once; ours has
-    two.
+    The network was trained on BGR images, so the channels of the first kernel are reversed here. The publisher folded
+    batch normalisation into kernels and biases. A level's last convolution gives classes and bins together; ours has
+    one convolution for each.
 
     Raises:
-        DataError: not this file.
+        DataError: it is not this file.
     """
     stored = read_tfjs_file(file)
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     try:
         for number, (layer, bias) in enumerate(zip(_layers(), _biases(), strict=True)):
-            kernel = stored[f"PartitionedCall/split{f'_{number}' if number else ''}"]  # [h, w, in, out]
-            kernel = kernel[:, :, ::-1] if number == 0 else kernel
+            suffix = f"_{number}" if number else ""
+            kernel = stored[f"PartitionedCall/split{suffix}"]  # [h, w, in, out]
+            if number == 0:
+                kernel = kernel[:, :, ::-1]
             tensors[f"{layer}.weight"] = kernel.transpose(3, 2, 0, 1)
             tensors[f"{layer}.bias"] = stored[f"unknown_{bias}"]
         for level in LEVELS:
@@ -39,8 +42,8 @@ def read_nanodet_file(file: str | Path) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _layers():
-    """Our names of the convolutions, in the order in which the file numbers them."""
+def _layers() -> Iterator[str]:
+    """Our names of the convolutions, in the order of their numbers in the file."""
     yield "stem"
     for number, (_, units, _, _) in enumerate(BLOCKS, 1):
         yield f"block{number}_in"
@@ -55,6 +58,6 @@ def _layers():
         yield f"last{level}"
 
 
-def _biases():
-    """The numbers of their biases: every second one, but for what the pyramid and the outputs took between."""
+def _biases() -> tuple[int, ...]:
+    """The numbers of their biases in the file; the pyramid and the outputs use the numbers in between."""
     return (*range(0, 56, 2), 60, 62, 66, 68, 70, 72)

@@ -36,7 +36,7 @@ def get_card(name: str) -> Card:
 def find(card: Card, *, offline: bool = False) -> Path:
     """Returns the card's file: from the folders in $VISIONKIT_WEIGHTS, its package, the cache, or its url.
 
-    What belongs `beside` it is then in the same folder, verified too.
+    The file that belongs beside it (`Card.beside`), if any, is then in the same folder and verified too.
 
     Args:
         offline: do not use the network; VISIONKIT_OFFLINE=1 in the environment has the same effect.
@@ -57,7 +57,8 @@ def find(card: Card, *, offline: bool = False) -> Path:
         )
     if offline or os.environ.get("VISIONKIT_OFFLINE", "0") not in ("", "0"):
         raise DataError(f"{card.name}: {_by_hand(card)} (offline: the network was not tried)")
-    if other := _other(card):  # first, so that where the card's file is, all of it is
+    other = _other(card)
+    if other is not None:  # first, so that the card's file is never in the cache without it
         _download(other, cache_folder() / other.file)
     return _download(card, cache_folder() / card.file)
 
