@@ -21,7 +21,7 @@ KINDS = (
 )
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # conftest.py puts the tests of one backbone side by side
 def built(name):
     return BACKBONES[name]()
 
