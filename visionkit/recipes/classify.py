@@ -43,6 +43,7 @@ def classify(
     cutmix: float = 0.0,
     start: From = None,
     renamed: Map = (),
+    learn_from: str | None = None,
 ) -> Recipe:
     """The backbone with its paper's head: first the new last layer alone, then the upper levels at a fifth of the rate.
 
@@ -69,7 +70,7 @@ def classify(
         DataError: both `mixup` and `cutmix` are above 0; or see `training_data`.
     """
     mix = _mix(mixup, cutmix)
-    train, val = training_data(data, "classify", seed)
+    train, val = training_data(data, "classify", seed, learn_from=learn_from)
     size = (image_size, image_size)
     options = {
         "dropout": dropout,
