@@ -12,6 +12,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from support.on_jax import ON_JAX
 from support.paths import ROOT
 
 from visionkit.train import checkpoint
@@ -22,8 +23,12 @@ SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
 
 
 def start(backend, *words, **environment):
-    environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
-    environment |= {"PYTHONPATH": str(SCRIPT.parents[1]), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment |= ON_JAX | {
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": str(SCRIPT.parents[1]),
+    }
+    environment["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
     command = [sys.executable, SCRIPT, *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=os.environ | environment, **pipes)

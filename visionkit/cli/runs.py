@@ -39,6 +39,7 @@ def finetune(
     label_smoothing: float | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    learn_from: str | None = None,
     classes: Path | None = None,
     void: int | None = None,
     patience: int | None = None,
@@ -70,6 +71,7 @@ def finetune(
         label_smoothing: (classify) share of the target that is spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
         cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
+        learn_from: the splits to learn from, such as train+val; by default train, and val chooses the best epoch.
         classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
             in DATA. A class called void is neither trained on nor scored.
         void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
@@ -93,6 +95,7 @@ def finetune(
         "label_smoothing": label_smoothing,
         "mixup": mixup,
         "cutmix": cutmix,
+        "learn_from": learn_from,
         "classes": classes,
         "void": void,
         "seed": seed,
@@ -118,7 +121,10 @@ def finetune(
     _check_knobs(knobs, recipe_function, task_of_data)
     if check:
         return check_and_print(recipe_function, knobs, None, options)
-    return train_and_print(recipe_function, knobs, out or new_run("finetune"), None, options)
+    out = out or new_run("finetune")
+    train_and_print(recipe_function, knobs, out, None, options)
+    score_test_split(out, data, task_of_data, classes, void)
+    return None
 
 
 def _check_nothing_else(options: dict[str, Any]) -> None:
@@ -299,6 +305,18 @@ def train_and_print(
     knobs = _with_batch_size(recipe_function, knobs, recipe_file, options)
     print_scores(run(recipe_function, knobs, out, recipe_file, options))
     print(f"run folder: {out}")
+
+
+def score_test_split(out: Path, data: Path, task: str, classes: Path | None, void: int | None) -> None:
+    """Prints what the trained model reaches on the test split, if the data has one."""
+    from visionkit.data.recognise import open_dataset, splits
+    from visionkit.evaluate.scores import evaluate
+    from visionkit.open_model import open_predictor
+
+    if "test" not in splits(data, task):
+        return
+    print("on the test split, which was not learned from:")
+    print_scores(evaluate(open_predictor(out), open_dataset(data, "test", task, classes, void)))
 
 
 def _with_batch_size(

@@ -92,13 +92,13 @@ def write_json(out: Path, records: Iterable[dict[str, Any]], class_names: Sequen
 
 def write_csv(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """detections.csv, one row per object."""
+    shown = [cell(name) for name in class_names]
     with whole_text(out / "detections.csv") as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "score", "x1", "y1", "x2", "y2"])
         for record in records:
             for item in record["objects"]:
-                names = cell(record["file"]), cell(class_names[item["label"]])
-                rows.writerow([*names, item["score"], *item["box"]])
+                rows.writerow([cell(record["file"]), shown[item["label"]], item["score"], *item["box"]])
 
 
 def write_coco(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
@@ -205,6 +205,7 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
 
 def write_classes(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """classes.csv, one row per image: file, then class and score of the best classes."""
+    shown = [cell(name) for name in class_names]
     with whole_text(out / BEST) as stream:
         rows = csv.writer(stream)
         header = ["file"]
@@ -214,20 +215,20 @@ def write_classes(out: Path, records: Iterable[dict[str, Any]], class_names: Seq
         for record in records:
             row = [cell(record["file"])]
             for k, score in record["best"]:
-                row += [cell(class_names[k]), score]
+                row += [shown[k], score]
             rows.writerow(row)
 
 
 def write_areas(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """areas.csv, one row per class in an image: file, class, pixels, share of the image."""
+    shown = [cell(name) for name in class_names]
     with whole_text(out / AREAS) as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "pixels", "share"])
         for record in records:
             h, w = record["size"]
             for k, pixels in record["areas"]:
-                names = cell(record["file"]), cell(class_names[k])
-                rows.writerow([*names, pixels, round(pixels / (h * w), 6)])
+                rows.writerow([cell(record["file"]), shown[k], pixels, round(pixels / (h * w), 6)])
 
 
 def cell(name: str) -> str:

@@ -38,6 +38,7 @@ def segment(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     start: From = None,
     renamed: Map = (),
+    learn_from: str | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A fully convolutional network on a pretrained backbone.
@@ -54,7 +55,7 @@ def segment(
     Raises:
         DataError: see `training_data`, or there is no such backbone.
     """
-    train, val = training_data(data, "segment", seed, classes, void)
+    train, val = training_data(data, "segment", seed, classes, void, learn_from=learn_from)
     size = network_size(train, image_size)
     transform = segmentation_train(size, scale=(min_scale, max_scale))
     return segmenter(

@@ -89,7 +89,8 @@ def read_started(out: Path) -> Started:
         raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
     content = _read_json(out / FILE)
     try:
-        started = Started(**(content | {"options": Options(**content["options"])}))
+        content["options"] = Options(**content["options"])
+        started = Started(**content)
     except (KeyError, TypeError) as error:
         raise DataError(f"{out / FILE}: damaged, or written by a newer visionkit ({error})") from error
     if started.sha256 != _sha256(out / "recipe.py"):
