@@ -15,8 +15,9 @@
 | scores | float32, descending within an image; fixed-size outputs are padded with score 0 and label -1 |
 """
 
+import difflib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -46,6 +47,29 @@ class DataError(ValueError):
 def plain(text: str) -> str:
     r"""`text` with escapes such as \x1b in place of control characters, which could drive a terminal or end a line."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+class ByName(dict[str, Any]):
+    """A dict that answers a name that it lacks with the nearest that it has.
+
+    Args:
+        what: the things are, for the message, e.g. "model".
+        entries: name -> thing.
+    """
+
+    def __init__(self, what: str, entries: Mapping[str, Any]):
+        super().__init__(entries)
+        self.what = what
+
+    def __missing__(self, name: object) -> Any:
+        raise KeyError(f"no {self.what} {name!r}{nearest(str(name), self)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: "; did you mean 'ssd'?", or the names that there are."""
+    names = {key.lower(): key for key in known}
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"; did you mean {names[close[0]]!r}?" if close else f"; there are {', '.join(names.values())}"
 
 
 def would_be_lost(file: Path | str) -> DataError:

@@ -83,7 +83,7 @@ def test_every_verb_is_a_tool(verb, monkeypatch, capsys):
         (["export", "model", "--out", "o", "--void", "3"], "--void is about --data, which is not given"),
         (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
-        (["finetune", "."], ".: no data set recognised; looked for Annotations/*.xml"),
+        (["finetune", "."], ".: an empty folder; expected labelled images: Annotations/*.xml"),
     ],
 )
 def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, message):

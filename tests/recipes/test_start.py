@@ -50,14 +50,14 @@ def test_a_detector_goes_on_with_what_it_knows(data, start, capsys):
     assert recipe.model.image_size == (64, 64)
     assert recipe.model.licence == "Apache-2.0"
     rate = rate_of(recipe.phases[0].optimizer)
-    assert 1e-4 < max(float(rate(step)) for step in range(3)) <= 3e-4  # from scratch it is 1e-3
+    assert 1e-4 < max(float(rate(step)) for step in range(3)) <= 3.001e-4  # from scratch it is 1e-3
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--model", "faster_rcnn"], "nanodet.keras: is a NanoDet; expected one of FasterRCNN"),
-        (["--task", "classify"], "holds no class folders|is a NanoDet; expected one of Classifier"),
+        (["--task", "classify"], "found COCO JSON, which is for detect, not classify"),
         (["--map", "cow"], "--map cow: expected OLD=NEW, such as person=pedestrian"),
         (["--map", "dog=star"], "--map dog=star: the start has no class 'dog'; it has cat, star, cow"),
         (["--image-size", "2000"], r"the start does not take images of \d+x\d+: a box can extend at most 320 pixels"),

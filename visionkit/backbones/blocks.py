@@ -91,29 +91,67 @@ def max_pool(x: Tensor, size: int, strides: int, *, name: str, padding: int = 0,
 def freeze(backbone: keras.Model, up_to: str | None) -> None:
     """Freezes every layer that level `up_to` ("C3") is computed from, and unfreezes the others.
 
-    Frozen batch normalisation also stops updating its statistics and uses them in training. None freezes nothing, and
-    so does a level below the backbone's first, such as C1 of AlexNet.
+    Models within the backbone are looked into, such as one of keras.applications behind a `Rescaling` layer. Frozen
+    batch normalisation also stops updating its statistics and uses them in training. None freezes nothing, and so does
+    a level below the backbone's first, such as C1 of AlexNet.
 
     Raises:
-        ValueError: the backbone has no such level.
+        ValueError: the backbone has no such level, or is not a functional model, or hides the layers in a part that
+            gives several outputs and is not a functional model.
     """
-    outputs: Any = backbone.output  # a dict; Keras' source makes a type checker expect a list
-    if up_to is not None and "C0" <= up_to < min(outputs):
-        up_to = None
-    if up_to is not None and up_to not in outputs:
-        raise ValueError(f"backbone {backbone.name!r} has no level {up_to!r}; it has {sorted(outputs)}")
-    below = keras.Model(backbone.input, outputs[up_to]).layers if up_to is not None else []
-    frozen = {layer.name for layer in below}
-    for layer in backbone.layers:  # one by one: `backbone.trainable = True` does nothing if it was True before
-        layer.trainable = layer.name not in frozen
+    frozen = _layers_behind(backbone, up_to) if up_to is not None else []
+    for layer in backbone._flatten_layers():  # one by one: on TensorFlow, setting True where it was True does nothing
+        layer.trainable = True
+    for layer in frozen:
+        layer.trainable = False
 
 
 def freeze_batch_norm(backbone: keras.Model) -> None:
     """Makes every batch normalisation keep its pretrained statistics while the convolutions are trained.
 
     Detectors do this because the few images of a step give poor averages (torchvision's FrozenBatchNorm2d). Scale and
-    offset are frozen too. Call it after `freeze`, which sets every layer anew.
+    offset are frozen too. Models within the backbone are looked into. Call it after `freeze`, which sets every layer
+    anew.
     """
-    for layer in backbone.layers:
+    for layer in backbone._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
+
+
+def _layers_behind(backbone: keras.Model, level: str) -> list[layers.Layer]:
+    """The layers that a level of the backbone is computed from, also those within models within it."""
+    outputs: Any = backbone.output if _is_graph(backbone) else None  # None: built by a `call` of its own
+    if not isinstance(outputs, dict):
+        found = "a model with a call() of its own" if outputs is None else f"a model that returns {outputs}"
+        raise ValueError(
+            f"backbone {backbone.name!r} is {found}, so level {level!r} cannot be frozen; "
+            f'give a functional model, keras.Model(images, {{"{level}": features, ...}})'
+        )
+    if "C0" <= level < min(outputs):
+        return []
+    if level not in outputs:
+        raise ValueError(f"backbone {backbone.name!r} has no level {level!r}; it has {sorted(outputs)}")
+    behind: list[layers.Layer] = []
+    todo, seen = [outputs[level]], set()
+    while todo:
+        part, call, output = todo.pop()._keras_history  # which output of which call of which layer the tensor is
+        if (id(part), call, output) in seen:
+            continue
+        seen.add((id(part), call, output))
+        todo += part._inbound_nodes[call].input_tensors
+        if _is_graph(part):
+            todo.append(part.outputs[output])
+        elif isinstance(part, layers.Layer):
+            if part.weights and len(part._inbound_nodes[call].output_tensors) > 1:
+                raise ValueError(
+                    f"backbone {backbone.name!r}: which layers of {part.name!r} level {level!r} is computed from "
+                    f"cannot be told, because {type(part).__name__} is not a functional model; "
+                    "set their `trainable` yourself"
+                )
+            behind.append(part)
+    return behind
+
+
+def _is_graph(part: Any) -> bool:
+    """Whether `part` is a functional or sequential model, whose layers are known."""
+    return isinstance(part, keras.Model) and hasattr(part, "outputs")

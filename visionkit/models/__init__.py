@@ -11,12 +11,16 @@ from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NanoDet
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
+from visionkit.types import ByName
 
-MODELS: dict[str, Callable[..., Task]] = {
-    "classifier": Classifier,
-    "ssd": SSD,
-    "nanodet": NanoDet,
-    "faster_rcnn": FasterRCNN,
-    "mask_rcnn": MaskRCNN,
-    "fcn": FCN,
-}
+MODELS: dict[str, Callable[..., Task]] = ByName(
+    "model",
+    {
+        "classifier": Classifier,
+        "ssd": SSD,
+        "nanodet": NanoDet,
+        "faster_rcnn": FasterRCNN,
+        "mask_rcnn": MaskRCNN,
+        "fcn": FCN,
+    },
+)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, ParamSpec
 
 import keras
 
+from visionkit.models.arguments import check_arguments
 from visionkit.resizing import crop_share
 from visionkit.types import Tensor
 
@@ -73,8 +74,6 @@ class Task(keras.Model):
         self.class_names = list(class_names) or [str(i) for i in range(num_classes)]
         self.resize = resize
         self.licence = licence
-        if len(self.class_names) != num_classes:
-            raise ValueError(f"{num_classes} classes but {len(self.class_names)} class names: {self.class_names}")
         if crop_share(resize) and self.task != "classify":
             raise ValueError(f"resize={resize!r} is for classifiers; the other tasks must see the whole image")
 
@@ -148,6 +147,8 @@ def _recording(init: Callable[_P, None]) -> Callable[_P, None]:
         arguments = dict(bound.arguments)
         model: Any = arguments.pop("self")
         arguments.update(arguments.pop("kwargs", {}))
+        if type(model).__init__ is wrapper:  # not once more in the base class
+            check_arguments(type(model), arguments)
         init(*args, **kwargs)
         # The base class's `__init__` ran first and recorded its own arguments, including those passed on to it.
         recorded = {**vars(model).get("_arguments", {}), **arguments, "name": model.name}
