@@ -21,4 +21,6 @@ def load_exported(folder: Path | str, trust: bool = False) -> Any:
     name = read_metadata(folder)["exporter"]
     if name not in EXPORTERS:
         raise DataError(f"{folder}: written by the exporter {name!r}, which this visionkit does not have")
-    return EXPORTERS[name].load(folder, trust) if name == saved_model.NAME else EXPORTERS[name].load(folder)
+    if name == saved_model.NAME:
+        return saved_model.load(folder, trust)
+    return EXPORTERS[name].load(folder)
