@@ -10,7 +10,7 @@ demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

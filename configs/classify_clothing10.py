@@ -14,5 +14,5 @@ from visionkit.train.recipe import Recipe
 
 
 def recipe(data_dir: Path, lr: float = 1e-3, epochs: int = 10, batch_size: int = 32, seed: int = 0) -> Recipe:
-    """What `visionkit finetune PATH` does."""
-    return classify(data_dir, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed)
+    """What `visionkit finetune PATH --learn-from train+val` does."""
+    return classify(data_dir, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, learn_from="train+val")

@@ -13,5 +13,7 @@ from visionkit.train.recipe import Recipe
 
 
 def recipe(data_dir: Path, lr: float = 1e-3, epochs: int = 33, image_size: int = 384, seed: int = 0) -> Recipe:
-    """What `visionkit finetune PATH --model faster_rcnn` does."""
-    return detect(data_dir, model="faster_rcnn", lr=lr, epochs=epochs, image_size=image_size, seed=seed)
+    """What `visionkit finetune PATH --model faster_rcnn --learn-from train+val` does."""
+    return detect(
+        data_dir, model="faster_rcnn", lr=lr, epochs=epochs, image_size=image_size, seed=seed, learn_from="train+val"
+    )

@@ -15,5 +15,7 @@ from visionkit.train.recipe import Recipe
 def recipe(
     data_dir: Path, lr: float = 1e-3, epochs: int = 33, image_size: int = 384, batch_size: int = 16, seed: int = 0
 ) -> Recipe:
-    """What `visionkit finetune PATH` does."""
-    return detect(data_dir, lr=lr, epochs=epochs, image_size=image_size, batch_size=batch_size, seed=seed)
+    """What `visionkit finetune PATH --learn-from train+val` does."""
+    return detect(
+        data_dir, lr=lr, epochs=epochs, image_size=image_size, batch_size=batch_size, seed=seed, learn_from="train+val"
+    )

@@ -10,6 +10,33 @@ import pytest
 from support.disks import mount
 
 PEAKS = []  # of the workers that have ended, in bytes
+# They start many processes, or long ones: a worker that began one of them last would keep the other waiting.
+LONG = {
+    "test_backbones.py",
+    "test_backbones_jax.py",
+    "test_backends.py",
+    "test_deploy_page.py",
+    "test_detector_goldens.py",
+    "test_devices.py",
+    "test_exports.py",
+    "test_goldens.py",
+    "test_readme.py",
+    "test_resume.py",
+    "test_weights.py",
+}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory):
+    """A state folder of the tests' own, so that they leave the user's key alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="module", autouse=True)

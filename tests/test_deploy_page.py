@@ -4,12 +4,12 @@ import json
 import os
 import re
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
 
 import pytest
+from support.command_line import visionkit
 from support.exports import detector
 from support.paths import ROOT
 
@@ -39,16 +39,19 @@ def done(folder):
         port = str(probe.getsockname()[1])
     printed, server = {}, None
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    same = {"cwd": folder, "env": os.environ | {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}, "text": True}
+    environment = os.environ | {"PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         for command in COMMANDS:
             words = shlex.split(command.replace("8080", port))
-            program = [sys.executable, "-m", "visionkit"] if words[0] == "visionkit" else [shutil.which(words[0])]
             if words[:2] == ["visionkit", "serve"]:
-                server = subprocess.Popen([*program, *words[1:]], **same, stderr=subprocess.PIPE)
+                program = [sys.executable, "-m", *words]
+                server = subprocess.Popen(program, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE)
                 assert f":{port}/predict takes images" in server.stderr.readline()
                 continue
-            result = subprocess.run([*program, *words[1:]], **same, capture_output=True)
+            if words[0] == "visionkit":
+                result = visionkit(words[1:], folder)
+            else:
+                result = subprocess.run(words, cwd=folder, capture_output=True, text=True)
             assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
             printed[command] = result.stdout
         assert server.poll() is None

@@ -64,7 +64,8 @@ def test_a_file_imports_only_the_parts_that_it_may(file):
     part = part_of(file)
     if part not in ANYTHING:
         assert imported_parts(file) <= ALLOWED.get(part, set()) | EVERYWHERE, (
-            f"ALLOWED does not let {part} import these"
+            f"ALLOWED does not let {part} import these: move the code to a part that may, hand the object in, or "
+            "let it in tests/support/house.py (docs/design.md has the directions)"
         )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from support.command_line import visionkit
 from support.paths import ROOT
 
 from visionkit.data.shapes import shapes
@@ -18,12 +19,6 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^visionkit .+$", "\n".join(re.findall(r"```sh\n(.*?)```", README, re.S)), re.M)
 PROGRAM = "\n".join(re.findall(r"```python\n(.*?)```", README, re.S))
 QUIET = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-
-
-def visionkit(words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "visionkit", *words], cwd=cwd, capture_output=True, text=True, env=QUIET
-    )
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +34,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(folder):
-    """Every command of the README, for one epoch and at small size."""
+    """Every command of the README, for one epoch and at small size; the training in a process of its own."""
     outputs = {}
     for command in COMMANDS:
         words = command.split()[1:]
         if "--epochs" in words:
             words[words.index("--epochs") + 1] = "1"
             words += ["--image-size", "96", "--batch-size", "8"]
-        result = visionkit(words, folder)
+            program = [sys.executable, "-m", "visionkit", *words]
+            result = subprocess.run(program, cwd=folder, capture_output=True, text=True, env=QUIET)
+        else:
+            result = visionkit(words, folder)
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         outputs[words[0]] = result
     return outputs

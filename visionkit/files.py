@@ -1,8 +1,15 @@
-"""The one way to write a file: first under a temporary name beside it, so that nobody ever reads half of it."""
+"""The one way to write a file: first under a temporary name beside it, so that nobody ever reads half of it.
 
+`locked` keeps a folder to one process.
+"""
+
+import contextlib
+import errno
+import fcntl
 import json
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -10,6 +17,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from visionkit.types import DataError
+
+LOCK = ".visionkit.lock"  # there while a process writes into the folder, and left behind by one that was killed
 
 
 @contextmanager
@@ -83,6 +92,25 @@ def remove_temporary(folder: Path, suffix: str) -> None:
         temporary.unlink(missing_ok=True)  # another process in the same folder may have been quicker
 
 
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """While the block runs, no other process can enter one for the same folder, which must exist.
+
+    The operating system lifts the lock when a process ends, however it ends. On a file system that knows no locks,
+    nothing is locked.
+
+    Raises:
+        DataError: another process is in such a block; says which.
+    """
+    handle = _acquire(folder)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            (folder / LOCK).unlink(missing_ok=True)
+            os.close(handle)
+
+
 def _as_json(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
@@ -93,3 +121,34 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _acquire(folder: Path) -> int | None:
+    """The open lock file; None where there are no locks."""
+    file = folder / LOCK
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock's, these are not inherited by forks
+        except OSError as error:
+            owner = os.pread(handle, 300, 0).decode(errors="replace").strip()
+            os.close(handle)
+            if error.errno not in (errno.EACCES, errno.EAGAIN):
+                return None
+            raise DataError(
+                f"{folder}: another process writes there ({owner or 'of this or another machine'}); wait until it has "
+                "ended, or choose another folder"
+            ) from None
+        if _is_current(handle, file):
+            with contextlib.suppress(OSError):  # a full disk: then nobody learns who it is
+                os.ftruncate(handle, 0)
+                os.write(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+            return handle
+        os.close(handle)  # its owner removed it between our opening and locking it
+
+
+def _is_current(handle: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), file.stat())
+    except FileNotFoundError:
+        return False

@@ -34,13 +34,19 @@ def keras_path(model: Path) -> Path:
     )
 
 
-def open_predictor(model: Path, batch_size: int = 8) -> Predictor:
+def open_predictor(model: Path, batch_size: int = 8, trust: bool = False) -> Predictor:
     """Opens a run folder, a .keras file, an export (in its own runtime) or the name of published weights.
 
-    No Python code in the files is executed.
+    .keras files are loaded in Keras' safe mode, which executes no Python code in them. A SavedModel is a program for
+    TensorFlow: before it is loaded its graph is looked through, and one that does more than compute is refused.
+
+    Args:
+        model: what to open.
+        batch_size: images a step.
+        trust: load a SavedModel that could read and write files too; see `export.graph_scan`.
 
     Raises:
-        DataError: `model` is none of these, or cannot be loaded.
+        DataError: `model` is none of these, cannot be loaded, or is a SavedModel that does more than compute.
     """
     if not model.exists() and not model.suffix and (card := _card(str(model))):
         return _published(card, batch_size)
@@ -52,7 +58,7 @@ def open_predictor(model: Path, batch_size: int = 8) -> Predictor:
     if (model / FILE).is_file():
         if read_metadata(model)["exporter"] in ("keras_file", "saved_model"):
             import_keras_quietly()  # the other runtimes do not need it
-        return Predictor(load_exported(model), batch_size=batch_size)
+        return Predictor(load_exported(model, trust), batch_size=batch_size)
     file = keras_path(model)  # first, so that a wrong path is reported before TensorFlow is loaded
     import_keras_quietly()
     return Predictor(keras_file.load(file), batch_size=batch_size)

@@ -16,6 +16,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ Tensor: TypeAlias = Any
 
 IGNORE = 255  # the value of a segmentation map that is neither trained on nor scored
 PADDING = -1  # the label of a row that holds no object
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
 
 
 class DataError(ValueError):
@@ -40,6 +42,11 @@ class DataError(ValueError):
     def __init__(self, message: str = "", kind: str | None = None):
         super().__init__(message)
         self.kind = kind
+
+
+def plain(text: str) -> str:
+    r"""`text` with escapes such as \x1b in place of control characters, which could drive a terminal or end a line."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 class ByName(dict[str, Any]):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from support.backbones import answers
+from support.on_jax import ON_JAX
 
 # One of each builder, and those among them that JAX compiles in seconds.
 FAST = ("lenet", "alexnet", "resnet20_cifar")
@@ -21,7 +22,7 @@ def test_jax_and_tensorflow_agree(tmp_path, names):
         pytest.skip("this process runs on JAX itself")
     pytest.importorskip("jax")
     code = f"from support.backbones import save_answers; save_answers({str(tmp_path / 'jax.npz')!r}, {names})"
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = os.environ | ON_JAX | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     theirs = np.load(tmp_path / "jax.npz")

@@ -3,6 +3,7 @@
 import inspect
 import os
 import resource
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from support.paths import ROOT
 
 from visionkit.cli import app, main, runs
+from visionkit.cli.scores import print_scores
 
 TOOLS = ROOT / "tools"
 
@@ -56,9 +58,12 @@ def _cpu_seconds():
 
 
 @pytest.mark.parametrize("verb", [name for name in app if not name.startswith("-")])
-def test_every_verb_is_a_tool(verb):
-    done = subprocess.run([sys.executable, TOOLS / f"{verb}.py", "--help"], capture_output=True, text=True, check=True)
-    assert f"visionkit {verb}" in done.stdout
+def test_every_verb_is_a_tool(verb, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{verb}.py", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(TOOLS / f"{verb}.py"), run_name="__main__")
+    assert ended.value.code == 0
+    assert f"visionkit {verb}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,7 @@ def test_every_verb_is_a_tool(verb):
         (["export", "model", "--out", "o", "--void", "3"], "--void is about --data, which is not given"),
         (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
-        (["finetune", "."], ".: no data set recognised; looked for Annotations/*.xml"),
+        (["finetune", "."], ".: an empty folder; expected labelled images: Annotations/*.xml"),
     ],
 )
 def test_an_error_is_one_line_that_helps(capsys, monkeypatch, tmp_path, words, message):
@@ -95,6 +100,8 @@ RESUMED_WITH = {
     "data": ["folder"],
     "task": ["--task", "detect"],
     "model": ["--model", "ssd"],
+    "start": ["--from", "nanodet_g_coco"],
+    "renamed": ["--map", "person=pedestrian"],
     "backbone": ["--backbone", "resnet18"],
     "check": ["--check"],
     "epochs": ["--epochs", "3"],
@@ -105,6 +112,7 @@ RESUMED_WITH = {
     "label_smoothing": ["--label-smoothing", "0.2"],
     "mixup": ["--mixup", "0.2"],
     "cutmix": ["--cutmix", "1"],
+    "learn_from": ["--learn-from", "train+val"],
     "classes": ["--classes", "names.txt"],
     "void": ["--void", "3"],
     "patience": ["--patience", "2"],
@@ -193,3 +201,12 @@ def test_without_a_backend_the_line_says_what_to_install(tmp_path):
         assert done.returncode == 1 and said in done.stdout
         assert "visionkit: error: Keras is set to run on tensorflow, which is not installed" in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_names_do_not_drive_the_terminal(tmp_path, capsys):
+    bad = "cat\x1b[31m\u202e"
+    print_scores({"top1": 0.5, "per_class": {bad: {"recall": 0.5}}})
+    assert capsys.readouterr().out == "top1 0.5\n  cat\\x1b[31m\\u202e    recall 0.5\n"
+    assert main(["report", str(tmp_path / bad)]) == 1
+    error = capsys.readouterr().err
+    assert "cat\\x1b[31m\\u202e: expected the folder of a run" in error and "\x1b" not in error

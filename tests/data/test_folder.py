@@ -4,6 +4,7 @@ import pytest
 from support import tiny_data
 
 from visionkit.data.folder import folder, splits
+from visionkit.data.recognise import open_dataset
 from visionkit.doctor.examine import examine
 from visionkit.types import DataError, check_sample
 
@@ -26,8 +27,28 @@ def test_splits_share_class_ids(tmp_path):
     assert folder(tmp_path, "val").class_names == ["ant", "dog", "wolf"]
     assert [r.label for r in folder(tmp_path, "val").records] == [1]
     assert len(folder(tmp_path)) == 4
-    with pytest.raises(DataError, match="no split 'dev'; there are: test, train, validation"):
-        folder(tmp_path, "dev")
+    with pytest.raises(DataError, match="no split 'extra'; there are: test, train, validation"):
+        folder(tmp_path, "extra")
+
+
+@pytest.mark.parametrize("deeper", ["", "images/", "train/"])
+def test_folders_of_splits_are_no_classes(tmp_path, deeper):
+    for name in ("train", "valid", "test_2017", "dev1", "val", "Validation"):
+        tiny_data.picture(tmp_path / name / deeper / "1.png")
+    assert splits(tmp_path) == {}
+    with pytest.raises(DataError, match="no data set recognised"):
+        open_dataset(tmp_path)
+
+
+def test_a_split_between_classes_is_refused_unless_it_is_a_class_of_a_split(tmp_path):
+    for name in ("bus", "train", "car"):
+        tiny_data.picture(tmp_path / "a" / name / "1.png"), tiny_data.picture(tmp_path / "b" / "train" / name / "1.png")
+    with pytest.raises(DataError, match="a/train: has the name of a split, but lies beside the classes bus, car: move"):
+        open_dataset(tmp_path / "a")
+    assert open_dataset(tmp_path / "b").class_names == ["bus", "car", "train"]
+    tiny_data.picture(tmp_path / "b" / "train" / "images" / "1.png")
+    with pytest.raises(DataError, match="images: has the name of a folder of another layout"):
+        open_dataset(tmp_path / "b")
 
 
 def test_broken_image_and_no_classes_are_named(tmp_path):

@@ -60,7 +60,8 @@ def test_every_format_is_recognised(tmp_path, kind, task):
 
 def test_nothing_recognised_says_what_was_looked_for(tmp_path):
     tiny_data.picture(tmp_path / "photos" / "a.png")  # a folder of images is not a data set
-    with pytest.raises(DataError, match=r"no data set recognised; looked for Annotations/\*\.xml.*class folders"):
+    expected = r"found 1 \.png: images without labels; looked for Annotations/\*\.xml.*class folders"
+    with pytest.raises(DataError, match=rf"no data set recognised; {expected}"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         describe(tmp_path / "nowhere")
@@ -78,8 +79,8 @@ def test_splits_are_joined(tmp_path):
     assert data[2].image.shape == (30, 40, 3)
     with pytest.raises(DataError, match="sample 'c' is in two of the data sets"):
         open_dataset(root, "trainval+val")
-    with pytest.raises(DataError, match="no split 'dev'"):
-        open_dataset(root, "train+dev")
+    with pytest.raises(DataError, match="no split 'extra'"):
+        open_dataset(root, "train+extra")
 
 
 def test_joined_masks_come_from_their_own_split_and_travel_to_workers(tmp_path):
@@ -145,7 +146,7 @@ def test_damaged_annotations_raise_only_data_error(tmp_path, kind):
 def test_boxes_alone_are_read_without_drawing_their_masks(tmp_path, monkeypatch):
     root = write("COCO JSON", tmp_path)
     assert open_dataset(root)[0].masks.sum() == open_dataset(root, task="instance")[0].masks.sum() == 20
-    monkeypatch.setattr("visionkit.data.coco.rasterise", lambda *_: pytest.fail("drew a mask"))
+    monkeypatch.setattr("visionkit.data.segments.rasterise", lambda *_: pytest.fail("drew a mask"))
     data = open_dataset(root, task="detect")
     assert data[0].masks is None and data[0].boxes.tolist() == [[2, 3, 7, 7]] and data[0].image.shape == (30, 40, 3)
     assert data.source == "COCO JSON annotations.json, boxes"

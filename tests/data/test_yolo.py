@@ -72,6 +72,8 @@ def test_errors_name_the_file_and_line(tmp_path, line, expected):
         ("names: {1: a, 2: b}", r"data\.yaml: names: expected a list"),
         ("names: [a", r"data\.yaml: broken YAML"),
         ("names: !!bool maybe", r"data\.yaml: broken YAML"),
+        ("names: [0x" + "f" * 5000 + "]", r"data\.yaml: names: expected a list"),
+        ("names: [" + "9" * 5000 + "]", r"data\.yaml: broken YAML"),
         ("names: [a, a]", r"data\.yaml: the class 'a' is named twice"),
         ("names: [a]\nkpt_shape: [17, 3]", r"data\.yaml: kpt_shape: labels with keypoints"),
         ("!!python/object/apply:os.system ['true']", r"data\.yaml: broken YAML"),

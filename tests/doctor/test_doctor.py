@@ -360,7 +360,7 @@ def test_fixed_masks_are_the_masks(tmp_path):
 
 def test_what_cannot_be_examined_is_said(tmp_path, capsys):
     assert main(["doctor", str(tmp_path)]) == 1
-    assert "no data set recognised" in capsys.readouterr().err
+    assert "an empty folder; expected labelled images" in capsys.readouterr().err
     photo(tmp_path / "ant" / "a.png", 1), photo(tmp_path / "bee" / "a.png", 2)
     with pytest.raises(DataError, match="no split 'dev'"):
         examine(tmp_path, "dev")

@@ -24,7 +24,16 @@ from visionkit.data.yolo import yolo
 from visionkit.open_model import made_by
 from visionkit.predict import folder_job, folders, journal
 from visionkit.predict.folders import detect_folder
-from visionkit.predict.formats import FORMATS, to_record, to_supervision, voc_labels, write_json
+from visionkit.predict.formats import (
+    FORMATS,
+    to_record,
+    to_supervision,
+    voc_labels,
+    write_areas,
+    write_classes,
+    write_csv,
+    write_json,
+)
 from visionkit.predict.journal import Journal
 from visionkit.predict.summary import PredictionSummary
 from visionkit.types import DataError, Detections
@@ -481,3 +490,22 @@ def test_a_model_that_has_changed_is_another(tmp_path):
     (run / "model.keras").write_text("12")
     (export / "variables" / "data").write_text("12")
     assert [made_by(name) == old for name, old in zip(names, before, strict=True)] == [False, False, False, True]
+
+
+def test_names_in_tables_are_harmless(tmp_path):
+    """They come from strangers' models and folders, and are opened in spreadsheets and printed to terminals."""
+    names = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "a\x1b]0;title\x07\r\n=1", "caf\u00e9 a=b", ""]
+    box = {"score": 0.5, "box": [0, 0, 1, 1]}
+    record = {"file": "=1.jpg", "number": 0, "size": [2, 2], "objects": [{"label": k, **box} for k in range(7)]}
+    write_csv(tmp_path, [record], names)
+    write_classes(tmp_path, [record | {"best": [[0, 0.9], [4, 0.1]]}], names)
+    write_areas(tmp_path, [record | {"areas": [[3, 4]]}], names)
+    tables = {}
+    for name in ("detections.csv", "classes.csv", "areas.csv"):
+        with (tmp_path / name).open(newline="") as stream:
+            tables[name] = list(csv.reader(stream))[1:]
+    escaped = "a\\x1b]0;title\\x07\\r\\n=1"
+    shown = ["'=cmd|' /C calc'!A0", "'+1", "'-1", "'@SUM(A1)", escaped, "caf\u00e9 a=b", ""]
+    assert [row[:2] for row in tables["detections.csv"]] == [["'=1.jpg", name] for name in shown]
+    assert tables["classes.csv"] == [["'=1.jpg", shown[0], "0.9", escaped, "0.1"]]
+    assert tables["areas.csv"] == [["'=1.jpg", shown[3], "4", "1.0"]]

@@ -41,24 +41,44 @@ def test_the_networks_size_follows_the_images(sizes, expected):
 
 
 @pytest.mark.parametrize(
-    ("splits", "train", "val"),
+    ("splits", "learn_from", "train", "val"),
     [
-        (("train", "val", "test"), 5 + 3, None),  # test gives the honest number, so nothing is held back
-        (("train", "test"), 5, None),
-        (("train", "val"), 5, 3),
-        (("train",), 4, 1),
+        (("train", "val", "test"), None, 5, 3),
+        (("train", "val", "test"), "train+val", 5 + 3, None),
+        (("train", "val", "test"), "train", 5, 3),
+        (("train", "test"), None, 5, None),  # test gives the honest score, so nothing is held back
+        (("train", "val"), None, 5, 3),
+        (("train", "val"), "val", 3, None),
+        (("train",), None, 4, 1),
+        (("train",), "train", 5, None),
     ],
 )
-def test_which_samples_are_learned_from(tmp_path, capsys, splits, train, val):
+def test_which_samples_are_learned_from(tmp_path, capsys, splits, learn_from, train, val):
     for split, count in (("train", 5), ("val", 3), ("test", 2)):
         if split in splits:
             write_coco(shapes(count, (48, 64), split=split), tmp_path, split)
-    learned, chosen = training_data(tmp_path, "detect", seed=0)
+    learned, chosen = training_data(tmp_path, "detect", seed=0, learn_from=learn_from)
     assert len(learned) == train
     assert (chosen and len(chosen)) == val
-    assert "COCO JSON" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "COCO JSON" in out
+    assert ("score it with: visionkit evaluate RUN" in out) == ("test" in splits)
     if chosen:
         assert not {r.id for r in learned.records} & {r.id for r in chosen.records}
+
+
+@pytest.mark.parametrize(
+    ("learn_from", "message"),
+    [
+        ("train+trainval", "--learn-from train[+]trainval: .* has no split 'trainval'; it has train, val, test"),
+        ("train+test", "--learn-from train[+]test: what is learned from gives no honest score; leave test out"),
+    ],
+)
+def test_what_must_not_be_learned_from_is_refused(tmp_path, learn_from, message):
+    for split in ("train", "val", "test"):
+        write_coco(shapes(2, (48, 64), split=split), tmp_path, split)
+    with pytest.raises(DataError, match=message):
+        training_data(tmp_path, "detect", seed=0, learn_from=learn_from)
 
 
 def test_no_test_image_is_learned_from(tmp_path):

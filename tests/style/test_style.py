@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from keras import ops
 from PIL import Image
+from support.on_jax import ON_JAX
 from support.paths import ROOT
 from support.style import one_gradient, photo, stripes, tiny_features
 from support.tiny import tiny_backbone
@@ -121,7 +122,7 @@ def test_the_gradient_is_that_of_finite_differences(masked, channels):
         keras.config.set_dtype_policy(before[1])
 
 
-ON_JAX = """
+PROGRAM = """
 import json, sys
 sys.path.insert(0, {tests!r})
 import keras, numpy as np
@@ -135,8 +136,8 @@ print(json.dumps([keras.backend.backend(), losses, gradient.tolist()]))
 def test_tensorflow_and_jax_have_the_same_losses_and_gradient(features, tmp_path):
     weights = features.get_weights()
     np.savez(tmp_path / "weights.npz", *weights)
-    code = ON_JAX.format(tests=str(ROOT / "tests"), file=str(tmp_path / "weights.npz"))
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    code = PROGRAM.format(tests=str(ROOT / "tests"), file=str(tmp_path / "weights.npz"))
+    environment = os.environ | ON_JAX
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     backend, losses, gradient = json.loads(done.stdout.splitlines()[-1])

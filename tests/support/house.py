@@ -40,13 +40,13 @@ ALLOWED: dict[str, set[str]] = {
     "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
     "export": {"environment", "processes", "npboxes", "images", "resizing", "image_files"}
     | {"models", "predict", "style"},
-    "open_model": {"environment", "backbones", "weights", "style", "predict", "export"},
+    "open_model": {"environment", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"files", "images", "data", "metrics", "predict"},
     "train": {"files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "doctor": {"npboxes", "images", "resizing", "html", "data"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
-    "recipes": {"backbones", "weights", "models", "data", "train"},  # like a file in configs/
-    "checks": {"files", "environment", "processes", "data", "models", "predict", "evaluate", "train"},
+    "recipes": {"backbones", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
+    "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},
     "experiments": {"files", "open_model", "data", "metrics", "predict", "evaluate", "train"},
     "bench": {"files", "environment", "image_files", "open_model", "export", "predict"},
     "serve": {"images", "predict"},

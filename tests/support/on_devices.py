@@ -58,7 +58,7 @@ def segment(epochs: int = 2, dropout: float = 0.0) -> Recipe:
     return planned(model, train, val, segmentation_train(SIZE), epochs)
 
 
-checkpoint.remove_old = lambda folder, keep: None  # so that a run can be resumed from any
+checkpoint.remove_old = lambda folder, step, keep: None  # so that a run can be resumed from any
 
 
 def main(verb: str, *words: str):

@@ -1,6 +1,7 @@
 """Checkpoint files: whole or not there, whatever kills the writer; damage is found out; a full disk harms none."""
 
 import hashlib
+import json
 import os
 import resource
 import subprocess
@@ -12,7 +13,8 @@ import numpy as np
 import pytest
 
 from visionkit.files import write_bytes
-from visionkit.train.checkpoint import newest, read, save
+from visionkit.train.checkpoint import newest, read, remove_old, save
+from visionkit.train.training import BEGINNING, check_state
 from visionkit.types import DataError
 
 KILLS = 200
@@ -70,14 +72,68 @@ def test_where_all_are_damaged_there_is_an_error(tmp_path):
         newest(tmp_path)
 
 
-def test_an_array_of_objects_cannot_be_read(tmp_path):
+def forged(file, head, rest=b""):
+    """Writes a checkpoint with a digest that fits whatever its JSON, `head`, says."""
+    body = head + b"\n" + rest
+    file.write_bytes(b"visionkit checkpoint 1\n" + hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+
+
+def of_array(**changes):
+    entry = {"name": "a", "dtype": "<i8", "shape": [1]} | changes
+    return json.dumps({"state": {}, "arrays": [entry]}).encode()
+
+
+FORGED = {
+    "no JSON": b"{",
+    "deep JSON": b"[" * 100_000,
+    "endless number": b'{"state": {}, "arrays": ' + b"9" * 5000 + b"}",
+    "a list": b"[]",
+    "no arrays": b'{"state": {}}',
+    "no state": b'{"state": 3, "arrays": []}',
+    "arrays of numbers": b'{"state": {}, "arrays": [3]}',
+    "objects": of_array(dtype="|O"),
+    "text": of_array(dtype="<U2"),
+    "no such type": of_array(dtype="import os"),
+    "a negative side": of_array(shape=[-1]),
+    "a side of 0.5": of_array(shape=[0.5]),
+    "too large": of_array(shape=[2**40]),
+    "larger than a number": of_array(shape=[0, 2**70]),
+    "too small": of_array(shape=[0]),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_forged_one_is_passed_over_like_a_damaged_one(what, tmp_path, capsys):
     """Nothing in a file is executed, though its checksum be right."""
-    file = save(tmp_path, 1, {"a": np.zeros(1, np.int64)}, {})
-    body = file.read_bytes().split(b"\n", 2)[2].replace(b'"<i8"', b'"|O8"')
-    head = b"visionkit checkpoint 1\n" + hashlib.sha256(body).hexdigest().encode() + b"\n"
-    file.write_bytes(head + body)
-    with pytest.raises(ValueError, match="OBJECT"):
-        read(file)
+    save(tmp_path, 1, content(1), {"step": 1})
+    file = tmp_path / "step-000000002.ckpt"
+    forged(file, FORGED[what], bytes(8))
+    assert newest(tmp_path)[1] == {"step": 1}
+    assert capsys.readouterr().out == f"{file} is damaged; going back to the checkpoint before it\n"
+
+
+def test_a_state_that_is_none_is_passed_over_too(tmp_path):
+    good = BEGINNING | {"epoch": 1, "seconds": 1.5, "data": ["a"], "rows": [{"epoch": 1}]}
+    save(tmp_path, 1, {}, good)
+    wrong = [{}, {"epoch": "1"}, {"epoch": True}, {"step": -1}, {"phase": 0.5}, {"stopped": 1}, {"rows": [3]}]
+    wrong += [{"seconds": float("inf")}, {"seconds": float("nan")}, {"data": "a"}, {"rows": None}]
+    for step, change in enumerate(wrong, 2):
+        save(tmp_path, step, {}, good | change if change else {}, keep=99)
+    assert newest(tmp_path, check_state)[1] == good
+    assert len(list(tmp_path.glob("*.damaged"))) == len(wrong)
+
+
+def test_junk_of_a_higher_number_does_not_cost_the_fresh_one(tmp_path):
+    junk = [tmp_path / f"step-{name}.ckpt" for name in ("999999999", "1000000000", "zzz")]
+    for file in junk:
+        file.write_bytes(b"junk")
+    (tmp_path / "step-000000009.ckpt").mkdir()
+    for step in (1, 2, 3):
+        save(tmp_path, step, content(step), {}, keep=1)
+    remove_old(tmp_path, 3, keep=1)
+    assert [file.name for file in sorted(tmp_path.glob("step-00*")) if file.is_file()] == ["step-000000003.ckpt"]
+    assert newest(tmp_path)[0]["n"] == 3
+    assert [file.exists() for file in junk] == [False, False, True]  # set aside as damaged; the last is no checkpoint
 
 
 # Forks writers and kills them; apart from pytest, in a process without threads, so that a kill costs milliseconds.

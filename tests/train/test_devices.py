@@ -12,6 +12,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from support.on_jax import ON_JAX
 from support.paths import ROOT
 
 from visionkit.train import checkpoint
@@ -22,8 +23,12 @@ SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
 
 
 def start(backend, *words, **environment):
-    environment = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"} | environment
-    environment |= {"PYTHONPATH": str(SCRIPT.parents[1]), "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    environment |= ON_JAX | {
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PYTHONPATH": str(SCRIPT.parents[1]),
+    }
+    environment["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
     command = [sys.executable, SCRIPT, *map(str, words)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, text=True, env=os.environ | environment, **pipes)
@@ -130,8 +135,23 @@ def test_devices_that_are_not_there_are_an_error_of_one_line():
 
 def test_a_number_of_devices_and_several_processes_are_an_error(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
-    with pytest.raises(DataError, match="TF_CONFIG names 2 processes; use --devices auto"):
-        devices_for(2)
+    for wanted in (1, 2):  # with 1, each process would train alone and write into the same folder
+        with pytest.raises(DataError, match=f"--devices {wanted}: TF_CONFIG names 2 processes; use --devices auto"):
+            devices_for(wanted)
+    monkeypatch.setenv("TF_CONFIG", "[")
+    with pytest.raises(DataError, match="TF_CONFIG: cannot be read"):
+        devices_for(1)
+
+
+@pytest.mark.parametrize("wanted", [1, "auto"])
+def test_jax_refuses_several_processes(monkeypatch, wanted):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}))
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    said = "TF_CONFIG names 2 processes, which jax cannot train with; unset TF_CONFIG, or set KERAS_BACKEND=tensorflow"
+    with pytest.raises(DataError, match=said):
+        devices_for(wanted)
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"chief": ["a:1"]}}))
+    assert devices_for(1).count == 1
 
 
 def test_accumulated_gradients_are_refused_on_tensorflow_devices():

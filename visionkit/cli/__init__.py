@@ -20,7 +20,7 @@ from visionkit.cli.runs import finetune, selftest, train
 from visionkit.cli.scores import evaluate
 from visionkit.cli.style import stylize
 from visionkit.cli.weights import convert_weights, weights
-from visionkit.types import DataError
+from visionkit.types import DataError, plain
 
 app = cyclopts.App(
     name="visionkit",
@@ -83,7 +83,7 @@ def _one_line(error: Exception) -> str:
     line = next((line for line in str(error).splitlines() if line.strip()), "no message; --debug shows more")
     notes = [note for note in getattr(error, "__notes__", ()) if "\n" not in note]  # a longer note is a log
     expected = isinstance(error, DataError | cyclopts.CycloptsError | OSError)
-    return "; ".join([line if expected else f"{type(error).__name__}: {line}", *notes])
+    return plain("; ".join([line if expected else f"{type(error).__name__}: {line}", *notes]))
 
 
 def _output_is_closed() -> bool:

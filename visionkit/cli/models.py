@@ -27,6 +27,7 @@ def detect(
     tile: int | None = None,
     frames: int | None = None,
     batch_size: int = 8,
+    trust: bool = False,
 ) -> int:
     """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
 
@@ -44,6 +45,7 @@ def detect(
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
         frames: (video) stop after so many.
         batch_size: images a step.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
     from visionkit.open_model import made_by, open_predictor
@@ -53,7 +55,7 @@ def detect(
         raise DataError("--frames is for a video or a camera; leave it out")
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
-    predictor: Any = open_predictor(model, batch_size)
+    predictor: Any = open_predictor(model, batch_size, trust)
     if tile is not None:
         from visionkit.predict.tiling import Tiled
 
@@ -68,7 +70,16 @@ def detect(
     return _report(report, out)
 
 
-def classify(model: Path, images: _Images, /, *, out: Path, pictures: bool = True, batch_size: int = 8) -> int:
+def classify(
+    model: Path,
+    images: _Images,
+    /,
+    *,
+    out: Path,
+    pictures: bool = True,
+    batch_size: int = 8,
+    trust: bool = False,
+) -> int:
     """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
 
     The same command, after an interruption or with more images, does only what is not done yet. Images that cannot be
@@ -80,11 +91,12 @@ def classify(model: Path, images: _Images, /, *, out: Path, pictures: bool = Tru
         out: the folder for the results.
         pictures: write the pictures.
         batch_size: images a step.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.folders import classify_folder
 
-    predictor = open_predictor(model, batch_size)
+    predictor = open_predictor(model, batch_size, trust)
     return _report(classify_folder(predictor, images, out, pictures=pictures, made_by=made_by(model)), out)
 
 
@@ -99,6 +111,7 @@ def serve(
     batch_size: int = 1,
     megabytes: float = 20.0,
     megapixels: float = 25.0,
+    trust: bool = False,
 ) -> None:
     """Serve a model over HTTP, images in and JSON out: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
 
@@ -114,6 +127,7 @@ def serve(
         batch_size: waiting images are given to the model together, up to so many.
         megabytes: the largest file that is accepted.
         megapixels: the largest image that is decoded.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
     if threads < 1:
@@ -122,7 +136,7 @@ def serve(
     from visionkit.serve import Application
     from visionkit.serve import serve as answer
 
-    answer(Application(open_predictor(model, batch_size), score, megabytes, megapixels), host, port, threads)
+    answer(Application(open_predictor(model, batch_size, trust), score, megabytes, megapixels), host, port, threads)
 
 
 def segment(
@@ -133,6 +147,7 @@ def segment(
     out: Path,
     flip: bool = False,
     window: bool = False,
+    trust: bool = False,
 ) -> int:
     """Find the class of every pixel; writes a picture for each image, index PNGs in masks/, areas.csv and classes.txt.
 
@@ -144,11 +159,12 @@ def segment(
         out: the folder for the results.
         flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.folders import segment_folder
 
-    predictor = open_predictor(model).look(flip, window)
+    predictor = open_predictor(model, trust=trust).look(flip, window)
     return _report(segment_folder(predictor, images, out, made_by=made_by(model)), out)
 
 

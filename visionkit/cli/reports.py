@@ -21,11 +21,13 @@ def report(
     split: str | None = None,
     classes: Path | None = None,
     void: int | None = None,
+    trust: bool = False,
 ) -> None:
     """Write report.html into a run folder: one page on how good the model is, where it fails and what to do next.
 
-    The model is scored again, in detail, on its validation images, for which the recipe is executed, or on --data.
-    Where the run lacks something, the page says so in one sentence.
+    The model is scored again, in detail, on --data or on its validation images. These are known to its recipe only,
+    which is executed if it is one of visionkit's or you started the run on this machine; otherwise the page shows the
+    scores that the run noted. Where the run lacks something, the page says so in one sentence.
 
     Args:
         run: a run folder; the run may still be in progress.
@@ -34,6 +36,7 @@ def report(
         classes: (segment) file that names the values of the class maps; by default the one given to finetune.
         void: (segment) the value of the class maps that is not scored, besides 255; by default the one given to
             finetune.
+        trust: execute the recipe in the run folder, whoever made the folder.
     """
     from visionkit.report.facts import Assessment, read_run
     from visionkit.report.page import write_report
@@ -48,7 +51,7 @@ def report(
         meaning["void"] = void
     assessment = Assessment(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
     try:
-        _score(facts, assessment, data, split, meaning)
+        _score(facts, assessment, data, split, meaning, trust)
     except (DataError, OSError) as error:
         if data:  # was asked for
             raise
@@ -59,7 +62,12 @@ def report(
 
 
 def _score(
-    facts: "RunFacts", assessment: "Assessment", data: Path | None, split: str | None, meaning: dict[str, Any]
+    facts: "RunFacts",
+    assessment: "Assessment",
+    data: Path | None,
+    split: str | None,
+    meaning: dict[str, Any],
+    trust: bool,
 ) -> None:
     """Fills in the scores; raises a DataError where the model cannot be scored."""
     from visionkit.open_model import keras_path, open_predictor
@@ -73,7 +81,7 @@ def _score(
         dataset = open_dataset(data, split, predictor.task, **meaning)
         where = f"{data}, split {split}" if split else f"{data}, all of it: it may have learned from some of them"
     else:
-        dataset = _validation_data(facts)
+        dataset = _validation_data(facts, trust)
         where = f"its validation images ({dataset.source})"
     assessment.scores = evaluate(predictor, dataset, closely=True)
     assessment.task = predictor.task
@@ -81,12 +89,12 @@ def _score(
     assessment.size = predictor.image_size
 
 
-def _validation_data(facts: "RunFacts") -> "Dataset":
+def _validation_data(facts: "RunFacts", trust: bool) -> "Dataset":
     """The data that the run was validated with, from its recipe."""
     from visionkit.train.recipe import build_recipe
     from visionkit.train.resume import read_started, recipe_of
 
-    recipe, knobs = recipe_of(facts.folder, read_started(facts.folder))
+    recipe, knobs = recipe_of(facts.folder, read_started(facts.folder), trust)
     with contextlib.redirect_stdout(io.StringIO()):  # recipes print about the training, which is over
         dataset = build_recipe(recipe, knobs).val
     if dataset is None:

@@ -39,6 +39,7 @@ def finetune(
     label_smoothing: float | None = None,
     mixup: float | None = None,
     cutmix: float | None = None,
+    learn_from: str | None = None,
     classes: Path | None = None,
     void: int | None = None,
     patience: int | None = None,
@@ -70,6 +71,7 @@ def finetune(
         label_smoothing: (classify) share of the target that is spread over all classes; by default 0.1.
         mixup: (classify) alpha of mixup, such as 0.2; by default none.
         cutmix: (classify) alpha of CutMix, such as 1.0; by default none.
+        learn_from: the splits to learn from, such as train+val; by default train, and val chooses the best epoch.
         classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
             in DATA. A class called void is neither trained on nor scored.
         void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
@@ -93,6 +95,7 @@ def finetune(
         "label_smoothing": label_smoothing,
         "mixup": mixup,
         "cutmix": cutmix,
+        "learn_from": learn_from,
         "classes": classes,
         "void": void,
         "seed": seed,
@@ -118,7 +121,10 @@ def finetune(
     _check_knobs(knobs, recipe_function, task_of_data)
     if check:
         return check_and_print(recipe_function, knobs, None, options)
-    return train_and_print(recipe_function, knobs, out or new_run("finetune"), None, options)
+    out = out or new_run("finetune")
+    train_and_print(recipe_function, knobs, out, None, options)
+    score_test_split(out, data, task_of_data, classes, void)
+    return None
 
 
 def _check_nothing_else(options: dict[str, Any]) -> None:
@@ -151,8 +157,10 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int
 
     `visionkit train RECIPE.py --help` lists the knobs. --out names the run folder, by default runs/RECIPE/TIME.
     --batch-size auto, where a recipe has that knob, tries out the largest batch that memory holds, up to 64.
-    `visionkit train --resume RUN` continues an interrupted run, to the same end. --check does not train, but tries
-    everything for a minute and prints what is wrong.
+    `visionkit train --resume RUN` continues an interrupted run, to the same end. It executes the recipe in the folder
+    only if you started the run on this machine; for any other, `visionkit train RECIPE.py --resume RUN` executes your
+    own copy of it, and --trust after RUN the folder's. --check does not train, but tries everything for a minute and
+    prints what is wrong.
 
     Args:
         recipe: a Python file with a function recipe(...) -> Recipe. It is executed: run what you trust.
@@ -162,10 +170,8 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int
 
         app.help_print(["train"])
         return None
-    if str(recipe) == "--resume":
-        if len(knobs) != 1:
-            raise DataError(RESUME_ALONE)
-        return resume_and_print(Path(knobs[0]))
+    if "--resume" in (str(recipe), *knobs):
+        return _resume_train((str(recipe), *knobs))
     words, auto = _without_auto([word for word in knobs if word != "--check"])
     recipe_function = open_recipe(recipe, words)
     own = {"out": (Path | None, None), "options": (RunOptions, Options())}
@@ -179,6 +185,15 @@ def train(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> int
         return check_and_print(recipe_function, chosen, recipe, options["options"])
     out = options["out"] or new_run(recipe.stem)
     return train_and_print(recipe_function, chosen, out, recipe, options["options"])
+
+
+def _resume_train(words: Sequence[str]) -> None:
+    """Continues the run of `train [RECIPE.py] --resume RUN [--trust]`."""
+    kept = [word for word in words if word != "--trust"]
+    at = kept.index("--resume")
+    if at > 1 or len(kept) != at + 2:
+        raise DataError(RESUME_ALONE)
+    resume_and_print(Path(kept[at + 1]), Path(kept[0]) if at else None, trust="--trust" in words)
 
 
 def _without_auto(words: Sequence[str]) -> tuple[list[str], bool]:
@@ -292,6 +307,18 @@ def train_and_print(
     print(f"run folder: {out}")
 
 
+def score_test_split(out: Path, data: Path, task: str, classes: Path | None, void: int | None) -> None:
+    """Prints what the trained model reaches on the test split, if the data has one."""
+    from visionkit.data.recognise import open_dataset, splits
+    from visionkit.evaluate.scores import evaluate
+    from visionkit.open_model import open_predictor
+
+    if "test" not in splits(data, task):
+        return
+    print("on the test split, which was not learned from:")
+    print_scores(evaluate(open_predictor(out), open_dataset(data, "test", task, classes, void)))
+
+
 def _with_batch_size(
     recipe_function: Callable, knobs: dict[str, Any], recipe_file: Path | None, options: Options
 ) -> dict[str, Any]:
@@ -314,17 +341,24 @@ def check_and_print(
     return 0 if all(row.ok for row in rows) else 1
 
 
-def resume_and_print(out: Path) -> None:
-    """Continues a run and prints its scores."""
-    from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_interrupted
+def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = False) -> None:
+    """Continues a run and prints its scores.
 
-    if read_interrupted(out).options.deterministic:
+    Args:
+        out: the run folder.
+        recipe_file: the user's own copy of the run's recipe, to be executed instead of the one in `out`.
+        trust: see `visionkit.train.run.resume`.
+    """
+    from visionkit.environment import import_keras_quietly
+    from visionkit.train.resume import read_interrupted, recipe_from
+
+    started = read_interrupted(out)
+    if started.options.deterministic:
         make_deterministic()
     import_keras_quietly()
     from visionkit.train.run import resume
 
-    print_scores(resume(out))
+    print_scores(resume(out, recipe=recipe_from(recipe_file, out, started) if recipe_file else None, trust=trust))
     print(f"run folder: {out}")
 
 

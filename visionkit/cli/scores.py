@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from visionkit.types import plain
+
 PRINTED = (
     *("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50"),
     *("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1"),
@@ -22,6 +24,7 @@ def evaluate(
     flip: bool = False,
     window: bool = False,
     curves: Path | None = None,
+    trust: bool = False,
 ) -> None:
     """Score a model on labelled data.
 
@@ -37,12 +40,13 @@ def evaluate(
         curves: also write to this folder: the confusion matrix and pictures of the worst mistakes; of a detector
             (whose matrix has a row and a column for the background) also precision-recall and F1 curves, and the best
             threshold for each class.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import open_predictor
 
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
-    predictor = open_predictor(model).look(flip, window)
+    predictor = open_predictor(model, trust=trust).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import evaluate as score
     from visionkit.evaluate.scores import numbers
@@ -63,6 +67,6 @@ def print_scores(scores: dict[str, Any]) -> None:
     """Prints those numbers of `evaluate` or of a run that people look for."""
     print("  ".join(f"{key} {scores[key]:.4g}" for key in PRINTED if key in scores))
     for name, row in scores.get("per_class", {}).items():
-        print("  " + f"{name:20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        print("  " + f"{plain(name):20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
     for reason in scores.get("why", ()):
-        print(f"mAP50 is about 0: {reason}")
+        print(f"mAP50 is about 0: {plain(reason)}")

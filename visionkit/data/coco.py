@@ -1,31 +1,36 @@
 """COCO instances JSON: boxes, and masks from polygons or run lengths if every annotation has one."""
 
+import contextlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
+    SPLIT_NAMES,
     checked_size,
     choose_split,
     flag,
     inside,
+    list_images,
     load_image,
     number,
     read_bytes,
     regular,
     sample_ids,
+    split_name,
+    subfolders,
 )
 from visionkit.data.repair import Repairs
-from visionkit.data.segments import Segment, parse_segment, rasterise
-from visionkit.types import DataError, Sample, check_sample
+from visionkit.data.segments import Segment, load_masks, parse_segment
+from visionkit.types import DataError, Sample
 
 JSON_LIMIT = 2**30  # bytes; instances_train2017.json has 449 MB
 _OTHERS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")  # COCO's files for other tasks
@@ -37,15 +42,26 @@ Segments = dict[str, list[Segment | None]]  # sample id -> the segment of each o
 
 def splits(root: Path) -> dict[str, Path]:
     """Split -> annotation file: `instances_val2017.json` is "val2017", `train/_annotations.coco.json` is "train"."""
-    files: dict[str, Path] = {}
-    for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json"):
-        for file in sorted(root.glob(pattern)):
-            name = file.parent.name if file.stem == "_annotations.coco" else file.stem.removeprefix("instances_")
-            if not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
-                files.setdefault(name, file)
-        if files:
+    inner = subfolders(root) if root.is_dir() else []
+    is_wrapper = len(inner) == 1 and split_name(inner[0].name) not in SPLIT_NAMES  # the data set is that folder
+    for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json", "*/*.json", "*/annotations/*.json"):
+        if pattern.startswith("*/") and is_wrapper:
             break
-    return files
+        files: dict[str, Path] = {}
+        for file in sorted(root.glob(pattern)):
+            hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
+            if not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
+                files.setdefault(_split_of(file, root), file)
+        if files:
+            return files
+    return {}
+
+
+def _split_of(file: Path, root: Path) -> str:
+    """The split of an annotation file: the folder if that has the name of one, or the name of the file."""
+    folder = file.relative_to(root).parts[0]
+    is_split = split_name(folder) in SPLIT_NAMES or file.stem == "_annotations.coco"
+    return folder if is_split and file.parent != root else file.stem.removeprefix("instances_")
 
 
 def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -85,7 +101,14 @@ class _FileReader:
         self.root = root
         self.file = file
         self.repairs = Repairs("coco") if repairs is None else repairs
-        self.image_folders = (file.parent, root / "images" / split, root / split, root / "images", root)
+        beside = file.parent
+        self.image_folders = (
+            *(beside, root / "images" / split, root / split, root / "images", root),
+            *(root / "data", beside / "data", beside / "images", beside.parent / "images", beside.parent / "data"),
+        )
+        self.by_name: dict[str, list[Path]] | None = None  # base name -> the images in `root`; listed when needed
+        self.found_by_name: list[Path] = []
+        self.used: set[Path] = set()
         self.images, self.annotations, categories = _load_json(file)
         self.names, self.class_ids = _classes(_without_project(categories, self.annotations), file)
 
@@ -95,24 +118,27 @@ class _FileReader:
             with self.repairs.skipping():
                 by_image[_id(annotation, "image_id", f"{self.file}: annotations[{i}]")].append((i, annotation))
         records, segments = self._records(by_image)
+        self._report_found_by_name()
         self._report_missing_images(by_image)
         self._report_gaps()
         self.repairs.warn()
         source, has_masks = self._source(segments)
-        load = partial(_load_masks, segments) if has_masks else load_image
+        load = partial(load_masks, segments) if has_masks else load_image
         return Dataset(records, self.names, load, source)
 
     def _records(self, by_image: dict[Id, list[tuple[int, Item]]]) -> tuple[list[Sample], Segments]:
         named = []
         for i, image in enumerate(self.images):
             with self.repairs.skipping():
-                path = inside(self.root, image.get("file_name"), f"{self.file}: images[{i}]: file_name")
+                where = f"{self.file}: images[{i}]: file_name"
+                by_name = self._by_base_name(image.get("file_name"))
+                path = by_name or inside(self.root, image.get("file_name"), where)
                 named.append((i, image, path))
         ids = sample_ids([path.relative_to(self.root) for _, _, path in named])
         records: list[Sample] = []
         segments: Segments = {}
         seen: set[Id] = set()
-        for (i, image, _), id in zip(named, ids, strict=True):
+        for (i, image, path), id in zip(named, ids, strict=True):
             where = f"{self.file}: images[{i}] ({str(image['file_name'])[:80]!r})"
             with self.repairs.skipping(id, kind="broken image"):
                 key = _id(image, "id", where)
@@ -120,15 +146,15 @@ class _FileReader:
                     text = f"{where}: its id {_short(key)} or file name is that of an earlier image"
                     raise DataError(text, "listed twice")
                 seen.add(key)
-                record, segments[id] = self._record(image, id, by_image.get(key, []), where)
+                record, segments[id] = self._record(image, path, id, by_image.get(key, []), where)
                 records.append(record)
         return records, segments
 
     def _record(
-        self, image: Item, id: str, annotations: Sequence[tuple[int, Item]], where: str
+        self, image: Item, path: Path, id: str, annotations: Sequence[tuple[int, Item]], where: str
     ) -> tuple[Sample, list[Segment | None]]:
         """The Sample of one image, and the segments of its boxes."""
-        path = self._image_file(image, where)
+        path = self._image_file(image, path, where)
         height, width = (number(image.get(key) or 0, f"{where}: {key}") for key in ("height", "width"))
         size = checked_size(path, (height, width) if height and width else None, where)
         boxes: list[list[float]] = []
@@ -151,6 +177,9 @@ class _FileReader:
                 ignore.append(crowd)
                 segments.append(segment)
         kept, rows = self.repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id, path)
+        if path in self.used:
+            raise DataError(f"{where}: {path} is that of an earlier image", "listed twice")
+        self.used.add(path)
         record = Sample(
             id=id,
             file=path,
@@ -161,13 +190,43 @@ class _FileReader:
         )
         return record, [segments[row] for row in rows]
 
-    def _image_file(self, image: Item, where: str) -> Path:
-        candidates = [(inside(folder, image["file_name"], where), folder) for folder in self.image_folders]
-        path = next((regular(path, folder, where) for path, folder in candidates if path.is_file()), None)
-        if path is None:
-            places = ", ".join(dict.fromkeys(str(folder) for folder in self.image_folders))
-            raise DataError(f"{where}: no such image in any of {places}", "missing image")
-        return path
+    def _places(self, name: str) -> Iterator[tuple[Path, Path]]:
+        """(where the image may be, the folder that it must be in)."""
+        for folder in self.image_folders:
+            with contextlib.suppress(DataError):
+                yield inside(folder, name, ""), folder
+
+    def _by_base_name(self, name: Any) -> Path | None:
+        """The only image in the data set with the base name of `name`, if it is not where `name` says.
+
+        Label Studio and others write paths of the machine that the images were uploaded to.
+        """
+        if not isinstance(name, str) or any(path.is_file() for path, _ in self._places(name)):
+            return None
+        if self.by_name is None:
+            self.by_name = defaultdict(list)
+            for file in list_images(self.root):
+                self.by_name[file.name].append(file)
+        base = name.replace("\\", "/").rpartition("/")[2]
+        same = self.by_name.get(base) or self.by_name.get(unquote(base.partition("?")[0])) or []
+        return same[0] if len(same) == 1 else None
+
+    def _image_file(self, image: Item, path: Path, where: str) -> Path:
+        name = image["file_name"]
+        for place, folder in self._places(name):
+            if place.is_file():
+                return regular(place, folder, where)
+        if path.is_file():
+            self.found_by_name.append(path)
+            return regular(path, self.root, where)
+        inside(self.file.parent, name, where)
+        places = ", ".join(dict.fromkeys(str(folder) for folder in self.image_folders if folder.is_dir()))
+        raise DataError(f"{where}: no such image in any of {places}", "missing image")
+
+    def _report_found_by_name(self) -> None:
+        if self.found_by_name:
+            what = f"{self.file} found by base name, since they are not where it says"
+            self.repairs.left_out("found by name", what, self.found_by_name)
 
     def _report_missing_images(self, by_image: dict[Id, list[tuple[int, Item]]]) -> None:
         known = {image.get("id") for image in self.images if isinstance(image.get("id"), Id)}
@@ -253,11 +312,3 @@ def _load_json(file: Path) -> tuple[list[Item], list[Item], list[Item]]:
         return found
 
     return items("images"), items("annotations"), items("categories")
-
-
-def _load_masks(segments: Segments, record: Sample) -> Sample:
-    masks = np.zeros((len(segments[record.id]), *record.image_size), np.uint8)
-    for mask, segment in zip(masks, segments[record.id], strict=True):
-        assert segment is not None
-        mask[:] = rasterise(segment, record.image_size)
-    return check_sample(replace(load_image(record), masks=masks))

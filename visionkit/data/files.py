@@ -1,10 +1,11 @@
 """File handling shared by the readers: bounded reading, names that stay inside the root, finding images."""
 
+import itertools
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from visionkit.types import DataError, Sample, check_sample
 TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = (*SPLITS, "trainval")  # the common names that `split_name` returns
-_ALIASES = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_ALIASES = {
+    **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
+    **{"train_val": "trainval", "train-val": "trainval"},
+}
 
 
 def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
@@ -205,18 +209,45 @@ def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     inner = first.name == split  # images/train, not train/images
     lone = []
     for folder in subfolders(first.parent if inner else first.parent.parent):
+        if folder.name in parts:
+            continue
         images = folder if inner else folder / first.name
         beside = second.parent / folder.name if inner else folder / second.name
         for_training = split_name(folder.name) in ("train", "val", "trainval")  # test data often comes without labels
-        if for_training and not beside.exists() and images.is_dir() and list_images(images):
+        if for_training and (first == second or not beside.exists()) and images.is_dir() and list_images(images):
             lone.append((images, beside))
     return lone
 
 
+def annotated_among(root: Path, suffix: str, is_annotation: Callable[[Path], bool]) -> dict[str, Path]:
+    """Finds folders in which annotations lie among the images: split -> folder, "" if the data is not split, or {}.
+
+    Args:
+        root: of the data set; train/, valid/, test/ in it count as splits.
+        suffix: of the annotations, which have the names of their images.
+        is_annotation: whether a file with that suffix is one; asked of up to 50 files a folder.
+    """
+
+    def has_annotations(folder: Path) -> bool:
+        for where, folders, names in os.walk(folder):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            stems = {Path(name).stem for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+            named = (Path(where, name) for name in sorted(names) if Path(name).suffix.lower() == suffix)
+            beside = (f for f in named if f.stem in stems and not f.name.startswith("."))
+            if any(is_annotation(file) for file in itertools.islice(beside, 50)):
+                return True
+        return False
+
+    if not root.is_dir():
+        return {}
+    parts = {f.name: f for f in subfolders(root) if split_name(f.name) in SPLIT_NAMES and has_annotations(f)}
+    return parts or ({"": root} if has_annotations(root) else {})
+
+
 def split_name(name: str) -> str:
-    """Returns the common name of a split: "valid", "validation" and "val2017" are all "val"."""
-    match = re.fullmatch(r"(train|val|test|trainval)[_-]?\d{4}", name.lower())
-    known = match[1] if match else _ALIASES.get(name.lower(), name.lower())
+    """Returns the common name of a split: "valid", "validation", "dev", "val2017" and "val_1" are all "val"."""
+    word = re.sub(r"[_-]?\d+$", "", name.lower())
+    known = _ALIASES.get(word, word)
     return known if known in SPLIT_NAMES else name
 
 

@@ -20,6 +20,8 @@ from visionkit.image_files import unread
 from visionkit.images import image_size
 from visionkit.types import DataError, Sample
 
+_CONTAINERS = ("images", "image", "imgs", "jpegimages", "masks", "labels", "annotations")  # of other layouts
+
 
 def splits(root: Path) -> dict[str, Path]:
     """Split -> its folder of class folders; {"": root} if the data is not split, {} if there are no classes."""
@@ -28,8 +30,27 @@ def splits(root: Path) -> dict[str, Path]:
 
 
 def classes(folder: Path) -> list[str]:
-    """Returns the names of the folders in `folder` that directly contain images."""
-    return [f.name for f in subfolders(folder) if list_images(f, recursive=False)]
+    """Returns the names of the folders in `folder` that directly contain images.
+
+    If all of them are named like splits or like `images`, they hold data of another layout, and there are no classes.
+    """
+    names = [f.name for f in subfolders(folder) if list_images(f, recursive=False)]
+    return names if any(not _is_split(name) and name.lower() not in _CONTAINERS for name in names) else []
+
+
+def _is_split(name: str) -> bool:
+    return split_name(name) in SPLIT_NAMES
+
+
+def _check_classes(part: Path, split: str) -> None:
+    """Raises a `DataError` if a folder that is no class lies between class folders."""
+    for name in classes(part):
+        # Inside train/, a folder `train` between others is a class, as of vehicles; beside others it may be a split.
+        if name.lower() in _CONTAINERS or (_is_split(name) and not split):
+            what = "a split" if _is_split(name) else "a folder of another layout"
+            others = ", ".join(other for other in classes(part) if other != name)[:80]
+            advice = "move it away; if it is a class, rename it or put all class folders into train/"
+            raise DataError(f"{part / name}: has the name of {what}, but lies beside the classes {others}: {advice}")
 
 
 def folder(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -48,6 +69,8 @@ def folder(root: Path, split: str | None = None, repairs: Repairs | None = None)
     if not parts:
         raise DataError(f"{root}: expected folders of images, one per class, or train/, val/, test/ with such folders")
     repairs = Repairs("folder") if repairs is None else repairs
+    for name, part in parts.items():
+        _check_classes(part, name)
     names = sorted({name for part in parts.values() for name in classes(part)})
     chosen = parts.values() if split is None else [parts[choose_split(parts, split, root)]]
     files = [(name, f) for part in chosen for name in classes(part) for f in list_images(part / name)]

@@ -1,5 +1,6 @@
 """Recognises the format of the data set in a folder, and reads it."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -7,66 +8,79 @@ from typing import NamedTuple
 from visionkit.data import arrays, coco, folder, mask_pairs, masks, voc, yolo
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
-from visionkit.data.repair import Repairs
+from visionkit.data.refusals import foreign_format, why_not
+from visionkit.data.repair import Finding, Repairs
+from visionkit.data.yolo_layouts import YAML_SUFFIXES
 from visionkit.types import DataError
 
 
-class Format(NamedTuple):
-    """A format of data sets.
+class Reader(NamedTuple):
+    """A format of data sets and its reader.
 
     Args:
-        name: as it is shown to the user.
         tasks: what it is for, the usual one first: "detect", "instance", "classify" or "segment".
         layout: the files by which it is recognised, as shown to the user.
-        matches: root -> something true if the folder has this format.
+        recognise: root -> what was found, something true if the folder has this format; it reads as little as it can.
         splits: root -> the names of its splits.
-        read: the reader `(root, split, repairs=...) -> Dataset`.
+        open: `(root, split, repairs=...) -> Dataset`; split None stands for everything.
     """
 
-    name: str
     tasks: tuple[str, ...]
     layout: str
-    matches: Callable[[Path], object]
+    recognise: Callable[[Path], object]
     splits: Callable[[Path], Iterable[str]]
-    read: Callable[..., Dataset]
+    open: Callable[..., Dataset]
 
 
 def _several_classes(root: Path) -> bool:
-    """Whether there are two class folders or more; a single folder of images is not a data set of one class."""
-    return len({name for part in folder.splits(root).values() for name in folder.classes(part)}) > 1
+    """Whether there are two class folders or more; a single folder of images is not a data set of one class.
+
+    Folders with as many annotations of a foreign format as images are something else, such as photographs of two days.
+    """
+    parts = folder.splits(root)
+    if len({name for part in parts.values() for name in folder.classes(part)}) < 2:
+        return False
+    some = [part / folder.classes(part)[0] for part in parts.values()]
+    files = [file for where in some for file in sorted(where.iterdir()) if not file.name.startswith(".")]
+    labels = [file for file in files if file.suffix.lower() in (".json", ".xml", ".txt")]
+    return 2 * len(labels) < len(files) or foreign_format(labels) is None
 
 
-FORMATS = (  # the first match is taken, so class folders, which match nearly anything, come last
-    Format("Pascal VOC XML", ("detect",), "Annotations/*.xml beside JPEGImages/", voc.folders, voc.splits, voc.voc),
-    Format("COCO JSON", ("detect", "instance"), "annotations/*.json or *.json", coco.splits, coco.splits, coco.coco),
-    Format("YOLO txt", ("detect",), "images/ beside labels/*.txt", yolo.splits, yolo.splits, yolo.yolo),
-    Format(
-        "images and class maps",
+# The first that recognises a folder reads it, so class folders, which match nearly anything, come last.
+READERS = {
+    "Pascal VOC XML": Reader(
+        ("detect",), "Annotations/*.xml beside JPEGImages/, or XML among the images", voc.folders, voc.splits, voc.voc
+    ),
+    "COCO JSON": Reader(
+        ("detect", "instance"), "annotations/*.json, *.json or train/*.json", coco.splits, coco.splits, coco.coco
+    ),
+    "YOLO txt": Reader(
+        ("detect", "instance"),
+        "images/ beside labels/*.txt, or txt among the images",
+        yolo.splits,
+        yolo.splits,
+        yolo.yolo,
+    ),
+    "images and class maps": Reader(
         ("segment",),
         "images/ beside masks/, or train/ beside trainannot/",
         mask_pairs.folders,
         mask_pairs.splits,
         masks.semantic_masks,
     ),
-    Format(
-        "images and instance masks",
+    "images and instance masks": Reader(
         ("instance", "detect"),
         "images/ beside masks/",
         mask_pairs.folders,
         mask_pairs.splits,
         masks.instance_masks,
     ),
-    Format("MNIST", ("classify",), arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
-    Format(
-        "class folders",
-        ("classify",),
-        "CLASS/*.jpg or train/CLASS/*.jpg",
-        _several_classes,
-        folder.splits,
-        folder.folder,
+    "MNIST": Reader(("classify",), arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
+    "class folders": Reader(
+        ("classify",), "CLASS/*.jpg or train/CLASS/*.jpg", _several_classes, folder.splits, folder.folder
     ),
-)
-TASKS = tuple(dict.fromkeys(task for format in FORMATS for task in format.tasks))
+}
+TASKS = tuple(dict.fromkeys(task for reader in READERS.values() for task in reader.tasks))
 
 
 def open_dataset(
@@ -91,27 +105,45 @@ def open_dataset(
         DataError: no format is recognised (lists what was looked for), there is no such split, or the reader finds
             something wrong.
     """
-    root, format = _recognise(root, task)
+    root, name = _recognise(root, task)
+    reader = READERS[name]
     mask_values = {key: value for key, value in (("classes", classes), ("void", void)) if value is not None}
-    if mask_values and "segment" not in format.tasks:
+    if mask_values and "segment" not in reader.tasks:
         keys = " and ".join(mask_values)
-        raise DataError(f"{root}: only class maps take {keys}, found {format.name}")
-    names = [None] if split is None else split.split("+")
-    parts = [format.read(root, name, repairs=repairs, **mask_values) for name in names]
+        raise DataError(f"{root}: only class maps take {keys}, found {name}")
+    wanted = [None] if split is None else split.split("+")
+    known = len(repairs.findings) if repairs else 0
+    parts = [reader.open(root, part, repairs=repairs, **mask_values) for part in wanted]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if task == "detect" and any(part.load is not load_image for part in parts):
         # The masks are not needed, and drawing them would take longer than reading the image.
         source = dataset.source.replace("boxes and masks", "boxes")
         dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
     if not len(dataset):
-        raise DataError(f"{root}: {dataset.source}: holds no images")
+        raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:] if repairs else [])}")
     return dataset
+
+
+def _why_empty(findings: list[Finding]) -> str:
+    """Why a data set holds no images, from what its reader left out."""
+    if not findings:
+        return "holds no images"
+    kinds = Counter(finding.kind for finding in findings)
+    kind, count = kinds.most_common(1)[0]
+    first = next(finding.message for finding in findings if finding.kind == kind)
+    words = {
+        "broken image": f"all {count} images are broken" if count > 1 else "its only image is broken",
+        "file outside the folder": f"all {count} images are links or paths that lead out of the data set",
+        "missing image": f"none of its {count} images exists",
+    }
+    what = words.get(kind) if len(kinds) == 1 else None
+    return f"{what or f'no image can be used ({count} times {kind})'}; the first: {first}"
 
 
 def splits(root: Path | str, task: str | None = None) -> list[str]:
     """Returns the names that `open_dataset` takes as `split`, train, val and test first; [] for data without splits."""
     root, format = _recognise(root, task)
-    names = [name for name in format.splits(root) if name]
+    names = [name for name in READERS[format].splits(root) if name]
     common = [split_name(name) for name in names]
     if len(set(common)) == len(common):
         names = common
@@ -122,31 +154,36 @@ def splits(root: Path | str, task: str | None = None) -> list[str]:
 
 def tasks_of(root: Path | str, task: str | None = None) -> tuple[str, ...]:
     """Returns the tasks that the data set which `task` finds in `root` is for, the usual one first."""
-    return _recognise(root, task)[1].tasks
+    return READERS[_recognise(root, task)[1]].tasks
 
 
 def describe(root: Path | str, task: str | None = None) -> str:
     """Returns a one-line description, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
     where, format = _recognise(root, task)
-    return f"{format.name} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
+    return f"{format} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
 
 
-def _recognise(root: Path | str, task: str | None) -> tuple[Path, Format]:
+def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
+    """(the folder that holds the data set, its format, a key of READERS)."""
     root = where = Path(root)
     if task not in (None, *TASKS):
         raise DataError(f"task: expected {', '.join(TASKS)}, found {task!r}")
-    if not root.is_dir():
+    if root.is_file() and root.suffix.lower() in YAML_SUFFIXES and task in (None, *READERS["YOLO txt"].tasks):
+        return root, "YOLO txt"
+    if not root.exists():
         raise DataError(f"{root}: no such folder")
+    readers = READERS if root.is_dir() else {}
     for _ in range(3):  # archives often unpack to a folder in a folder
-        matching = [format for format in FORMATS if format.matches(where)]
-        for format in matching:
-            if task in (None, *format.tasks):
-                return where, format
+        matching = [name for name, reader in readers.items() if reader.recognise(where)]
+        for name in matching:
+            if task in (None, *READERS[name].tasks):
+                return where, name
         if matching:
-            raise DataError(f"{where}: found {matching[0].name}, which is for {matching[0].tasks[0]}, not {task}")
-        inner = subfolders(where)
+            usual = READERS[matching[0]].tasks[0]
+            raise DataError(f"{where}: found {matching[0]}, which is for {usual}, not {task}")
+        inner = subfolders(where) if readers else []
         if len(inner) != 1:
             break
         where = inner[0]
-    wanted = "; ".join(f"{format.layout} ({format.name})" for format in FORMATS if task in (None, *format.tasks))
-    raise DataError(f"{root}: no data set recognised; looked for {wanted}")
+    wanted = "; ".join(f"{reader.layout} ({name})" for name, reader in READERS.items() if task in (None, *reader.tasks))
+    raise DataError(why_not(root, wanted))

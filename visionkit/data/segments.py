@@ -1,12 +1,13 @@
 """COCO's two ways to write a mask, polygons and run lengths: checked when read, drawn when a sample is loaded."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
-from visionkit.data.files import number
-from visionkit.types import DataError
+from visionkit.data.files import load_image, number
+from visionkit.types import DataError, Sample, check_sample
 
 Segment = np.ndarray | list[np.ndarray]  # int64 [R] run lengths, or polygons float64 [P, 2] of x, y
 
@@ -64,6 +65,15 @@ def rasterise(segment: Segment, image_size: tuple[int, int]) -> np.ndarray:
         segment = np.array(runs, np.int64)
     values = np.repeat(np.arange(len(segment)) % 2, segment).astype(np.uint8)  # [W * H], down the columns
     return np.ascontiguousarray(values.reshape(w, h).T)
+
+
+def load_masks(segments: dict[str, list[Segment | None]], record: Sample) -> Sample:
+    """The `load` of readers whose records lack the pixels and the masks; `segments` has those of each sample's id."""
+    masks = np.zeros((len(segments[record.id]), *record.image_size), np.uint8)
+    for mask, segment in zip(masks, segments[record.id], strict=True):
+        assert segment is not None
+        mask[:] = rasterise(segment, record.image_size)
+    return check_sample(replace(load_image(record), masks=masks))
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:

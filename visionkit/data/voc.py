@@ -1,5 +1,6 @@
-"""Pascal VOC XML: Annotations/, JPEGImages/ (or images/) and, for splits, ImageSets/Main/."""
+"""Pascal VOC XML: Annotations/, JPEGImages/ (or images/) and ImageSets/Main/, or XML among the images."""
 
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -10,8 +11,9 @@ import defusedxml.ElementTree
 import numpy as np
 
 from visionkit import npboxes
-from visionkit.data.dataset import Dataset
+from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
+    annotated_among,
     checked_size,
     choose_split,
     files_of,
@@ -19,7 +21,9 @@ from visionkit.data.files import (
     inside,
     list_images,
     load_image,
+    lone_splits,
     number,
+    paired_folders,
     read_bytes,
     read_lines,
     regular,
@@ -44,8 +48,27 @@ class _Annotation(NamedTuple):
     filename: str | None
 
 
-def folders(root: Path) -> tuple[Path, Path] | None:
-    """Returns the folders of annotations and images, or None if `root` has no such data set."""
+class _Part(NamedTuple):
+    """What was read from the folders of one split, or of all of them."""
+
+    annotation_folder: Path
+    images: Path
+    files: dict[str, Path]  # id -> its XML
+    annotations: dict[str, _Annotation]  # those of them that can be read
+
+
+def folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Split -> folders of annotations and of images; "" if all are in one; {} if `root` has no such data set."""
+    whole = _whole(root)
+    if whole:
+        return {"": whole}
+    pairs = paired_folders(root, ("JPEGImages", "images", "Images", "data"), ("Annotations", "annotations", "labels"))
+    apart = {split: (xml, images) for split, (images, xml) in pairs.items() if files_of(xml, ".xml")}
+    return apart or {split: (part, part) for split, part in annotated_among(root, ".xml", _is_voc).items()}
+
+
+def _whole(root: Path) -> tuple[Path, Path] | None:
+    """The folders of annotations and images of the official layout, whose splits are lists."""
     for annotations in (root / "Annotations", root / "annotations"):
         for images in (root / "JPEGImages", root / "images", root / "Images"):
             if images.is_dir() and files_of(annotations, ".xml"):
@@ -53,9 +76,20 @@ def folders(root: Path) -> tuple[Path, Path] | None:
     return None
 
 
+def _is_voc(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return re.search(rb"<annotation[\s>]", stream.read(4096)) is not None
+
+
 def splits(root: Path) -> list[str]:
-    """Returns the lists in ImageSets/Main, without those of single classes (`cat_train.txt`, lines "000012 -1")."""
-    annotated = {file.stem for file in files_of((folders(root) or [root])[0], ".xml")}
+    """Returns the names of folders of splits, or of the lists in ImageSets/Main.
+
+    Lists of single classes (`cat_train.txt`, lines "000012 -1") do not count.
+    """
+    parts = folders(root)
+    if "" not in parts:
+        return list(parts)
+    annotated = {file.stem for file in files_of(parts[""][0], ".xml")}
 
     def of_one_class(lines: Sequence[tuple[int, str]]) -> bool:
         # A line such as "IMG 1" may also be the name of an image.
@@ -74,44 +108,78 @@ def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
     is dropped as a slip of the mouse, although the VOC rule would make it one pixel wide.
 
     Args:
-        root: the folder that contains Annotations/.
-        split: a list of ImageSets/Main without its suffix; None for every annotation.
+        root: the folder that contains Annotations/, or XML files among the images, or train/, val/, test/ with either.
+        split: a list of ImageSets/Main without its suffix, or a folder; None for every annotation.
         repairs: records what is wrong; by default it is logged, or raised.
 
     Raises:
         DataError: names the file (and object) that is wrong, or the available splits.
     """
     root = Path(root)
-    pair = folders(root)
-    if pair is None:
-        raise DataError(f"{root}: expected Annotations/*.xml beside JPEGImages/ or images/")
-    annotation_folder, images = pair
+    found = folders(root)
+    if not found:
+        raise DataError(f"{root}: expected Annotations/*.xml beside JPEGImages/ or images/, or XML among the images")
     repairs = Repairs("voc") if repairs is None else repairs
-    files = {file.stem: file for file in files_of(annotation_folder, ".xml")}
+    for images, xml in lone_splits({name: (images, xml) for name, (xml, images) in found.items()}):
+        with repairs.skipping():
+            raise DataError(f"{images}: its annotations {xml / '*.xml'} do not exist", "missing annotation")
+    parts = {name: _read_part(xml, images, repairs) for name, (xml, images) in found.items()}
+    annotations = [annotation for part in parts.values() for annotation in part.annotations.values()]
+    names = sorted({item.name for annotation in annotations for item in annotation.objects})
+    zero_based = _zero_based(annotations)
+    base = "0-based coordinates" if zero_based else "1-based coordinates"
+
+    def dataset(part: _Part, ids: list[str], name: str | None) -> Dataset:
+        records = _records(part, ids, names, zero_based, repairs, name is None)
+        return Dataset(records, names, load_image, f"Pascal VOC XML ({base}), split {name or 'all'}")
+
+    if "" in parts:
+        whole = parts[""]
+        ids = list(whole.files) if split is None else _listed(root, split, whole.files, repairs)
+        data = dataset(whole, ids, split)
+    else:
+        chosen = parts if split is None else [choose_split(parts, split, root)]
+        data = join([dataset(parts[name], list(parts[name].files), split) for name in chosen])
+    repairs.warn()
+    return data
+
+
+def _read_part(annotation_folder: Path, images: Path, repairs: Repairs) -> _Part:
+    found = files_of(annotation_folder, ".xml")
+    if annotation_folder == images:
+        deeper = {f.parent for f in list_images(images)} - {images}
+        found += [file for folder in sorted(deeper) for file in files_of(folder, ".xml")]
+    files = {_key(file, annotation_folder): file for file in found}
     annotations: dict[str, _Annotation] = {}
     for id, file in files.items():
         with repairs.skipping(id):
             annotations[id] = _parse(regular(file, annotation_folder, id), repairs)
-    names = sorted({item.name for annotation in annotations.values() for item in annotation.objects})
-    zero_based = _zero_based(annotations.values())
-    by_stem: dict[str, list[Path]] = defaultdict(list)
-    for file in list_images(images, recursive=False):
-        by_stem[file.stem].append(file)
-    ids = list(files) if split is None else _listed(root, split, files, repairs)
+    return _Part(annotation_folder, images, files, annotations)
+
+
+def _key(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _records(
+    part: _Part, ids: list[str], names: list[str], zero_based: bool, repairs: Repairs, everything: bool
+) -> list[Sample]:
+    by_key: dict[str, list[Path]] = defaultdict(list)
+    for file in list_images(part.images, recursive=part.annotation_folder == part.images):
+        by_key[_key(file, part.images)].append(file)
     records = []
     for id in ids:
-        if id not in annotations:
+        if id not in part.annotations:
             continue
-        with repairs.skipping(id, next(iter(by_stem[id]), None), "broken image"):
-            annotation = annotations[id]
-            file = regular(_image(images, annotation.filename, files[id], by_stem, files), images, files[id])
-            size = checked_size(file, annotation.size, files[id])
+        with repairs.skipping(id, next(iter(by_key[id]), None), "broken image"):
+            annotation = part.annotations[id]
+            image = _image(part, annotation.filename, id, by_key)
+            file = regular(image, part.images, part.files[id])
+            size = checked_size(file, annotation.size, part.files[id])
             records.append(_record(id, file, size, annotation.objects, names, zero_based, repairs))
-    if split is None:
-        _report_unannotated(images, by_stem, files, records, repairs)
-    repairs.warn()
-    base = "0-based coordinates" if zero_based else "1-based coordinates"
-    return Dataset(records, names, load_image, f"Pascal VOC XML ({base}), split {split or 'all'}")
+    if everything:
+        _report_unannotated(part.images, by_key, part.files, records, repairs)
+    return records
 
 
 def _zero_based(annotations: Iterable[_Annotation]) -> bool:
@@ -149,17 +217,15 @@ def _report_unannotated(
         repairs.left_out("missing annotation", f"{images} left out without an XML", left)
 
 
-def _image(
-    images: Path, filename: str | None, xml: Path, by_stem: dict[str, list[Path]], files: Collection[str]
-) -> Path:
+def _image(part: _Part, filename: str | None, id: str, by_key: dict[str, list[Path]]) -> Path:
     """The image of an annotation: the one with its name; if there are several or none, the one that it names."""
-    same_stem = by_stem[xml.stem]
-    if len(same_stem) == 1:
-        return same_stem[0]
-    named = inside(images, filename or f"{xml.stem}.jpg", f"{xml}: filename")
-    if same_stem and named not in same_stem:
-        raise DataError(f"{xml}: {same_stem[0]} or {same_stem[1].name}? Its <filename> names neither", "listed twice")
-    if not same_stem and named.stem in files and named.is_file():
+    same_name, xml = by_key[id], part.files[id]
+    if len(same_name) == 1:
+        return same_name[0]
+    named = inside((part.images / id).parent, filename or f"{xml.stem}.jpg", f"{xml}: filename")
+    if same_name and named not in same_name:
+        raise DataError(f"{xml}: {same_name[0]} or {same_name[1].name}? Its <filename> names neither", "listed twice")
+    if not same_name and _key(named, part.images) in part.files and named.is_file():
         raise DataError(f"{xml}: its image does not exist: {named} is that of {named.stem}.xml", "missing image")
     return named
 

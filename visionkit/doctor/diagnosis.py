@@ -42,6 +42,8 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "ignored mask": (WARNING, "more than nine tenths of it are ignored: teaches hardly anything"),
     "rare mask value": (WARNING, "a few pixels in one mask only: a slip, or a trace of smoothing?"),
     "numbered masks": (WARNING, "if their values number objects, pass --task detect or --task instance"),
+    "found by name": (NOTE, "the annotations name another folder; each is the only image of its name"),
+    "four points": (NOTE, "if these are oriented boxes, train with --task detect on the upright boxes around them"),
     "class-id gaps": (NOTE, "numbers that are skipped between those in use"),
     "EXIF tag": (NOTE, "turned upright when read; check that it was annotated that way"),
     "repeated image": (NOTE, "the same image twice within a split"),

@@ -1,5 +1,6 @@
 """Scores a model on a labelled data set through the same code that predicts: what is evaluated is what runs."""
 
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,8 @@ def _classifier(predictor: Any, dataset: Dataset) -> Scored:
 
 
 def _segmenter(predictor: Any, dataset: Dataset) -> Scored:
+    if unnamed := _without_names(predictor.class_names, dataset):
+        raise DataError(unnamed)
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
     table[: len(dataset.class_names)] = class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
@@ -105,6 +108,18 @@ def _segmenter(predictor: Any, dataset: Dataset) -> Scored:
         counts = segmentation != IGNORE
         wrong.append(float((truth != predicted)[counts].mean()) if counts.any() else 0.0)
     return metric.result(), partial(of_segmenter, metric.matrix, wrong, table, predictor, dataset)
+
+
+def _without_names(names: Sequence[str], dataset: Dataset) -> str | None:
+    """What to do about class maps whose values have no names, if the model's classes have some."""
+    values = dataset.class_names
+    if not all(value.isdecimal() for value in values) or set(values) <= set(names):
+        return None
+    text = f"{dataset.source}: the values {_few(values)} of the maps have no names; name them with --classes FILE"
+    if max(map(int, values)) >= len(names):
+        return f"{text}, a file with a line for each value from 0 on; the model knows {_few(names)}"
+    lines = " ".join(map(shlex.quote, names))
+    return f"{text}; if they are the model's {len(names)} classes in its order: printf '%s\\n' {lines} > FILE"
 
 
 def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple[Sample, Any]]:

@@ -16,7 +16,7 @@ from visionkit.experiments.rates import Hurried, rate_of
 from visionkit.experiments.runs import begin, finish, metric_of, summary
 from visionkit.files import as_json, whole_file, write_json
 from visionkit.open_model import open_predictor
-from visionkit.predict.formats import to_record
+from visionkit.predict.formats import cell, to_record
 from visionkit.predict.predictor import Failure, Prediction
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
@@ -162,10 +162,11 @@ def _predictions(train: Dataset, where: np.ndarray, out: Path) -> Iterator[tuple
 def _write_csv(path: Path, names: list[str], predictions: Iterator) -> None:
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:  # ids are file names
         table = csv.writer(file)
+        names = [cell(name) for name in names]
         table.writerow(["id", "fold", "label", "predicted", *names])
         for fold, record, prediction in predictions:
             scores = [round(float(score), 6) for score in prediction.scores]
-            table.writerow([record.id, fold, names[record.label], names[prediction.scores.argmax()], *scores])
+            table.writerow([cell(record.id), fold, names[record.label], names[prediction.scores.argmax()], *scores])
 
 
 def _write_maps(path: Path, names: list[str], predictions: Iterator) -> None:

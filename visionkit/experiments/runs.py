@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.evaluate.scores import MONITOR
-from visionkit.files import as_json, write_json
+from visionkit.files import as_json, locked, write_json
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
 from visionkit.train.resume import recipe_name
@@ -31,7 +31,7 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
     Raises:
         DataError: `out` holds something else.
     """
-    sha256 = hashlib.sha256(recipe_file.read_bytes()).hexdigest() if recipe_file else ""
+    sha256 = _sha256(recipe_file) if recipe_file else ""
     name = recipe_file.name if recipe_file else recipe_name(recipe_function)
     settings = as_json({"recipe": name, "sha256": sha256} | settings)
     if (out / FILE).is_file():
@@ -42,6 +42,8 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
                     f"{out}: holds an experiment with another {key}, {before.get(key)!r} and not "
                     f"{settings.get(key)!r}; name another folder with --out, or remove this one"
                 )
+        if recipe_file and _sha256(out / "recipe.py") != sha256:  # it is executed again by the runs
+            raise DataError(f"{out / 'recipe.py'}: is not the copy of {recipe_file} that it should be; put it back")
         return
     if out.exists() and any(out.iterdir()):
         raise DataError(f"{out}: expected a new or empty folder, or the folder of this experiment")
@@ -49,6 +51,10 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
     if recipe_file:
         shutil.copy(recipe_file, out / "recipe.py")
     write_json(out / FILE, settings)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def finish(
@@ -63,9 +69,11 @@ def finish(
     if (out / "results.json").is_file():
         return json.loads((out / "results.json").read_text())
     if (out / "resume.json").is_file():
-        return as_json(resume(out, watch))
+        # With the caller's recipe and knobs: what the folder names could be anybody's.
+        return as_json(resume(out, watch, (recipe_function, knobs)))
     if out.exists():
-        shutil.rmtree(out)  # it was interrupted before resume.json was written
+        with locked(out):
+            shutil.rmtree(out)  # it was interrupted before resume.json was written
     return as_json(run(recipe_function, knobs, out, recipe_file, options, watch))
 
 

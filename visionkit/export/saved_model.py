@@ -40,6 +40,7 @@ import numpy as np
 
 from visionkit.export.answers import Answer, read_answers
 from visionkit.export.exported import Exported, write_metadata
+from visionkit.export.graph_scan import check_graph
 from visionkit.export.verify import ExportError
 from visionkit.processes import run_python
 from visionkit.types import DataError
@@ -100,20 +101,27 @@ def network_function(network: Any, batch: int | None = None) -> Any:
     return tf.function(lambda images: dict(network(images, training=False)), input_signature=[spec])
 
 
-def load(folder: Path | str) -> "ExportedSavedModel":
+def load(folder: Path | str, trust: bool = False) -> "ExportedSavedModel":
     """Loads an exported SavedModel without building its Keras model: `Predictor(load(folder))(files)`.
 
+    Args:
+        folder: the export.
+        trust: load it even if it does more than compute, see `export.graph_scan`; it could then read and write files.
+
     Raises:
-        DataError: the folder is not a SavedModel that visionkit exported, or a broken one, or a style network's.
+        DataError: the folder is not a SavedModel that visionkit exported, or a broken one, or a style network's, or one
+            that does more than compute.
     """
-    return ExportedSavedModel(folder)
+    return ExportedSavedModel(folder, trust)
 
 
 class ExportedSavedModel(Exported):
     """An `Exported` that also takes what its clients send."""
 
-    def __init__(self, folder: Path | str):
+    def __init__(self, folder: Path | str, trust: bool = False):
         super().__init__(folder, self._network)
+        if not trust:
+            check_graph(folder)
 
         import tensorflow as tf
 

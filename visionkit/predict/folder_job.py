@@ -9,7 +9,7 @@ import numpy as np
 from rich.progress import Progress
 
 from visionkit import images, resizing
-from visionkit.files import write_bytes
+from visionkit.files import locked, write_bytes
 from visionkit.predict.folder_layout import JOURNAL, FolderLayout
 from visionkit.predict.formats import CLASSES, to_record
 from visionkit.predict.journal import Journal, Records, stamp_of
@@ -63,7 +63,7 @@ def run_folder(
     layout.check_nothing_is_lost()
     out.mkdir(parents=True, exist_ok=True)
     settings = None if made_by is None else _settings(predictor, made_by, score)
-    with progress_bar(progress) as bar, Journal(out / JOURNAL, settings) as journal:
+    with locked(out), progress_bar(progress) as bar, Journal(out / JOURNAL, settings) as journal:
         journal.claim(layout.always_written - layout.earlier_files)
         return FolderJob(predictor, layout, outputs, journal, score).run(bar)
 

@@ -13,6 +13,9 @@ a segmenter `areas`, a list of [class id, pixels], largest first.
 | voc | voc/Annotations/NAME.xml | 1-based whole pixels, without scores |
 | yolo | yolo/labels/NAME.txt and yolo/data.yaml | fractions, without scores |
 
+In tables of comma-separated values, a name that a spreadsheet would take for a formula (it begins with =, +, - or @)
+gets a ' in front, and control characters become escapes; see `cell`.
+
 VOC and YOLO files are labels as a person would draw them, to be corrected and trained on. Images without objects get a
 file there too. Their writers yield file names relative to the results folder, and texts; `Journal.write` then leaves
 those files alone that somebody has corrected.
@@ -32,7 +35,7 @@ from pycocotools import mask as rle
 
 from visionkit.files import whole_text
 from visionkit.npboxes import to_voc, to_xywh, to_yolo
-from visionkit.types import Classification, DataError, Detections, SegmentationMap
+from visionkit.types import Classification, DataError, Detections, SegmentationMap, plain
 
 TOP = 5  # how many classes of an image are kept
 CLASSES = "classes.txt"  # the names of a segmenter's classes, beside masks/
@@ -89,12 +92,13 @@ def write_json(out: Path, records: Iterable[dict[str, Any]], class_names: Sequen
 
 def write_csv(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """detections.csv, one row per object."""
+    shown = [cell(name) for name in class_names]
     with whole_text(out / "detections.csv") as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "score", "x1", "y1", "x2", "y2"])
         for record in records:
             for item in record["objects"]:
-                rows.writerow([record["file"], class_names[item["label"]], item["score"], *item["box"]])
+                rows.writerow([cell(record["file"]), shown[item["label"]], item["score"], *item["box"]])
 
 
 def write_coco(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
@@ -201,6 +205,7 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
 
 def write_classes(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """classes.csv, one row per image: file, then class and score of the best classes."""
+    shown = [cell(name) for name in class_names]
     with whole_text(out / BEST) as stream:
         rows = csv.writer(stream)
         header = ["file"]
@@ -208,21 +213,28 @@ def write_classes(out: Path, records: Iterable[dict[str, Any]], class_names: Seq
             header += [f"class{i}", f"score{i}"]
         rows.writerow(header)
         for record in records:
-            row = [record["file"]]
+            row = [cell(record["file"])]
             for k, score in record["best"]:
-                row += [class_names[k], score]
+                row += [shown[k], score]
             rows.writerow(row)
 
 
 def write_areas(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
     """areas.csv, one row per class in an image: file, class, pixels, share of the image."""
+    shown = [cell(name) for name in class_names]
     with whole_text(out / AREAS) as stream:
         rows = csv.writer(stream)
         rows.writerow(["file", "class", "pixels", "share"])
         for record in records:
             h, w = record["size"]
             for k, pixels in record["areas"]:
-                rows.writerow([record["file"], class_names[k], pixels, round(pixels / (h * w), 6)])
+                rows.writerow([cell(record["file"]), shown[k], pixels, round(pixels / (h * w), 6)])
+
+
+def cell(name: str) -> str:
+    """A name for a table of comma-separated values: no spreadsheet takes it for a formula, and no terminal obeys it."""
+    name = plain(name)
+    return f"'{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 # Tables are one file for all images, written anew by every run; labels are one file per image, which people may edit.

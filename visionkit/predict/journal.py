@@ -1,5 +1,6 @@
 """results.jsonl: what became of each image, one line of JSON per image; it survives kills, and runs continue it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -48,15 +49,17 @@ class Journal:
             if self._claims:
                 content += _line({"wrote": {name: sorted(digests) for name, digests in self._claims.items()}})
             write_bytes(self.file, content)
-        self._stream = self.file.open("r+b")
+        self._handle = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         if end:
-            self._stream.truncate(end)
+            os.ftruncate(self._handle, end)
+        self._stream = self.file.open("rb")
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stream.close()
+        os.close(self._handle)
 
     def claim(self, names: Iterable[str]) -> None:
         """Records, before they are written, that these files in the folder are ours and may be overwritten."""
@@ -115,11 +118,13 @@ class Journal:
         return record
 
     def _append(self, content: dict[str, Any]) -> int:
-        """Appends a line and returns where it starts; may be called from several threads."""
+        """Appends a line, whole or not at all, and returns where it starts; may be called from several threads."""
+        line = _line(content)
         with self._lock:
-            place = self._stream.seek(0, os.SEEK_END)
-            self._stream.write(_line(content))
-            self._stream.flush()
+            place = os.lseek(self._handle, 0, os.SEEK_END)
+            if os.write(self._handle, line) < len(line):  # in one piece, so that no line is inside another
+                os.ftruncate(self._handle, place)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.file))
         return place
 
     def _read(self) -> int:

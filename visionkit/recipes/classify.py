@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,6 +43,7 @@ def classify(
     cutmix: float = 0.0,
     start: From = None,
     renamed: Map = (),
+    learn_from: str | None = None,
 ) -> Recipe:
     """The backbone with its paper's head: first the new last layer alone, then the upper levels at a fifth of the rate.
 
@@ -68,7 +70,7 @@ def classify(
         DataError: both `mixup` and `cutmix` are above 0; or see `training_data`.
     """
     mix = _mix(mixup, cutmix)
-    train, val = training_data(data, "classify", seed)
+    train, val = training_data(data, "classify", seed, learn_from=learn_from)
     size = (image_size, image_size)
     options = {
         "dropout": dropout,
@@ -76,10 +78,7 @@ def classify(
         "class_weights": _class_weights(train) if class_weights else None,
     }
     if start is None:
-        names = train.class_names
-        model = Classifier(backbone_of(backbone), len(names), class_names=names, image_size=size, **options)
-        load_weights(model, f"{backbone}_imagenet", verbose=False)
-        name = backbone
+        model, name = _on_backbone(backbone, size, train.class_names, options), backbone
     else:
         model = start_model(start, (Classifier,), None, train, size, renamed, **options)
         name = f"classifier from {start}"
@@ -109,6 +108,13 @@ def classify(
         mix=mix,
         seed=seed,
     )
+
+
+def _on_backbone(backbone: str, size: tuple[int, int], names: list[str], options: dict[str, Any]) -> Classifier:
+    """A classifier whose weights are those of ImageNet, but for the last layer."""
+    model = Classifier(backbone_of(backbone), len(names), class_names=names, image_size=size, **options)
+    load_weights(model, f"{backbone}_imagenet", verbose=False)
+    return model
 
 
 def _mix(mixup: float, cutmix: float) -> Mixup | CutMix | None:

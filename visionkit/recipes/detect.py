@@ -61,6 +61,7 @@ def detect(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     start: From = None,
     renamed: Map = (),
+    learn_from: str | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A detector with a feature pyramid on a pretrained backbone, or one that goes on from a trained detector.
@@ -81,12 +82,13 @@ def detect(
         start: a trained detector to begin with, in place of `model` and `backbone`: the name of a published one, a run
             folder or a .keras file. Classes of equal names keep what they know.
         renamed: "person=pedestrian": the start's class person becomes the data's class pedestrian.
+        learn_from: the splits to learn from, such as "train+val"; see `training_data`.
         seed: of the split and the training.
 
     Raises:
         DataError: see `training_data`, or there is no such backbone.
     """
-    train, val = training_data(data, "detect", seed)
+    train, val = training_data(data, "detect", seed, learn_from=learn_from)
     return detector(
         model,
         train,

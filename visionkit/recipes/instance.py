@@ -21,6 +21,7 @@ def instance(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     start: From = None,
     renamed: Map = (),
+    learn_from: str | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A Mask R-CNN with a feature pyramid on a pretrained backbone; the arguments are those of `detect`.
@@ -28,7 +29,7 @@ def instance(
     Args:
         data: a folder of images with boxes and masks, in any layout that `open_dataset` recognises.
     """
-    train, val = training_data(data, "instance", seed)
+    train, val = training_data(data, "instance", seed, learn_from=learn_from)
     return detector(
         "mask_rcnn",
         train,

@@ -13,6 +13,7 @@ from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, network_size,
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
+from visionkit.types import plain
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
@@ -37,6 +38,7 @@ def segment(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     start: From = None,
     renamed: Map = (),
+    learn_from: str | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A fully convolutional network on a pretrained backbone.
@@ -53,7 +55,7 @@ def segment(
     Raises:
         DataError: see `training_data`, or there is no such backbone.
     """
-    train, val = training_data(data, "segment", seed, classes, void)
+    train, val = training_data(data, "segment", seed, classes, void, learn_from=learn_from)
     size = network_size(train, image_size)
     transform = segmentation_train(size, scale=(min_scale, max_scale))
     return segmenter(
@@ -122,7 +124,7 @@ def segmenter(
         epochs = min(100, max(10, round(IMAGES / (steps * batch_size))))
     print(f"{name} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
     rate = lr or (LR if start is None else LR_OF_START)
-    print(f"{len(names)} classes: {', '.join(names)}")
+    print(plain(f"{len(names)} classes: {', '.join(names)}"))
     return Recipe(
         model=model,
         train=train,

@@ -15,54 +15,77 @@ from visionkit.data.recognise import open_dataset, splits
 from visionkit.models.task import Task
 from visionkit.models.transfer import start_from
 from visionkit.open_model import open_task
-from visionkit.types import DataError
+from visionkit.types import DataError, plain
 from visionkit.weights.cards import CARDS
 
 LR, LR_OF_START = 1e-3, 3e-4  # peak rates by default; a trained model forgets at the higher one
 
 
 def training_data(
-    data: Path, task: str, seed: int, classes: Path | None = None, void: int | None = None
+    data: Path,
+    task: str,
+    seed: int,
+    classes: Path | None = None,
+    void: int | None = None,
+    learn_from: str | None = None,
 ) -> tuple[Dataset, Dataset | None]:
     """(train, val): the samples to learn from, and those that choose the best epoch, None to keep the last epoch.
 
-    If there is a test split, an honest score can be had from it later, so train and val (or trainval) are both learned
-    from and no epoch is chosen. Otherwise train and val do what their names say. Without a val split, a fifth of the
-    images, drawn by `seed`, is held back.
+    By default the splits train (or trainval) and val do what their names say, and test is never learned from. Where
+    there is no val split, a test split gives the honest score, so nothing is held back and the last epoch is kept;
+    without either, a fifth of the images, drawn by `seed`, is held back.
 
     Args:
         task, classes, void: see `open_dataset`.
+        learn_from: the splits to learn from, such as "train+val"; val chooses the epoch unless it is among them.
 
     Raises:
-        DataError: there is a test split but none to learn from, or a single image; or see `open_dataset`.
+        DataError: there is no such split, test is to be learned from, there is a test split but none to learn from, or
+            a single image; or see `open_dataset`.
     """
     read = partial(open_dataset, data, task=task, classes=classes, void=void)
     names = splits(data, task)
-    used = "+".join(name for name in ("train", "val") if name in names)
-    if not used and "trainval" in names:
-        used = "trainval"
-    if used and "test" in names:
+    if learn_from:
+        _check_parts(data, learn_from, names)
+    used = learn_from or next((name for name in ("train", "trainval") if name in names), None)
+    if used and "val" in names and not {"val", "trainval"} & set(used.split("+")):
+        train, val = read(used), read("val")
+        print(f"{train.source}: training on {used}, choosing the best epoch on val")
+    elif used and (learn_from or "test" in names):
         train, val = read(used), None
-        words = ["visionkit", "evaluate", "RUN", str(data), "--split", "test"]
-        if classes is not None:
-            words += ["--classes", str(classes)]
-        if void is not None:
-            words += ["--void", str(void)]
-        print(f"{train.source}: training on {used}; score with: {shlex.join(words)}")
-    elif "train" in names and "val" in names:
-        train, val = read("train"), read("val")
-        print(f"{train.source}: training on train, choosing the best epoch on val")
+        print(f"{train.source}: training on {used} and keeping the last epoch")
     elif "test" in names:
         raise DataError(f"{data}: has the splits {', '.join(names)}; rename the one to learn from to train or trainval")
     else:
-        whole = read(used if used in ("train", "trainval") else None)
+        whole = read(used)
         order = np.random.default_rng(seed).permutation(len(whole))
         if len(whole) < 2:
             raise DataError(f"{data}: holds one image; training needs at least one more, to be scored on")
         held = max(1, len(whole) // 5)
         val, train = whole.subset(sorted(order[:held])), whole.subset(sorted(order[held:]))
         print(f"{whole.source}: no val split, so {held} of {len(whole)} images are held back to choose the best epoch")
+    if "test" in names:
+        print(f"score it with: {_command_of_test(data, classes, void)}")
     return train, val
+
+
+def _check_parts(data: Path, learn_from: str, names: Sequence[str]) -> None:
+    for part in learn_from.split("+"):
+        if part not in names:
+            raise DataError(
+                f"--learn-from {learn_from}: {data} has no split {part!r}; it has {', '.join(names) or 'none'}"
+            )
+        if part == "test":
+            raise DataError(f"--learn-from {learn_from}: what is learned from gives no honest score; leave test out")
+
+
+def _command_of_test(data: Path, classes: Path | None, void: int | None) -> str:
+    words = ["visionkit", "evaluate", "RUN", str(data), "--split", "test"]
+    if classes is not None:
+        words += ["--classes", str(classes)]
+    if void is not None:
+        words += ["--void", str(void)]
+    return shlex.join(words)
 
 
 def network_size(dataset: Dataset, long_side: int) -> tuple[int, int]:
@@ -126,5 +149,6 @@ def start_model(
             raise DataError(f"--map {word}: expected OLD=NEW, such as person=pedestrian")
         pairs[source] = name
     network, transfer = start_from(model, train.class_names, size, pairs, kind, **changes)
-    print(f"from {start}:\n{transfer}")
+    print(f"from {start}:")
+    print("\n".join(map(plain, str(transfer).split("\n"))))  # it quotes class names
     return network

@@ -7,7 +7,11 @@ other. Reading executes nothing.
 
 import hashlib
 import json
+import math
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +20,11 @@ from visionkit.types import DataError
 
 MAGIC = b"visionkit checkpoint 1\n"
 SUFFIX = ".ckpt"
+_NAME = re.compile(r"step-(\d{9,})" + re.escape(SUFFIX))
 
 
 def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, keep: int = 3) -> Path:
-    """Writes the checkpoint of `step` and removes all but the newest `keep`.
+    """Writes the checkpoint of `step` and removes older ones, so that `keep` are left.
 
     Args:
         folder: must exist.
@@ -48,13 +53,16 @@ def save(folder: Path, step: int, arrays: dict[str, np.ndarray], state: dict, ke
         stream.write(MAGIC + digest.hexdigest().encode() + b"\n" + head)
         for part in parts:
             stream.write(part.data)
-    remove_old(folder, keep)
+    remove_old(folder, step, keep)
     return file
 
 
-def remove_old(folder: Path, keep: int) -> None:
-    """Removes all checkpoints but the newest `keep`."""
-    for old in _newest_first(folder)[keep:]:
+def remove_old(folder: Path, step: int, keep: int) -> None:
+    """Removes all but the newest `keep` of the checkpoints up to `step`, which is the one written last.
+
+    Files with a higher step are none of this run's: they neither count nor are they removed.
+    """
+    for old in [file for file in _newest_first(folder) if _step(file) <= step][keep:]:
         old.unlink()
 
 
@@ -68,21 +76,44 @@ def read(file: Path) -> tuple[dict[str, np.ndarray], dict]:
     digest, _, rest = rest.partition(b"\n")
     if magic + b"\n" != MAGIC or hashlib.sha256(rest).hexdigest().encode() != digest:
         raise DataError(f"{file}: damaged: its content is not what was written")
-    end = rest.index(b"\n") + 1
-    head = json.loads(rest[:end])
+    try:
+        return _parse(rest)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        # The digest fits, so somebody made it this way.
+        raise DataError(f"{file}: damaged: its content is not that of a checkpoint ({type(error).__name__})") from error
+
+
+def _parse(content: bytes) -> tuple[dict[str, np.ndarray], dict]:
+    """(arrays, state) from what follows the digest; any of several errors where it is something else."""
+    end = content.index(b"\n") + 1
+    head = json.loads(content[:end])
     arrays = {}
     for entry in head["arrays"]:
         dtype, shape = np.dtype(entry["dtype"]), entry["shape"]
-        count = int(np.prod(shape, dtype=np.int64))
-        arrays[entry["name"]] = np.frombuffer(rest, dtype, count, end).reshape(shape).copy()
+        if dtype.kind not in "biufV" or dtype.hasobject or not all(_is_count(size) for size in shape):
+            raise ValueError(entry)
+        count = math.prod(shape)
+        arrays[entry["name"]] = np.frombuffer(content, dtype, count, end).reshape(shape).copy()
         end += count * dtype.itemsize
+    if end != len(content) or not isinstance(head["state"], dict):
+        raise ValueError(end)
     return arrays, head["state"]
 
 
-def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def newest(
+    folder: Path, check: Callable[[dict], None] = lambda state: None
+) -> tuple[dict[str, np.ndarray], dict] | None:
     """(arrays, state) of the newest undamaged checkpoint, or None when there are no checkpoints.
 
     A damaged one is reported, renamed to NAME.damaged and skipped.
+
+    Args:
+        folder: need not exist.
+        check: raises a `DataError` for a state that cannot be gone on from; its checkpoint counts as damaged.
 
     Raises:
         DataError: there are checkpoints, but all are damaged.
@@ -91,7 +122,9 @@ def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
     files = _newest_first(folder)
     for file in files:
         try:
-            return read(file)
+            arrays, state = read(file)
+            check(state)
+            return arrays, state
         except DataError:
             print(f"{file} is damaged; going back to the checkpoint before it")
             file.rename(file.with_name(f"{file.name}.damaged"))
@@ -101,4 +134,11 @@ def newest(folder: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"step-*{SUFFIX}"), reverse=True)
+    files = [file for file in folder.glob(f"step-*{SUFFIX}") if _NAME.fullmatch(file.name) and file.is_file()]
+    return sorted(files, key=_step, reverse=True)
+
+
+def _step(file: Path) -> int:
+    match = _NAME.fullmatch(file.name)
+    assert match is not None  # of `_newest_first`
+    return int(match[1])

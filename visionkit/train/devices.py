@@ -78,17 +78,22 @@ def devices_for(wanted: int | Literal["auto"]) -> Devices:
             tests). With TF_CONFIG, which needs "auto", this waits until all processes have started.
 
     Raises:
-        DataError: there are fewer devices, or the backend cannot share batches.
+        DataError: there are fewer devices, the backend cannot share batches, or TF_CONFIG is not as expected.
     """
     backend = keras.backend.backend()
+    processes, this = _processes()
+    if len(processes) > 1 and (backend != "tensorflow" or wanted != "auto"):  # each would train alone, into one folder
+        if backend == "tensorflow":
+            raise DataError(f"--devices {wanted}: TF_CONFIG names {len(processes)} processes; use --devices auto")
+        raise DataError(
+            f"TF_CONFIG names {len(processes)} processes, which {backend} cannot train with; unset TF_CONFIG, or set "
+            "KERAS_BACKEND=tensorflow"
+        )
     if wanted == 1:
         return Devices()
     if backend not in ("tensorflow", "jax"):
         raise DataError(f"--devices {wanted}: training on several devices is for TensorFlow and JAX, not for {backend}")
-    processes, this = _processes()
-    if backend == "tensorflow" and len(processes) > 1:
-        if wanted != "auto":
-            raise DataError(f"--devices {wanted}: TF_CONFIG names {len(processes)} processes; use --devices auto")
+    if len(processes) > 1:
         return _Replicas(None, first=this == processes[0])
     names = keras.distribution.list_devices()
     count = len(names) if wanted == "auto" else wanted
@@ -101,10 +106,13 @@ def devices_for(wanted: int | Literal["auto"]) -> Devices:
 
 def _processes() -> tuple[list[tuple[str, int]], tuple[str | None, int | None]]:
     """(processes, this): those in TF_CONFIG as (kind, index), with the one that writes first; and this process."""
-    config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-    cluster = config.get("cluster", {})
-    task = config.get("task", {})
-    processes = [(kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, ())))]
+    try:
+        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
+        cluster = config.get("cluster", {})
+        task = config.get("task", {})
+        processes = [(kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, ())))]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"TF_CONFIG: cannot be read ({error}); expected the JSON that docs/devices.md shows") from error
     return processes, (task.get("type"), task.get("index"))
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.data.dataset import Dataset
-from visionkit.files import write_json
+from visionkit.files import as_json, write_json
 from visionkit.train.options import Options
+from visionkit.train.trust import is_sealed, seal
 from visionkit.types import DataError
 
 FILE = "resume.json"
@@ -23,6 +24,8 @@ MOVED = {
     "visionkit.train.finetune:segment": "visionkit.recipes.segment:segment",
     "visionkit.train.selftest_recipe:recipe": "visionkit.checks.selftest_recipe:recipe",
 }
+INSTALLED = frozenset(MOVED.values())  # the recipes of the package, which any run folder may name
+HELD_OUT = "visionkit.experiments.folds:held_out"  # calls the recipe that its knob `recipe` names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +37,15 @@ class Started:
         sha256: of that copy; "" without one.
         backend: Keras' name for it, such as "tensorflow".
         options: see `Options`.
+        mac: the code by which this user's own runs are known, see `visionkit.train.trust`; "" in older runs. It covers
+            everything above and the knobs.
     """
 
     recipe: str
     sha256: str
     backend: str
     options: Options
+    mac: str = ""
 
 
 def write_started(out: Path, recipe_function: Callable, backend: str, options: Options) -> None:
@@ -47,7 +53,8 @@ def write_started(out: Path, recipe_function: Callable, backend: str, options: O
     copy = out / "recipe.py"
     name = copy.name if copy.exists() else recipe_name(recipe_function)
     started = Started(recipe=name, sha256=_sha256(copy), backend=backend, options=options)
-    write_json(out / FILE, asdict(started))
+    mac = seal(_covered(started, _read_json(out / "knobs.json")))
+    write_json(out / FILE, asdict(started) | {"mac": mac})
 
 
 def recipe_name(recipe_function: Callable) -> str:
@@ -56,7 +63,7 @@ def recipe_name(recipe_function: Callable) -> str:
 
 
 def recipe_by_name(name: str) -> Callable:
-    """The function that `recipe_name` named, or the one in the file `name`, which is executed."""
+    """The function that `recipe_name` named, or the one in the file `name`; the module or file is executed."""
     if name.endswith(".py"):
         from visionkit.train.recipe import load_recipe
 
@@ -80,17 +87,52 @@ def read_started(out: Path) -> Started:
     """
     if not (out / FILE).is_file():
         raise DataError(f"{out}: expected the folder of a run, found no {FILE} there")
-    content = json.loads((out / FILE).read_text())
-    started = Started(**content | {"options": Options(**content["options"])})
+    content = _read_json(out / FILE)
+    try:
+        content["options"] = Options(**content["options"])
+        started = Started(**content)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{out / FILE}: damaged, or written by a newer visionkit ({error})") from error
     if started.sha256 != _sha256(out / "recipe.py"):
         raise DataError(f"{out / 'recipe.py'}: changed since the run began; put it back, or start a new run")
     return started
 
 
-def recipe_of(out: Path, started: Started) -> tuple[Callable, dict]:
-    """(recipe_function, knobs) of the run in `out`."""
+def recipe_of(out: Path, started: Started, trust: bool = False) -> tuple[Callable, dict]:
+    """(recipe_function, knobs) of the run in `out`.
+
+    A run folder may come from anyone, and what it names is executed here. So it may name a recipe of this package; any
+    other only if this user started the run on this machine.
+
+    Args:
+        started: of `read_started`.
+        trust: the user vouches for the folder.
+
+    Raises:
+        DataError: the folder's recipe must not be executed.
+    """
+    knobs = _read_json(out / "knobs.json")
+    own = is_sealed(_covered(started, knobs), started.mac)
+    if not (trust or own or _is_installed(started.recipe, knobs)):
+        what = "recipe.py" if started.recipe == "recipe.py" else repr(started.recipe)
+        raise DataError(
+            f"{out}: its recipe ({what}) was not executed, since nothing shows that you started this run on this "
+            "machine; if you trust it, add --trust"
+        )
     recipe_function = recipe_by_name(str(out / started.recipe) if started.recipe == "recipe.py" else started.recipe)
-    return recipe_function, knobs_of(recipe_function, json.loads((out / "knobs.json").read_text()))
+    return recipe_function, knobs_of(recipe_function, knobs)
+
+
+def recipe_from(file: Path, out: Path, started: Started) -> tuple[Callable, dict]:
+    """Like `recipe_of`, with the user's own copy of the recipe's file, so that nothing in `out` is executed.
+
+    Raises:
+        DataError: it is another recipe than the run began with.
+    """
+    if not file.is_file() or _sha256(file) != started.sha256:
+        raise DataError(f"{file}: not the recipe that {out} began with; name that one, or start a new run")
+    recipe_function = recipe_by_name(str(file))
+    return recipe_function, knobs_of(recipe_function, _read_json(out / "knobs.json"))
 
 
 def knobs_of(recipe_function: Callable, knobs: dict) -> dict:
@@ -121,6 +163,28 @@ def _typed(value: Any, annotation: Any) -> Any:
     if isinstance(value, str) and Path in kinds:
         return Path(value)
     return tuple(value) if isinstance(value, list) and tuple in kinds else value
+
+
+def _is_installed(name: str, knobs: dict) -> bool:
+    """Whether a recipe, and the one that its knobs may name in turn, is part of this package."""
+    name = knobs.get("recipe", "") if name == HELD_OUT else name
+    return isinstance(name, str) and MOVED.get(name, name) in INSTALLED
+
+
+def _covered(started: Started, knobs: dict) -> Any:
+    """What the code in resume.json covers."""
+    return as_json([asdict(started) | {"mac": ""}, knobs])
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; `DataError` where there is none."""
+    try:
+        content = json.loads(file.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read ({str(error).partition(chr(10))[0]})") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: expected a JSON object")
+    return content
 
 
 def _sha256(file: Path) -> str:

@@ -11,13 +11,13 @@ import keras
 
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import class_ids, read_all
-from visionkit.files import write_json
+from visionkit.files import LOCK, locked, write_json
 from visionkit.train import checkpoint
 from visionkit.train.devices import Devices, devices_for
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, build_recipe
 from visionkit.train.resume import read_interrupted, recipe_of, write_started
-from visionkit.train.training import Training
+from visionkit.train.training import Training, check_state
 from visionkit.types import DataError
 
 MANY = 1000  # images that take a while to be read
@@ -49,8 +49,8 @@ def run(
         What results.json holds.
 
     Raises:
-        DataError: `out` is in use or cannot be written, the devices are not there, the validation images cannot be
-            scored on, or the loss stopped being a number.
+        DataError: `out` is in use, by another process too, or cannot be written, the devices are not there, the
+            validation images cannot be scored on, or the loss stopped being a number.
     """
     if options.keep_checkpoints < 1:
         raise DataError(f"--keep-checkpoints: expected 1 or more, found {options.keep_checkpoints}")
@@ -61,46 +61,59 @@ def run(
         if recipe.val is not None:
             _check_validation(recipe, recipe.val)
         with _naming_the_folder(folder):
-            (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-            if recipe_file:
-                shutil.copy(recipe_file, folder / "recipe.py")
-        write_json(folder / "knobs.json", knobs)
-        write_started(folder, recipe_function, keras.backend.backend(), options)
-        return Training(recipe, knobs, folder, options, devices, watch=watch).run()
+            folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder):
+            _check_folder(folder)  # another process may have been quicker
+            with _naming_the_folder(folder):
+                (folder / "checkpoints").mkdir()
+                if recipe_file:
+                    shutil.copy(recipe_file, folder / "recipe.py")
+            write_json(folder / "knobs.json", knobs)
+            write_started(folder, recipe_function, keras.backend.backend(), options)
+            return Training(recipe, knobs, folder, options, devices, watch=watch).run()
 
 
-def resume(out: Path, watch: Callable[[list[dict]], bool] | None = None) -> dict:
+def resume(
+    out: Path,
+    watch: Callable[[list[dict]], bool] | None = None,
+    recipe: tuple[Callable[..., Recipe], dict] | None = None,
+    trust: bool = False,
+) -> dict:
     """Continues an interrupted run from its newest undamaged checkpoint.
 
     It ends exactly, to the bit, as it would have without the interruption.
 
     Args:
         watch: the one that `run` was given.
+        recipe: (recipe_function, knobs) that `run` was given; by default what the folder names, see `recipe_of`.
+        trust: execute the folder's recipe, whoever made the folder.
 
     Raises:
-        DataError: there is no such run, it has finished, or its recipe, data or backend are not what they were.
+        DataError: there is no such run, it has finished, another process continues it, its recipe must not be executed,
+            or its recipe, data or backend are not what they were.
     """
     started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
-    recipe_function, knobs = recipe_of(out, started)
+    recipe_function, knobs = recipe or recipe_of(out, started, trust)
     devices = devices_for(started.options.devices)
-    saved = checkpoint.newest(out / "checkpoints")
-    if saved is None:
-        print(f"{out}: no checkpoint was written yet, so it starts from the beginning")
-    else:
-        print(f"{out}: resuming in epoch {saved[1]['epoch'] + 1} after {saved[1]['step']} of its steps")
     with devices.folder(out) as folder:
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)  # it is new where another process writes to `out`
-        recipe = _build(recipe_function, knobs, started.options, devices)
-        return Training(recipe, knobs, folder, started.options, devices, saved, watch).run()
+        with locked(folder):
+            saved = checkpoint.newest(out / "checkpoints", check_state)
+            if saved is None:
+                print(f"{out}: no checkpoint was written yet, so it starts from the beginning")
+            else:
+                print(f"{out}: resuming in epoch {saved[1]['epoch'] + 1} after {saved[1]['step']} of its steps")
+            built = _build(recipe_function, knobs, started.options, devices)
+            return Training(built, knobs, folder, started.options, devices, saved, watch).run()
 
 
 def _check_folder(out: Path) -> None:
     """Raises where `out` is not new or empty, or cannot be written; leaves nothing behind."""
     with _naming_the_folder(out):
         tempfile.TemporaryFile(dir=next(folder for folder in (out, *out.parents) if folder.exists())).close()
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(file.name != LOCK for file in out.iterdir()):
         raise DataError(f"{out}: the run folder must be new or empty; name another with --out, or remove this one")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grain
 import keras
@@ -32,6 +33,19 @@ from visionkit.train.state import keep_from_averaging, restore, take_average
 from visionkit.types import DataError
 
 BEGINNING = {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0}  # the state before the first step
+
+
+def check_state(state: dict) -> None:
+    """Raises a `DataError` for the state of a checkpoint that no training has written."""
+    for name, first in BEGINNING.items():
+        value: Any = state.get(name)
+        kinds = (int, float) if name == "seconds" else (type(first),)
+        if type(value) not in kinds or not 0 <= value < math.inf:
+            raise DataError(f"{name}: {value!r} is not the state of a training")
+    if not isinstance(state.get("data", []), list) or not isinstance(state.get("rows"), list):
+        raise DataError("data, rows: expected the lists that a training writes")
+    if not all(isinstance(row, dict) and "epoch" in row for row in state["rows"]):
+        raise DataError("rows: expected those of a history")
 
 
 class Training:
@@ -98,7 +112,7 @@ class Training:
         draw_curves(self.history.rows, self.out / "curves.png")
         print(f"curves: {results['verdict']}")
         write_json(self.out / "results.json", results)
-        checkpoint.remove_old(self.out / "checkpoints", keep=1)
+        checkpoint.remove_old(self.out / "checkpoints", self.position.epoch * self.steps + self.position.step, keep=1)
         return results
 
     def _make_score(self, state: dict) -> Score:
