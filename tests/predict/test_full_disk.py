@@ -60,7 +60,7 @@ def recipe() -> Recipe:
 
 def model():
     backbone = BACKBONES["mlp"](input_shape=(8, 8, 1), widths=(64,), dropout=0.2)
-    return MODELS["classifier"](backbone, 3, class_names="abc", image_size=(8, 8), resize="stretch")
+    return MODELS["classifier"](backbone, 3, class_names=list("abc"), image_size=(8, 8), resize="stretch")
 
 
 def test_a_run_whose_disk_fills_keeps_its_checkpoints_and_goes_on_when_there_is_room(disk, tmp_path, monkeypatch):

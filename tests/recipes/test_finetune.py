@@ -180,7 +180,7 @@ def test_the_hint_how_to_score_is_a_command_that_works(tmp_path, capsys):
     for split in ("train", "test"):
         tiny_data.pair(tmp_path / f"my set/images/{split}", tmp_path / f"my set/masks/{split}", "x", [[0, 1], [1, 7]])
     training_data(tmp_path / "my set", "segment", seed=0, void=7)
-    hint = capsys.readouterr().out.strip().partition("score with: visionkit ")[2]
+    hint = capsys.readouterr().out.strip().partition("score it with: visionkit ")[2]
     verb, run, data, *options = shlex.split(hint)
     assert (verb, run, options) == ("evaluate", "RUN", ["--split", "test", "--void", "7"])
     assert open_dataset(Path(data), "test", void=7).class_names == ["0", "1"]
