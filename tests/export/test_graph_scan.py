@@ -118,6 +118,24 @@ def test_functions_that_save_variables_cannot_be_called(tmp_path):
         check_graph(file.parent)
 
 
+def test_a_tensor_may_be_captured_from_what_computes_and_from_nothing_else(tmp_path):
+    """keras.applications' networks capture tensors; here one is of a function that saves variables."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    file = save(tmp_path / "export") / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    names = [function.signature.name for function in model.meta_graphs[0].graph_def.library.function]
+    captured = model.meta_graphs[0].object_graph_def.nodes.add().captured_tensor
+    captured.name = "any:0"
+    captured.concrete_function = next(name for name in names if "signature_wrapper" in name)
+    file.write_bytes(model.SerializeToString())
+    check_graph(file.parent)
+    captured.concrete_function = next(name for name in names if "traced_save" in name)
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(DataError, match=f"contains the operation ({'|'.join(SAVERS)}) "):
+        check_graph(file.parent)
+
+
 def test_tables_and_files_that_are_read_while_loading_are_refused(tmp_path):
     module, words = tf.Module(), tmp_path / "words.txt"
     line, number = tf.lookup.TextFileIndex.WHOLE_LINE, tf.lookup.TextFileIndex.LINE_NUMBER

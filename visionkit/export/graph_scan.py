@@ -34,7 +34,8 @@ _SAVERS = """
 """
 ALLOWED = frozenset(_ALLOWED.split())
 SAVERS = frozenset(_SAVERS.split())
-KINDS = ("variable", "user_object", "bare_concrete_function", "function", "constant")  # of objects in the model
+# The kinds of objects in the model. A captured tensor is one that another function computes; loading only looks it up.
+KINDS = ("variable", "user_object", "bare_concrete_function", "function", "constant", "captured_tensor")
 
 
 def check_graph(folder: Path | str) -> None:
@@ -82,12 +83,13 @@ def _check_nodes(folder: Path, nodes: Iterable[Any], functions: Mapping[str, Any
 
 
 def _roots(graph: Any) -> Iterator[str]:
-    """The names of the functions that are called from outside."""
+    """The names of the functions that are called from outside, or whose tensors are used outside of them."""
     objects = graph.object_graph_def
     yield from objects.concrete_functions
     for item in objects.nodes:
         yield from item.function.concrete_functions
         yield item.bare_concrete_function.concrete_function_name
+        yield item.captured_tensor.concrete_function
     for gradient in graph.graph_def.library.gradient:
         yield gradient.gradient_func
 
