@@ -49,6 +49,8 @@ def test_a_detector_goes_on_with_what_it_knows(data, start, capsys):
     assert recipe.model.class_names == ["disc", "rectangle", "triangle", "star"]
     assert recipe.model.image_size == (64, 64)
     assert recipe.model.licence == "Apache-2.0"
+    still = detect(data, start=str(start), image_size=64, epochs=2, lr=0.0)
+    assert float(rate_of(still.phases[0].optimizer)(1)) == 0  # a rate of 0 is no missing rate
     rate = rate_of(recipe.phases[0].optimizer)
     assert 1e-4 < max(float(rate(step)) for step in range(3)) <= 3.001e-4  # from scratch it is 1e-3
 
@@ -58,6 +60,8 @@ def test_a_detector_goes_on_with_what_it_knows(data, start, capsys):
     [
         (["--model", "faster_rcnn"], "nanodet.keras: is a NanoDet; expected one of FasterRCNN"),
         (["--task", "classify"], "found COCO JSON, which is for detect, not classify"),
+        (["--model", "ssd"], "nanodet.keras: is a NanoDet; expected one of SSD"),
+        (["--backbone", "resnet18"], "--backbone resnet18: --from .* brings its own; leave one of the two out"),
         (["--map", "cow"], "--map cow: expected OLD=NEW, such as person=pedestrian"),
         (["--map", "dog=star"], "--map dog=star: the start has no class 'dog'; it has cat, star, cow"),
         (["--image-size", "2000"], r"the start does not take images of \d+x\d+: a box can extend at most 320 pixels"),

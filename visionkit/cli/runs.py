@@ -313,7 +313,8 @@ def score_test_split(out: Path, data: Path, task: str, classes: Path | None, voi
     from visionkit.evaluate.scores import evaluate
     from visionkit.open_model import open_predictor
 
-    if "test" not in splits(data, task):
+    # Of several processes that train together, one writes the run.
+    if "test" not in splits(data, task) or not (out / "results.json").is_file():
         return
     print("on the test split, which was not learned from:")
     print_scores(evaluate(open_predictor(out), open_dataset(data, "test", task, classes, void)))

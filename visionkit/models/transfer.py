@@ -21,8 +21,8 @@ class Transfer:
 
     Args:
         sources: class name -> the class of the start whose rows it got, or None where they are drawn anew.
-        copied: how many weights were copied whole.
-        fresh: paths of the weights that were drawn anew as a whole, since the start has none of that name and shape.
+        copied: how many weights were carried over, whole or by class.
+        fresh: paths of the weights that were drawn anew, since the start has none of that name and shape.
     """
 
     sources: dict[str, str | None]
@@ -30,11 +30,10 @@ class Transfer:
     fresh: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        lines = [
-            f"  {name}: {'drawn anew' if source is None else 'kept' if source == name else f'from {source}'}"
-            for name, source in self.sources.items()
-        ]
-        weights = f"  {self.copied} weights copied" + (f", {len(self.fresh)} drawn anew" if self.fresh else "")
+        lines = [f"  {name}: {_origin(name, source)}" for name, source in self.sources.items()]
+        weights = f"  {self.copied} weights carried over"
+        if self.fresh:
+            weights += f", {len(self.fresh)} drawn anew"
         return "\n".join([*lines, weights])
 
 
@@ -80,6 +79,12 @@ def start_from(
     places = [None if source is None else start.class_names.index(source) for source in sources]
     _copy(start, model, places, transfer)
     return model, transfer
+
+
+def _origin(name: str, source: str | None) -> str:
+    if source is None:
+        return "drawn anew"
+    return "kept" if source == name else f"from {source}"
 
 
 def _sources(known: Sequence[str], wanted: Sequence[str], renamed: Mapping[str, str]) -> list[str | None]:

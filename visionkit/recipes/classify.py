@@ -1,6 +1,6 @@
 """Fine-tunes a classifier: first its new last layer alone, then the upper levels of the backbone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.transforms import classification_train
 from visionkit.models.classifier import Classifier
 from visionkit.models.task import Task
-from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, start_model, training_data
+from visionkit.recipes.shared import BACKBONE, backbone_of, peak_rate, refuse_with_start, start_model, training_data
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
@@ -26,7 +26,7 @@ STEPS = 200  # in all when epochs is None: what small data sets need to stop imp
 
 def classify(
     data: Path,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = BACKBONE,
     epochs: int | None = None,
     image_size: int = 224,
     batch_size: int = 32,
@@ -77,12 +77,8 @@ def classify(
         "label_smoothing": label_smoothing,
         "class_weights": _class_weights(train) if class_weights else None,
     }
-    if start is None:
-        model, name = _on_backbone(backbone, size, train.class_names, options), backbone
-    else:
-        model = start_model(start, (Classifier,), None, train, size, renamed, **options)
-        name = f"classifier from {start}"
-    rate = lr or (LR if start is None else LR_OF_START)
+    model, name = _model(start, backbone, size, train, renamed, options)
+    rate = peak_rate(lr, start)
     steps = steps_per_epoch(train, batch_size)
     if epochs is None:
         epochs = min(40, max(10, round(STEPS / steps)))
@@ -110,11 +106,22 @@ def classify(
     )
 
 
-def _on_backbone(backbone: str, size: tuple[int, int], names: list[str], options: dict[str, Any]) -> Classifier:
-    """A classifier whose weights are those of ImageNet, but for the last layer."""
+def _model(
+    start: str | None,
+    backbone: str,
+    size: tuple[int, int],
+    train: Dataset,
+    renamed: Sequence[str],
+    options: dict[str, Any],
+) -> tuple[Classifier, str]:
+    """The classifier to train, with ImageNet's weights or those of `start`, and what it is called in messages."""
+    if start is not None:
+        refuse_with_start(start, backbone=(backbone, BACKBONE))
+        return start_model(start, (Classifier,), None, train, size, renamed, **options), f"classifier from {start}"
+    names = train.class_names
     model = Classifier(backbone_of(backbone), len(names), class_names=names, image_size=size, **options)
     load_weights(model, f"{backbone}_imagenet", verbose=False)
-    return model
+    return model, backbone
 
 
 def _mix(mixup: float, cutmix: float) -> Mixup | CutMix | None:

@@ -15,7 +15,15 @@ from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NanoDet
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
-from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, network_size, start_model, training_data
+from visionkit.recipes.shared import (
+    BACKBONE,
+    backbone_of,
+    network_size,
+    peak_rate,
+    refuse_with_start,
+    start_model,
+    training_data,
+)
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
@@ -41,6 +49,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
 }
 # What a model of that name may start from.
 KINDS: dict[str, tuple[type[Task], ...]] = {
+    "ssd": (SSD,),
     "nanodet": (NanoDet,),
     "faster_rcnn": (FasterRCNN,),
     "mask_rcnn": (FasterRCNN, MaskRCNN),
@@ -50,8 +59,8 @@ MASKS = 100  # objects per image whose masks are learned; an image of 1,000 woul
 
 def detect(
     data: Path,
-    model: Literal["ssd", "faster_rcnn", "nanodet"] = "ssd",
-    backbone: str = "efficientnet_lite0",
+    model: Literal["ssd", "faster_rcnn", "nanodet"] | None = None,
+    backbone: str = BACKBONE,
     epochs: int | None = None,
     image_size: int = 384,
     batch_size: int | None = None,
@@ -69,7 +78,7 @@ def detect(
     Args:
         data: a folder in any layout that `open_dataset` recognises.
         model: SSD; Faster R-CNN, which takes longer and usually finds small objects better; or NanoDet, which is small
-            and has no anchors.
+            and has no anchors. By default SSD, or what `start` is.
         backbone: the name of one with published ImageNet weights.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
@@ -108,11 +117,11 @@ def detect(
 
 
 def detector(
-    model: str,
+    model: str | None,
     train: Dataset,
     val: Dataset | None,
     *,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = BACKBONE,
     epochs: int | None = None,
     image_size: int = 384,
     batch_size: int | None = None,
@@ -127,14 +136,16 @@ def detector(
     """What `detect` and `instance` do once the data are split; the other arguments are those of `detect`.
 
     Args:
-        model: "ssd", "faster_rcnn" or "mask_rcnn".
+        model: a name in `DETECTORS`; None is "ssd", or what `start` is.
         train, val: with boxes, and masks for Mask R-CNN; the last epoch is kept if there is no `val`.
     """
     size = network_size(train, image_size)
     if start is None:
+        model = model or "ssd"
         network, name = _on_backbone(model, backbone, size, train.class_names), f"{model} on {backbone}"
     else:
-        kinds = KINDS.get(model, (SSD, NanoDet, FasterRCNN))  # "ssd" is also what was asked for when nothing was
+        refuse_with_start(start, backbone=(backbone, BACKBONE))
+        kinds = (SSD, NanoDet, FasterRCNN) if model is None else KINDS[model]
         network = start_model(start, kinds, MaskRCNN if model == "mask_rcnn" else None, train, size, renamed)
         name = f"{type(network).__name__} from {start}"
     two_stages = isinstance(network, FasterRCNN)
@@ -149,7 +160,7 @@ def detector(
     print(f"{name} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
     if not learning.clip:
         learning = replace(learning, clip=10.0)
-    peak = lr or (LR if start is None else LR_OF_START)
+    peak = peak_rate(lr, start)
     rate = peak * batch_size * learning.accumulate / 16
     return Recipe(
         model=network,

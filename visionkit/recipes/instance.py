@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from visionkit.recipes.detect import detector
-from visionkit.recipes.shared import training_data
+from visionkit.recipes.shared import BACKBONE, training_data
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Recipe
@@ -11,7 +11,7 @@ from visionkit.train.recipe import Recipe
 
 def instance(
     data: Path,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = BACKBONE,
     epochs: int | None = None,
     image_size: int = 384,
     batch_size: int = 8,

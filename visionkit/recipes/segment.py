@@ -9,7 +9,15 @@ from visionkit.data.dataset import Dataset
 from visionkit.data.render import Transform
 from visionkit.data.transforms import segmentation_train
 from visionkit.models.fcn import FCN
-from visionkit.recipes.shared import LR, LR_OF_START, backbone_of, network_size, start_model, training_data
+from visionkit.recipes.shared import (
+    BACKBONE,
+    backbone_of,
+    network_size,
+    peak_rate,
+    refuse_with_start,
+    start_model,
+    training_data,
+)
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
@@ -22,7 +30,7 @@ IMAGES = 9600  # seen in all when epochs is None: what small data sets need to s
 
 def segment(
     data: Path,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = BACKBONE,
     epochs: int | None = None,
     image_size: int = 480,
     batch_size: int = 8,
@@ -82,7 +90,7 @@ def segmenter(
     val: Dataset | None,
     transform: Transform,
     *,
-    backbone: str = "efficientnet_lite0",
+    backbone: str = BACKBONE,
     epochs: int | None = None,
     batch_size: int = 8,
     lr: float | None = None,
@@ -117,13 +125,14 @@ def segmenter(
     if start is None:
         model, name = _on_backbone(backbone, finest, dice, size, names), f"fcn on {backbone}"
     else:
+        refuse_with_start(start, backbone=(backbone, BACKBONE), finest=(finest, "C3"), dice=(dice, 0.0))
         model, name = start_model(start, (FCN,), None, train, size, renamed), f"fcn from {start}"
     freeze_levels(model.backbone, freeze)
     steps = steps_per_epoch(train, batch_size)
     if epochs is None:
         epochs = min(100, max(10, round(IMAGES / (steps * batch_size))))
     print(f"{name} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
-    rate = lr or (LR if start is None else LR_OF_START)
+    rate = peak_rate(lr, start)
     print(plain(f"{len(names)} classes: {', '.join(names)}"))
     return Recipe(
         model=model,

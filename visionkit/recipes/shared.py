@@ -18,6 +18,7 @@ from visionkit.open_model import open_task
 from visionkit.types import DataError, plain
 from visionkit.weights.cards import CARDS
 
+BACKBONE = "efficientnet_lite0"
 LR, LR_OF_START = 1e-3, 3e-4  # peak rates by default; a trained model forgets at the higher one
 
 
@@ -101,6 +102,25 @@ def network_size(dataset: Dataset, long_side: int) -> tuple[int, int]:
 
 def _multiple_of_32(side: float) -> int:
     return max(32, round(side / 32) * 32)
+
+
+def peak_rate(lr: float | None, start: str | None) -> float:
+    """The peak learning rate: `lr`, or where it is None what suits a pretrained backbone or a trained model `start`."""
+    if lr is not None:
+        return lr
+    return LR if start is None else LR_OF_START
+
+
+def refuse_with_start(start: str, **options: tuple[Any, Any]) -> None:
+    """Raises a DataError for an option that a trained model decides itself.
+
+    Args:
+        start: the trained model.
+        options: name of the option -> (its value, its default).
+    """
+    for name, (value, default) in options.items():
+        if value != default:
+            raise DataError(f"--{name} {value}: --from {start} brings its own; leave one of the two out")
 
 
 def backbone_of(name: str) -> keras.Model:
