@@ -90,6 +90,8 @@ class Sample:
         labels: int32 `[N]` class ids 0..K-1 of the boxes.
         ignore: bool `[N]`, True for a COCO crowd region or a VOC `difficult` object: it is not a target, and detecting
             it is not a mistake. None means all False.
+        areas: float64 `[N]`, the objects' areas in pixels as the annotation states them, NaN where it states none. COCO
+            measures an outline there, and its scores of small, medium and large objects go by it. None means all NaN.
         masks: uint8 `[N, H, W]` of 0 and 1, one for each box.
         segmentation: int32 `[H, W]` class ids, 255 = ignore.
         label: the class id of the whole image.
@@ -102,6 +104,7 @@ class Sample:
     boxes: np.ndarray | None = None
     labels: np.ndarray | None = None
     ignore: np.ndarray | None = None
+    areas: np.ndarray | None = None
     masks: np.ndarray | None = None
     segmentation: np.ndarray | None = None
     label: int | None = None
@@ -206,6 +209,8 @@ def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
         n = len(sample.boxes)
         if sample.ignore is not None:
             _check_array(expect, "ignore", sample.ignore, "bool", (n,))
+        if sample.areas is not None:
+            _check_array(expect, "areas", sample.areas, "float64", (n,))
         if sample.masks is not None:
             _check_array(expect, "masks", sample.masks, "uint8", (n, h, w))
             highest = int(sample.masks.max(initial=0))
