@@ -307,6 +307,12 @@ def test_wrong_arrays_and_models_are_refused(predictor):
         list(predictor([None]))
     with pytest.raises(TypeError, match="expected an image, a batch, a video, or several images, found int"):
         predictor(3)
+    with pytest.raises(TypeError, match="several images, found dict"):
+        predictor({"a.png": 1})
+    with pytest.raises(ValueError, match=r"found float64 \[4, 4\]"):
+        predictor(np.zeros((4, 4)))
+    with pytest.raises(DataError, match=r"^nowhere\.png: no such file$"):
+        predictor("nowhere.png")
     with pytest.raises(ValueError, match="failures: expected 'raise' or 'yield', found 'skip'"):
         predictor([], failures="skip")
     with pytest.raises(ValueError, match=r"resize must be .*, not 'squash'"):

@@ -1,7 +1,7 @@
 """What a Predictor takes: image files, encoded bytes, arrays, Pillow images and Samples, one or many, or a video."""
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -88,7 +88,7 @@ def getters(items: Any) -> Iterator[Callable[[], Image]]:
         items = [items]
     elif isinstance(items, str | Path):
         items = frames_of(items)
-    elif not isinstance(items, Iterable):
+    elif isinstance(items, Mapping) or not isinstance(items, Iterable):
         raise TypeError(f"expected an image, a batch, a video, or several images, found {type(items).__name__}")
     if isinstance(items, Sequence):
         sequence: Sequence[Image] = items
@@ -129,6 +129,8 @@ def read_item(number: int, get: Callable[[], Image]) -> Sample | Failure:
             if _is_film(file):
                 raise DataError(f"{file}: a video among images; give it to the predictor alone")
             image = images.read_image(file)
+    except FileNotFoundError:
+        return Failure(id=name, file=file, error=f"{name}: no such file")
     except (DataError, OSError) as error:
         return Failure(id=name, file=file, error=str(error))
     image = _of_array(name, image)
@@ -175,10 +177,10 @@ def _of_array(name: str, image: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the array is none of these.
     """
+    found = f"{image.dtype} {list(image.shape)}"
     if image.ndim == 2:
         image = image[..., None]
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
-        found = f"{image.dtype} {list(image.shape)}"
         raise ValueError(f"image {name}: expected uint8 [H, W] or [H, W, 1, 3 or 4] of 0..255, found {found}")
     if image.shape[2] == 4:
         alpha = image[..., 3:].astype(np.uint16)

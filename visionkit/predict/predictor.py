@@ -154,13 +154,7 @@ class Predictor:
         per_step = 1 if self.window else self.batch_size  # images
         loaded = ahead(enumerate(items), lambda job: self._load(*job), depth=2 * per_step)
         batches = (self._with_network(batch) for batch in _batches(loaded, per_step))
-        done: dict[int, tuple[_Loaded | Failure | SegmentationMap, _Row]] = {}  # by number; they wait for earlier ones
-        following = 0
-        for answered in ahead(batches, self._run, depth=2, threads=1):
-            done.update(answered)
-            while following in done:
-                yield self._finish(*done.pop(following), score)
-                following += 1
+        yield from self._finish(_in_order(ahead(batches, self._run, depth=2, threads=1)), score)
 
     def _with_network(self, batch: "_Batch") -> "_Batch":
         """The batch, once there is a network for it: made in the caller's thread, to which Keras' settings belong."""
@@ -193,7 +187,7 @@ class Predictor:
             pixels=resizing.to_channels(pixels, self.channels),
         )
 
-    def _run(self, batch: "_Batch") -> dict[int, tuple[_Loaded | Failure | SegmentationMap, _Row]]:
+    def _run(self, batch: "_Batch") -> "dict[int, _Answered]":
         """By the number of each item: the item and the model's outputs for it.
 
         With sliding windows the item is finished instead; like a failure, it has no outputs.
@@ -208,22 +202,24 @@ class Predictor:
         rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
         return dict(zip(numbers, zip(loaded, rows, strict=True), strict=True))
 
-    def _finish(self, item: _Loaded | Failure | SegmentationMap, row: _Row, score: float) -> Prediction | Failure:
-        """The prediction, in original pixels; last of all, because masks of the original's size are large."""
-        if not isinstance(item, _Loaded):
-            return item
-        if "boxes" in row:
-            return _in_original_pixels(item, row, score, self.class_names)
-        if "probabilities" in row:
-            h, w = item.inner
-            return self._segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size))
-        return Classification(
-            id=item.id,
-            file=item.file,
-            image_size=item.image_size,
-            class_names=self.class_names,
-            scores=row["scores"],
-        )
+    def _finish(self, answered: "Iterable[_Answered]", score: float) -> Iterator[Prediction | Failure]:
+        """The predictions in original pixels, each made when it is asked for, because full-size masks are large."""
+        for item, row in answered:
+            if not isinstance(item, _Loaded):
+                yield item
+            elif "boxes" in row:
+                yield _in_original_pixels(item, row, score, self.class_names)
+            elif "probabilities" in row:
+                h, w = item.inner
+                yield self._segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size))
+            else:
+                yield Classification(
+                    id=item.id,
+                    file=item.file,
+                    image_size=item.image_size,
+                    class_names=self.class_names,
+                    scores=row["scores"],
+                )
 
     def _outputs(
         self, pixels: np.ndarray, inners: list[tuple[int, int]], size: tuple[int, int]
@@ -257,6 +253,20 @@ class Predictor:
             class_names=self.class_names,
             segmentation=segmentation,
         )
+
+
+_Answered = tuple[_Loaded | Failure | SegmentationMap, _Row]  # an item with the model's outputs for it, if it has any
+
+
+def _in_order(answers: Iterable[dict[int, _Answered]]) -> Iterator[_Answered]:
+    """What was answered, by rising number from 0; each waits for those before it."""
+    waiting: dict[int, _Answered] = {}
+    following = 0
+    for some in answers:
+        waiting.update(some)
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
 
 
 class _Batch(NamedTuple):
