@@ -323,7 +323,7 @@ def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
     return mirrored
 
 
-def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str]) -> Detections:
+def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str] = ()) -> Detections:
     """One row of the model's output in original pixels: no padding, no empty boxes, scores descending."""
     (h, w), (fy, fx) = item.image_size, item.factors
     unclipped = (row["boxes"].astype(np.float64) / [fx, fy, fx, fy]).astype(np.float32)  # [M, 4]
