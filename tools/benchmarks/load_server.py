@@ -192,7 +192,7 @@ def main():
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from visionkit.image_files import find_images
     from visionkit.open_model import open_predictor
-    from visionkit.serve import answer
+    from visionkit.serve.application import answer
 
     files = find_images(options.images)[: options.different]
     predictor = open_predictor(options.model, batch_size=1)

@@ -111,12 +111,17 @@ def serve(
     batch_size: int = 1,
     megabytes: float = 20.0,
     megapixels: float = 25.0,
+    connections: int = 256,
+    header_seconds: float = 10.0,
+    body_seconds: float = 30.0,
+    allow_host: Annotated[Sequence[str], _Several] = (),
     trust: bool = False,
 ) -> None:
     """Serve a model over HTTP, images in and JSON out: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
 
-    A request without an image, or with one that is broken or too large, gets an error that says why, and does not
-    affect the next. There is no password: let only those who may use it reach the port.
+    http://127.0.0.1:8080/ is a page to try it with a browser; /health and /metrics (Prometheus) are for machines. A
+    request without an image, or with one that is broken or too large, gets an error that says why, and does not affect
+    the next. There is no password: let only those who may use it reach the port.
 
     Args:
         model: what detect, classify and segment take; an exported model starts fastest.
@@ -127,16 +132,22 @@ def serve(
         batch_size: waiting images are given to the model together, up to so many.
         megabytes: the largest file that is accepted.
         megapixels: the largest image that is decoded.
+        connections: open at a time; beyond that, a newcomer takes the place of the one that has been idle longest.
+        header_seconds: for a request's headers to arrive, counted from the last answer over the connection.
+        body_seconds: for a request's body to arrive, and for an answer to be taken.
+        allow_host: names in requests' Host and Origin that are accepted besides this machine's own and --host; several.
+            "*" is every Host.
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
-    if threads < 1:
-        raise DataError(f"--threads: expected 1 or more, found {threads}")
     from visionkit.open_model import open_predictor
-    from visionkit.serve import Application
-    from visionkit.serve import serve as answer
+    from visionkit.serve.application import Application
+    from visionkit.serve.limits import Limits
+    from visionkit.serve.server import serve as answer
 
-    answer(Application(open_predictor(model, batch_size, trust), score, megabytes, megapixels), host, port, threads)
+    limits = Limits(connections, header_seconds, body_seconds, threads)
+    predictor = open_predictor(model, batch_size, trust)
+    answer(Application(predictor, score, megabytes, megapixels, [host, *allow_host]), host, port, limits)
 
 
 def segment(
