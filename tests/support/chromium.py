@@ -1,6 +1,6 @@
 """Headless Chromium that is driven: files are dropped, scripts look at the page, films play.
 
-This is Chrome's DevTools protocol, without any package: JSON messages that end with a zero byte, over the files 3 and 4.
+This is Chrome's DevTools protocol, without any package: JSON messages that end with a zero byte, over files 3 and 4.
 """
 
 import base64

@@ -32,7 +32,7 @@ def detect(
     """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
 
     results.jsonl gets a line for each image as it is done. The same command, after an interruption or with more images,
-    does only what is not done yet. A video gives NAME.mp4, drawn on, and NAME.jsonl with a line for each frame. Images
+    does only what is not done yet. A video gives NAME.webm, drawn on, and NAME.jsonl with a line for each frame. Images
     that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
     Args:

@@ -48,7 +48,7 @@ def detect_video(
     progress: bool = True,
     pictures: bool = True,
 ) -> PredictionSummary:
-    """Detects objects in each frame and writes NAME.mp4, with the detections drawn in, and NAME.jsonl into `out`.
+    """Detects objects in each frame and writes NAME.webm, with the detections drawn in, and NAME.jsonl into `out`.
 
     A line of the .jsonl is {"frame": its number from 0, "seconds": since the first, "size": [height, width], "objects":
     [{"label", "class", "score", "box"}]}. The written video has a constant frame rate even if its source has none. Both
