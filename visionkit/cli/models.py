@@ -26,6 +26,7 @@ def detect(
     pictures: bool = True,
     tile: int | None = None,
     frames: int | None = None,
+    track: bool = False,
     batch_size: int = 8,
     trust: bool = False,
 ) -> int:
@@ -44,15 +45,21 @@ def detect(
         pictures: draw what was found into a picture for each image, or into the video.
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
         frames: (video) stop after so many.
+        track: (video) number the objects: one keeps its id from frame to frame, for a second also where it is not seen.
         batch_size: images a step.
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
     from visionkit.open_model import made_by, open_predictor
+    from visionkit.predict.tracking import check_tracking
 
     video = len(images) == 1 and _is_video(images[0])
     if frames is not None and not video:
         raise DataError("--frames is for a video or a camera; leave it out")
+    if track:
+        if not video:
+            raise DataError("--track is for a video or a camera; leave it out")
+        check_tracking()  # before the model is opened, which takes long
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
     predictor: Any = open_predictor(model, batch_size, trust)
@@ -63,7 +70,8 @@ def detect(
     if video:
         from visionkit.predict.video import detect_video
 
-        return _report(detect_video(predictor, images[0], out, score, frames, pictures=pictures), out, "frames")
+        found = detect_video(predictor, images[0], out, score, frames, pictures=pictures, track=track)
+        return _report(found, out, "frames")
     from visionkit.predict.folders import detect_folder
 
     report = detect_folder(predictor, images, out, score, formats=format, pictures=pictures, made_by=made_by(model))
