@@ -147,4 +147,5 @@ def _without_complaints() -> Iterator[None]:
         yield
     finally:
         os.dup2(saved, 2)
-        os.close(saved), os.close(nowhere)
+        os.close(saved)
+        os.close(nowhere)

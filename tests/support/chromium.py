@@ -122,7 +122,8 @@ def browser(folder: Path) -> Iterator[Tab]:
     process = subprocess.Popen(
         shell, pass_fds=(theirs_read, theirs_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    os.close(theirs_read), os.close(theirs_write)
+    os.close(theirs_read)
+    os.close(theirs_write)
     try:
         tab = Tab(ours_write, ours_read)
         try:

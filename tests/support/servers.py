@@ -31,7 +31,10 @@ def running(application: Application, limits: Limits | None = None) -> Iterator[
     thread.start()
     yield server.effective_port
     server.close()
+    for channel in list(server.active_channels.values()):  # which a browser keeps open
+        channel.will_close = True
     thread.join(10)
+    assert not thread.is_alive()
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Any:
