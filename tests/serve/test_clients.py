@@ -3,6 +3,8 @@
 import contextlib
 import time
 
+import cv2
+import numpy as np
 import pytest
 from support.predictors import FakePredictor
 from support.servers import ask, encoded, ended, raw, running
@@ -214,8 +216,9 @@ def test_a_form_is_answered_like_its_file(port):
     assert ask(port, "POST", "/predict?score=1", *form(image))[1]["objects"] == []
     low = ask(port, "POST", "/predict", *form(("score", None, b"0.1"), image))[1]
     assert [item["score"] for item in low["objects"]] == [0.75, 0.25]
-    big = ("image", "big.bmp", encoded(9000, "BMP"))  # 810 kB: more than is kept in memory
-    assert ask(port, "POST", "/predict", *form(big))[1]["size"] == [30, 9000]
+    noise = np.random.default_rng(0).integers(0, 256, (500, 700, 3)).astype(np.uint8)  # has all bytes, line ends too
+    big = ("image", "big.png", cv2.imencode(".png", noise)[1].tobytes())
+    assert ask(port, "POST", "/predict", *form(big))[1]["size"] == [500, 700]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Numbers for objects that stay the same from frame to frame of a video."""
 
+import logging
 from typing import Any
 
 from visionkit.types import DataError, Detections
@@ -32,6 +33,8 @@ class Tracks:
         check_tracking()
         from norfair import Tracker
 
+        # It warns of boxes that the filter expects to have shrunk to nothing; they overlap with none, which is right.
+        logging.getLogger("norfair.distances").setLevel(logging.ERROR)
         # Without a delay, every object has a number at once.
         self._tracker = Tracker(
             "iou", 1 - OVERLAP, hit_counter_max=max(2, round(SECONDS * rate)), initialization_delay=0

@@ -26,7 +26,7 @@ def read_upload(environ: dict[str, Any], length: int) -> tuple[bytes, dict[str, 
     from werkzeug.formparser import FormDataParser
 
     # The server limits the length, so that the file may be held in memory, as it is without a form.
-    parser = FormDataParser(_memory, max_form_memory_size=2**16, max_form_parts=PARTS, silent=False)
+    parser = FormDataParser(_memory, max_form_parts=PARTS, silent=False)
     try:
         _, fields, files = parser.parse_from_environ(environ)
     except (ValueError, HTTPException):
