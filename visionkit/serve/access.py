@@ -9,7 +9,24 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
+from visionkit.types import DataError
+
 EVERY = "*"  # in the list: any Host
+
+
+def host_names(hosts: Collection[str]) -> set[str]:
+    """Hosts as `refusal` takes them: in lower case, IPv6 addresses without brackets.
+
+    Raises:
+        DataError: one of them is more than a name, such as a URL, or has a port.
+    """
+    names = {host.strip("[]").lower() for host in hosts}
+    for name in names:
+        plain = f"//[{name}]" if ":" in name else f"//{name}"
+        if name != EVERY and (not name or _name(plain) != name):
+            reason = "expected the name of a host, without http:// and without a port"
+            raise DataError(f"--allow-host: {reason}, found {name!r}")
+    return names
 
 
 def refusal(environ: dict[str, Any], hosts: Collection[str] = ()) -> str | None:
@@ -17,7 +34,8 @@ def refusal(environ: dict[str, Any], hosts: Collection[str] = ()) -> str | None:
 
     Args:
         environ: the WSGI request.
-        hosts: names and addresses that are welcome besides those of this machine itself; "*" is every Host.
+        hosts: names and addresses, from `host_names`, that are welcome besides those of this machine itself; "*" is
+            every Host.
     """
     host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
     name = _name(f"//{host}")

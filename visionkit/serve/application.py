@@ -35,7 +35,7 @@ from visionkit import images
 from visionkit.predict.formats import to_record
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Prediction, Predictor
-from visionkit.serve.access import refusal
+from visionkit.serve.access import host_names, refusal
 from visionkit.serve.metrics import Metrics
 from visionkit.serve.page import HEADERS, page
 from visionkit.serve.upload import read_upload
@@ -66,7 +66,7 @@ class Application:
         hosts: names under which the server may be reached, besides this machine's own; see `access.refusal`.
 
     Raises:
-        DataError: prometheus_client is not installed.
+        DataError: prometheus_client is not installed, or one of `hosts` is no name of a host.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Application:
         megapixels: float = MEGAPIXELS,
         hosts: Collection[str] = (),
     ):
-        self.predictor, self.score, self.hosts = predictor, score, {host.lower() for host in hosts}
+        self.predictor, self.score, self.hosts = predictor, score, host_names(hosts)
         self.max_bytes, self.max_pixels = round(megabytes * 2**20), round(megapixels * 1e6)
         # Image, score and where the result goes; None ends the thread. Never longer than the server has threads.
         self._waiting: queue.SimpleQueue[tuple[np.ndarray, float, Future] | None] = queue.SimpleQueue()
