@@ -120,8 +120,12 @@ def test_a_failure_inside_is_500_and_the_next_request_works(ask, application, mo
 
 def test_many_clients_and_garbage_between(ask, application):
     good = [(encoded(width), application.predict(encoded(width), load_server.SCORE)) for width in WIDTHS]
-    report = load_server.load(ask.port, good, requests=200, clients=8, share=0.1)
-    assert report["first_wrong"] == []
+    slow = load_server.Slow(ask.port, 12)
+    with slow.open():
+        memory = iter(range(10_000)).__next__  # of a server that needs another MB for every request
+        report = load_server.load(ask.port, good, requests=200, clients=8, share=0.1, memory=memory)
+    assert report["first_wrong"] == [] and slow.opened == 12
+    assert (report["memory_mb"], report["grew_mb"]) == (19, 180)
     assert (report["right"], report["refused"], report["wrong"]) == (180, 20, 0)
     assert 0 < report["p50_ms"] <= report["p90_ms"] <= report["p99_ms"] <= report["p100_ms"]
 
