@@ -269,3 +269,11 @@ def test_limits_that_make_no_sense_are_refused():
     if most is not None:
         with pytest.raises(DataError, match=f"may open files for {most} connections, not for {most + 1}; .*ulimit"):
             Limits(connections=most + 1)
+
+
+def test_few_files_mean_few_connections(monkeypatch):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (256, 4096))  # a shell on macOS
+    assert Limits().connections == most_connections() == 64
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert (Limits().connections, most_connections()) == (256, None)

@@ -119,7 +119,7 @@ def serve(
     batch_size: int = 1,
     megabytes: float = 20.0,
     megapixels: float = 25.0,
-    connections: int = 256,
+    connections: int | None = None,
     header_seconds: float = 10.0,
     body_seconds: float = 30.0,
     allow_host: Annotated[Sequence[str], _Several] = (),
@@ -140,7 +140,8 @@ def serve(
         batch_size: waiting images are given to the model together, up to so many.
         megabytes: the largest file that is accepted.
         megapixels: the largest image that is decoded.
-        connections: open at a time; beyond that, a newcomer takes the place of the one that has been idle longest.
+        connections: open at a time; beyond that, a newcomer takes the place of the one that has been idle longest. By
+            default 256, or as many as this process has files for.
         header_seconds: for a request's headers to arrive, counted from the last answer over the connection.
         body_seconds: for a request's body to arrive, and for an answer to be taken.
         allow_host: names in requests' Host and Origin that are accepted besides this machine's own and --host; several.
@@ -150,10 +151,12 @@ def serve(
     _check_score(score)
     from visionkit.open_model import open_predictor
     from visionkit.serve.application import Application
-    from visionkit.serve.limits import Limits
+    from visionkit.serve.limits import Limits, default_connections
     from visionkit.serve.server import serve as answer
 
-    limits = Limits(connections, header_seconds, body_seconds, threads)
+    limits = Limits(
+        default_connections() if connections is None else connections, header_seconds, body_seconds, threads
+    )
     predictor = open_predictor(model, batch_size, trust)
     answer(Application(predictor, score, megabytes, megapixels, [host, *allow_host]), host, port, limits)
 
