@@ -1,7 +1,6 @@
 """COCO instances JSON: boxes, and masks from polygons or run lengths if every annotation has one."""
 
 import contextlib
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -23,6 +22,7 @@ from visionkit.data.files import (
     load_image,
     number,
     read_bytes,
+    read_json,
     regular,
     sample_ids,
     split_name,
@@ -300,10 +300,7 @@ def _id(item: Item, field: str, where: str) -> Id:
 
 def _load_json(file: Path) -> tuple[list[Item], list[Item], list[Item]]:
     """(images, annotations, categories) of an annotation file."""
-    try:
-        content = json.loads(read_bytes(file, JSON_LIMIT))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: broken JSON: {error}") from None
+    content = read_json(file, JSON_LIMIT)
 
     def items(key: str) -> list[Item]:
         found = content.get(key) if isinstance(content, dict) else None

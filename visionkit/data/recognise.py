@@ -5,7 +5,16 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from visionkit.data import arrays, coco, folder, mask_pairs, masks, voc, yolo
+from visionkit.data import (
+    arrays,
+    coco,
+    folder,
+    labelme,
+    mask_pairs,
+    masks,
+    voc,
+    yolo,
+)
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
 from visionkit.data.refusals import foreign_format, why_not
@@ -60,6 +69,9 @@ READERS = {
         yolo.splits,
         yolo.splits,
         yolo.yolo,
+    ),
+    "LabelMe": Reader(
+        ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
     ),
     "images and class maps": Reader(
         ("segment",),
@@ -174,10 +186,12 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
         raise DataError(f"{root}: no such folder")
     readers = READERS if root.is_dir() else {}
     for _ in range(3):  # archives often unpack to a folder in a folder
-        matching = [name for name, reader in readers.items() if reader.recognise(where)]
-        for name in matching:
-            if task in (None, *READERS[name].tasks):
-                return where, name
+        matching: list[str] = []
+        for name, reader in readers.items():
+            if reader.recognise(where):
+                if task in (None, *reader.tasks):
+                    return where, name
+                matching.append(name)
         if matching:
             usual = READERS[matching[0]].tasks[0]
             raise DataError(f"{where}: found {matching[0]}, which is for {usual}, not {task}")
