@@ -8,6 +8,7 @@ from typing import NamedTuple
 from visionkit.data import (
     arrays,
     coco,
+    cvat,
     folder,
     labelme,
     mask_pairs,
@@ -69,6 +70,9 @@ READERS = {
         yolo.splits,
         yolo.splits,
         yolo.yolo,
+    ),
+    "CVAT for images": Reader(
+        ("detect", "instance"), "annotations.xml beside images/", cvat.files, cvat.splits, cvat.cvat
     ),
     "LabelMe": Reader(
         ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme

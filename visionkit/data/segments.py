@@ -76,6 +76,24 @@ def load_masks(segments: dict[str, list[Segment | None]], record: Sample) -> Sam
     return check_sample(replace(load_image(record), masks=masks))
 
 
+def from_rows(runs: np.ndarray, box: tuple[int, int, int, int], image_size: tuple[int, int]) -> np.ndarray:
+    """Turns run lengths along the rows of a box, as CVAT writes them, into those of `parse_segment`.
+
+    Args:
+        runs: int64 `[R]` lengths of 0 and 1 in turn, which cover the box.
+        box: x1, y1, x2, y2 in whole pixels, inside the image.
+        image_size: (height, width).
+    """
+    x1, y1, x2, y2 = box
+    part = np.repeat(np.arange(len(runs)) % 2, runs).reshape(y2 - y1, x2 - x1)  # [h, w]
+    padded = np.pad(part.T, ((0, 0), (1, 1)))  # [w, h + 2], so that every run ends in its own column
+    column, first = np.nonzero(np.diff(padded, axis=1) == 1)
+    last = np.nonzero(np.diff(padded, axis=1) == -1)[1]
+    offset = (x1 + column) * image_size[0] + y1
+    edges = np.stack([offset + first, offset + last], axis=1).ravel()
+    return np.diff(edges, prepend=0, append=image_size[0] * image_size[1]).astype(np.int64)
+
+
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:
     """The inverse of `rasterise`, as COCO writes it: uint8 `[H, W]` of 0 and 1 -> {"size", "counts"}."""
     # The first run is of 0 and may have length 0.
