@@ -13,6 +13,7 @@ from visionkit.data import (
     labelme,
     mask_pairs,
     masks,
+    via,
     voc,
     yolo,
 )
@@ -77,6 +78,7 @@ READERS = {
     "LabelMe": Reader(
         ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
     ),
+    "VIA": Reader(("detect", "instance"), "*.json or *.csv with regions", via.files, via.splits, via.via),
     "images and class maps": Reader(
         ("segment",),
         "images/ beside masks/, or train/ beside trainannot/",
