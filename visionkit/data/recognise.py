@@ -13,6 +13,7 @@ from visionkit.data import (
     labelme,
     mask_pairs,
     masks,
+    metadata_jsonl,
     via,
     voc,
     yolo,
@@ -79,6 +80,20 @@ READERS = {
         ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
     ),
     "VIA": Reader(("detect", "instance"), "*.json or *.csv with regions", via.files, via.splits, via.via),
+    "metadata.jsonl of boxes": Reader(
+        ("detect",),
+        "metadata.jsonl with `objects`",
+        metadata_jsonl.boxes,
+        metadata_jsonl.splits,
+        metadata_jsonl.metadata_jsonl,
+    ),
+    "metadata.jsonl of classes": Reader(
+        ("classify",),
+        "metadata.jsonl with `label`",
+        metadata_jsonl.classes,
+        metadata_jsonl.splits,
+        metadata_jsonl.metadata_jsonl,
+    ),
     "images and class maps": Reader(
         ("segment",),
         "images/ beside masks/, or train/ beside trainannot/",
