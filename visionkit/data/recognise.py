@@ -9,6 +9,7 @@ from visionkit.data import (
     arrays,
     coco,
     cvat,
+    fiftyone,
     folder,
     labelme,
     mask_pairs,
@@ -80,6 +81,16 @@ READERS = {
         ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
     ),
     "VIA": Reader(("detect", "instance"), "*.json or *.csv with regions", via.files, via.splits, via.via),
+    "FiftyOne": Reader(
+        ("detect", "instance"),
+        "samples.json beside data/",
+        fiftyone.objects,
+        fiftyone.splits,
+        fiftyone.fiftyone,
+    ),
+    "FiftyOne classes": Reader(
+        ("classify",), "samples.json with classifications", fiftyone.classes, fiftyone.splits, fiftyone.fiftyone
+    ),
     "metadata.jsonl of boxes": Reader(
         ("detect",),
         "metadata.jsonl with `objects`",
