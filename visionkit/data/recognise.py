@@ -15,6 +15,7 @@ from visionkit.data import (
     mask_pairs,
     masks,
     metadata_jsonl,
+    tables,
     via,
     voc,
     yolo,
@@ -104,6 +105,12 @@ READERS = {
         metadata_jsonl.classes,
         metadata_jsonl.splits,
         metadata_jsonl.metadata_jsonl,
+    ),
+    "CSV of boxes": Reader(
+        ("detect",), "*.csv with a box a row", tables.boxes, tables.splits_of_boxes, tables.csv_boxes
+    ),
+    "CSV of classes": Reader(
+        ("classify",), "*.csv with an image's class a row", tables.classes, tables.splits_of_classes, tables.csv_classes
     ),
     "images and class maps": Reader(
         ("segment",),
