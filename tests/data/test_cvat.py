@@ -55,7 +55,10 @@ def test_subsets_are_splits_but_default_is_none(tmp_path):
         ('<polygon label="cat" points="1,2;3,4"/>', "polygon 1: expected points x,y;x,y;x,y, found '1,2;3,4'"),
         (mask(np.ones((4, 4)), 38, 0), "mask 1: 38 0 42 4 leaves the image of 40 x 30"),
         ('<mask label="cat" rle="1, 2" left="1" top="1" width="4" height="4"/>', "cover 4 x 4, found 3 pixels"),
-        ('<mask label="cat" rle="99999999" left="0" top="0" width="9999" height="10001"/>', "0 0 9999 10001 leaves the image of 40 x 30"),
+        (
+            '<mask label="cat" rle="99999999" left="0" top="0" width="9999" height="10001"/>',
+            "0 0 9999 10001 leaves the image of 40 x 30",
+        ),
         ("<track/>", None),
     ],
 )
