@@ -60,9 +60,9 @@ class Source:
         return {name: labels.count(i) for i, name in enumerate(self.class_names)}
 
 
-def source(folder: Path) -> Source:
+def source(folder: Path, drawn: bool = False) -> Source:
     """The first 24 photographs of BCCD, or six drawn photographs in `folder` with its classes."""
-    if BCCD.is_dir():
+    if BCCD.is_dir() and not drawn:
         data = voc(BCCD)
     else:
         random, photos = np.random.default_rng(0), {}

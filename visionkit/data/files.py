@@ -33,10 +33,13 @@ def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
     return data
 
 
-def read_text(file: Path, limit: int = TEXT_LIMIT) -> str:
-    """Returns the UTF-8 text of `file`; raises a `DataError` that names it if it is anything else."""
+def read_text(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> str:
+    """Returns the UTF-8 text of `file`; raises a `DataError` that names it if it is anything else.
+
+    With `errors="surrogateescape"`, other bytes are kept, since names of files need not be UTF-8.
+    """
     try:
-        return read_bytes(file, limit).decode("utf-8-sig")
+        return read_bytes(file, limit).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
 
@@ -51,9 +54,9 @@ def read_json(file: Path, limit: int) -> Any:
         raise DataError(f"{file}: broken JSON: {error}") from None
 
 
-def read_lines(file: Path, limit: int = TEXT_LIMIT) -> list[tuple[int, str]]:
+def read_lines(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> list[tuple[int, str]]:
     """Returns the lines of a text file that are not blank, stripped, each with its number counted from 1."""
-    lines = ((i, line.strip()) for i, line in enumerate(read_text(file, limit).split("\n"), start=1))
+    lines = ((i, line.strip()) for i, line in enumerate(read_text(file, limit, errors).split("\n"), start=1))
     return [(i, line) for i, line in lines if line]
 
 
