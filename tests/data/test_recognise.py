@@ -163,3 +163,15 @@ def test_boxes_alone_are_read_without_drawing_their_masks(tmp_path, monkeypatch)
     data = open_dataset(root, task="detect")
     assert data[0].masks is None and data[0].boxes.tolist() == [[2, 3, 7, 7]] and data[0].image.shape == (30, 40, 3)
     assert data.source == "COCO JSON annotations.json, boxes"
+
+
+def test_links_in_a_circle_and_to_nowhere_are_no_annotations(tmp_path):
+    root = write("LabelMe", tmp_path / "data")
+    for name in ("x.json", "y.csv", "z.xml", "m.jsonl", "samples.json"):
+        (root / name).symlink_to(name)
+        (root / f"1{name}").symlink_to("/nowhere")
+    (root / "again").symlink_to(".")
+    assert len(open_dataset(root, task="instance")) == 2
+    root = write("CSV of boxes", tmp_path / "table")
+    (root / "again").symlink_to(".")
+    assert len(open_dataset(root)) == 2

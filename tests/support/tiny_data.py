@@ -157,6 +157,7 @@ _DETECTIONS = {
     "_cls": "Detections",
     "detections": [{"_cls": "Detection", "label": "cat", "bounding_box": [0.1, 0.1, 0.5, 0.5]}],
 }
+_CLASS = {"_cls": "Classification", "label": "cat"}
 _SEGMENT = {"bbox": [2, 3, 5, 4], "segmentation": [[2, 3, 7, 3, 7, 7, 2, 7]]}
 
 # Every format of READERS -> writes a tiny data set of it without splits; the contract tests run over these.
@@ -165,13 +166,19 @@ FORMATS = {
     "COCO JSON": lambda root: coco(root, coco_dict([_SEGMENT], categories=((1, "cat"), (2, "dog")))),
     "YOLO txt": lambda root: yolo(root, {"a": "0 0.5 0.5 0.5 0.5"}),
     "CVAT for images": lambda root: cvat(root, '<polygon label="cat" points="2.0,3.0;7.0,3.0;7.0,7.0;2.0,7.0"/>'),
-    "LabelMe": lambda root: labelme(root, {"a": [("cat", "polygon", _SQUARE)]}),
+    "LabelMe": lambda root: labelme(root, {"a": [("cat", "polygon", _SQUARE)], "b": []}),
     "VIA": lambda root: via(root, [({"name": "rect", "x": 2, "y": 3, "width": 5, "height": 4}, {"class": "cat"})]),
-    "FiftyOne": lambda root: fiftyone(root, {"a": _DETECTIONS}),
-    "FiftyOne classes": lambda root: fiftyone(root, {"a": {"_cls": "Classification", "label": "cat"}}),
-    "metadata.jsonl of boxes": lambda root: jsonl(root, [{"file_name": "a.png", "objects": _BOXES}]),
-    "metadata.jsonl of classes": lambda root: jsonl(root, [{"file_name": "a.png", "label": "cat"}]),
-    "CSV of boxes": lambda root: table(root, "filename,class,xmin,ymin,xmax,ymax\na.png,cat,2,3,7,7\n"),
+    "FiftyOne": lambda root: fiftyone(root, {"a": _DETECTIONS, "b": None}),
+    "FiftyOne classes": lambda root: fiftyone(root, dict.fromkeys("ab", _CLASS)),
+    "metadata.jsonl of boxes": lambda root: jsonl(
+        root, [{"file_name": f"{name}.png", "objects": _BOXES} for name in "ab"]
+    ),
+    "metadata.jsonl of classes": lambda root: jsonl(
+        root, [{"file_name": f"{name}.png", "label": "cat"} for name in "ab"]
+    ),
+    "CSV of boxes": lambda root: table(
+        root, "filename,class,xmin,ymin,xmax,ymax\na.png,cat,2,3,7,7\nb.png,cat,2,3,7,9\n", "ab"
+    ),
     "CSV of classes": lambda root: table(root, "image,label\na.png,cat\nb.png,dog\n", "ab"),
     "images and class maps": lambda root: pair(root / "images", root / "masks", "a", [[0, 1]]),
     "images and instance masks": lambda root: pair(root / "images", root / "masks", "a", [[0, 1]]),

@@ -1,6 +1,7 @@
 """COCO instances JSON: boxes, and masks from polygons or run lengths if every annotation has one."""
 
 import contextlib
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -50,7 +51,8 @@ def splits(root: Path) -> dict[str, Path]:
         files: dict[str, Path] = {}
         for file in sorted(root.glob(pattern)):
             hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
-            if not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
+            is_file = os.path.isfile(file)  # noqa: PTH113 (Path raises on links in a circle)
+            if is_file and not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
                 files.setdefault(_split_of(file, root), file)
         if files:
             return files

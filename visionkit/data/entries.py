@@ -241,7 +241,7 @@ def split_in(path: Path, root: Path) -> str:
 def is_wrapper(root: Path) -> bool:
     """Whether `root` contains nothing but one folder, which is no split: then that folder is the data set."""
     inner = [path for path in root.iterdir() if not path.name.startswith((".", "__"))] if root.is_dir() else []
-    return len(inner) == 1 and inner[0].is_dir() and split_name(inner[0].name) not in SPLIT_NAMES
+    return len(inner) == 1 and os.path.isdir(inner[0]) and split_name(inner[0].name) not in SPLIT_NAMES  # noqa: PTH112
 
 
 def annotation_files(root: Path, suffixes: Sequence[str], matches: Callable[[Path], bool]) -> list[Path]:
@@ -257,16 +257,16 @@ def annotation_files(root: Path, suffixes: Sequence[str], matches: Callable[[Pat
     return found
 
 
-def _shallow(root: Path, depth: int) -> Iterator[list[Path]]:
-    """The files of `root`, and those of each folder in it."""
-    if not root.is_dir():
+def _shallow(root: Path, depth: int, seen: frozenset[str] = frozenset()) -> Iterator[list[Path]]:
+    """The files of `root`, and those of each folder in it; links that lead back to a folder are not followed."""
+    real = os.path.realpath(root)
+    if real in seen or not root.is_dir():
         return
-    with os.scandir(root) as listing:
-        found = sorted((entry.name, entry.is_dir()) for entry in listing if not entry.name.startswith((".", "__")))
-    yield [root / name for name, is_folder in found if not is_folder]
-    for name, is_folder in found:
-        if is_folder and depth:
-            yield from _shallow(root / name, depth - 1)
+    paths = sorted(path for path in root.iterdir() if not path.name.startswith((".", "__")))
+    yield [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 (Path raises on links in a circle)
+    for path in paths:
+        if depth and os.path.isdir(path):  # noqa: PTH112
+            yield from _shallow(path, depth - 1, seen | {real})
 
 
 def polygons(points: Sequence[Sequence[Any]], where: str) -> tuple[tuple[float, ...], Mask]:

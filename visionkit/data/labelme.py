@@ -59,7 +59,8 @@ def _folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """(folder, its JSON files)."""
     for where, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
-        files = [Path(where, name) for name in sorted(names) if name.lower().endswith(".json") and name[0] != "."]
+        named = (os.path.join(where, name) for name in sorted(names) if name.lower().endswith(".json"))  # noqa: PTH118
+        files = [Path(name) for name in named if os.path.isfile(name) and Path(name).name[0] != "."]  # noqa: PTH113
         if files:
             yield Path(where), files
 
