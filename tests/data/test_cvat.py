@@ -50,7 +50,10 @@ def test_subsets_are_splits_but_default_is_none(tmp_path):
 @pytest.mark.parametrize(
     "shape,message",
     [
-        ('<ellipse label="cat" cx="9" cy="9" rx="3" ry="3"/>', "a ellipse; only boxes, polygons and masks are read"),
+        (
+            '<ellipse label="cat" cx="9" cy="9" rx="3" ry="3"/>',
+            "a shape .ellipse.; only boxes, polygons and masks are read",
+        ),
         (BOX.replace("occluded", 'rotation="30" occluded'), "a rotated box; only upright ones are read"),
         ('<polygon label="cat" points="1,2;3,4"/>', "polygon 1: expected points x,y;x,y;x,y, found '1,2;3,4'"),
         (mask(np.ones((4, 4)), 38, 0), "mask 1: 38 0 42 4 leaves the image of 40 x 30"),

@@ -37,7 +37,10 @@ def test_a_rectangle_among_polygons_makes_them_boxes_and_that_is_noted(tmp_path)
 @pytest.mark.parametrize(
     "shape,message",
     [
-        (("cat", "circle", [[5, 5], [8, 8]]), "a circle; only rectangles and polygons are read: redraw or delete it"),
+        (
+            ("cat", "circle", [[5, 5], [8, 8]]),
+            "a shape .circle.; only rectangles and polygons are read: redraw or delete it",
+        ),
         (("cat", "polygon", [[5, 5], [8, 8]]), r"expected the points of a polygon \[\[x, y\], ...\], found \[\[5, 5\]"),
         (("cat", "rectangle", [[5, 0], [9, 5], [5, 9], [0, 5]]), "a rectangle that is not upright"),
         ((" ", "polygon", SQUARE[2]), "label: expected the name of a class, found ' '"),

@@ -31,7 +31,10 @@ def test_polygons_are_masks_and_the_class_is_the_attribute_with_a_usual_name(tmp
         ([(RECT, {"a": "1", "b": "2"})], "which attribute of VIA's regions is the class.*Rename it to `class`.*a, b"),
         ([(RECT, {"class": ""})], "region 0: class: expected the name of a class, found ''"),
         ([(RECT, {"class": {"cat": True, "dog": True}})], "class: expected one class, found .'cat', 'dog'"),
-        ([({"name": "circle", "cx": 1, "cy": 2, "r": 3}, {})], "a circle; only rectangles and polygons are read"),
+        (
+            [({"name": "circle", "cx": 1, "cy": 2, "r": 3}, {})],
+            "a shape .circle.; only rectangles and polygons are read",
+        ),
         ([({**POLYGON, "all_points_x": [1, 2]}, {})], "expected all_points_x and all_points_y of three points or more"),
         ([({**RECT, "x": "?"}, {})], "region 0: x: expected a number, found"),
     ],

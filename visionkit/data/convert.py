@@ -17,6 +17,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.data.files import list_images
 from visionkit.data.outlines import as_polygon
 from visionkit.data.recognise import describe, open_dataset, splits, tasks_of
+from visionkit.data.repair import Repairs
 from visionkit.data.segments import segments_of
 from visionkit.data.writers import write_annotations
 from visionkit.files import temporary_name, whole_text
@@ -90,13 +91,12 @@ def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool 
         DataError: the data has no boxes, or masks or names that the format cannot express; or `out` is not empty, or
             inside `root`.
     """
-    out = Path(out)
+    known = tasks_of(root, task)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: already exists; --out must be a new or an empty folder")
     folder = root if root.is_dir() else root.parent
     if absolute(out).is_relative_to(absolute(folder)):
         raise DataError(f"{out}: is inside of the data, {folder}; choose a folder beside it")
-    known = tasks_of(root, task)
     if not set(known) & {"detect", "instance"}:
         advice = "; if its masks number objects, give --task instance" if known[0] == "segment" else ""
         raise DataError(
@@ -122,7 +122,9 @@ def _parts(root: Path, task: str | None) -> dict[str, Dataset]:
     for name in names:
         if name != Path(name).name or name in (".", "..") or "\\" in name or plain(name) != name:
             raise DataError(f"{root}: the split {name[:80]!r} cannot be the name of a folder; rename it")
-    parts = {name: open_dataset(root, name, task) for name in names} or {"": open_dataset(root, None, task)}
+    repairs = Repairs("convert")  # one for all, so that nothing is reported once a split
+    parts = {name: open_dataset(root, name, task, repairs=repairs) for name in names or [None]}
+    parts = {name or "": part for name, part in parts.items()}
     if {"train", "val", "trainval"} <= set(parts):
         files = {name: {record.file for record in part.records} for name, part in parts.items()}
         if files["trainval"] == files["train"] | files["val"]:

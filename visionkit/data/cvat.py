@@ -112,7 +112,9 @@ def _elements(file: Path) -> Iterator[Element]:
 def _entry(element: Element, file: Path, root: Path, images: Images, repairs: Repairs) -> Entry:
     name = element.get("name")
     where = f"{file}: image {str(name)[:80]!r}"
-    image = images.find(name, file.parent, where)
+    subset = (element.get("subset") or "").strip()
+    subset = "" if subset.lower() == "default" else subset
+    image = images.find(name, file.parent, where, subset)
     height, width = (number(element.get(key) or 0, f"{where}: {key}") for key in ("height", "width"))
     objects = []
     for i, shape in enumerate(element):
@@ -120,9 +122,9 @@ def _entry(element: Element, file: Path, root: Path, images: Images, repairs: Re
             if shape.tag in ("box", "polygon", "mask"):
                 objects.append(_object(shape, f"{where}: {shape.tag} {i + 1}"))
             elif shape.tag in _NOT_READ:
-                raise DataError(f"{where}: a {shape.tag}; only boxes, polygons and masks are read: redraw or delete it")
-    subset = (element.get("subset") or "").strip()
-    subset = "" if subset.lower() == "default" else subset
+                raise DataError(
+                    f"{where}: a shape {shape.tag!r}; only boxes, polygons and masks are read: redraw or delete it"
+                )
     split = subset or split_in(image, root) or split_in(file, root)
     size = (height, width) if height and width else None
     return Entry(where=where, image=image, split=split, size=size, objects=objects)

@@ -87,7 +87,7 @@ class Images:
         self._by_name: dict[str, list[Path]] = {}  # base name, and the name without suffix -> images; listed if needed
         self._found_by_name: list[Path] = []
 
-    def find(self, name: Any, folder: Path, where: str) -> Path:
+    def find(self, name: Any, folder: Path, where: str, within: str = "") -> Path:
         """Returns the image `name`: relative to the annotation's folder, to the usual folders beside it, or to `root`.
 
         Otherwise it is the only image of the data set with that base name; or, for a name without a suffix, with that
@@ -97,13 +97,15 @@ class Images:
             name: as in the annotation.
             folder: of the annotation file.
             where: the start of an error message.
+            within: a folder in one of these that may hold it, such as its split.
 
         Raises:
             DataError: there is no such image in the data set, or several have its name.
         """
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"{where}: expected the name of an image, found {str(name)[:40]!r}")
-        for place in (folder, *(base / inner for base in (folder, self.root) for inner in ("images", "data", ""))):
+        bases = [base / inner for base in (folder, self.root) for inner in ("images", "data", "")]
+        for place in (*(base / within for base in bases if within), folder, *bases):
             path = Path(os.path.abspath(place / name.replace("\\", "/")))  # noqa: PTH100 (resolve() follows links)
             base = Path(os.path.abspath(self.root))  # noqa: PTH100
             if path.is_relative_to(base) and os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises on long names)

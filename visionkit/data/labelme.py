@@ -115,7 +115,9 @@ def _shape(shape: Any, where: str) -> tuple[str, bool, list[float]]:
         raise DataError(f"{where}: expected an object, found {str(shape)[:40]}")
     kind, points = shape.get("shape_type") or "polygon", shape.get("points")
     if kind not in ("rectangle", "polygon"):
-        raise DataError(f"{where}: a {str(kind)[:40]}; only rectangles and polygons are read: redraw or delete it")
+        raise DataError(
+            f"{where}: a shape {str(kind)[:40]!r}; only rectangles and polygons are read: redraw or delete it"
+        )
     pairs = isinstance(points, list) and all(isinstance(point, list) and len(point) == 2 for point in points)
     if not isinstance(points, list) or not pairs or len(points) not in (_CORNERS if kind == "rectangle" else _MANY):
         raise DataError(f"{where}: expected the points of a {kind} [[x, y], ...], found {str(points)[:60]}")

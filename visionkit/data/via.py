@@ -168,7 +168,9 @@ def _object(region: _Region, attribute: str | None) -> Object:
         x, y, width, height = (number(shape.get(key), f"{where}: {key}") for key in ("x", "y", "width", "height"))
         return Object(where=where, name=name, box=(x, y, x + width, y + height))
     if kind != "polygon":
-        raise DataError(f"{where}: a {str(kind)[:40]}; only rectangles and polygons are read: redraw or delete it")
+        raise DataError(
+            f"{where}: a shape {str(kind)[:40]!r}; only rectangles and polygons are read: redraw or delete it"
+        )
     xs, ys = shape.get("all_points_x"), shape.get("all_points_y")
     if not isinstance(xs, list) or not isinstance(ys, list) or len(xs) != len(ys) or len(xs) < 3:
         raise DataError(
