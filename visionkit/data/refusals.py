@@ -23,9 +23,9 @@ class _Foreign(NamedTuple):
     matches: Callable[[str, bytes], bool]  # (lower-case name of a file, its first bytes)
 
 
-def _datum(name: str) -> str:
-    command = f"datum convert -if {name} -i DATA -f coco -o NEW -- --save-media"
-    return f"convert it with datumaro (pip install datumaro): {command}"
+def _datum(name: str, extras: str = "cli") -> str:
+    command = f"datum convert -if {name} -i DATA -f coco_instances -o NEW -- --save-media"
+    return f"convert it with datumaro (pip install 'datumaro[{extras}]' in a new environment): {command}"
 
 
 def _csv(name: str, head: bytes, *columns: bytes) -> bool:
@@ -89,7 +89,7 @@ _FOREIGN = (  # the first that matches is named
     _Foreign(
         "TFRecord",
         "its suffix",
-        _datum("tf_detection_api"),
+        _datum("tf_detection_api", "cli,tf"),
         lambda name, _: name.endswith((".tfrecord", ".tfrecords", ".record")) or ".tfrecord-" in name,
     ),
     _Foreign(
