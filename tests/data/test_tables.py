@@ -82,6 +82,11 @@ def test_classes_are_read_only_if_the_table_names_images(tmp_path):
     tiny_data.text(tmp_path / "folders" / "info.csv", "name,class\nother,1\n")
     tiny_data.text(tmp_path / "folders" / "more.csv", "file,class\nother.png,1\n")
     assert classes(tmp_path / "folders") == [] and open_dataset(tmp_path / "folders").class_names == ["ant", "bee"]
+    for name in ("ant", "bee"):
+        tiny_data.picture(tmp_path / "folders" / name / "1.png")
+    tiny_data.text(tmp_path / "folders" / "labels.csv", "file,class\n1.png,ant\n1.png,bee\n")  # which 1.png?
+    (tmp_path / "folders" / "old.csv").write_bytes(b"file,class\ncaf\xe9.png,ant\n")
+    assert open_dataset(tmp_path / "folders").source == "class folders, split all"
     tiny_data.table(tmp_path, "filename,label\na.png,dog\na.png,cat\n")
     with pytest.raises(DataError, match=r"labels\.csv:3: .*a\.png was already described in .*labels\.csv:2"):
         csv_classes(tmp_path)
@@ -95,3 +100,10 @@ def test_splits_are_a_column_or_the_names_of_tables_or_folders(tmp_path):
         tiny_data.table(tmp_path / "b", f"{CORNERS}{name}.png,cat,2,3,7,7\n", name, f"{split}_labels.csv")
     assert splits_of_boxes(tmp_path / "b") == ["test", "train"]
     assert [r.id for r in csv_boxes(tmp_path / "b", "train").records] == ["a"]
+
+
+def test_images_elsewhere_are_found_by_base_name_and_counted_once(tmp_path, caplog):
+    tiny_data.picture(tmp_path / "deep" / "er" / "a.png")
+    tiny_data.text(tmp_path / "labels.csv", CORNERS + "C:\\me\\a.png,cat,2,3,7,7\n" * 3)
+    assert len(csv_boxes(tmp_path)[0].boxes) == 3
+    assert f"1 image of {tmp_path / 'labels.csv'} found by base name, since they are not where it says" in caplog.text

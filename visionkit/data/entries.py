@@ -86,6 +86,7 @@ class Images:
         self.repairs = repairs
         self._by_name: dict[str, list[Path]] = {}  # base name, and the name without suffix -> images; listed if needed
         self._found_by_name: list[Path] = []
+        self._known: dict[tuple[str, Path, str], Path] = {}  # tables name an image once for each box
 
     def find(self, name: Any, folder: Path, where: str, within: str = "") -> Path:
         """Returns the image `name`: relative to the annotation's folder, to the usual folders beside it, or to `root`.
@@ -104,6 +105,12 @@ class Images:
         """
         if not isinstance(name, str) or not name.strip():
             raise DataError(f"{where}: expected the name of an image, found {str(name)[:40]!r}")
+        key = (name, folder, within)
+        if key not in self._known:
+            self._known[key] = self._search(name, folder, where, within)
+        return self._known[key]
+
+    def _search(self, name: str, folder: Path, where: str, within: str) -> Path:
         bases = [base / inner for base in (folder, self.root) for inner in ("images", "data", "")]
         for place in (*(base / within for base in bases if within), folder, *bases):
             path = Path(os.path.abspath(place / name.replace("\\", "/")))  # noqa: PTH100 (resolve() follows links)

@@ -77,7 +77,7 @@ _FOREIGN = (  # the first that matches is named
     _Foreign(
         "a table of boxes or classes",
         "columns of labels",
-        "name its columns filename, class and, for boxes, xmin, ymin, xmax, ymax",
+        "put its images beside it, and name its columns filename, class and, for boxes, xmin, ymin, xmax, ymax",
         lambda name, head: _csv(name, head, b"xmin", b"x1", b"label", b"class", b"category", b"bbox"),
     ),
     _Foreign(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, split_in, splits_of
-from visionkit.data.files import SPLIT_NAMES, list_images, number, read_text, regular, split_name
+from visionkit.data.files import SPLIT_NAMES, number, read_text, regular, split_name
 from visionkit.data.repair import ROUNDING, Repairs
 from visionkit.images import image_size
 from visionkit.types import DataError
@@ -161,12 +161,19 @@ def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _names_images(file: Path, root: Path) -> bool:
-    """Whether the first row of a table names an image in `root`; tables of something else lie beside many data sets."""
-    columns, first = _columns(file), next(_lines(file), None)
-    if columns is None or first is None:
+    """Whether the first row of a table names an image in `root`.
+
+    Tables of something else, or whose names occur in several class folders, lie beside many data sets.
+    """
+    columns = _columns(file)
+    try:
+        first = next(_lines(file), None)  # may not be text
+        if columns is None or first is None:
+            return False
+        Images(root, Repairs("csv", collect=True)).find(first[1][columns.file], file.parent, first[0])
+    except DataError:
         return False
-    base = first[1][columns.file].replace("\\", "/").rpartition("/")[2]
-    return any(base in (image.name, image.stem) for image in list_images(root))
+    return True
 
 
 def _rows(file: Path, root: Path, images: Images, repairs: Repairs) -> list[_Row]:
