@@ -165,6 +165,13 @@ def test_boxes_alone_are_read_without_drawing_their_masks(tmp_path, monkeypatch)
     assert data.source == "COCO JSON annotations.json, boxes"
 
 
+@pytest.mark.parametrize("kind", READERS)
+def test_every_reader_refuses_a_folder_of_another_format(tmp_path, kind):
+    tiny_data.picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match=f"{tmp_path}"):
+        READERS[kind].open(tmp_path)
+
+
 def test_links_in_a_circle_and_to_nowhere_are_no_annotations(tmp_path):
     root = write("LabelMe", tmp_path / "data")
     for name in ("x.json", "y.csv", "z.xml", "m.jsonl", "samples.json"):

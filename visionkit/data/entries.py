@@ -110,21 +110,32 @@ class Images:
             self._known[key] = self._search(name, folder, where, within)
         return self._known[key]
 
-    def _search(self, name: str, folder: Path, where: str, within: str) -> Path:
-        bases = [base / inner for base in (folder, self.root) for inner in ("images", "data", "")]
-        for place in (*(base / within for base in bases if within), folder, *bases):
-            path = Path(os.path.abspath(place / name.replace("\\", "/")))  # noqa: PTH100 (resolve() follows links)
-            base = Path(os.path.abspath(self.root))  # noqa: PTH100
+    def candidates(self, name: str, folder: Path) -> list[Path]:
+        """Returns the image that is where `name` says, or else those with its base name; arguments as in `find`."""
+        placed = self._placed(name, folder, "")
+        return [placed] if placed else self._named(name)
+
+    def _placed(self, name: str, folder: Path, within: str) -> Path | None:
+        base = Path(os.path.abspath(self.root))  # noqa: PTH100 (resolve() follows links)
+        bases = [start / inner for start in (folder, self.root) for inner in ("images", "data", "")]
+        for place in (*(start / within for start in bases if within), folder, *bases):
+            path = Path(os.path.abspath(place / name.replace("\\", "/")))  # noqa: PTH100
             if path.is_relative_to(base) and os.path.isfile(path):  # noqa: PTH113 (Path.is_file raises on long names)
-                return regular(self.root / path.relative_to(base), self.root, where)
-        same = self._named(name)
-        if len(same) == 1:
-            self._found_by_name.append(same[0])
-            return regular(same[0], self.root, where)
-        if same:
-            raise DataError(f"{where}: {same[0]} or {same[1]}? Both have the name {name[:80]!r}", "listed twice")
-        inside(self.root, name, where)
-        raise DataError(f"{where}: there is no image {name[:80]!r} in {self.root}", "missing image")
+                return self.root / path.relative_to(base)
+        return None
+
+    def _search(self, name: str, folder: Path, where: str, within: str) -> Path:
+        placed = self._placed(name, folder, within)
+        found = [placed] if placed else self._named(name)
+        if len(found) > 1:
+            raise DataError(f"{where}: {found[0]} or {found[1]}? Both have the name {name[:80]!r}", "listed twice")
+        if not found:
+            inside(self.root, name, where)
+            raise DataError(f"{where}: there is no image {name[:80]!r} in {self.root}", "missing image")
+        image = regular(found[0], self.root, where)
+        if placed is None:
+            self._found_by_name.append(image)
+        return image
 
     def report(self, what: str) -> None:
         """Says which images were found by their base names, if any; `what`: the annotations."""
@@ -166,6 +177,8 @@ def dataset_of(
         DataError: there is no such split; an image is described twice, or broken, or has another size; a class is not
             among `class_names`.
     """
+    if not entries and not repairs.findings:
+        raise DataError(f"{root}: expected annotations of {source}, found none")
     used = {item.name for entry in entries for item in entry.objects} | {
         entry.label for entry in entries if entry.label
     }

@@ -64,7 +64,10 @@ def _files(root: Path) -> list[Path]:
 def _entries(root: Path, repairs: Repairs) -> tuple[list[Entry], list[str] | None]:
     """(the images, the classes of metadata.json if these are all)."""
     images = Images(root, repairs)
-    file = _files(root)[0]
+    found = _files(root)
+    if len(found) != 1:
+        raise DataError(f"{root}: expected one {NAME}, found {len(found)}")
+    file = found[0]
     content = read_json(regular(file, root, file), LIMIT)
     samples = content.get("samples") if isinstance(content, dict) else None
     if not isinstance(samples, list) or not all(isinstance(sample, dict) for sample in samples):

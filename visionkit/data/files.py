@@ -41,7 +41,7 @@ def read_text(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> st
     try:
         return read_bytes(file, limit).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
 
 def read_json(file: Path, limit: int) -> Any:

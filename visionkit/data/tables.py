@@ -168,12 +168,11 @@ def _names_images(file: Path, root: Path) -> bool:
     columns = _columns(file)
     try:
         first = next(_lines(file), None)  # may not be text
-        if columns is None or first is None:
-            return False
-        Images(root, Repairs("csv", collect=True)).find(first[1][columns.file], file.parent, first[0])
     except DataError:
         return False
-    return True
+    if columns is None or first is None:
+        return False
+    return len(Images(root, Repairs("csv")).candidates(first[1][columns.file], file.parent)) == 1
 
 
 def _rows(file: Path, root: Path, images: Images, repairs: Repairs) -> list[_Row]:
