@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import cyclopts
 
-from visionkit.cli.scores import print_scores
+from visionkit.cli.summary import lacks_test_score, print_summary, score_test_split
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map, Options, make_deterministic
 from visionkit.types import DataError
@@ -303,21 +303,7 @@ def train_and_print(
     from visionkit.train.run import run
 
     knobs = _with_batch_size(recipe_function, knobs, recipe_file, options)
-    print_scores(run(recipe_function, knobs, out, recipe_file, options))
-    print(f"run folder: {out}")
-
-
-def score_test_split(out: Path, data: Path, task: str, classes: Path | None, void: int | None) -> None:
-    """Prints what the trained model reaches on the test split, if the data has one."""
-    from visionkit.data.recognise import open_dataset, splits
-    from visionkit.evaluate.scores import evaluate
-    from visionkit.open_model import open_predictor
-
-    # Of several processes that train together, one writes the run.
-    if "test" not in splits(data, task) or not (out / "results.json").is_file():
-        return
-    print("on the test split, which was not learned from:")
-    print_scores(evaluate(open_predictor(out), open_dataset(data, "test", task, classes, void)))
+    print_summary(run(recipe_function, knobs, out, recipe_file, options), out)
 
 
 def _with_batch_size(
@@ -343,7 +329,7 @@ def check_and_print(
 
 
 def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = False) -> None:
-    """Continues a run and prints its scores.
+    """Continues a run and prints its scores, those on the test split too where finetune started it.
 
     Args:
         out: the run folder.
@@ -351,16 +337,20 @@ def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = F
         trust: see `visionkit.train.run.resume`.
     """
     from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_interrupted, recipe_from
+    from visionkit.train.resume import finetuned, read_interrupted, read_started, recipe_from
 
-    started = read_interrupted(out)
-    if started.options.deterministic:
+    if read_started(out).options.deterministic:
         make_deterministic()
     import_keras_quietly()
     from visionkit.train.run import resume
 
-    print_scores(resume(out, recipe=recipe_from(recipe_file, out, started) if recipe_file else None, trust=trust))
-    print(f"run folder: {out}")
+    task, knobs = finetuned(out)
+    if not (task and lacks_test_score(out, knobs["data"], task)):  # else all but that has finished
+        started = read_interrupted(out)
+        recipe = recipe_from(recipe_file, out, started) if recipe_file else None
+        print_summary(resume(out, recipe=recipe, trust=trust), out)
+    if task:
+        score_test_split(out, knobs["data"], task, knobs.get("classes"), knobs.get("void"))
 
 
 selftest = cyclopts.App(name="selftest", help="Prove on this machine what visionkit promises.")
