@@ -1,5 +1,6 @@
 """What is printed when a training has ended: its scores, how they came about, and what to do next."""
 
+import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,12 @@ _VERBS = {"detect": "detect", "instance": "detect", "classify": "classify", "seg
 
 
 def print_summary(results: dict[str, Any], out: Path) -> None:
-    """Prints the scores of a run for each class, those of its last epochs, what was written, and the next commands."""
+    """Prints the scores of a run for each class, those of its last epochs, and how large is what it made."""
     print_scores(results)
     # Of several processes that train together, one writes the run.
     if (out / "history.csv").is_file():
         print(_epochs(results, out))
         print(_sizes(results, out))
-    print(f"run folder: {out}")
-    print("next:")
-    for words in _next(results, out):
-        print(f"  {shlex.join(words)}")
 
 
 def _epochs(results: dict[str, Any], out: Path) -> str:
@@ -52,33 +49,45 @@ def _size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
-def _next(results: dict[str, Any], out: Path) -> list[list[str]]:
-    """The three commands that most people need next."""
+def print_rest(out: Path, task: str, knobs: dict[str, Any]) -> None:
+    """Prints the scores on the test split, where finetune knows one, and the three commands that most need next.
+
+    Args:
+        out: the run's folder.
+        task, knobs: of finetune, see `finetuned`; "" and {} if it did not start the run.
+    """
+    if task and "test" in _splits(task, knobs):
+        print("on the test split, which was not learned from:")
+        _score_test_split(out, task, knobs)
     run = str(out)
-    commands = [["report", run]]
-    if verb := _VERBS.get(results["task"]):
-        commands.append([verb, run, "IMAGES", str(out / "predictions")])
-    commands.append(["export", run, str(out / "onnx"), "--to", "onnx"])
-    return [["visionkit", *words] for words in commands]
+    commands = [["report", run], ["export", run, str(out / "onnx"), "--to", "onnx"]]
+    if verb := _VERBS.get(json.loads((out / "results.json").read_text()).get("task", "")):
+        commands.insert(1, [verb, run, "IMAGES", str(out / "predictions")])
+    print(f"run folder: {out}\nnext:")
+    for words in commands:
+        print(f"  {shlex.join(['visionkit', *words])}")
 
 
-def score_test_split(out: Path, data: Path, task: str, classes: Path | None, void: int | None) -> None:
-    """Prints what the trained model reaches on the test split, if the data has one; also writes test.json."""
-    from visionkit.data.recognise import open_dataset, splits
+def lacks_test_score(out: Path, task: str, knobs: dict[str, Any]) -> bool:
+    """Whether a finished run of finetune still waits for its score on the test split, which was interrupted."""
+    if not task or not (out / "results.json").is_file() or (out / TEST_FILE).is_file():
+        return False
+    return "test" in _splits(task, knobs)
+
+
+def _splits(task: str, knobs: dict[str, Any]) -> list[str]:
+    from visionkit.data.recognise import splits
+
+    return splits(knobs["data"], task)
+
+
+def _score_test_split(out: Path, task: str, knobs: dict[str, Any]) -> None:
+    """Also writes test.json."""
+    from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import evaluate, numbers
     from visionkit.open_model import open_predictor
 
-    # Of several processes that train together, one writes the run.
-    if "test" not in splits(data, task) or not (out / "results.json").is_file():
-        return
-    print("on the test split, which was not learned from:")
-    scores = evaluate(open_predictor(out), open_dataset(data, "test", task, classes, void))
+    dataset = open_dataset(knobs["data"], "test", task, knobs.get("classes"), knobs.get("void"))
+    scores = evaluate(open_predictor(out), dataset)
     write_json(out / TEST_FILE, numbers(scores))
     print_scores(scores)
-
-
-def lacks_test_score(out: Path, data: Path, task: str) -> bool:
-    """Whether a finished run still waits for its score on the test split: that was interrupted."""
-    from visionkit.data.recognise import splits
-
-    return (out / "results.json").is_file() and not (out / TEST_FILE).is_file() and "test" in splits(data, task)
