@@ -24,8 +24,8 @@ def test_the_end_names_scores_sizes_and_the_next_commands(tmp_path, capsys):
     assert lines[0] == "mAP50 0.5"
     assert [line.split() for line in lines[1:3]] == [["cat", "mAP50", "0.25"], ["dog", "mAP50", "0.75"]]
     assert lines[3:] == [
-        "model.keras is that of epoch 4 of 6, the best by mAP50 (0.5); the last scores: 0.25 in epoch 2, 0.5 in epoch 4, "
-        "0.4375 in epoch 6",
+        "model.keras is that of epoch 4 of 6, the best by mAP50 (0.5); the last scores: 0.25 in epoch 2, "
+        "0.5 in epoch 4, 0.4375 in epoch 6",
         "model.keras: 2.5 MB, 4.12 million parameters, images of 288x384; the run folder: 2.5 MB",
     ]
     print_rest(out, "", {})
