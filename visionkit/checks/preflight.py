@@ -194,13 +194,14 @@ def practice(
     text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps of Adam on one batch"
     advice = "look at the labels in first_batch.jpg of a run, and at what is frozen"
     rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(recipe.model, *batch, losses)]
-    paces = [_pace(recipe.model, feed)]
+    paces, compiling = [_pace(recipe.model, feed)], times[0]
     if len(recipe.phases) > 1:
         feed, batch, _, times = _learn(recipe, recipe.phases[-1], options, 3)
         paces.append(_pace(recipe.model, feed))
+        compiling += times[0] * (len(recipe.phases) - 1)
     step = float(np.median(times[1:]))  # the first one compiles
     rows += [_memory(peak_memory() - before, len(batch[0])), _speed(feed, step, len(batch[0]))]
-    return [*rows, _time(recipe, paces, shorter)]
+    return [*rows, _time(recipe, paces, compiling, shorter)]
 
 
 def _learn(
@@ -251,19 +252,25 @@ def _pace(model: Task, feed: Iterator) -> float:
     return (time.monotonic() - start) / done
 
 
-def _time(recipe: Recipe, paces: list[float], shorter: bool) -> Row:
-    """How long the whole training takes, by the pace of its first and its last phase."""
+def _time(recipe: Recipe, paces: list[float], compiling: float, shorter: bool) -> Row:
+    """How long the whole training takes, by the pace of its first and its last phase.
+
+    Args:
+        compiling: the seconds of the first steps of all phases.
+    """
     plan = plan_of(recipe, shorter)
     scoring = None
     if recipe.val is not None:
         predictor, some = Predictor(recipe.model), recipe.val.subset(range(min(SCORED, len(recipe.val))))
-        evaluate(predictor, some)  # compiles
         start = time.monotonic()
         evaluate(predictor, some)
-        scoring = (time.monotonic() - start) * len(recipe.val) / len(some)
+        compiled = time.monotonic()
+        evaluate(predictor, some)
+        scoring = (time.monotonic() - compiled) * len(recipe.val) / len(some)
+        compiling += compiled - start
     each = [paces[0], *[paces[-1]] * (len(plan.phases) - 1)]
     ends = [plan.end(phase) for phase in range(len(plan.phases))]
-    total = sum(
+    total = compiling + sum(
         plan.seconds(begin, end, pace, scoring) for begin, end, pace in zip([0, *ends], ends, each, strict=False)
     )
     return Row("time", True, plan.in_words(total))
