@@ -97,8 +97,10 @@ def knobs_within(
     trial = _try(recipe_function, knobs, options)
     usual = trial.recipe.epochs
     epochs = trial.longest(end - spare - time.monotonic())
+    size = None
     if epochs < ENOUGH * usual and "image_size" not in knobs:
         size = _smaller(recipe_function, trial, end - spare - time.monotonic())
+    if size is not None:
         knobs = knobs | {"image_size": size}
         trial = _try(recipe_function, knobs, options)
         epochs = trial.longest(end - spare - time.monotonic())
@@ -124,18 +126,23 @@ def knobs_within(
     return knobs | chosen, budget
 
 
-def _smaller(recipe_function: Callable[..., Recipe], trial: _Trial, seconds: float) -> int:
-    """The largest of `SIZES` in which enough images are expected to be seen in that time, or the smallest."""
+def _smaller(recipe_function: Callable[..., Recipe], trial: _Trial, seconds: float) -> int | None:
+    """The largest of `SIZES` in which enough images are expected to be seen in that time, or the smallest.
+
+    None if no epoch is expected to fit even in that one, after another trial.
+    """
     usual = inspect.signature(recipe_function).parameters["image_size"].default
     sizes = [round(usual * share / 32) * 32 for share in SIZES]
     measured = trial.measured
+    again = trial.build + measured.compiling + trial.save
+    epochs = 0
     for size in sizes:
         steps = [step * (size / usual) ** 2 for step in measured.steps]  # what a step takes grows with the area
         guess = replace(trial, measured=replace(measured, steps=steps))
-        again = 2 * (trial.build + measured.compiling)  # this trial and the next one
-        if guess.longest(seconds - again) >= ENOUGH * trial.recipe.epochs:
+        epochs = guess.longest(seconds - again - 10 * max(steps))
+        if epochs >= ENOUGH * trial.recipe.epochs:
             return size
-    return sizes[-1]
+    return sizes[-1] if epochs else None
 
 
 def _try(recipe_function: Callable[..., Recipe], knobs: dict, options: Options) -> _Trial:
