@@ -99,6 +99,7 @@ def slow(monkeypatch):
 
     monkeypatch.setattr(budget, "_try", measure)
     monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: 100.0))
+    monkeypatch.setattr(keras.utils, "clear_session", lambda: None)
     return tried
 
 
