@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from visionkit import npboxes
+from visionkit import limits, npboxes
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
     SPLIT_NAMES,
@@ -29,10 +29,9 @@ from visionkit.data.files import (
     subfolders,
 )
 from visionkit.data.repair import Repairs
-from visionkit.data.segments import Segment, load_masks, parse_segment
+from visionkit.data.segments import Segment, check_masks, load_masks, parse_segment
 from visionkit.types import DataError, Sample
 
-JSON_LIMIT = 2**30  # bytes; instances_train2017.json has 449 MB
 _OTHERS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")  # COCO's files for other tasks
 
 Id = int | str  # COCO's ids are numbers, but some programs write text
@@ -90,7 +89,7 @@ def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -
 
 
 def _looks_like_coco(file: Path) -> bool:
-    data = read_bytes(file, JSON_LIMIT)  # searching the bytes takes a hundredth of the time of parsing them
+    data = read_bytes(file, limits.JSON)  # searching the bytes takes a hundredth of the time of parsing them
     return all(key in data for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
@@ -188,7 +187,10 @@ class _FileReader:
             labels=np.array(labels, np.int32)[rows],
             ignore=np.array(ignore, bool)[rows],
         )
-        return record, [segments[row] for row in rows]
+        segments = [segments[row] for row in rows]
+        if all(segment is not None for segment in segments):
+            check_masks(len(segments), size, where)
+        return record, segments
 
     def _places(self, name: str) -> Iterator[tuple[Path, Path]]:
         """(where the image may be, the folder that it must be in)."""
@@ -301,7 +303,7 @@ def _id(item: Item, field: str, where: str) -> Id:
 def _load_json(file: Path) -> tuple[list[Item], list[Item], list[Item]]:
     """(images, annotations, categories) of an annotation file."""
     try:
-        content = json.loads(read_bytes(file, JSON_LIMIT))
+        content = json.loads(read_bytes(file, limits.JSON))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file}: broken JSON: {error}") from None
 
