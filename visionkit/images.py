@@ -226,12 +226,12 @@ def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
 
 
 def _filled(
-    image: ImageFile, shape: tuple[int, ...], dtype: type, convert: Callable[[Image.Image], np.ndarray]
+    image: ImageFile, shape: tuple[int, ...], dtype: np.dtype, convert: Callable[[Image.Image], np.ndarray]
 ) -> np.ndarray:
     """The upright array `[H, W, *shape]` of a loaded image; `convert` turns each strip of it into numbers."""
     orientation = _orientation(image)
     size = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
-    upright = np.empty((*size, *shape), dtype)
+    upright: np.ndarray = np.empty((*size, *shape), dtype)
     stored = _TURNS[orientation](upright) if orientation in _TURNS else upright
     for rows, strip in _strips(image):
         stored[rows] = convert(strip)
@@ -241,18 +241,18 @@ def _filled(
 def _pixels(image: ImageFile) -> np.ndarray:
     image.load()  # first, because this is where a truncated file is noticed
     if image.mode not in _SIXTEEN_BIT and image.mode not in ("I", "F"):
-        return _filled(image, (3,), np.uint8, lambda strip: np.asarray(_rgb(strip)))
+        return _filled(image, (3,), np.dtype(np.uint8), lambda strip: np.asarray(_rgb(strip)))
     low, high = _range(image)
-    # Pillow takes care of it for 8 bits.
-    inverted = isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in _SIXTEEN_BIT
-    inverted = inverted and image.tag_v2.get(_PHOTOMETRIC) == 0
+    inverted = False
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in _SIXTEEN_BIT:
+        inverted = image.tag_v2.get(_PHOTOMETRIC) == 0  # Pillow takes care of it for 8 bits
     transparent = image.info.get("transparency")
 
     def convert(strip: Image.Image) -> np.ndarray:
         rgb = _rgb_of_wide(np.asarray(strip), low, high, transparent)
         return 255 - rgb if inverted else rgb
 
-    return _filled(image, (3,), np.uint8, convert)
+    return _filled(image, (3,), np.dtype(np.uint8), convert)
 
 
 def _size(image: ImageFile) -> tuple[int, int]:
@@ -314,8 +314,8 @@ def _values(image: ImageFile) -> np.ndarray:
     image.load()
     if image.mode in ("P", "L", "1", "I", *_SIXTEEN_BIT):
         stretched = {"L;2": 85, "L;4": 17}.get(raw_mode, 1)  # Pillow stretches 2 and 4 bits to 0..255
-        return _filled(image, (), np.int32, lambda strip: np.asarray(strip).astype(np.int32) // stretched)
-    return _filled(image, (), np.int32, _value_of_colours)
+        return _filled(image, (), np.dtype(np.int32), lambda strip: np.asarray(strip).astype(np.int32) // stretched)
+    return _filled(image, (), np.dtype(np.int32), _value_of_colours)
 
 
 def _value_of_colours(strip: Image.Image) -> np.ndarray:

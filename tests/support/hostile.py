@@ -103,7 +103,7 @@ def checkpoint(file, body):
 
 def copied_containers(folder):
     """One list of 100,000 pairs, and 400,000 times an OrderedDict of it."""
-    pairs = b"](" + b"K\x01K\x02\x86" * 100_000 + b"eq\x00"
+    pairs = b"](" + b"".join(b"J" + struct.pack("<i", key) + b"N\x86" for key in range(100_000)) + b"eq\x00"
     one = b"h\x01h\x00\x85R"
     return checkpoint(folder / "copied.pth", b"ccollections\nOrderedDict\nq\x01(" + pairs + one * 400_000 + b"t")
 

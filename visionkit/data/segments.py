@@ -106,7 +106,7 @@ def rasterise(segment: Segment, image_size: tuple[int, int]) -> np.ndarray:
 def _runs_of(polygons: list[np.ndarray], image_size: tuple[int, int]) -> Iterator[np.ndarray]:
     """The run lengths of each polygon. Pycocotools would merge them with memory for another four copies of the mask."""
     for polygon in polygons:
-        (code,) = mask_utils.frPyObjects([polygon.ravel().tolist()], *image_size)
+        code: Any = mask_utils.frPyObjects([polygon.ravel().tolist()], *image_size)[0]
         runs = _uncompress(code["counts"].decode())  # pycocotools' own decode warns on every call under NumPy 2
         assert runs is not None
         yield np.array(runs, np.int64)
