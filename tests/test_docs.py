@@ -37,7 +37,7 @@ def test_the_page_runs(page, tmp_path, monkeypatch, capsys):
             assert printed == block[2], f"{page}:{first}"
 
 
-@named(PAGES)
+@pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
     for link in LINK.findall(BLOCK.sub("", page.read_text())):
         assert (page.parent / link).exists(), link

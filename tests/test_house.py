@@ -188,3 +188,15 @@ def test_modules_that_are_named_exist(file):
         module = _module(name, known)
         inside = name.removeprefix(module).strip(".").partition(".")[0]
         assert name == "visionkit.json" or re.search(rf"\b{inside}\b", known[module].read_text()), name
+
+
+def test_the_tables_that_contributing_names_exist():
+    """`BACKBONES` (`visionkit/backbones/__init__.py`): a name in capitals is assigned in the tree, in that file if
+    one is given.
+    """
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = re.findall(r"`([A-Z][A-Z_]{3,})`(?:\s+(?:\(|of\s+|in\s+)`([\w/]+\.py)`)?", text)
+    assert len(named) > 5
+    for name, where in named:
+        files = [ROOT / where] if where else [path for path in TEXTS if path.suffix == ".py"]
+        assert any(re.search(rf"^{name}\b.*=", file.read_text(), re.M) for file in files), f"{name} {where}"

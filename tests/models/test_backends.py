@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from support.models import BUILD
+from support.on_jax import ON_JAX
 from support.paths import ROOT
 
 NAMES = ["ssd", "nanodet", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
@@ -38,7 +39,7 @@ def losses(tmp_path_factory):
     for name in NAMES:
         BUILD[name]().save(folder / f"{name}.keras")
     for backend in ("tensorflow", "jax"):
-        environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | ON_JAX | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-c", SCRIPT]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
         assert done.returncode == 0, done.stderr

@@ -113,7 +113,13 @@ def floors() -> list[list[str]]:
 
 
 def purpose(part: str) -> str:
-    """The first sentence of a part's docstring, on one line."""
+    """The first sentence of a part's docstring, on one line.
+
+    Raises:
+        SystemExit: the part has no file to hold one.
+    """
     file = PACKAGE / part / "__init__.py" if (PACKAGE / part).is_dir() else PACKAGE / f"{part}.py"
+    if not file.exists():
+        raise SystemExit(f"{file.relative_to(ROOT)} is missing: write it, with a sentence that says what it is for")
     first = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n\n")[0]
     return " ".join(first.split()).partition(". ")[0].rstrip(".")

@@ -6,6 +6,7 @@ import pytest
 
 from visionkit.train.learning import Learning
 from visionkit.train.recipe import schedule
+from visionkit.train.state import compute_rate_once_a_step
 from visionkit.types import DataError
 
 LR, G = 0.1, np.array([3.0, -4.0], np.float32)
@@ -99,3 +100,32 @@ def test_an_average_of_the_weights_is_kept():
     short = Learning(ema=0.999).optimizer_for(None, 200, LR).ema_momentum
     assert short**20 < 0.4 and short**200 < 1e-4  # hardly anything of the weights that it began with
     assert not Learning().optimizer_for(None, 10, LR).use_ema
+
+
+@pytest.mark.parametrize("accumulate", [None, 2])
+def test_the_schedule_is_asked_once_a_step_and_nothing_else_changes(accumulate):
+    class Counted(keras.optimizers.schedules.LearningRateSchedule):
+        asked = 0
+
+        def __call__(self, step):
+            self.asked += 1
+            return 0.1 / (keras.ops.cast(step, "float32") + 1)
+
+    def weights_after_three_steps(prepare):
+        inputs = keras.Input((3,))
+        outputs = keras.layers.Dense(2, kernel_initializer="ones")(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(2, kernel_initializer="ones")(outputs))
+        optimizer = keras.optimizers.AdamW(Counted(), weight_decay=0.3, gradient_accumulation_steps=accumulate)
+        model.compile(optimizer=optimizer, loss="mse", jit_compile=False)
+        optimizer.build(model.trainable_variables)  # or the step would be traced twice
+        prepare(optimizer)
+        for _ in range(3):
+            model.train_on_batch(np.eye(3, dtype=np.float32), np.ones((3, 2), np.float32))
+        return optimizer._learning_rate.asked, model.get_weights()
+
+    many, expected = weights_after_three_steps(lambda optimizer: None)
+    once, found = weights_after_three_steps(compute_rate_once_a_step)
+    if keras.backend.backend() == "tensorflow":
+        assert (once, many) == (1, 5)  # for four weights and for the update, while the step was traced
+    for array, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(array, other)

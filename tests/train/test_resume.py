@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 from support import recipes
+from support.on_jax import ON_JAX
 from support.paths import ROOT
 from support.tiny import tiny_backbone
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -41,7 +42,7 @@ from visionkit.types import DataError
 @pytest.mark.parametrize(("backend", "kills"), [("tensorflow", 2), ("jax", 1)])
 def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_path):
     command = [sys.executable, "-m", "visionkit", "selftest", "resume", "--kills", str(kills)]
-    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | ON_JAX | {"KERAS_BACKEND": backend}
     # Every start would compile the same programs again, which on JAX takes most of its time.
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

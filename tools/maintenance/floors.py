@@ -69,5 +69,6 @@ def _box(part: str, x: float, y: int, width: int) -> str:
 
 
 if __name__ == "__main__":
-    PICTURE.write_text(picture())
-    PAGE.write_text(page(PAGE.read_text()))
+    text, drawing = page(PAGE.read_text()), picture()  # both or neither: either may find a part without a docstring
+    PAGE.write_text(text)
+    PICTURE.write_text(drawing)

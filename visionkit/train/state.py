@@ -51,6 +51,26 @@ def keep_from_averaging(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer.finalize_variable_values = lambda var_list: None
 
 
+def compute_rate_once_a_step(optimizer: keras.optimizers.Optimizer) -> None:
+    """Has the schedule asked for the learning rate once in each step.
+
+    Keras' weight decay on TensorFlow asks it once for every weight. Tracing the training step of a small SSD with 169
+    of them took a third of its time for that: 25 seconds of CPU time instead of 16.
+    """
+    inner = _inner(optimizer)
+    apply, current_rate = inner.apply, inner._get_current_learning_rate
+
+    def apply_at_one_rate(*args: Any, **options: Any) -> None:
+        rate = current_rate()
+        inner._get_current_learning_rate = lambda: rate
+        try:
+            apply(*args, **options)
+        finally:
+            inner._get_current_learning_rate = current_rate
+
+    inner.apply = apply_at_one_rate
+
+
 def take_average(model: keras.Model) -> None:
     """Replaces the weights by their average, for good, when the optimizer keeps one."""
     optimizer = _inner(model.optimizer)

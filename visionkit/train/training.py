@@ -29,7 +29,7 @@ from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.resume import fingerprint
 from visionkit.train.save import save_model
-from visionkit.train.state import keep_from_averaging, restore, take_average
+from visionkit.train.state import compute_rate_once_a_step, keep_from_averaging, restore, take_average
 from visionkit.types import DataError
 
 BEGINNING = {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0}  # the state before the first step
@@ -215,6 +215,7 @@ class Training:
             self.model.optimizer.build(self.model.trainable_variables)
         self.devices.add_up(self.model.optimizer)
         keep_from_averaging(self.model.optimizer)
+        compute_rate_once_a_step(self.model.optimizer)
 
     def _go_on(self, arrays: dict[str, np.ndarray]) -> None:
         """Puts the arrays of a checkpoint into the compiled model and finishes the epoch in which it was written."""
