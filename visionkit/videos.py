@@ -1,8 +1,16 @@
-"""Reading and writing video files, for detection and style transfer."""
+"""Reading and writing video files, for detection and style transfer.
+
+Films are written for browsers to play: VP8 in WebM, whose encoder (libvpx, BSD) is inside OpenCV's wheels. A build of
+OpenCV without it writes H.264 in MP4 if the machine has an encoder for that; the wheels bring none, since x264 is GPL.
+"""
 
 import math
+import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -13,12 +21,14 @@ from visionkit.types import DataError, would_be_lost
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 FRAME_RATE = 25.0  # of the written video, if the source does not name its own
+CODECS = {".webm": "VP80", ".mp4": "avc1"}  # what browsers play, the preferred one first
+SMALLEST = 4  # pixels; smaller frames are written so that nobody can read them
 SHORT = 0.9  # a file with less than this share of the frames that it promises is reported as cut short
 
 
 def film_of(source: Path | str, out: Path, name: str | None = None) -> Path:
-    """`out`/NAME.mp4; by default NAME is that of `source`. Raises a `DataError` if that is `source` itself."""
-    film = out / f"{name or Path(source).stem}.mp4"
+    """`out`/NAME.webm; by default NAME is that of `source`. Raises a `DataError` if that is `source` itself."""
+    film = out / f"{name or Path(source).stem}{film_suffix()}"
     if film.resolve() == Path(source).resolve():
         raise DataError(f"{film}: would overwrite its source; choose another output folder")
     return film
@@ -55,7 +65,7 @@ def whole_film(file: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]
     `file` appears, complete, when the block ends without an error. Without any frame nothing is written.
 
     Args:
-        file: an .mp4.
+        file: with the suffix that `film_of` gives it.
         rate: frames per second.
 
     Raises:
@@ -81,19 +91,61 @@ def whole_film(file: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]
 
 
 def _check_frames(path: Path, file: Path, frames: int) -> None:
-    """Raises a `DataError` about `file` if the video at `path` has fewer frames."""
-    capture = cv2.VideoCapture(str(path))
-    found = promised_frames(capture)
-    capture.release()
+    """Raises a `DataError` about `file` if the video at `path` has fewer frames.
+
+    They are counted: a WebM claims the frames that it should have, whether they reached the disk or not.
+    """
+    with _without_complaints():
+        capture, found = cv2.VideoCapture(str(path)), 0
+        while capture.grab():
+            found += 1
+        capture.release()
     if found < frames:
         raise DataError(f"{file}: only {found} of {frames} frames reached the disk; is it full?")
 
 
+@cache
+def film_suffix() -> str:
+    """The suffix of the films that this build of OpenCV can write for browsers.
+
+    Raises:
+        DataError: it writes none of them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix, codec in CODECS.items():
+            writer = _open(Path(folder) / f"film{suffix}", codec, (64, 64), FRAME_RATE)
+            if writer.isOpened():
+                writer.release()
+                return suffix
+    raise DataError("this build of OpenCV writes neither WebM (VP8) nor MP4 (H.264): install opencv-python-headless")
+
+
 def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
-    """A writer of BGR uint8 frames of `size` (height, width) as MP4."""
-    if rate > 65:  # OpenCV counts in thousandths of a frame, and MPEG-4 has no number above 65,535
-        rate = round(rate, 2 if rate < 655 else 0)
-    writer = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), rate, size[::-1])
-    if not writer.isOpened():
-        raise DataError(f"{file}: this build of OpenCV writes no MP4")
+    """A writer of BGR uint8 frames of `size` (height, width), as `CODECS` has it for the suffix of `file`.
+
+    Raises:
+        DataError: the frames are too small.
+    """
+    writer = _open(file, CODECS[file.suffix], size, rate)
+    if min(size) < SMALLEST or not writer.isOpened():
+        raise DataError(f"{file}: frames of {size[1]} x {size[0]} pixels cannot be written as a film")
     return writer
+
+
+def _open(file: Path, codec: str, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
+    with _without_complaints():
+        return cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*codec), rate, size[::-1])
+
+
+@contextmanager
+def _without_complaints() -> Iterator[None]:
+    """Leaves out what native code writes to stderr: OpenCV says that WebM has no VP8, and writes it all the same."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

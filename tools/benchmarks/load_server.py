@@ -1,19 +1,23 @@
 """Tests a visionkit server with many clients, some of which send garbage: are all answers right, and how fast?
 
-    python tools/benchmarks/load_server.py MODEL IMAGES [--requests 1000] [--clients 8] [--garbage 0.05] [--json FILE]
+    python tools/benchmarks/load_server.py MODEL IMAGES [--requests 1000] [--clients 8] [--garbage 0.05] [--slow 0]
 
 Starts `visionkit serve MODEL` in a separate process, computes the right answer for each image here, and sends images
-and garbage in a random order given by a seed. The exit code is 1 if any answer was wrong or the server died.
+and garbage in a random order given by a seed, beside --slow connections that are idle or send a byte a second. The exit
+code is 1 if any answer was wrong, the server died, or its memory grew by more than 50 MB after the first tenth.
 """
 
 import argparse
+import contextlib
 import http.client
 import io
 import json
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +26,12 @@ from PIL import Image
 
 SCORE = 0.3
 BOX, CONFIDENCE = 0.1, 1e-3  # pixels and score by which two runs of one model may differ
+GROWTH = 50  # MB by which the server's memory may grow after the first tenth of the requests
+BEGINNINGS = (  # of requests that are never finished, and what is sent each second
+    (b"", b""),
+    (b"POST /predict HTTP/1.1\r\nHost: localhost\r\n", b"A: b\r\n"),
+    (b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\n", b"x"),
+)
 
 
 def garbage(good: bytes) -> dict[str, tuple[bytes, int]]:
@@ -101,10 +111,12 @@ class Load:
     Args:
         port: of the server on this machine.
         queue: the jobs.
+        memory: returns the server's memory in MB; it is asked after every job.
     """
 
-    def __init__(self, port: int, queue: list[Job]):
+    def __init__(self, port: int, queue: list[Job], memory: Callable[[], float] = lambda: 0.0):
         self.port, self._queue, self._lock = port, iter(queue), threading.Lock()
+        self._memory, self.memory = memory, []
         self.times: list[float] = []  # seconds of each request with an image
         self.wrong: list[str] = []  # about each wrong answer
         self.right = self.refused = 0  # images answered right; garbage refused as it should be
@@ -130,6 +142,7 @@ class Load:
                 self.right += right
             else:
                 self.refused += right
+            self.memory.append(self._memory())
             if not right:
                 self.wrong.append(f"{job.name}: {status} {body[:200].decode(errors='replace')}")
 
@@ -146,7 +159,74 @@ def ask(connection: http.client.HTTPConnection, job: Job) -> tuple[int, bytes]:
         return 413 if job.status == 413 else 0, str(error).encode()
 
 
-def load(port: int, good: list[tuple[bytes, dict]], requests: int, clients: int, share: float, seed: int = 0) -> dict:
+class Slow(threading.Thread):
+    """Connections that never finish a request; those that the server closes are opened again.
+
+    Args:
+        port: of the server on this machine.
+        count: of connections.
+    """
+
+    def __init__(self, port: int, count: int):
+        super().__init__(daemon=True)
+        self._port, self._count, self._end = port, count, threading.Event()
+        self.opened = 0
+
+    def run(self) -> None:
+        """Sends a little over each connection every second."""
+        connections: list[socket.socket | None] = [None] * self._count
+        while not self._end.wait(1):
+            for i in range(self._count):
+                connections[i] = self._dribble(connections[i], *BEGINNINGS[i % len(BEGINNINGS)])
+        for connection in connections:
+            if connection is not None:
+                connection.close()
+
+    def _dribble(self, connection: socket.socket | None, beginning: bytes, little: bytes) -> socket.socket | None:
+        """The connection, opened if there is none; None if it was closed by the server."""
+        try:
+            if connection is None:
+                connection = socket.create_connection(("127.0.0.1", self._port), timeout=20)
+                connection.sendall(beginning)
+                connection.setblocking(False)
+                self.opened += 1
+            connection.sendall(little)
+            with contextlib.suppress(BlockingIOError):
+                if not connection.recv(4096):
+                    raise ConnectionResetError
+        except OSError:
+            if connection is not None:
+                connection.close()
+            return None
+        return connection
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """They are open while the block runs, and for a second before."""
+        self.start()
+        time.sleep(2)
+        yield
+        self._end.set()
+        self.join()
+
+
+def memory_of(process: int) -> float:
+    """Resident memory of a process in MB; 0 where there is no /proc."""
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * 4096 / 2**20
+    except OSError:
+        return 0.0
+
+
+def load(
+    port: int,
+    good: list[tuple[bytes, dict]],
+    requests: int,
+    clients: int,
+    share: float,
+    seed: int = 0,
+    memory: Callable[[], float] = lambda: 0.0,
+) -> dict:
     """Sends `requests` from `clients` threads.
 
     Args:
@@ -156,17 +236,20 @@ def load(port: int, good: list[tuple[bytes, dict]], requests: int, clients: int,
         clients: how many threads.
         share: of garbage, 0..1.
         seed: of the places where the garbage comes.
+        memory: returns the server's memory in MB.
 
     Returns:
-        Counts, the first wrong answers, seconds, requests a second, and percentiles of the good ones' milliseconds.
+        Counts, the first wrong answers, seconds, requests a second, percentiles of the good ones' milliseconds, and the
+        server's memory: the most during the first tenth, and by how much more it was later.
     """
-    run, start = Load(port, jobs(good, requests, share, seed)), time.perf_counter()
+    run, start = Load(port, jobs(good, requests, share, seed), memory), time.perf_counter()
     threads = [threading.Thread(target=run.client) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     seconds = time.perf_counter() - start
+    tenth = max(run.memory[: max(1, requests // 10)])
     return {
         "requests": requests,
         "clients": clients,
@@ -176,6 +259,8 @@ def load(port: int, good: list[tuple[bytes, dict]], requests: int, clients: int,
         "first_wrong": run.wrong[:5],
         "seconds": round(seconds, 2),
         "requests_per_second": round(requests / seconds, 2),
+        "memory_mb": round(tenth, 1),
+        "grew_mb": round(max(run.memory) - tenth, 1),
     } | {f"p{p}_ms": round(1e3 * float(np.percentile(run.times, p)), 1) for p in (50, 90, 99, 100)}
 
 
@@ -187,12 +272,13 @@ def main():
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--garbage", type=float, default=0.05)
     parser.add_argument("--different", type=int, default=20, help="images (default 20)")
+    parser.add_argument("--slow", type=int, default=0, help="connections that never finish a request (default 0)")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     from visionkit.image_files import find_images
     from visionkit.open_model import open_predictor
-    from visionkit.serve import answer
+    from visionkit.serve.application import answer
 
     files = find_images(options.images)[: options.different]
     predictor = open_predictor(options.model, batch_size=1)
@@ -206,15 +292,28 @@ def main():
             port = int(line.split("/predict")[0].rsplit(":", 1)[1])
         except (IndexError, ValueError):
             sys.exit(f"the server did not start: {line}{server.stderr.read()}")
-        threading.Thread(target=server.stderr.read, daemon=True).start()  # a full pipe would stop the server
-        report = load(port, good, options.requests, options.clients, options.garbage)
+        log: list[str] = []
+        reader = threading.Thread(target=lambda: log.extend(server.stderr))  # a full pipe would stop the server
+        reader.start()
+        slow = Slow(port, options.slow)
+        with slow.open():
+            report = load(
+                port,
+                good,
+                options.requests,
+                options.clients,
+                options.garbage,
+                memory=lambda: memory_of(server.pid),
+            )
+        report |= {"slow": options.slow, "slow_opened": slow.opened}
         report["alive"] = server.poll() is None
         server.terminate()
-        report["log"] = server.stderr.read()[-2000:]
+        reader.join()
+        report["log"] = "".join(log)[-2000:]
     print(json.dumps(report, indent=2))
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0 if report["alive"] and not report["wrong"] else 1
+    return 0 if report["alive"] and not report["wrong"] and report["grew_mb"] <= GROWTH else 1
 
 
 if __name__ == "__main__":

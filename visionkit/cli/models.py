@@ -27,13 +27,14 @@ def detect(
     pictures: bool = True,
     tile: int | None = None,
     frames: int | None = None,
+    track: bool = False,
     batch_size: int = 8,
     trust: bool = False,
 ) -> int:
     """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
 
     results.jsonl gets a line for each image as it is done. The same command, after an interruption or with more images,
-    does only what is not done yet. A video gives NAME.mp4, drawn on, and NAME.jsonl with a line for each frame. Images
+    does only what is not done yet. A video gives NAME.webm, drawn on, and NAME.jsonl with a line for each frame. Images
     that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
@@ -45,15 +46,21 @@ def detect(
         pictures: draw what was found into a picture for each image, or into the video.
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
         frames: (video) stop after so many.
+        track: (video) number the objects: one keeps its id from frame to frame, for a second also where it is not seen.
         batch_size: images a step.
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
     from visionkit.open_model import made_by, open_predictor
+    from visionkit.predict.tracking import check_tracking
 
     video = len(images) == 1 and _is_video(images[0])
     if frames is not None and not video:
         raise DataError("--frames is for a video or a camera; leave it out")
+    if track:
+        if not video:
+            raise DataError("--track is for a video or a camera; leave it out")
+        check_tracking()  # before the model is opened, which takes long
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
     predictor: Any = open_predictor(model, batch_size, trust)
@@ -64,7 +71,8 @@ def detect(
     if video:
         from visionkit.predict.video import detect_video
 
-        return _report(detect_video(predictor, images[0], out, score, frames, pictures=pictures), out, "frames")
+        found = detect_video(predictor, images[0], out, score, frames, pictures=pictures, track=track)
+        return _report(found, out, "frames")
     from visionkit.predict.folders import detect_folder
 
     report = detect_folder(predictor, images, out, score, formats=format, pictures=pictures, made_by=made_by(model))
@@ -112,12 +120,17 @@ def serve(
     batch_size: int = 1,
     megabytes: float = 20.0,
     megapixels: float = 25.0,
+    connections: int | None = None,
+    header_seconds: float = 10.0,
+    body_seconds: float = 30.0,
+    allow_host: Annotated[Sequence[str], _Several] = (),
     trust: bool = False,
 ) -> None:
     """Serve a model over HTTP, images in and JSON out: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
 
-    A request without an image, or with one that is broken or too large, gets an error that says why, and does not
-    affect the next. There is no password: let only those who may use it reach the port.
+    http://127.0.0.1:8080/ is a page to try it with a browser; /health and /metrics (Prometheus) are for machines. A
+    request without an image, or with one that is broken or too large, gets an error that says why, and does not affect
+    the next. There is no password: let only those who may use it reach the port.
 
     Args:
         model: what detect, classify and segment take; an exported model starts fastest.
@@ -128,16 +141,25 @@ def serve(
         batch_size: waiting images are given to the model together, up to so many.
         megabytes: the largest file that is accepted.
         megapixels: the largest image that is decoded.
+        connections: open at a time; beyond that, a newcomer takes the place of the one that has been idle longest. By
+            default 256, or as many as this process has files for.
+        header_seconds: for a request's headers to arrive, counted from the last answer over the connection.
+        body_seconds: for a request's body to arrive, and for an answer to be taken.
+        allow_host: names in requests' Host and Origin that are accepted besides this machine's own and --host; several.
+            "*" is every Host.
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
-    if threads < 1:
-        raise DataError(f"--threads: expected 1 or more, found {threads}")
     from visionkit.open_model import open_predictor
-    from visionkit.serve import Application
-    from visionkit.serve import serve as answer
+    from visionkit.serve.application import Application
+    from visionkit.serve.limits import Limits, default_connections
+    from visionkit.serve.server import serve as answer
 
-    answer(Application(open_predictor(model, batch_size, trust), score, megabytes, megapixels), host, port, threads)
+    limits = Limits(
+        default_connections() if connections is None else connections, header_seconds, body_seconds, threads
+    )
+    predictor = open_predictor(model, batch_size, trust)
+    answer(Application(predictor, score, megabytes, megapixels, [host, *allow_host]), host, port, limits)
 
 
 def segment(

@@ -23,7 +23,11 @@ Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # images [B, H, W, 3], boxes 
 
 
 def draw_detections(
-    image: np.ndarray, detections: Detections, class_names: Sequence[str], min_score: float = 0.3
+    image: np.ndarray,
+    detections: Detections,
+    class_names: Sequence[str],
+    min_score: float = 0.3,
+    ids: Sequence[int] | None = None,
 ) -> np.ndarray:
     """Draws boxes with class names and scores, and masks if there are any.
 
@@ -32,6 +36,7 @@ def draw_detections(
         detections: in pixels of the image.
         class_names: names of the class ids 0..K-1.
         min_score: detections below it are not drawn.
+        ids: numbers of the objects, written beside their names.
 
     Returns:
         uint8 `[H, W, 3]`, a new array.
@@ -39,6 +44,8 @@ def draw_detections(
     keep = np.flatnonzero(detections.scores >= min_score)
     labels = detections.labels[keep].tolist()
     texts = [f"{class_names[k]} {score:.2f}" for k, score in zip(labels, detections.scores[keep], strict=True)]
+    if ids is not None:
+        texts = [f"#{ids[i]} {text}" for i, text in zip(keep.tolist(), texts, strict=True)]
     masks = None if detections.masks is None else [detections.masks[i] for i in keep]  # views; an array would be a copy
     return _draw(image, detections.boxes[keep], texts, [colour_of(k) for k in labels], masks)
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from visionkit.predict.predictor import Failure, Predictor, ahead
 from visionkit.predict.progress import progress_bar
 from visionkit.predict.summary import PredictionSummary
 from visionkit.predict.tiling import Tiled
+from visionkit.predict.tracking import Tracks
 from visionkit.types import DataError, Detections, would_be_lost
 from visionkit.videos import (
     SUFFIXES,
@@ -47,13 +48,15 @@ def detect_video(
     frames: int | None = None,
     progress: bool = True,
     pictures: bool = True,
+    track: bool = False,
 ) -> PredictionSummary:
-    """Detects objects in each frame and writes NAME.mp4, with the detections drawn in, and NAME.jsonl into `out`.
+    """Detects objects in each frame and writes NAME.webm, with the detections drawn in, and NAME.jsonl into `out`.
 
     A line of the .jsonl is {"frame": its number from 0, "seconds": since the first, "size": [height, width], "objects":
-    [{"label", "class", "score", "box"}]}. The written video has a constant frame rate even if its source has none. Both
-    files appear, complete, when the source ends, after `frames` frames, or on Ctrl-C, which keeps what is done. Frames
-    in progress are held in memory: about five batches of the predictor.
+    [{"label", "class", "score", "box"}]}, with the "id" of each object where they are tracked. The written video has a
+    constant frame rate even if its source has none. Both files appear, complete, when the source ends, after `frames`
+    frames, or on Ctrl-C, which keeps what is done. Frames in progress are held in memory: about five batches of the
+    predictor.
 
     Args:
         predictor: of a detector; may be a `Tiled` one.
@@ -63,13 +66,14 @@ def detect_video(
         frames: stop after this many; by default at the end of the file, or on Ctrl-C.
         progress: show a progress bar on stderr.
         pictures: write the video.
+        track: give each object a number, "id", that it keeps from frame to frame.
 
     Returns:
         The summary, in frames; a file that ends before the frames it promises is in `failed`.
 
     Raises:
         DataError: there is no such video or camera, no frame of it can be decoded, an existing file is not from an
-            earlier call, or the model is not a detector.
+            earlier call, the model is not a detector, or what `track` needs is not installed.
     """
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
@@ -85,7 +89,8 @@ def detect_video(
             return time.monotonic()
         return capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # the file's own: phones do not write at a constant rate
 
-    job = _VideoJob(predictor, _frames(capture, clock, rate, frames), score, pictures)
+    tracks = Tracks(rate) if track else None
+    job = _VideoJob(predictor, _frames(capture, clock, rate, frames), score, pictures, tracks)
     try:
         with progress_bar(progress) as bar, whole_film(film, rate) as append, whole_text(lines_file) as lines:
             task = bar.add_task("detect", total=total)
@@ -107,10 +112,19 @@ class _VideoJob:
         frames: of the video.
         score: detections below it are neither written nor drawn.
         pictures: whether the video is drawn and written, or the lines only.
+        tracks: gives the objects their numbers; None if they have none.
     """
 
-    def __init__(self, predictor: Predictor | Tiled, frames: Iterator[Frame], score: float, pictures: bool):
+    def __init__(
+        self,
+        predictor: Predictor | Tiled,
+        frames: Iterator[Frame],
+        score: float,
+        pictures: bool,
+        tracks: Tracks | None,
+    ):
         self.predictor, self.frames, self.score, self.pictures = predictor, frames, score, pictures
+        self.tracks = tracks
         self.done, self.objects, self.stopped = 0, 0, False
         self._waiting: deque[Frame] = deque()  # frames that the predictor has taken and not answered yet
 
@@ -124,9 +138,10 @@ class _VideoJob:
         """
         # Results come in order, so each belongs to the frame that has waited longest.
         results = ((self._waiting.popleft(), result) for result in self.predictor(self._taken(), score=self.score))
+        jobs = ((frame, result, self._numbers(result)) for frame, result in results)
         try:
-            for picture, seconds, detections in ahead(results, self._draw, depth=4):
-                self._write_line(lines, seconds, detections)
+            for picture, seconds, detections, ids in ahead(jobs, self._draw, depth=4):
+                self._write_line(lines, seconds, detections, ids)
                 if picture is not None:
                     append(picture)
                 self.done += 1
@@ -139,18 +154,25 @@ class _VideoJob:
             self._waiting.append((frame, seconds))
             yield frame
 
-    def _draw(self, item: tuple[Frame, object]) -> tuple[np.ndarray | None, float, Detections]:
-        """The picture of a frame if pictures are wanted; runs in threads."""
-        (frame, seconds), detections = item
+    def _numbers(self, detections: object) -> list[int] | None:
+        """The objects' numbers, if they have any; called for one frame after the other."""
         assert isinstance(detections, Detections)  # frames are arrays, which cannot fail
-        if not self.pictures:
-            return None, seconds, detections
-        return draw_detections(frame, detections, self.predictor.class_names, self.score), seconds, detections
+        return None if self.tracks is None else self.tracks(detections)
 
-    def _write_line(self, lines: IO[str], seconds: float, detections: Detections) -> None:
+    def _draw(self, job: tuple[Frame, Any, list[int] | None]) -> tuple[np.ndarray | None, float, Detections, Any]:
+        """The picture of a frame if pictures are wanted; runs in threads."""
+        (frame, seconds), detections, ids = job
+        picture = None
+        if self.pictures:
+            picture = draw_detections(frame, detections, self.predictor.class_names, self.score, ids)
+        return picture, seconds, detections, ids
+
+    def _write_line(self, lines: IO[str], seconds: float, detections: Detections, ids: list[int] | None) -> None:
         objects = to_record(detections)["objects"]
-        for item in objects:
+        for i, item in enumerate(objects):
             item["class"] = self.predictor.class_names[item["label"]]
+            if ids is not None:
+                item["id"] = ids[i]
         line = {
             "frame": self.done,
             "seconds": round(seconds, 4),

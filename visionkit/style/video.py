@@ -30,7 +30,7 @@ def stylize_video(
     Args:
         paint: RGB uint8 `[H, W, 3]` -> the same size, painted.
         video: the file, in a format that OpenCV reads. Its sound is left out.
-        out: folder for `frames/000000.png`, ..., and the finished NAME.mp4.
+        out: folder for `frames/000000.png`, ..., and the finished NAME.webm.
         smoothing: 0..1, the share of the previous frame, moved along with the scene, where nothing new comes into view.
         settings: anything else that decides how a frame looks; a folder that was begun with other ones is refused.
         progress: called with the number of frames done, and of all frames as far as the file tells, else 0.

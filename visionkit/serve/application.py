@@ -1,11 +1,15 @@
-"""A model behind HTTP: POST an image, get JSON. It is a WSGI application, for waitress or any other WSGI server.
+"""The WSGI application: POST an image, get JSON. For waitress or any other WSGI server.
 
 | request | answer |
 |---|---|
-| `POST /predict`, the file's bytes as body | 200: `size` [height, width] and the prediction, see `answer` |
-| `POST /predict?score=0.5` | the same, from a detector, without objects of lower scores |
+| `POST /predict`, the file's bytes as body, or as the one file of a form (multipart/form-data) | 200: `size` [height,
+width] and the prediction, see `answer` |
+| `POST /predict?score=0.5`, or `score` in the form | the same, from a detector, without objects of lower scores |
+| `GET /` | 200: the page for the browser |
 | `GET /health` | 200: `status` "ok", `task`, `class_names` and the limits |
-| bytes that are not an image, a broken image, one with too many pixels, a bad score | 400 |
+| `GET /metrics` | 200: what was counted, in Prometheus' text format |
+| bytes that are not an image, a broken image, one with too many pixels, a bad score, a bad form | 400 |
+| a Host or an Origin that is not the server's | 403 |
 | another path, another method, a body that is too large | 404, 405, 413 |
 
 What is wrong with a request is one line in `error`; later requests are not affected.
@@ -16,12 +20,11 @@ model's thread does nothing but run the model, and an image that cannot be decod
 
 import json
 import queue
-import signal
-import sys
 import threading
+import time
 import traceback
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from typing import Any
 from urllib.parse import parse_qs
@@ -32,13 +35,19 @@ from visionkit import images
 from visionkit.predict.formats import to_record
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Prediction, Predictor
+from visionkit.serve.access import host_names, refusal
+from visionkit.serve.metrics import Metrics
+from visionkit.serve.page import HEADERS, page
+from visionkit.serve.upload import read_upload
 from visionkit.types import DataError, SegmentationMap
 
 MEGABYTES, MEGAPIXELS = 20.0, 25.0  # limits of a file and of its image, checked before the image is decoded
-THREADS = 8  # requests that are read and decoded at a time; further ones wait
+JSON = "application/json; charset=utf-8"
+METHODS = {"/": "GET, HEAD", "/predict": "POST", "/health": "GET, HEAD", "/metrics": "GET, HEAD"}
 STATUS = {
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     413: "Content Too Large",
@@ -54,33 +63,47 @@ class Application:
         score: detections below this are left out, unless the request asks for another score; with masks, which take
             long to draw and encode, it can only ask for a higher one.
         megabytes, megapixels: limits of a file and of the image in it.
+        hosts: names under which the server may be reached, besides this machine's own; see `access.refusal`.
+
+    Raises:
+        DataError: prometheus_client is not installed, or one of `hosts` is no name of a host.
     """
 
     def __init__(
-        self, predictor: Predictor, score: float = 0.3, megabytes: float = MEGABYTES, megapixels: float = MEGAPIXELS
+        self,
+        predictor: Predictor,
+        score: float = 0.3,
+        megabytes: float = MEGABYTES,
+        megapixels: float = MEGAPIXELS,
+        hosts: Collection[str] = (),
     ):
-        self.predictor, self.score = predictor, score
+        self.predictor, self.score, self.hosts = predictor, score, host_names(hosts)
         self.max_bytes, self.max_pixels = round(megabytes * 2**20), round(megapixels * 1e6)
         # Image, score and where the result goes; None ends the thread. Never longer than the server has threads.
         self._waiting: queue.SimpleQueue[tuple[np.ndarray, float, Future] | None] = queue.SimpleQueue()
+        self.metrics = Metrics(self._waiting.qsize)
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """Answers one request, as WSGI (PEP 3333) asks of an application."""
-        headers = [("Content-Type", "application/json; charset=utf-8")]
+        start, path = time.perf_counter(), environ.get("PATH_INFO", "")
         try:
-            status, content = self._respond(environ)
+            status, content, headers = self._respond(environ, path)
         except DataError as error:
-            status, content = 400, {"error": str(error)}
+            status, content, headers = 400, {"error": str(error)}, {}
         except Exception:  # the server goes on; the reason is for its log, not for the client
             traceback.print_exc()
-            status, content = 500, {"error": "the server failed on this request; its log has the reason"}
-        if status == 405:
-            headers.append(("Allow", content.pop("allow")))
-        body = json.dumps(content, ensure_ascii=False).encode() + b"\n"
-        start_response(f"{status} {STATUS[status]}", [*headers, ("Content-Length", str(len(body)))])
-        return [body]
+            status, content, headers = 500, {"error": "the server failed on this request; its log has the reason"}, {}
+        if isinstance(content, dict):
+            content, headers = (
+                json.dumps(content, ensure_ascii=False).encode() + b"\n",
+                {"Content-Type": JSON} | headers,
+            )
+        headers |= {"Content-Length": str(len(content)), "X-Content-Type-Options": "nosniff"}
+        start_response(f"{status} {STATUS[status]}", list(headers.items()))
+        self.metrics.count(path if path in METHODS else "-", status, time.perf_counter() - start)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
 
     def close(self) -> None:
         """Ends the model's thread, after the images that are waiting."""
@@ -105,27 +128,46 @@ class Application:
         self._waiting.put((image, score, future))
         return answer(future.result(), self.predictor.class_names, score)
 
-    def _respond(self, environ: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """Status and content of the answer; a content with `allow` names the allowed method of a 405."""
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        allowed = {"/predict": "POST", "/health": "GET"}.get(path)
+    def _respond(self, environ: dict[str, Any], path: str) -> tuple[int, dict[str, Any] | bytes, dict[str, str]]:
+        """Status, content and additional headers of the answer; a dict is sent as JSON."""
+        if reason := refusal(environ, self.hosts):
+            return 403, {"error": reason}, {}
+        method, allowed = environ["REQUEST_METHOD"], METHODS.get(path)
         if allowed is None:
-            return 404, {"error": f"no such path: {path}; there are POST /predict and GET /health"}
-        if method != allowed:
-            return 405, {"error": f"{path} takes {allowed}, not {method}", "allow": allowed}
+            return 404, {"error": f"no such path: {path}; there are /, /health, /metrics and POST /predict"}, {}
+        if method not in allowed.split(", "):
+            return 405, {"error": f"{path} takes {allowed}, not {method}"}, {"Allow": allowed}
+        if path == "/":
+            return 200, page(), HEADERS
+        if path == "/metrics":
+            return 200, self.metrics.page(), {"Content-Type": self.metrics.content_type}
         if path == "/health":
-            return 200, {
-                "status": "ok",
-                "task": self.predictor.task,
-                "class_names": self.predictor.class_names,
-                "max_bytes": self.max_bytes,
-                "max_pixels": self.max_pixels,
-            }
+            return 200, self.health(), {}
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > self.max_bytes:
-            return 413, {"error": f"{length} bytes are above the limit of {self.max_bytes}"}
-        score = _score(parse_qs(environ.get("QUERY_STRING", "")))
-        return 200, self.predict(environ["wsgi.input"].read(length), score)
+            return 413, {"error": f"{length} bytes are above the limit of {self.max_bytes}"}, {}
+        return 200, self._predict_upload(environ, length), {}
+
+    def health(self) -> dict[str, Any]:
+        """The answer to GET /health."""
+        return {
+            "status": "ok",
+            "task": self.predictor.task,
+            "class_names": self.predictor.class_names,
+            "class_colours": [f"#{bytes(colour_of(k)).hex()}" for k in range(len(self.predictor.class_names))],
+            "score": self.score,
+            "max_bytes": self.max_bytes,
+            "max_pixels": self.max_pixels,
+        }
+
+    def _predict_upload(self, environ: dict[str, Any], length: int) -> dict[str, Any]:
+        """The answer to POST /predict."""
+        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        score = _score(query.get("score", [None])[0])  # before the upload is read
+        data, fields = read_upload(environ, length)
+        if unknown := fields.keys() - {"score"}:
+            raise DataError(f"the form has a field {min(unknown)!r}; expected a file and, if wanted, score")
+        return self.predict(data, _score(fields.get("score")) if score is None else score)
 
     def _work(self) -> None:
         """Runs the model on what is waiting, until `close`."""
@@ -176,11 +218,10 @@ def answer(prediction: Prediction, class_names: list[str], score: float) -> dict
     return {"size": record["size"], "objects": objects}
 
 
-def _score(query: dict[str, list[str]]) -> float | None:
-    """The score that a query string asks for; None if it does not."""
-    if "score" not in query:
+def _score(text: str | None) -> float | None:
+    """The score that a request asks for; None if it does not."""
+    if text is None:
         return None
-    text = query["score"][0]
     try:
         score = float(text)
     except ValueError:
@@ -188,52 +229,3 @@ def _score(query: dict[str, list[str]]) -> float | None:
     if not 0 <= score <= 1:
         raise DataError(f"score: expected a number 0..1, found {text!r}")
     return score
-
-
-def create_server(application: Application, host: str, port: int, threads: int = THREADS) -> Any:
-    """A waitress server: `run()` serves, `close()` ends it, `effective_port` is the port that was picked for 0.
-
-    Args:
-        application: answers the requests.
-        host, port: the address to listen on.
-        threads: requests that are handled at a time.
-
-    Raises:
-        DataError: waitress is not installed.
-    """
-    try:
-        import waitress
-    except ModuleNotFoundError:
-        raise DataError("waitress is not installed; it comes with visionkit's extra serve (README.md)") from None
-    return waitress.create_server(  # pyright: ignore[reportAttributeAccessIssue]  (waitress has no types)
-        application,
-        host=host,
-        port=port,
-        threads=threads,
-        # Waitress refuses a body above its limit before reading it, with a 413 in its own words.
-        max_request_body_size=application.max_bytes + 1,
-    )
-
-
-def serve(application: Application, host: str, port: int, threads: int = THREADS) -> None:
-    """Answers requests until it is interrupted; arguments as in `create_server`.
-
-    A black image is predicted first, so that the first answer is as quick as the others.
-    """
-    h, w = application.predictor.image_size
-    list(application.predictor(np.zeros((h, w, 3), np.uint8)))
-    server = create_server(application, host, port, threads)
-    # A host with several addresses, such as localhost with IPv4 and IPv6, has a port for each.
-    port = getattr(server, "effective_port", None) or server.effective_listen[0][1]
-    print(f"http://{host}:{port}/predict takes images; Ctrl-C ends it", file=sys.stderr, flush=True)
-    main = threading.current_thread() is threading.main_thread()  # the only one that may set signal handlers
-    before = None
-    if main:  # SIGTERM is how containers are ended
-        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    try:
-        server.run()
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
-        server.close()
-        application.close()

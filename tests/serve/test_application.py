@@ -1,11 +1,8 @@
 """The HTTP server: good images, garbage, bombs, many clients; and the form in which TensorFlow Serving is asked."""
 
 import base64
-import contextlib
-import http.client
 import http.server
 import io
-import json
 import os
 import re
 import signal
@@ -13,36 +10,28 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import waitress
 from PIL import Image
+from support import servers
 from support.paths import ROOT
 from support.predictors import FakePredictor
+from support.servers import encoded, running
 
-from visionkit import serve as module
 from visionkit.images import read_mask
+from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Predictor
-from visionkit.serve import Application, create_server, serve
+from visionkit.serve import server as module
+from visionkit.serve.application import Application
+from visionkit.serve.server import serve
 
 sys.path.insert(0, str(ROOT / "tools" / "benchmarks"))
 import load_server
 
 WIDTHS = range(40, 80, 8)
-
-
-def encoded(width, kind="PNG"):
-    stream = io.BytesIO()
-    Image.new("RGB", (width, 30), (90, 20, width)).save(stream, kind)
-    return stream.getvalue()
-
-
-def started(application):
-    server = create_server(application, "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    return server, thread
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +44,10 @@ def application():
 
 @pytest.fixture(scope="module")
 def ask(application):
-    server, thread = started(application)
-
-    def ask(method, path, body=None):
-        connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=60)
-        with contextlib.closing(connection):
-            with contextlib.suppress(BrokenPipeError):  # too large a body is answered before all of it was sent
-                connection.request(method, path, body)
-            response = connection.getresponse()
-            status, content, headers = response.status, response.read(), response.headers
-        return status, json.loads(content) if "json" in headers["Content-Type"] else content, headers
-
-    ask.port = server.effective_port
-    yield ask
-    server.close()
-    thread.join(10)
+    with running(application) as port:
+        ask = partial(servers.ask, port)
+        ask.port = port
+        yield ask
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
@@ -121,6 +99,8 @@ def test_health_names_the_limits(ask):
         "status": "ok",
         "task": "detect",
         "class_names": ["cat", "dög"],
+        "class_colours": [f"#{bytes(colour_of(k)).hex()}" for k in range(2)],
+        "score": 0.3,
         "max_bytes": 2**20,
         "max_pixels": 2_000_000,
     }
@@ -140,8 +120,12 @@ def test_a_failure_inside_is_500_and_the_next_request_works(ask, application, mo
 
 def test_many_clients_and_garbage_between(ask, application):
     good = [(encoded(width), application.predict(encoded(width), load_server.SCORE)) for width in WIDTHS]
-    report = load_server.load(ask.port, good, requests=200, clients=8, share=0.1)
-    assert report["first_wrong"] == []
+    slow = load_server.Slow(ask.port, 12)
+    with slow.open():
+        memory = iter(range(10_000)).__next__  # of a server that needs another MB for every request
+        report = load_server.load(ask.port, good, requests=200, clients=8, share=0.1, memory=memory)
+    assert report["first_wrong"] == [] and slow.opened == 12
+    assert (report["memory_mb"], report["grew_mb"]) == (19, 180)
     assert (report["right"], report["refused"], report["wrong"]) == (180, 20, 0)
     assert 0 < report["p50_ms"] <= report["p90_ms"] <= report["p99_ms"] <= report["p100_ms"]
 

@@ -1,0 +1,1 @@
+"""A model behind HTTP: POST an image, get JSON; and a page to try it with a browser."""
