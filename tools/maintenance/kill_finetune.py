@@ -41,6 +41,7 @@ class Runs:
         self.environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
         # Every start would compile the same programs again, which on JAX takes most of its time.
         self.environment |= {"JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
+        self.environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
     def start(self, out: Path) -> subprocess.Popen:
         """Starts the run in `out`, or continues it, in a process group of its own: a kill ends its workers too."""
