@@ -85,7 +85,7 @@ def kill(runs: Runs, out: Path, draw: random.Random, seconds: float) -> int | No
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return newest(out)
+        return None if (out / "results.json").exists() else newest(out)  # the training had ended, and only printed
     if process.returncode:
         raise DataError(f"{out}: finetune failed; {runs.folder / 'log'} has its output")
     return None

@@ -6,6 +6,7 @@ Heavy imports are inside the verbs, so that --help answers at once.
 import io
 import os
 import select
+import signal
 import sys
 
 import cyclopts
@@ -29,6 +30,7 @@ app = cyclopts.App(
     "those of strangers.",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says what was interrupted
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
@@ -67,9 +69,9 @@ def main(tokens: list[str] | None = None) -> int:
         code = app(words, exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, and not when the interpreter ends
         return code
-    except KeyboardInterrupt:
-        print("visionkit: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:  # also an `Interrupted`, which says how the training goes on
+        print(f"visionkit: {error.args[0] if error.args else 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(error, "number", signal.SIGINT)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             return 141  # as a shell reports a program that a closed pipe ended

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from visionkit.data.dataset import Dataset
 from visionkit.data.segments import Segment, run_lengths, to_coco
 from visionkit.files import write_bytes
@@ -81,4 +83,6 @@ def _annotations(sample: Sample, segments: Sequence[Segment] | None) -> Iterable
         elif sample.masks is not None:
             annotation["area"] = int(sample.masks[i].sum())
             annotation["segmentation"] = run_lengths(sample.masks[i])
+        if sample.areas is not None and not np.isnan(sample.areas[i]):
+            annotation["area"] = float(sample.areas[i])
         yield annotation
