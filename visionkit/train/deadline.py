@@ -40,6 +40,8 @@ class Deadline(keras.callbacks.Callback):
         shorten: leaves out so many epochs of the last phase.
     """
 
+    model: keras.Model  # `fit` sets it; Keras' own annotation is Optional
+
     def __init__(self, progress: Progress, ends: float, shorten: Callable[[int], None]):
         super().__init__()
         self.progress = progress
