@@ -47,15 +47,16 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--train-images", type=int, default=200)
     parser.add_argument("--test-images", type=int, default=100)
-    parser.add_argument("options", nargs="*", help="of finetune, for the first run, after --")
+    parser.add_argument("--from", dest="start", help="what the first run begins with; by default ImageNet's weights")
     given = parser.parse_args()
     for folder, names, seed in (("old", OLD, 0), ("all", ALL, 1)):
         write_coco(drawn(given.train_images, names, "train", seed), given.out / folder, "train")
         write_coco(drawn(given.test_images, names, "test", seed), given.out / folder, "test")
     common = ["--epochs", str(given.epochs), "--image-size", str(SIZE[0])]
     first, second = given.out / "first", given.out / "second"
+    start = ["--from", given.start] if given.start else []
     for words in (
-        [str(given.out / "old"), "--out", str(first), *given.options],
+        [str(given.out / "old"), "--out", str(first), *start],
         [str(given.out / "all"), "--out", str(second), "--from", str(first)],
     ):
         if visionkit(["finetune", *words, *common]):
