@@ -47,7 +47,7 @@ def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
     assert ("the notes: 8.89 s" in capsys.readouterr().out) == (name == "mnist_notes")
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert type(model) is MODELS["classifier"]
-    prediction = next(open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8)))
+    prediction = open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8))
     assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
 
 
@@ -69,7 +69,7 @@ def test_a_segmenter_runs_and_opens(name, tmp_path):
     assert (results["train_images"], results["val_images"]) == images
     assert len(results["class_names"]) == classes
     assert 0 <= results["mIoU"] <= 1
-    found = next(open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8)))
+    found = open_predictor(tmp_path / "run")(np.zeros((50, 40, 3), np.uint8))
     assert found.segmentation.shape == (50, 40)
 
 

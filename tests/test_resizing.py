@@ -15,6 +15,30 @@ def test_resize_averages():
     assert np.abs(found[:, 1:-1].astype(int) - 127).max() <= 8  # without antialiasing: 0 or 255
 
 
+@pytest.mark.parametrize(
+    ("image_size", "chosen"),
+    [
+        *(((427, 640), (800, 1344)), ((640, 427), (1344, 800)), ((200, 1000), (800, 1344)), ((1000, 200), (1344, 800))),
+        *(((40, 30), (1344, 800)), ((2000, 3000), (800, 1344)), ((480, 640), (800, 1344)), ((500, 500), (800, 800))),
+    ],
+)
+def test_landscapes_portraits_and_squares_are_shown_at_the_scale_of_torchvision(image_size, chosen):
+    size = resizing.best_size(image_size, resizing.turned((800, 1344)))
+    assert size == chosen
+    (h, w), _ = resizing.letterbox_factors(image_size, size)
+    scale = min(800 / min(image_size), 1333 / max(image_size))  # torchvision's GeneralizedRCNNTransform
+    np.testing.assert_allclose((h, w), (scale * image_size[0], scale * image_size[1]), rtol=0.01)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([(64, 96), (96, 64), (64, 64), (33, 50)]))
+def test_a_turned_image_is_as_large_as_before(h, w, size):
+    sizes = resizing.turned(size)
+    assert sizes[0] == size and len(sizes) == (1 if size[0] == size[1] else 3)
+    one, other = (resizing.letterbox_factors(s, resizing.best_size(s, sizes))[0] for s in ((h, w), (w, h)))
+    assert one == other[::-1]
+    assert all(a <= b for a, b in zip(resizing.letterbox_factors((h, w), size)[0], one, strict=True))  # never smaller
+
+
 def test_letterbox_exact():
     # min(300/480, 300/640) = 0.46875: 480 -> 225, 640 -> 300
     assert resizing.letterbox_factors((480, 640), (300, 300)) == ((225, 300), (0.46875, 0.46875))

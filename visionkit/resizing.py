@@ -1,6 +1,7 @@
 """The one resize rule of visionkit: how an image is brought to the size and the channels that a network takes."""
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -85,6 +86,22 @@ def letterbox_factors(
     new_h = max(1, math.floor(h * scale + 0.5))
     new_w = max(1, math.floor(w * scale + 0.5))
     return (new_h, new_w), (new_h / h, new_w / w)
+
+
+def turned(size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """The sizes (height, width) that show landscapes, portraits and squares at one scale: the size itself comes first.
+
+    In each, a letterboxed image has at most the shorter side of `size` along its own shorter side, and at most the
+    longer one along its longer.
+    """
+    (h, w), short = size, min(size)
+    return tuple(dict.fromkeys([(h, w), (w, h), (short, short)]))
+
+
+def best_size(image_size: tuple[int, int], sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The one of `sizes` in which a letterboxed image is largest; of several the smallest."""
+    h, w = image_size
+    return max(sizes, key=lambda size: (min(size[0] / h, size[1] / w), -size[0] * size[1]))
 
 
 def letterbox(

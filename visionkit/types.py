@@ -16,9 +16,10 @@
 """
 
 import difflib
+import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -90,6 +91,8 @@ class Sample:
         labels: int32 `[N]` class ids 0..K-1 of the boxes.
         ignore: bool `[N]`, True for a COCO crowd region or a VOC `difficult` object: it is not a target, and detecting
             it is not a mistake. None means all False.
+        areas: float64 `[N]`, the objects' areas in pixels as the annotation states them, NaN where it states none. COCO
+            measures an outline there, and its scores of small, medium and large objects go by it. None means all NaN.
         masks: uint8 `[N, H, W]` of 0 and 1, one for each box.
         segmentation: int32 `[H, W]` class ids, 255 = ignore.
         label: the class id of the whole image.
@@ -102,66 +105,160 @@ class Sample:
     boxes: np.ndarray | None = None
     labels: np.ndarray | None = None
     ignore: np.ndarray | None = None
+    areas: np.ndarray | None = None
     masks: np.ndarray | None = None
     segmentation: np.ndarray | None = None
     label: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Detections:
-    """What a detector found in one image: no padding, scores descending.
+Rows: TypeAlias = int | slice | Sequence[int] | np.ndarray  # of a result: a number, a slice, numbers, or bool [N]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Result:
+    """What a model says of one image; a notebook shows it as a picture if it knows the image.
 
     Args:
-        id: the sample's id or the file's name.
-        image_size: (height, width) of the image that `boxes` refer to.
+        id: the sample's id, the file's name or the number of the image.
+        image_size: (height, width) of the image that the result refers to.
+        file: the image file, or None.
+        class_names: names of the class ids 0..K-1; empty if they have none.
+        image: uint8 `[H, W, 3]` RGB, where a single image without a file was predicted; else None.
+    """
+
+    id: str
+    image_size: tuple[int, int]
+    file: Path | None = None
+    class_names: Sequence[str] = ()
+    image: np.ndarray | None = None
+
+    def name_of(self, label: int) -> str:
+        """The name of a class id, or the number itself if the classes have no names."""
+        return self.class_names[label] if self.class_names else str(label)
+
+    def plot(self, image: np.ndarray | None = None, **options: Any) -> Any:
+        """Draws the result; see `predict.results.plot`.
+
+        Returns:
+            A Pillow image, which notebooks show.
+        """
+        return _above().plot(self, image, **options)
+
+    def to_pandas(self) -> Any:
+        """A pandas table of the result; see `predict.results.to_pandas`."""
+        return _above().to_pandas(self)
+
+    def to_supervision(self) -> Any:
+        """The result as an object of the package `supervision`; see `predict.results.to_supervision`."""
+        return _above().to_supervision(self)
+
+    def _repr_png_(self) -> bytes | None:
+        return _above().png(self)
+
+    def _named(self, what: str) -> str:
+        return f"{type(self).__name__}({self.id!r}, {self.image_size[0]}x{self.image_size[1]}, {what})"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Detections(Result):
+    """What a detector found in one image: no padding, scores descending.
+
+    `len` counts the objects. An index, a slice, indices or a mask bool `[N]` picks some of them.
+
+    Args:
+        id, image_size, file, class_names, image: see `Result`; boxes are in pixels of that image.
         boxes: float32 `[N, 4]` x1, y1, x2, y2 in pixels.
         scores: float32 `[N]` in 0..1, descending.
         labels: int32 `[N]` class ids 0..K-1.
         masks: uint8 `[N, H, W]` of 0 and 1, or None.
-        file: the image file, or None.
     """
 
-    id: str
-    image_size: tuple[int, int]
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None = None
-    file: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, rows: Rows) -> "Detections":
+        picked: Any = [rows] if isinstance(rows, int | np.integer) else rows
+        masks = None if self.masks is None else self.masks[picked]
+        chosen = {"boxes": self.boxes[picked], "scores": self.scores[picked], "labels": self.labels[picked]}
+        return replace(self, **chosen, masks=masks)
+
+    def __repr__(self) -> str:
+        best = f", best {self.name_of(self.labels[0])} {self.scores[0]:.2f}" if len(self) else ""
+        return self._named(f"{len(self)} objects{best}")
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each object."""
+        return [self.name_of(label) for label in self.labels.tolist()]
+
+    def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """The objects in COCO's result format, which pycocotools reads; see `predict.results.to_coco`."""
+        return _above().to_coco(self, image_id, category_ids)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Classification:
-    """A classifier's scores for one image.
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Classification(Result):
+    """A classifier's scores for one image. `len` and indices are those of `scores`.
 
     Args:
-        id: the sample's id or the file's name.
-        image_size: (height, width) of the image.
+        id, image_size, file, class_names, image: see `Result`.
         scores: float32 `[K]`, probabilities in the order of the class ids.
-        file: the image file, or None.
     """
 
-    id: str
-    image_size: tuple[int, int]
     scores: np.ndarray
-    file: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, rows: Rows) -> Any:
+        return self.scores[rows]
+
+    def __repr__(self) -> str:
+        label = int(self.scores.argmax())
+        return self._named(f"{self.name_of(label)} {self.scores[label]:.2f}")
+
+    @property
+    def name(self) -> str:
+        """The name of the class with the highest score."""
+        return self.name_of(int(self.scores.argmax()))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SegmentationMap:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SegmentationMap(Result):
     """The class that a segmenter assigns to each pixel of one image.
 
+    `len` counts the classes that occur. An index, a slice, indices or a mask bool `[K]` picks class ids: bool `[H, W]`,
+    or `[n, H, W]` for several, is True where a pixel is of that class.
+
     Args:
-        id: the sample's id or the file's name.
-        image_size: (height, width) of the image and of the map.
+        id, image_size, file, class_names, image: see `Result`; the map is as large as that image.
         segmentation: int32 `[H, W]`, class ids 0..K-1; never 255, since a segmenter labels every pixel.
-        file: the image file, or None.
     """
 
-    id: str
-    image_size: tuple[int, int]
     segmentation: np.ndarray
-    file: Path | None = None
+
+    def __len__(self) -> int:
+        return len(np.unique(self.segmentation))
+
+    def __getitem__(self, rows: Rows) -> np.ndarray:
+        count = len(self.class_names) or int(self.segmentation.max(initial=-1)) + 1
+        labels = np.arange(count)[rows]
+        return self.segmentation == labels[..., None, None]
+
+    def __repr__(self) -> str:
+        labels, pixels = np.unique(self.segmentation, return_counts=True)
+        most = self.name_of(int(labels[pixels.argmax()]))
+        return self._named(f"{len(labels)} classes, mostly {most}")
+
+
+def _above() -> Any:
+    """The module behind the methods of results, by name: it stands above this one, which must not import it."""
+    return importlib.import_module("visionkit.predict.results")
 
 
 class Objects(NamedTuple):
@@ -206,6 +303,8 @@ def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
         n = len(sample.boxes)
         if sample.ignore is not None:
             _check_array(expect, "ignore", sample.ignore, "bool", (n,))
+        if sample.areas is not None:
+            _check_array(expect, "areas", sample.areas, "float64", (n,))
         if sample.masks is not None:
             _check_array(expect, "masks", sample.masks, "uint8", (n, h, w))
             highest = int(sample.masks.max(initial=0))

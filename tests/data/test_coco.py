@@ -1,6 +1,7 @@
 """The COCO reader and its masks."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from support import tiny_data
 from visionkit.data.coco import coco, splits
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import parse_segment, rasterise
+from visionkit.data.transforms import detection_eval
+from visionkit.data.writers import write_annotations
 from visionkit.types import DataError, check_sample
 
 SQUARE = {"bbox": [2, 3, 5, 4], "segmentation": [[2, 3, 7, 3, 7, 7, 2, 7]]}
@@ -50,6 +53,25 @@ def test_masks_stay_with_their_boxes_when_one_is_dropped(tmp_path, caplog):
     assert data[0].boxes.tolist() == [[2, 3, 7, 7], [30, 3, 40, 7]]
     assert data[0].masks.sum(axis=(1, 2)).tolist() == [20, 20]
     assert caplog.messages == ["coco: 1 box dropped (zero area: a), 1 clipped to the image (a)"]
+
+
+def test_areas_are_those_that_the_annotation_states(tmp_path, caplog):
+    flat = {"bbox": [5, 5, 0, 9], "area": 7.0}
+    stated = [flat, SQUARE | {"area": 17.25}, SQUARE | {"area": 0}, SQUARE | {"area": "x"}, SQUARE]
+    content = tiny_data.coco_dict(stated)
+    for annotation, fields in zip(content["annotations"], stated, strict=True):
+        annotation.pop("area", None)
+        if "area" in fields:
+            annotation["area"] = fields["area"]
+    data = coco(tiny_data.coco(tmp_path / "read", content))
+    np.testing.assert_array_equal(data.records[0].areas, [17.25, np.nan, np.nan, np.nan])
+    file = tmp_path / "written.json"
+    write_annotations(data, data.class_names, file, lambda sample: sample.id)
+    assert [a["area"] for a in json.loads(file.read_text())["annotations"]] == [17.25, 20, 20, 20]
+    resized = detection_eval((60, 60))(data[0], 0)
+    assert resized.areas is None  # they are of the original's pixels
+    with pytest.raises(DataError, match=r"areas float64 \(4,\)"):
+        check_sample(replace(data.records[0], areas=np.zeros(3)))
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def exported(tmp_path_factory):
 
 def test_bytes_of_different_sizes_in_one_batch(exported):
     model, folder, files = exported
-    expected = list(Predictor(model)(files))
+    expected = list(Predictor(model, one_size=True)(files))
     assert [found.image_size for found in expected] == [(100, 120), (90, 200)]  # the first was turned
     assert all(len(np.unique(found.segmentation)) > 1 for found in expected)
     found = saved_model.load(folder).predict_bytes([file.read_bytes() for file in files])
@@ -77,13 +77,14 @@ def test_bytes_of_different_sizes_in_one_batch(exported):
 def test_it_takes_a_tasks_place_with_flip_and_window(exported):
     model, folder, files = exported
     for options in ({}, {"flip": True}, {"window": True}):
-        ours, theirs = (list(Predictor(m, batch_size=2, **options)(files)) for m in (model, saved_model.load(folder)))
+        models = model, saved_model.load(folder)
+        ours, theirs = (list(Predictor(m, batch_size=2, one_size=True, **options)(files)) for m in models)
         for one, other in zip(ours, theirs, strict=True):
             assert (one.segmentation == other.segmentation).mean() >= 0.999, options
 
 
 def test_it_is_proven_in_a_fresh_process(exported):
     model, folder, files = exported
-    report = check_export("saved_model", saved_model, Predictor(model), folder, files, 0, "two pictures")
+    report = check_export("saved_model", saved_model, Predictor(model, one_size=True), folder, files, 0, "two pictures")
     assert report["verdict"] == "passed"
     assert report["measures"]["equal_pixels"]["worst"] >= 0.999

@@ -38,7 +38,9 @@ from visionkit.types import Classification, DataError, Detections, SegmentationM
 def exported(request, tmp_path_factory):
     model, folder = detector(request.param), tmp_path_factory.mktemp("saved_model")
     saved_model.save(model, folder)
-    return SimpleNamespace(model=model, folder=folder, loaded=saved_model.load(folder), predictor=Predictor(model))
+    return SimpleNamespace(
+        model=model, folder=folder, loaded=saved_model.load(folder), predictor=Predictor(model, one_size=True)
+    )
 
 
 def rows(outputs, files):
@@ -89,7 +91,7 @@ def test_float_images_of_any_size(exported, photos):
     for file in photos[:3]:
         image = images.read_image(file)
         outputs = exported.loaded.predict_images(np.stack([image, image]))
-        agree(2 * list(exported.predictor(image, score=0.2)), [*rows(outputs, ["0", "1"])])
+        agree(2 * [exported.predictor(image, score=0.2)], [*rows(outputs, ["0", "1"])])
 
 
 def test_a_loaded_export_takes_the_models_place_in_a_predictor(exported, photos):
@@ -213,7 +215,7 @@ def test_a_planted_fault_fails_the_check(monkeypatch, tmp_path, photos, fault):
     exporter = SimpleNamespace(predict_alone=in_process)
     chosen = [file for file in photos if file.suffix == ".jpg"]
     with pytest.raises(verify.ExportError, match=r"the export differs from the model on \d of 3 images") as caught:
-        verify.check_export("in_process", exporter, Predictor(model), tmp_path, chosen, 200, "photos")
+        verify.check_export("in_process", exporter, Predictor(model, one_size=True), tmp_path, chosen, 200, "photos")
     assert "\n" not in str(caught.value)
     report = json.loads((tmp_path / verify.REPORT).read_text())
     assert report["verdict"] == "failed" and str(photos[-1]) in report["failures"]  # turned.jpg
@@ -225,7 +227,9 @@ def test_altered_weights_fail_in_a_fresh_process(tmp_path, photos):
     head = model.get_layer("class_head4")
     head.kernel.assign(1.1 * head.kernel)
     with pytest.raises(verify.ExportError, match=r"only the (model|export) finds class"):
-        verify.check_export("saved_model", saved_model, Predictor(model), tmp_path, photos, 200, "photos")
+        verify.check_export(
+            "saved_model", saved_model, Predictor(model, one_size=True), tmp_path, photos, 200, "photos"
+        )
 
 
 def test_the_lone_runner_insists_on_being_alone(monkeypatch, tmp_path, exported):

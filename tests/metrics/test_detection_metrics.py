@@ -77,8 +77,7 @@ def test_mask_numbers_equal_pycocotools():
     pairs = drawn_set(3, images=12)
     numbers = score(*pairs, class_names="abc").result()
     expected = pycocotools_stats(pairs, 3, "segm")
-    assert numbers["mask_mAP"] == pytest.approx(expected[0], abs=1e-6)
-    assert numbers["mask_mAP50"] == pytest.approx(expected[1], abs=1e-6)
+    assert [numbers[f"mask_{key}"] for key in TWELVE] == pytest.approx(expected.tolist(), abs=1e-6)
     assert numbers["mask_mAP"] != numbers["mAP"]
 
 
@@ -99,6 +98,15 @@ def test_published_numbers():
     assert [numbers[key] for key in TWELVE] == pytest.approx(
         [v for k, v in expected.items() if k.startswith("A")], abs=1e-6
     )
+
+
+def test_the_size_of_an_object_is_its_stated_area():
+    stated, other = np.array([1024.5, np.nan]), [100, 10, 150, 60]  # the boxes have 800 and 2500 square pixels
+    pair = sample([BOX, other], [0, 1], areas=stated), found([BOX], [0.5], [0])
+    numbers = score(pair).result()
+    assert (numbers["mAP_small"], numbers["mAP_medium"], numbers["mAR_medium"]) == (-1, 0.5, 0.5)
+    without = sample([BOX, other], [0, 1]), found([BOX], [0.5], [0])
+    assert score(without).result()["mAP_small"] == 1
 
 
 def test_perfect_and_shifted_boxes():

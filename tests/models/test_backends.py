@@ -24,11 +24,15 @@ for name in {NAMES}:
     model = keras.saving.load_model(f"{{name}}.keras", compile=False)
     model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=jit)
     losses[name] = []
+    portrait = model.for_size(model.image_size[::-1]) if name == "ssd" else None
     for step in range(3):
         images, y = random_batch(batch=2, seed=step)
         losses[name].append(float(model.train_on_batch(images, y, return_dict=True)["loss"]))
         model.reset_metrics()
-print(json.dumps([keras.backend.backend(), losses]))
+    if portrait:  # a network of another size that shares the trained weights
+        images = np.swapaxes(random_batch(batch=2)[0], 1, 2)
+        portraits = np.abs(portrait.predict_on_batch(images)["logits"]).mean(axis=(1, 2)).tolist()
+print(json.dumps([keras.backend.backend(), losses | {{"portraits": portraits}}]))
 """
 
 
@@ -53,3 +57,7 @@ def test_three_steps_on_tensorflow_and_jax_lose_the_same(losses, name):
     ours, theirs = losses["tensorflow"][name], losses["jax"][name]
     assert ours[2] != pytest.approx(ours[0], rel=0.003)  # it did train
     np.testing.assert_allclose(theirs, ours, atol=1e-3)
+
+
+def test_a_network_of_another_size_has_the_trained_weights_on_both(losses):
+    np.testing.assert_allclose(losses["jax"]["portraits"], losses["tensorflow"]["portraits"], rtol=1e-3)

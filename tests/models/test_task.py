@@ -56,6 +56,35 @@ def test_serving_keeps_the_conventions(name, batch):
     assert (boxes <= [w, h, w, h]).all()
 
 
+@pytest.mark.parametrize("name", [*DETECTORS, "fcn"])
+def test_for_another_size_it_is_the_same_network_with_the_same_variables(name):
+    model, turned = BUILD[name](), SIZE[::-1]
+    assert model.any_size
+    portrait = model.for_size(turned)
+    assert portrait.image_size == turned and type(portrait) is type(model)
+    assert [id(variable) for variable in portrait.weights] == [id(variable) for variable in model.weights]
+    images = np.random.default_rng(0).uniform(0, 255, (2, *turned, 3)).astype(np.float32)
+    before = portrait.predict_on_batch(images)
+    for variable in model.weights:
+        variable.assign(variable * 1.05 + 0.01)  # as training does, after the portrait network was made and run
+    after = portrait.predict_on_batch(images)
+    assert any(np.abs(after[key] - before[key]).max() > 1e-3 for key in after)
+    rebuilt = type(model).from_config(model.get_config() | {"image_size": turned})
+    rebuilt.set_weights(model.get_weights())
+    for key, value in rebuilt.predict_on_batch(images).items():
+        np.testing.assert_allclose(after[key], value, rtol=1e-5, atol=1e-4, err_msg=key)
+
+
+def test_what_depends_on_the_size_has_one():
+    clipped = MODELS["ssd"](tiny_backbone(), clip_anchors=True, **COMMON)
+    assert not clipped.any_size
+    with pytest.raises(ValueError, match=r"this SSD takes images of \(64, 96\) \(height, width\) only"):
+        clipped.for_size(SIZE[::-1])
+    inputs = keras.Input((*SIZE, 3))
+    fixed = keras.Model(inputs, tiny_backbone()(inputs))
+    assert not MODELS["fcn"](fixed, head_units=8, **COMMON).any_size
+
+
 @pytest.mark.parametrize("name", BUILD)
 def test_what_says_where_something_is_must_see_the_whole_image(name):
     with pytest.raises(ValueError, match="resize='crop' is for classifiers"):

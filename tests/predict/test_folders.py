@@ -4,11 +4,9 @@ import csv
 import json
 import os
 import shutil
-import sys
 from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import defusedxml.ElementTree
 import numpy as np
@@ -27,7 +25,6 @@ from visionkit.predict.folders import detect_folder
 from visionkit.predict.formats import (
     FORMATS,
     to_record,
-    to_supervision,
     voc_labels,
     write_areas,
     write_classes,
@@ -462,19 +459,6 @@ def test_names_without_suffix_do_not_meet(tmp_path):
     assert len(labels("d/b.png", "d_b.png")) == 2
     text = made["voc/Annotations/d_b.xml"]
     assert "<xmin>2</xmin>" in text and "<xmax>2</xmax>" in text  # thinner than a pixel: one pixel, not none
-
-
-def test_supervision_gets_its_fields(monkeypatch):
-    given = {}
-    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=lambda **fields: given.update(fields)))
-    boxes, scores = np.float32([[0, 0, 1, 2], [1, 1, 3, 3]]), np.float32([0.9, 0.5])
-    to_supervision(
-        Detections(id="a", image_size=(4, 4), boxes=boxes, scores=scores, labels=np.int32([1, 0])), ["cat", "dog"]
-    )
-    assert given["mask"] is None and given["class_id"].tolist() == [1, 0]
-    assert given["data"]["class_name"].tolist() == ["dog", "cat"]
-    np.testing.assert_array_equal(given["xyxy"], boxes)
-    np.testing.assert_array_equal(given["confidence"], scores)
 
 
 def test_a_model_that_has_changed_is_another(tmp_path):

@@ -3,6 +3,7 @@
 import threading
 from itertools import count
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -10,9 +11,10 @@ from keras import ops
 from PIL import Image
 
 from visionkit import images
+from visionkit.predict.inputs import Failure
 from visionkit.predict.masks import paste_masks
-from visionkit.predict.predictor import Failure, Predictor
-from visionkit.types import Detections, Sample, check_detections
+from visionkit.predict.predictor import Predictor
+from visionkit.types import DataError, Detections, Sample, check_detections
 
 SIZE = (64, 96)  # (height, width) of the network, not square
 
@@ -40,14 +42,21 @@ class FindBright(keras.layers.Layer):
 
 
 class FakeTask:
-    image_size, class_names = SIZE, ("background-like", "bright")
+    class_names = ("background-like", "bright")
 
-    def __init__(self, resize):
-        self.resize = resize
-        self.shapes = []
+    def __init__(self, resize, image_size=SIZE, any_size=False):
+        self.resize, self.image_size, self.any_size = resize, image_size, any_size
+        self.shapes = []  # of the batches, also those of the networks of other sizes
+        self.built = []  # sizes
+
+    def for_size(self, image_size):
+        other = FakeTask(self.resize, image_size)
+        other.shapes = self.shapes
+        self.built.append(image_size)
+        return other
 
     def serving(self):
-        pixels = keras.Input((*SIZE, 3), dtype="float32", name="images")
+        pixels = keras.Input((*self.image_size, 3), dtype="float32", name="images")
         model = keras.Model(pixels, FindBright()(pixels))
         run = model.predict_on_batch
 
@@ -76,7 +85,7 @@ def predictor(request):
     ("size", "box"), [((256, 192), (32, 64, 96, 128)), ((128, 480), (100, 20, 300, 90)), ((32, 48), (10, 4, 30, 28))]
 )
 def test_boxes_are_in_original_pixels(predictor, size, box):
-    (found,) = predictor(picture(size, box))
+    found = predictor(picture(size, box))
     check_detections(found, num_classes=2)
     assert found.image_size == size
     # One network pixel is 4 (tall), 5 (wide) or 0.5 original ones; the edge is found to within one of them.
@@ -94,7 +103,7 @@ def test_exif_orientation(predictor, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # "turn by 90 degrees clockwise to view"
     Image.fromarray(np.rot90(upright)).save(tmp_path / "phone.png", exif=exif)
-    (found,) = predictor(tmp_path / "phone.png")
+    found = predictor(tmp_path / "phone.png")
     assert found.image_size == (240, 160) and found.file == tmp_path / "phone.png"
     np.testing.assert_allclose(found.boxes[0], [40, 120, 100, 200], atol=4)
 
@@ -119,7 +128,7 @@ def test_broken_images_are_named_and_the_rest_is_done(predictor, tmp_path):
     cut = tmp_path / "cut.png"
     cut.write_bytes(good[0].read_bytes()[:60])
     files = [tmp_path / "text.jpg", good[0], cut, good[1], good[2], tmp_path / "gone.png", good[3], good[4]]
-    results = list(predictor(files))
+    results = list(predictor(files, failures="yield"))
     assert [r.file for r in results] == files
     assert [isinstance(r, Failure) for r in results] == [True, False, True, False, False, True, False, False]
     for failure, name in zip(
@@ -130,6 +139,111 @@ def test_broken_images_are_named_and_the_rest_is_done(predictor, tmp_path):
     np.testing.assert_allclose(x1, [0, 8, 16, 24, 32])
 
 
+def test_a_broken_image_raises_in_its_turn_unless_failures_are_asked_for(predictor, tmp_path):
+    (tmp_path / "text.jpg").write_text("not an image")
+    image = picture((64, 96), (8, 8, 24, 32))
+    results = predictor([image, tmp_path / "text.jpg", image])
+    assert len(next(results)) == 2
+    with pytest.raises(DataError, match=r"text\.jpg: is not an image that can be read$"):
+        next(results)
+    with pytest.raises(DataError, match="8 bytes: is not an image"):
+        predictor(b"nonsense")
+    failure = predictor(tmp_path / "text.jpg", failures="yield")
+    assert isinstance(failure, Failure) and failure.file == tmp_path / "text.jpg"
+
+
+def test_everything_that_holds_an_image_is_taken(predictor, tmp_path):
+    image = picture((64, 96), (8, 8, 24, 32))
+    file = tmp_path / "a.png"
+    images.write_image(file, image)
+    expected = predictor(image).boxes[0]
+    np.testing.assert_allclose(expected, [8, 8, 24, 32])
+    turned = Image.fromarray(np.rot90(image))
+    turned.getexif()[0x0112] = 6
+    seen_through = np.dstack([image, np.where(image[..., 0] > 128, 255, 250).astype(np.uint8)])  # on white: 20 -> 25
+    sixteen_bits = Image.fromarray(image[..., 0].astype(np.uint16) * 257)
+    several = [
+        *(str(file), file, file.read_bytes(), image[..., 0], image[..., :1], seen_through),
+        *(Image.fromarray(image), Image.fromarray(image).convert("P"), Image.open(file), sixteen_bits, turned),
+        *(Image.fromarray(seen_through), keras.ops.convert_to_tensor(image), Image.fromarray(image).convert("CMYK")),
+    ]
+    for found in predictor(several):
+        np.testing.assert_allclose(found.boxes[0], expected, err_msg=found.id)
+    assert len(list(predictor(several))) == len(several)
+    for one in several:
+        np.testing.assert_allclose(predictor(one).boxes[0], expected)
+    batch = list(predictor(np.stack([image] * 4)))
+    assert [found.id for found in batch] == ["0", "1", "2", "3"]
+    assert len(list(predictor(np.stack([image])))) == 1
+    half = np.dstack([np.zeros((64, 96, 3), np.uint8), np.full((64, 96, 1), 64, np.uint8)])
+    assert len(predictor(half)) and not len(predictor(half[..., :3]))  # a thin black over white is bright
+
+
+def test_a_video_gives_a_result_for_each_frame(predictor, tmp_path):
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, SIZE[::-1])
+    for i in range(5):
+        writer.write(picture(SIZE, (8 * i, 8, 8 * i + 16, 32)))
+    writer.release()
+    x1 = [found.boxes[0, 0] for found in predictor(tmp_path / "a.avi")]
+    np.testing.assert_allclose(x1, [0, 8, 16, 24, 32], atol=1)
+    assert [found.id for found in predictor(str(tmp_path / "a.avi"))] == ["0", "1", "2", "3", "4"]
+    with pytest.raises(DataError, match=r"a\.avi: a video among images; give it to the predictor alone"):
+        list(predictor([tmp_path / "a.avi"]))
+    with pytest.raises(DataError, match=r"b\.mp4: no such file"):
+        predictor(tmp_path / "b.mp4")
+    (tmp_path / "b.mp4").write_text("nothing")
+    with pytest.raises(DataError, match=r"b\.mp4: not a video that can be read"):
+        predictor(tmp_path / "b.mp4")
+
+
+def test_short_names():
+    assert repr(Predictor(FakeTask("stretch"))) == "Predictor(FakeTask, detect, 2 classes, 64x96)"
+
+
+def test_portraits_and_squares_meet_networks_of_their_own(tmp_path):
+    task = FakeTask("letterbox", any_size=True)
+    predictor = Predictor(task, batch_size=2)
+    assert predictor.sizes == ((64, 96), (96, 64), (64, 64))
+    # 3 landscapes, 3 portraits and 2 squares in turns, one of them broken.
+    sizes = [(128, 192), (192, 128), (300, 300), (100, 200), (200, 100), (64, 64), (64, 96), (96, 64)]
+    shown = [picture(size, (10, 20, 50, 60)) for size in sizes]
+    (tmp_path / "text.jpg").write_text("not an image")
+    results = list(predictor([*shown[:4], tmp_path / "text.jpg", *shown[4:]], failures="yield"))
+    assert isinstance(results.pop(4), Failure)
+    assert [found.image_size for found in results] == sizes
+    for found, (h, w) in zip(results, sizes, strict=True):
+        scale = min(64 / min(h, w), 96 / max(h, w))
+        np.testing.assert_allclose(found.boxes[0], [10, 20, 50, 60], atol=1.01 / scale)
+    assert task.built == [(96, 64), (64, 64)]  # each once
+    seen = [shape[1:3] for shape, _ in task.shapes]
+    assert sorted(seen) == sorted([(64, 96)] * 2 + [(96, 64)] * 2 + [(64, 64)])  # two images a step, where there are
+    list(predictor(shown[:3]))
+    assert len(task.built) == 2
+
+    task.shapes.clear()
+    one = Predictor(task, batch_size=2, one_size=True)
+    assert one.sizes == ((64, 96),) and Predictor(FakeTask("stretch", any_size=True)).sizes == ((64, 96),)
+    assert Predictor(FakeTask("letterbox", (64, 64), any_size=True)).sizes == ((64, 64),)
+    list(one(shown))
+    assert {shape[1:3] for shape, _ in task.shapes} == {(64, 96)}
+
+
+def test_a_lone_portrait_does_not_wait_for_ever():
+    task = FakeTask("letterbox", any_size=True)
+    taken = count()
+
+    def one_portrait():
+        yield picture((96, 64), (4, 4, 20, 20))
+        while True:
+            next(taken)
+            yield picture((64, 96), (4, 4, 20, 20))
+
+    results = Predictor(task, batch_size=3)(one_portrait())
+    assert next(results).image_size == (96, 64)
+    results.close()
+    assert next(taken) <= 7 * 3
+
+
 def test_samples_and_datasets(predictor, tmp_path):
     image = picture((64, 96), (8, 8, 24, 32))
     images.write_image(tmp_path / "a.png", image)
@@ -138,7 +252,7 @@ def test_samples_and_datasets(predictor, tmp_path):
     first, second = predictor([read, record])
     assert (first.id, second.id, second.file) == ("read", "record", tmp_path / "a.png")
     np.testing.assert_array_equal(first.boxes, second.boxes)
-    (alone,) = predictor(read)
+    alone = predictor(read)
     np.testing.assert_array_equal(alone.boxes, first.boxes)
 
 
@@ -185,10 +299,22 @@ def test_the_model_does_not_wait_for_whoever_takes_the_results():
 
 
 def test_wrong_arrays_and_models_are_refused(predictor):
-    with pytest.raises(ValueError, match=r"image 0: expected uint8 \[H, W, 3\], found float32 \[8, 8, 3\]"):
-        list(predictor([np.zeros((8, 8, 3), np.float32)]))
-    with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W, 3\], found uint8 \[8, 8\]"):
-        list(predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8)]))
+    with pytest.raises(ValueError, match=r"image 0: expected uint8 .* of 0\.\.255, found float32 \[8, 8, 3\]"):
+        predictor(np.zeros((8, 8, 3), np.float32))
+    with pytest.raises(ValueError, match=r"image 1: expected uint8 \[H, W\] .*, found uint8 \[8, 8, 2\]"):
+        list(predictor([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 2), np.uint8)]))
+    with pytest.raises(TypeError, match="image 0: expected a file, bytes, an array or an image, found NoneType"):
+        list(predictor([None]))
+    with pytest.raises(TypeError, match="expected an image, a batch, a video, or several images, found int"):
+        predictor(3)
+    with pytest.raises(TypeError, match="several images, found dict"):
+        predictor({"a.png": 1})
+    with pytest.raises(ValueError, match=r"found float64 \[4, 4\]"):
+        predictor(np.zeros((4, 4)))
+    with pytest.raises(DataError, match=r"^nowhere\.png: no such file$"):
+        predictor("nowhere.png")
+    with pytest.raises(ValueError, match="failures: expected 'raise' or 'yield', found 'skip'"):
+        predictor([], failures="skip")
     with pytest.raises(ValueError, match=r"resize must be .*, not 'squash'"):
         Predictor(FakeTask("squash"))
 
@@ -204,7 +330,7 @@ def test_a_classifier_sees_the_middle_and_gives_scores():
 
     image = np.zeros((40, 80, 3), np.uint8)
     image[3:37, 23:57] = 255  # the crop takes 35 x 35 pixels from (2, 22): all of it but one line on two sides
-    (found,) = Predictor(Brightness(), batch_size=2)(image)
+    found = Predictor(Brightness(), batch_size=2)(image)
     assert found.image_size == (40, 80)
     assert found.scores.dtype == np.float32
     assert found.scores[1] == pytest.approx(34 * 34 / 35**2, abs=0.02)

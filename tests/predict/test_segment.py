@@ -61,7 +61,7 @@ def test_a_map_has_the_size_of_its_original_and_no_padding_in_it(size):
     classes[:, size[1] // 2 :] = 2
     classes[size[0] // 2 :, :] += 0
     classes[-size[0] // 3 :, : size[1] // 3] = 1
-    found = next(Predictor(Painter())(painted(classes)))
+    found = Predictor(Painter())(painted(classes))
     assert isinstance(found, SegmentationMap)
     assert found.segmentation.dtype == np.int32
     assert found.segmentation.shape == found.image_size == size

@@ -196,12 +196,12 @@ class Left(Painter):
 def test_flip_averages_with_the_mirror_image(size):
     """b has 1.5 / 2 on either side, which is less than the 1 of what was read; without flip it wins on the left."""
     classes = np.zeros(size, np.int32)
-    plain = next(Predictor(Left())(painted(classes))).segmentation
+    plain = Predictor(Left())(painted(classes)).segmentation
     assert (plain[:, : size[1] // 4] == 1).all()
-    assert (next(Predictor(Left(), flip=True)(painted(classes))).segmentation == classes).all()
+    assert (Predictor(Left(), flip=True)(painted(classes)).segmentation == classes).all()
     # What is read comes back to its own side, also where the letterbox has filled up the right.
     classes[:, size[1] // 2 :] = 2
-    found = next(Predictor(Left(), flip=True)(painted(classes))).segmentation
+    found = Predictor(Left(), flip=True)(painted(classes)).segmentation
     assert (found[:, : size[1] // 2 - 3] == 0).all()
     assert (found[:, size[1] // 2 + 3 :] == 2).all()
 

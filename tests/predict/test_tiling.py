@@ -7,7 +7,8 @@ import pytest
 
 from visionkit import images
 from visionkit.predict.folders import detect_folder
-from visionkit.predict.predictor import Failure, Predictor
+from visionkit.predict.inputs import Failure
+from visionkit.predict.predictor import Predictor
 from visionkit.predict.tiling import OVERLAP, Tiled, merged, tiles
 from visionkit.types import DataError, check_detections
 
@@ -114,7 +115,10 @@ def test_order_failures_and_files(predictor, tmp_path):
         images.write_image(tmp_path / "in" / f"{name}.png", scene((100, 150), [(70, 50, 80, 60)]))
     (tmp_path / "in" / "b.png").write_text("nothing")
     (tmp_path / "in" / "d.png").write_text("nothing")
-    results = list(Tiled(predictor, SIDE)([tmp_path / "in" / f"{name}.png" for name in "bacd"]))
+    results = list(Tiled(predictor, SIDE)([tmp_path / "in" / f"{name}.png" for name in "bacd"], failures="yield"))
+    with pytest.raises(DataError, match=r"b\.png"):
+        Tiled(predictor, SIDE)(tmp_path / "in" / "b.png")
+    assert len(Tiled(predictor, SIDE)(tmp_path / "in" / "a.png")) == len(results[1])
     assert [isinstance(result, Failure) for result in results] == [True, False, False, True]
     assert [result.file.stem for result in results] == list("bacd")
     report = detect_folder(Tiled(predictor, SIDE), tmp_path / "in", tmp_path / "out", progress=False)

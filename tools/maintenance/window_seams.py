@@ -53,7 +53,7 @@ def main():
 
     before, start = peak(), time.perf_counter()
     large = picture(-(-LARGE[0] // h), -(-LARGE[1] // w))[: LARGE[0], : LARGE[1]]
-    segmentation = next(Predictor(model, batch_size=4, window=True)(large)).segmentation
+    segmentation = Predictor(model, batch_size=4, window=True)(large).segmentation
     seconds = time.perf_counter() - start
     print(f"{segmentation.shape} in {seconds:.1f} s, peak memory {peak():.0f} MB ({before:.0f} before)")
 

@@ -79,21 +79,21 @@ def through(predictor: "Predictor", images: list[str], out: str) -> dict[str, An
     """Times what `visionkit detect`, `classify` or `segment` does with files, pictures and tables included."""
     from visionkit.predict.folders import classify_folder, detect_folder, segment_folder
 
-    run = predictor._serving.predict_on_batch
+    run = predictor._outputs  # whatever the size of the network
     busy = []  # seconds of each call of the model
 
-    def timed(batch: np.ndarray) -> dict[str, Any]:
+    def timed(pixels: np.ndarray, inners: list[tuple[int, int]], size: tuple[int, int]) -> dict[str, np.ndarray]:
         start = time.perf_counter()
-        outputs = run(batch)
+        outputs = run(pixels, inners, size)
         busy.append(time.perf_counter() - start)
         return outputs
 
-    predictor._serving.predict_on_batch = timed
+    predictor._outputs = timed
     folder = {"classify": classify_folder, "segment": segment_folder}.get(predictor.task, detect_folder)
     start = time.perf_counter()
     summary = folder(predictor, images, out, progress=False)
     seconds = time.perf_counter() - start
-    predictor._serving.predict_on_batch = run
+    predictor._outputs = run
     return {"seconds": seconds, "images": summary.done, "model_waits": max(0.0, 1 - sum(busy) / seconds)}
 
 

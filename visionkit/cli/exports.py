@@ -63,13 +63,19 @@ def _scorer(
     from visionkit.evaluate.scores import MONITOR, class_ids
     from visionkit.evaluate.scores import evaluate as score
     from visionkit.open_model import open_predictor
+    from visionkit.predict.predictor import Predictor
 
-    before = open_predictor(model)
+    def opened(folder: Path) -> Predictor:
+        predictor = open_predictor(folder)
+        predictor.sizes = (predictor.image_size,)  # the only one that an export has
+        return predictor
+
+    before = opened(model)
     dataset, metric = open_dataset(data, split, before.task, classes, void), MONITOR[before.task]
     class_ids(before, dataset)
 
     def scores(exported: Path) -> dict[str, Any]:
-        after = open_predictor(exported)
+        after = opened(exported)
         return {
             "metric": metric,
             "data": f"{data} ({split})" if split else str(data),

@@ -265,7 +265,7 @@ class _Batches:
         fields = TASKS[self.task]
         try:
             sample = self.dataset[index]
-            dropped: set[str] = {field for task in TASKS.values() for field in task} - set(fields)
+            dropped: set[str] = {"areas", *(field for task in TASKS.values() for field in task)} - set(fields)
             without: dict[str, Any] = dict.fromkeys(dropped)
             sample = replace(sample, **without)
             check_sample(sample, len(self.dataset.class_names))

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -160,6 +161,7 @@ class _FileReader:
         boxes: list[list[float]] = []
         labels: list[int] = []
         ignore: list[bool] = []
+        areas: list[float] = []
         segments: list[Segment | None] = []
         for i, annotation in annotations:
             at = f"{self.file}: annotations[{i}]"
@@ -175,6 +177,7 @@ class _FileReader:
                 boxes.append(box)
                 labels.append(self.class_ids[category])
                 ignore.append(crowd)
+                areas.append(_area(annotation.get("area")))
                 segments.append(segment)
         kept, rows = self.repairs.apply(npboxes.from_xywh(np.reshape(boxes, (-1, 4))), size, id, path)
         if path in self.used:
@@ -187,6 +190,7 @@ class _FileReader:
             boxes=kept,
             labels=np.array(labels, np.int32)[rows],
             ignore=np.array(ignore, bool)[rows],
+            areas=np.array(areas, np.float64)[rows],
         )
         return record, [segments[row] for row in rows]
 
@@ -289,6 +293,12 @@ def _classes(categories: list[Item], file: Path) -> tuple[list[str], dict[Id, in
 def _short(value: Any) -> str:
     """A value from an untrusted file for a message, shortened because it may be megabytes."""
     return repr(value[:40] if isinstance(value, str) else value)[:60]
+
+
+def _area(value: Any) -> float:
+    """An annotation's `area`; NaN where it has none, or one that no object has, such as Label Studio's 0."""
+    is_area = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= 1e12
+    return float(value) if is_area else math.nan
 
 
 def _id(item: Item, field: str, where: str) -> Id:

@@ -91,7 +91,7 @@ class Transform:
             changed["masks"] = masks[keep]
         if sample.ignore is not None:
             changed["ignore"] = sample.ignore[keep]
-        return {"boxes": boxes[keep], "labels": objects_of(sample).labels[keep], **changed}
+        return {"boxes": boxes[keep], "labels": objects_of(sample).labels[keep], "areas": None, **changed}
 
 
 class _CutOut(NamedTuple):

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from visionkit.data.dataset import Dataset
 from visionkit.data.segments import run_lengths
 from visionkit.files import write_bytes
@@ -74,4 +76,6 @@ def _annotations(sample: Sample) -> Iterable[dict[str, Any]]:
         if sample.masks is not None:
             annotation["area"] = int(sample.masks[i].sum())
             annotation["segmentation"] = run_lengths(sample.masks[i])
+        if sample.areas is not None and not np.isnan(sample.areas[i]):
+            annotation["area"] = float(sample.areas[i])
         yield annotation

@@ -16,7 +16,7 @@ from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.metrics.why_zero import ABOUT_ZERO
-from visionkit.predict.predictor import DECODERS, Failure
+from visionkit.predict.predictor import DECODERS
 from visionkit.types import IGNORE, DataError, Sample, objects_of
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
@@ -123,11 +123,8 @@ def _without_names(names: Sequence[str], dataset: Dataset) -> str | None:
 
 
 def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple[Sample, Any]]:
-    """Each record with its prediction; raises a `DataError` for an image that could not be read."""
-    for record, prediction in zip(dataset.records, predictions, strict=True):
-        if isinstance(prediction, Failure):
-            raise DataError(f"{prediction.file or prediction.id}: {prediction.error}")
-        yield record, prediction
+    """Each record with its prediction."""
+    yield from zip(dataset.records, predictions, strict=True)
 
 
 class _KeepsMaps(Sequence[Sample]):

@@ -17,7 +17,7 @@ from visionkit.experiments.runs import begin, finish, metric_of, summary
 from visionkit.files import as_json, whole_file, write_json
 from visionkit.open_model import open_predictor
 from visionkit.predict.formats import cell, to_record
-from visionkit.predict.predictor import Failure, Prediction
+from visionkit.predict.predictor import Prediction
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
 from visionkit.train.resume import knobs_of, recipe_by_name, recipe_name
@@ -154,8 +154,6 @@ def _predictions(train: Dataset, where: np.ndarray, out: Path) -> Iterator[tuple
         val = train.subset(np.flatnonzero(where == fold).tolist())
         predictor = open_predictor(out / f"fold-{fold}")
         for record, prediction in zip(val.records, predictor(val, score=SCORE), strict=True):
-            if isinstance(prediction, Failure):
-                raise DataError(f"{prediction.file or prediction.id}: {prediction.error}")
             yield fold, record, prediction
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from visionkit.predict.inputs import Failure
 from visionkit.predict.masks import paste_masks
-from visionkit.predict.predictor import Failure, Prediction
+from visionkit.predict.predictor import Prediction
 from visionkit.types import PADDING, Classification, Detections, SegmentationMap
 
 

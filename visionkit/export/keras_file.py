@@ -6,7 +6,7 @@ from typing import Any
 
 from visionkit.export.answers import Answer
 from visionkit.export.exported import refuse_style, write_metadata
-from visionkit.predict.predictor import Failure
+from visionkit.predict.inputs import Failure
 from visionkit.types import DataError
 
 NAME = "model.keras"  # as in a run folder, so that an export can be used like one
@@ -53,5 +53,5 @@ def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Answer | st
     """Runs the written file on image files, in this process; for each its answer, or what was wrong with the image."""
     from visionkit.export.painter import predictor_of
 
-    answers = predictor_of(load_task(folder))(list(files))
+    answers = predictor_of(load_task(folder))(list(files), failures="yield")
     return [answer.error if isinstance(answer, Failure) else answer for answer in answers]

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.export.answers import Painting
-from visionkit.predict.predictor import Failure, Predictor, read_item
+from visionkit.predict.inputs import Failure, Failures, read_item
+from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError
 
 MAX_PIXELS = 4_000_000  # an export paints a picture in one pass, which takes some 800 bytes a pixel
@@ -25,8 +26,10 @@ class Painter:
         self._styles = np.eye(model.num_classes, dtype=np.float32)
         self._stylizer = Stylizer(model, whole=MAX_PIXELS)
 
-    def __call__(self, files: Sequence[Path], score: float | None = None) -> Iterator[Painting | Failure]:
-        """Yields a painting for each file, or a Failure; `score`, which a Predictor takes, has no meaning here."""
+    def __call__(
+        self, files: Sequence[Path], score: float | None = None, failures: Failures = "yield"
+    ) -> Iterator[Painting | Failure]:
+        """Yields a painting for each file, or a Failure; the other arguments are a Predictor's and change nothing."""
         painted = 0
         for file in files:
             answer = self._paint(file, self._styles[painted % len(self._styles)])
@@ -49,5 +52,5 @@ class Painter:
 
 
 def predictor_of(model) -> Predictor | Painter:
-    """What gives a Task's answers for image files: a Predictor, or for a style network a Painter."""
-    return Painter(model) if model.task == "style" else Predictor(model)
+    """What answers as a Task's export does: a Predictor of one size, or for a style network a Painter."""
+    return Painter(model) if model.task == "style" else Predictor(model, one_size=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from visionkit.export.answers import Answer
 from visionkit.export.compare import SCORE, TOLERANCES, Tolerance, compare_answers
-from visionkit.predict.predictor import Failure
+from visionkit.predict.inputs import Failure
 from visionkit.types import Detections
 
 REPORT = "export_report.json"
@@ -112,7 +112,7 @@ def check_export(
         ExportError: the answers differ; the report is written nevertheless.
     """
     start, tolerance = time.monotonic(), TOLERANCES[getattr(exporter, "precision", "float32")]
-    results = list(predictor(list(files), score=max(0.01, SCORE - 2 * tolerance.score)))
+    results = list(predictor(list(files), score=max(0.01, SCORE - 2 * tolerance.score), failures="yield"))
     expected = [(file, result) for file, result in zip(files, results, strict=True) if not isinstance(result, Failure)]
     exported = exporter.predict_alone(folder, [file for file, _ in expected])
     report = verify([answer for _, answer in expected], exported, room, tolerance)

@@ -1,5 +1,6 @@
 """The tables behind the COCO scores, computed by faster-coco-eval; a test checks them against pycocotools."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,8 +43,11 @@ def coco_tables(
     for i, (sample, detections) in enumerate(pairs, start=1):
         object_rles, detection_rles = rles[i - 1] if rles is not None else (None, None)
         boxes, labels, ignore = objects_of(sample)
-        # COCO takes an object's area from its mask in both modes, a detection's from whatever is being compared.
+        # COCO takes an object's area from the annotation, whatever is being compared; a detection's from just that.
         objects = _records(i, boxes, labels, object_rles, object_rles)
+        if sample.areas is not None:
+            for record, area in zip(objects, sample.areas.tolist(), strict=True):
+                record["area"] = record["area"] if math.isnan(area) else area
         for record, crowd in zip(objects, ignore.tolist(), strict=True):
             record["iscrowd"] = int(crowd)
         compared_rles = detection_rles if of_masks else None

@@ -61,26 +61,18 @@ class DetectionMetric:
 
         Returns:
             Floats in 0..1, or -1 (as in COCO) where the data set has nothing to measure against: `mAP mAP50 mAP75
-            mAP_small mAP_medium mAP_large mAR1 mAR10 mAR100 mAR_small mAR_medium mAR_large`, then `mask_mAP
-            mask_mAP50` if both sides have masks, `voc07_mAP50` (11-point), `voc12_mAP50` (all-point), `images`, and
-            `per_class`: name -> `{"mAP", "mAP50", "objects", "detections"}`. A class without objects is left out of
-            every mean. Small, medium and large are split at 32^2 and 96^2 pixels of an object's mask, or of its box
-            if there are no masks.
+            mAP_small mAP_medium mAP_large mAR1 mAR10 mAR100 mAR_small mAR_medium mAR_large`, the same
+            with `mask_` in front if both sides have masks, `voc07_mAP50` (11-point), `voc12_mAP50` (all-point),
+            `images`, and `per_class`: name -> `{"mAP", "mAP50", "objects", "detections"}`. A class without objects is
+            left out of every mean. Small, medium and large are split at 32^2 and 96^2 pixels of an object's `areas`,
+            or of its mask, or else its box, where the annotation states no area.
         """
         num_classes = len(self.class_names)
         precision, recall = coco_tables(self.pairs, num_classes, self._rles)
-        scores: dict[str, Any] = dict(_average_precision(precision))
-        for a in (1, 2, 3):
-            scores[f"mAP_{AREAS[a]}"] = mean_defined(precision[..., a, -1])
-        for m, cap in enumerate(CAPS):
-            scores[f"mAR{cap}"] = mean_defined(recall[..., 0, m])
-        for a in (1, 2, 3):
-            scores[f"mAR_{AREAS[a]}"] = mean_defined(recall[..., a, -1])
+        scores: dict[str, Any] = dict(_twelve_numbers(precision, recall))
         if self._has_masks():
-            mask_precision, _ = coco_tables(self.pairs, num_classes, self._rles, of_masks=True)
-            of_masks = _average_precision(mask_precision)
-            scores["mask_mAP"] = of_masks["mAP"]
-            scores["mask_mAP50"] = of_masks["mAP50"]
+            of_masks = _twelve_numbers(*coco_tables(self.pairs, num_classes, self._rles, of_masks=True))
+            scores |= {f"mask_{name}": value for name, value in of_masks.items()}
         scores["voc07_mAP50"] = mean_defined(voc_ap(self.pairs, num_classes, eleven_point=True))
         scores["voc12_mAP50"] = mean_defined(voc_ap(self.pairs, num_classes))
         scores["images"] = len(self.pairs)
@@ -117,6 +109,18 @@ class DetectionMetric:
         codes = [code for pair in self._rles for code in pair]
         complete = all(code is not None or n == 0 for code, n in zip(codes, boxes, strict=True))
         return complete and any(detection_codes is not None for _, detection_codes in self._rles)
+
+
+def _twelve_numbers(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    """COCO's numbers, in its order, from what `coco_tables` returns."""
+    numbers = _average_precision(precision)
+    for a in (1, 2, 3):
+        numbers[f"mAP_{AREAS[a]}"] = mean_defined(precision[..., a, -1])
+    for m, cap in enumerate(CAPS):
+        numbers[f"mAR{cap}"] = mean_defined(recall[..., 0, m])
+    for a in (1, 2, 3):
+        numbers[f"mAR_{AREAS[a]}"] = mean_defined(recall[..., a, -1])
+    return numbers
 
 
 def _average_precision(precision: np.ndarray) -> dict[str, float]:

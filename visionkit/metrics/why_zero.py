@@ -62,7 +62,7 @@ def _map50(pairs: Pairs, num_classes: int) -> float:
 def _valid_sample(sample: Sample, num_classes: int) -> Sample:
     boxes, labels, ignore = objects_of(sample)
     boxes, keep = _valid(boxes, labels, sample.image_size, num_classes)
-    return replace(sample, boxes=boxes[keep], labels=labels[keep], ignore=ignore[keep])
+    return replace(sample, boxes=boxes[keep], labels=labels[keep], ignore=ignore[keep], areas=None)
 
 
 def _valid_detections(detections: Detections, num_classes: int) -> Detections:

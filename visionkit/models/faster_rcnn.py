@@ -11,7 +11,7 @@ from visionkit.layers.decode import DecodeRegions
 from visionkit.layers.fpn import feature_pyramid
 from visionkit.layers.proposals import RPN_VARIANCES, Proposals
 from visionkit.layers.roi_align import PerRegion, RoIAlign
-from visionkit.models.task import ClassRows, Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels, takes_every_size
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import binary_cross_entropy, smooth_l1, softmax_cross_entropy
@@ -43,7 +43,8 @@ class FasterRCNN(Task):
         backbone: a model images -> {"Cn": features}.
         num_classes, class_names, resize: see `Task`.
         image_size: (height, width) of the network's input. The papers resize the shorter side to 800 and the longer to
-            at most 1333 (600 and 1000 in the first), so (800, 1088) suits photographs of 4:3.
+            at most 1333 (600 and 1000 in the first), as a Predictor does with (800, 1344); (800, 1088) suits
+            photographs of 4:3 and is quicker.
         levels: the backbone's levels that the second stage pools from; ("C4",) is the first paper's network.
         pyramid_channels: channels of the feature pyramid, which also gives the RPN one more level; 0 omits the pyramid.
         anchor_scales: sides of the square anchors of a level, in units of its stride: 8 gives 32 pixels at P2 to 512 at
@@ -117,6 +118,10 @@ class FasterRCNN(Task):
         self.rpn_box_loss = keras.metrics.Mean(name="rpn_box_loss")
         self.class_loss = keras.metrics.Mean(name="class_loss")
         self.box_loss = keras.metrics.Mean(name="box_loss")
+
+    @property
+    def any_size(self) -> bool:
+        return takes_every_size(self.backbone)
 
     @property
     def layers(self) -> list[keras.layers.Layer]:

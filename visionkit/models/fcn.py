@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from visionkit.layers.upsample import upsample
-from visionkit.models.task import ClassRows, Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels, takes_every_size
 from visionkit.ops.segmentation_losses import dice_loss, pixel_cross_entropy
 from visionkit.types import IGNORE, Tensor
 
@@ -122,6 +122,10 @@ class FCN(Task):
         self.dice = dice
         self.class_weights = class_weights
         self.accuracy = keras.metrics.Mean(name="accuracy")
+
+    @property
+    def any_size(self) -> bool:
+        return takes_every_size(self.backbone)
 
     def compute_loss(
         self,

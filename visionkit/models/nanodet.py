@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from visionkit.layers.decode_distances import DecodeDistances
 from visionkit.layers.pan import path_aggregation
-from visionkit.models.task import ClassRows, Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels, takes_every_size
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops.atss import atss
 from visionkit.ops.distances import by_side, expected, from_distances, to_distances
@@ -127,6 +127,10 @@ class NanoDet(Task):
         self.class_loss = keras.metrics.Mean(name="class_loss")
         self.box_loss = keras.metrics.Mean(name="box_loss")
         self.bins_loss = keras.metrics.Mean(name="bins_loss")
+
+    @property
+    def any_size(self) -> bool:
+        return takes_every_size(self.backbone)
 
     def targets(self, y: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The targets of the cells.

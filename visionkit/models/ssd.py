@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from visionkit.layers.decode import DecodeDetections
 from visionkit.layers.fpn import convolution, feature_pyramid
-from visionkit.models.task import ClassRows, Task, take_levels
+from visionkit.models.task import ClassRows, Task, take_levels, takes_every_size
 from visionkit.ops import anchors as anchor_ops
 from visionkit.ops import boxes as box_ops
 from visionkit.ops.losses import hardest, smooth_l1, softmax_cross_entropy
@@ -120,8 +120,13 @@ class SSD(Task):
         self.backbone = backbone
         self.anchors = np.concatenate(grids)  # [A, 4]
         self.variances = tuple(variances)
+        self.clips_anchors = clip_anchors
         self.class_loss = keras.metrics.Mean(name="class_loss")
         self.box_loss = keras.metrics.Mean(name="box_loss")
+
+    @property
+    def any_size(self) -> bool:
+        return takes_every_size(self.backbone) and not self.clips_anchors  # such anchors depend on it
 
     def targets(self, y: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The targets of the anchors.

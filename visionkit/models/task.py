@@ -4,7 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, ParamSpec
+from typing import Any, ClassVar, ParamSpec, cast
 
 import keras
 
@@ -99,6 +99,26 @@ class Task(keras.Model):
         fitting = [prefix for prefix in self.class_layers if layer.startswith(prefix)]
         return self.class_layers[max(fitting, key=len)] if fitting else None
 
+    @property
+    def any_size(self) -> bool:
+        """Whether the same weights serve images of every size, as those of a fully convolutional network do."""
+        return False
+
+    def for_size(self, image_size: tuple[int, int]) -> "Task":
+        """The same network for images of another size, with the weights of this one: they change together.
+
+        Args:
+            image_size: (height, width) of its images in pixels.
+
+        Raises:
+            ValueError: the network is made for one size, see `any_size`.
+        """
+        if not self.any_size:
+            raise ValueError(f"this {type(self).__name__} takes images of {self.image_size} (height, width) only")
+        other = type(self)(**(self._arguments | {"image_size": image_size}))
+        share_variables(self, other)
+        return other
+
     def serving(self) -> keras.Model:
         """Returns the functional model that is run for predictions, scored by metrics and exported.
 
@@ -181,6 +201,32 @@ def take_levels(backbone: keras.Model, images: Tensor, levels: Iterable[str]) ->
     if missing:
         raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
     return {level: outputs[level] for level in sorted(levels)}
+
+
+def takes_every_size(backbone: keras.Model) -> bool:
+    """Whether a backbone was built for images of any height and width."""
+    shape: Any = getattr(backbone, "input_shape", None)
+    return isinstance(shape, tuple) and shape[1:3] == (None, None)
+
+
+def share_variables(model: keras.Model, other: keras.Model) -> None:
+    """Puts the variables of `model` in the place of those of `other`, which was built by the same code.
+
+    Keras shares variables between models only by sharing layers, and some of our layers know the size of their images.
+    """
+    for layer, twin in zip(_layers(model), _layers(other), strict=True):
+        if layer is twin:  # within a backbone, which both models were handed
+            continue
+        for name in ("_trainable_variables", "_non_trainable_variables"):
+            getattr(twin, name)[:] = getattr(layer, name)
+        for name, value in vars(layer).items():
+            if isinstance(value, keras.Variable):
+                vars(twin)[name] = value  # not by setattr, which would track a second variable
+
+
+def _layers(model: keras.Model) -> list[Any]:
+    """All layers of a model that are no metrics, also those inside other layers."""
+    return list(cast(Any, model)._flatten_layers(include_self=False))
 
 
 def _recording(init: Callable[_P, None]) -> Callable[_P, None]:

@@ -12,8 +12,9 @@ from visionkit import images, resizing
 from visionkit.files import locked, write_bytes
 from visionkit.predict.folder_layout import JOURNAL, FolderLayout
 from visionkit.predict.formats import CLASSES, to_record
+from visionkit.predict.inputs import Failure
 from visionkit.predict.journal import Journal, Records, stamp_of
-from visionkit.predict.predictor import Failure, Predictor, ahead
+from visionkit.predict.predictor import Predictor, ahead
 from visionkit.predict.progress import progress_bar
 from visionkit.predict.summary import PredictionSummary
 from visionkit.predict.tiling import Tiled
@@ -131,7 +132,7 @@ class FolderJob:
     def _predict_pending(self, bar: Progress) -> None:
         total = len(self.layout.files)
         task = bar.add_task(self.predictor.task, total=total, completed=total - len(self.pending))
-        predictions = zip(self.pending, self.predictor(self.originals, score=self.score), strict=True)
+        predictions = zip(self.pending, self.predictor(self.originals, score=self.score, failures="yield"), strict=True)
         depth = 2 if self.predictor.task == "instance" else 4  # each instance mask is as large as its photo
         for number, result in ahead(predictions, self._save, depth=depth):
             if isinstance(result, Failure):

@@ -1,4 +1,4 @@
-"""Detections and classifications as files that other programs read, and as objects of the `supervision` package.
+"""Detections and classifications as files that other programs read.
 
 A record is what `results.jsonl` holds about an image: `file`, its name; `number`, its index among all images, from 0;
 `size` [height, width]; and from a detector `objects`, a list of {"label", "score", "box" [x1, y1, x2, y2] in pixels},
@@ -245,23 +245,6 @@ TABLES = {
 }
 LABELS = {"voc": voc_labels, "yolo": yolo_labels}
 FORMATS = (*TABLES, *LABELS)
-
-
-def to_supervision(detections: Detections, class_names: Sequence[str]) -> Any:
-    """The same as a `supervision.Detections`, with class names in `data["class_name"]`, where its annotators look.
-
-    Raises:
-        ModuleNotFoundError: the package is not installed; visionkit does not depend on it.
-    """
-    import supervision  # pyright: ignore[reportMissingImports]  (optional, and not among the development packages)
-
-    return supervision.Detections(
-        xyxy=detections.boxes,
-        mask=None if detections.masks is None else detections.masks.astype(bool),
-        confidence=detections.scores,
-        class_id=detections.labels.astype(int),
-        data={"class_name": np.array([class_names[k] for k in detections.labels], dtype=str)},
-    )
 
 
 def _boxes(record: dict[str, Any]) -> np.ndarray:

@@ -5,21 +5,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
-from visionkit import images, resizing
+from visionkit import resizing
+from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, getters, read_item
 from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
 from visionkit.resizing import crop_share
-from visionkit.types import PADDING, Classification, DataError, Detections, Sample, SegmentationMap
+from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap
 
-Image = Path | str | np.ndarray | Sample
 Prediction = Detections | Classification | SegmentationMap
+_Row = dict[str, np.ndarray]  # a model's outputs for one image
 MAP_BYTES = 2**28  # limit for a batch's per-pixel probabilities: with many classes the batches become smaller
 DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and NumPy release the interpreter lock while they work
 
@@ -27,26 +27,12 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """An image that could not be read.
-
-    Args:
-        id: the sample's id or the file's path.
-        file: the image file, or None.
-        error: one line that says what is wrong with it.
-    """
-
-    id: str
-    file: Path | None
-    error: str
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Loaded:
     id: str
     file: Path | None
     image_size: tuple[int, int]  # of the original
+    network: tuple[int, int]  # (height, width) that the network takes
     factors: tuple[float, float]  # (y, x): pixels of the original times this are pixels of the network
     inner: tuple[int, int]  # (height, width) of the image in `pixels`; what lies beyond is padding
     pixels: np.ndarray  # uint8 [h, w, C] at the network's size, or the original's if windows slide over it
@@ -54,6 +40,10 @@ class _Loaded:
 
 class Predictor:
     """Runs a task model over images in batches of a fixed size; decoding, model and postprocessing overlap.
+
+    A detector or segmenter that is fully convolutional meets landscapes, portraits and squares at one scale: it is
+    built and compiled once for each of the `sizes` that occur, with the same weights (see `Task.for_size` and
+    `resizing.turned`). Exports and other models have the one size that they were made with.
 
     Several threads decode up to two batches ahead, and one thread does nothing but run the model, while the consumer's
     own thread converts the outputs of the previous batch to original pixels. So the model never waits for either.
@@ -65,15 +55,26 @@ class Predictor:
             or to `scores` `[B, K]` alone; or to `probabilities` `[B, h, w, K]` of each pixel's classes.
             C is the model's `channels`: 3 without that attribute, 1 for a network that takes grey images.
         batch_size: images per step; the last batch of a keras Model is filled up with black, so that only one shape is
-            compiled.
+            compiled for each of the `sizes`.
         score: detections below this are left out, 0..1; ignored for other tasks.
         flip, window: see `look`.
+        one_size: letterbox every image into the model's own `image_size`, as its exports do.
     """
 
-    def __init__(self, model: Any, batch_size: int = 8, score: float = 0.05, flip: bool = False, window: bool = False):
+    def __init__(
+        self,
+        model: Any,
+        batch_size: int = 8,
+        score: float = 0.05,
+        flip: bool = False,
+        window: bool = False,
+        one_size: bool = False,
+    ):
         height, width = model.image_size
         self.model = model
         self.image_size: tuple[int, int] = (height, width)
+        turns = not one_size and model.resize == "letterbox" and getattr(model, "any_size", False)
+        self.sizes = resizing.turned(self.image_size) if turns else (self.image_size,)
         self.resize: str = model.resize
         self.channels: int = getattr(model, "channels", 3)
         self.class_names: list[str] = list(model.class_names)
@@ -88,13 +89,13 @@ class Predictor:
         if self.task == "segment":
             plane = 4 * self.image_size[0] * self.image_size[1] * len(self.class_names)  # bytes
             self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))
-        self._serving = model.serving()
+        self._serving = _ready(model)
+        self._networks = {self.image_size: self._serving}
         self._compiled = hasattr(self._serving, "jit_compile")  # a keras Model, not an export in another runtime
-        if self._compiled:
-            import keras  # only where there is a keras Model, so that an export runs without Keras
 
-            if keras.backend.backend() == "tensorflow":
-                self._serving.jit_compile = False  # for convolutions XLA is slower, and compiles for minutes
+    def __repr__(self) -> str:
+        h, w = self.image_size
+        return f"Predictor({type(self.model).__name__}, {self.task}, {len(self.class_names)} classes, {h}x{w})"
 
     def look(self, flip: bool, window: bool) -> "Predictor":
         """Sets how a segmenter looks at an image, and returns the predictor itself.
@@ -112,88 +113,125 @@ class Predictor:
         self.flip, self.window = flip, window
         return self
 
-    def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Prediction | Failure]:
-        """Runs the model, lazily and in the order of `items`.
+    @overload
+    def __call__(self, items: OneImage, score: float | None = None, failures: Failures = "raise") -> Any: ...
+
+    @overload
+    def __call__(
+        self, items: Iterable[Image], score: float | None = None, failures: Literal["raise"] = "raise"
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def __call__(
+        self, items: Iterable[Image], score: float | None = None, *, failures: Literal["yield"]
+    ) -> Iterator[Prediction | Failure]: ...
+
+    def __call__(self, items: Any, score: float | None = None, failures: Failures = "raise") -> Any:
+        """Runs the model, on several images lazily and in their order.
 
         Args:
-            items: file paths, arrays uint8 `[H, W, 3]` RGB, or Samples (their `image` if they have one, else their
-                `file`): a single one, a sequence or an iterator. A sequence such as a `Dataset` is indexed inside the
-                decoding threads.
+            items: an image: a file's path or its encoded bytes, an array uint8 `[H, W]` or `[H, W, 1]` grey,
+                `[H, W, 3]` RGB or `[H, W, 4]` RGBA, a Pillow image, or a Sample (its `image` if it has one, else its
+                `file`). Or several: a batch `[B, H, W, C]`, a sequence or an iterator of any of these; a sequence such
+                as a `Dataset` is indexed inside the decoding threads. Or the path of a video file: its frames.
             score: replaces the predictor's own threshold.
+            failures: "raise" raises a `DataError` for an image that cannot be read; "yield" gives a `Failure` that
+                names it, and goes on with the others.
 
-        Yields:
-            For each item its `Detections`, with boxes in original pixels and clipped to the image, its
-            `Classification`, or its `SegmentationMap` at the original's size. An image that cannot be read yields a
-            `Failure` that names it, and the others go on. At most five batches of network-sized images are in memory
-            at a time, however many items there are.
+        Returns:
+            For one image its result, for several an iterator over theirs: `Detections`, with boxes in original pixels
+            and clipped to the image, a `Classification`, or a `SegmentationMap` at the original's size. At most seven
+            batches of network-sized images are in memory at a time, however many items there are.
 
         Raises:
-            ValueError: an array that is not uint8 `[H, W, 3]`.
+            DataError: an image that cannot be read, unless `failures` is "yield"; or a video that cannot be opened.
+            ValueError: an array that is none of the above.
         """
         score = self.score if score is None else score
+        return answer(items, failures, self._results(getters(items), score))
+
+    def _results(self, items: Iterator[Callable[[], Image]], score: float) -> Iterator[Prediction | Failure]:
         per_step = 1 if self.window else self.batch_size  # images
-        loaded = ahead(enumerate(getters(items)), lambda job: self._load(*job), depth=2 * per_step)
-        for batch, outputs in ahead(_batches(loaded, per_step), self._run, depth=2, threads=1):
-            yield from self._finish(batch, outputs, score)
+        loaded = ahead(enumerate(items), lambda job: self._load(*job), depth=2 * per_step)
+        batches = (self._with_network(batch) for batch in _batches(loaded, per_step))
+        yield from self._finish(_in_order(ahead(batches, self._run, depth=2, threads=1)), score)
+
+    def _with_network(self, batch: "_Batch") -> "_Batch":
+        """The batch, once there is a network for it: made in the caller's thread, to which Keras' settings belong."""
+        item = batch.items[0]
+        if isinstance(item, _Loaded) and item.network not in self._networks:
+            self._networks[item.network] = _ready(self.model.for_size(item.network))
+        return batch
 
     def _load(self, number: int, get: Callable[[], Image]) -> _Loaded | Failure:
         item = read_item(number, get)
         if isinstance(item, Failure):
             return item
         assert item.image is not None  # read_item has read it
+        network = self.image_size
         if self.window:
             pixels, factors, inner = item.image, (1.0, 1.0), item.image_size
         else:
-            pixels, factors = resizing.fit(item.image, self.image_size, self.resize)
-            inner = self.image_size
+            network = resizing.best_size(item.image_size, self.sizes)
+            pixels, factors = resizing.fit(item.image, network, self.resize)
+            inner = network
             if self.resize == "letterbox":
-                inner, _ = resizing.letterbox_factors(item.image_size, self.image_size)
+                inner, _ = resizing.letterbox_factors(item.image_size, network)
         return _Loaded(
             id=item.id,
             file=item.file,
             image_size=item.image_size,
+            network=network,
             factors=factors,
             inner=inner,
             pixels=resizing.to_channels(pixels, self.channels),
         )
 
-    def _run(
-        self, items: Sequence[_Loaded | Failure]
-    ) -> tuple[Sequence[_Loaded | Failure | SegmentationMap], dict[str, np.ndarray]]:
-        """The model's outputs for those items that were read; with sliding windows, items that are finished instead."""
-        if self.window:
-            return [item if isinstance(item, Failure) else self._slide(item) for item in items], {}
-        loaded = [item for item in items if isinstance(item, _Loaded)]
-        if not loaded:
-            return items, {}
-        return items, self._outputs(np.stack([item.pixels for item in loaded]), [item.inner for item in loaded])
+    def _run(self, batch: "_Batch") -> "dict[int, _Answered]":
+        """By the number of each item: the item and the model's outputs for it.
 
-    def _finish(
-        self, items: Sequence[_Loaded | Failure | SegmentationMap], outputs: dict[str, np.ndarray], score: float
-    ) -> Iterator[Prediction | Failure]:
-        """The predictions, in original pixels; `outputs` has a row for each item that was loaded."""
-        rows = ({key: value[i] for key, value in outputs.items()} for i in count())
-        for item in items:
+        With sliding windows the item is finished instead; like a failure, it has no outputs.
+        """
+        numbers, items = batch
+        loaded = [item for item in items if isinstance(item, _Loaded)]
+        if self.window or not loaded:
+            finished = [self._slide(item) if isinstance(item, _Loaded) else item for item in items]
+            return {number: (item, {}) for number, item in zip(numbers, finished, strict=True)}
+        pixels, inners = np.stack([item.pixels for item in loaded]), [item.inner for item in loaded]
+        outputs = self._outputs(pixels, inners, loaded[0].network)
+        rows = ({key: value[i] for key, value in outputs.items()} for i in range(len(loaded)))
+        return dict(zip(numbers, zip(loaded, rows, strict=True), strict=True))
+
+    def _finish(self, answered: "Iterable[_Answered]", score: float) -> Iterator[Prediction | Failure]:
+        """The predictions in original pixels, each made when it is asked for, because full-size masks are large."""
+        for item, row in answered:
             if not isinstance(item, _Loaded):
                 yield item
-                continue
-            row = next(rows)
-            if "boxes" in row:
-                yield _in_original_pixels(item, row, score)
+            elif "boxes" in row:
+                yield _in_original_pixels(item, row, score, self.class_names)
             elif "probabilities" in row:
                 h, w = item.inner
-                yield _segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size))
+                yield self._segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size))
             else:
-                yield Classification(id=item.id, file=item.file, image_size=item.image_size, scores=row["scores"])
+                yield Classification(
+                    id=item.id,
+                    file=item.file,
+                    image_size=item.image_size,
+                    class_names=self.class_names,
+                    scores=row["scores"],
+                )
 
-    def _outputs(self, pixels: np.ndarray, inners: list[tuple[int, int]]) -> dict[str, np.ndarray]:
-        """What the model gives for uint8 `[n, h, w, C]`, n <= `batch_size`; for `inners` see `_mirrored`."""
+    def _outputs(
+        self, pixels: np.ndarray, inners: list[tuple[int, int]], size: tuple[int, int]
+    ) -> dict[str, np.ndarray]:
+        """What the network of `size` gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` are `_mirrored`'s."""
+        network = self._networks[size]
         batch = pixels
         if self._compiled:
             batch = np.pad(pixels, [(0, self.batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])  # [B, h, w, C]
-        outputs = {key: np.asarray(value) for key, value in self._serving.predict_on_batch(batch).items()}
+        outputs = {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
         if self.flip:
-            mirrored = np.asarray(self._serving.predict_on_batch(_mirrored(batch, inners))["probabilities"])
+            mirrored = np.asarray(network.predict_on_batch(_mirrored(batch, inners))["probabilities"])
             outputs["probabilities"] = (outputs["probabilities"] + _mirrored(mirrored, inners)) / 2
         return outputs
 
@@ -201,28 +239,76 @@ class Predictor:
         """The segmentation of one image by a sliding window."""
 
         def predict(pixels: np.ndarray) -> np.ndarray:
-            return self._outputs(pixels, [self.image_size] * len(pixels))["probabilities"][: len(pixels)]
+            inners = [self.image_size] * len(pixels)
+            return self._outputs(pixels, inners, self.image_size)["probabilities"][: len(pixels)]
 
         strips = windowed(predict, item.pixels, self.image_size, self.batch_size)
-        return _segmentation(item, np.concatenate([strip.argmax(axis=-1).astype(np.int32) for strip in strips]))
+        return self._segmentation(item, np.concatenate([strip.argmax(axis=-1).astype(np.int32) for strip in strips]))
+
+    def _segmentation(self, item: _Loaded, segmentation: np.ndarray) -> SegmentationMap:
+        return SegmentationMap(
+            id=item.id,
+            file=item.file,
+            image_size=item.image_size,
+            class_names=self.class_names,
+            segmentation=segmentation,
+        )
 
 
-def _segmentation(item: _Loaded, segmentation: np.ndarray) -> SegmentationMap:
-    return SegmentationMap(id=item.id, file=item.file, image_size=item.image_size, segmentation=segmentation)
+_Answered = tuple[_Loaded | Failure | SegmentationMap, _Row]  # an item with the model's outputs for it, if it has any
 
 
-def _batches(items: Iterator[_Loaded | Failure], size: int) -> Iterator[list[_Loaded | Failure]]:
-    """Lists of `size` loaded images, in order, with the failures between them; failures alone do not wait for more."""
-    batch: list[_Loaded | Failure] = []
-    loaded = 0
-    for item in items:
-        batch.append(item)
-        loaded += isinstance(item, _Loaded)
-        if loaded in (0, size):
-            yield batch
-            batch, loaded = [], 0
-    if batch:
-        yield batch
+def _in_order(answers: Iterable[dict[int, _Answered]]) -> Iterator[_Answered]:
+    """What was answered, by rising number from 0; each waits for those before it."""
+    waiting: dict[int, _Answered] = {}
+    following = 0
+    for some in answers:
+        waiting.update(some)
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+class _Batch(NamedTuple):
+    """Images for one network, or one failure."""
+
+    numbers: list[int]  # of the items, among all that the predictor was given
+    items: Sequence[_Loaded | Failure]
+
+
+def _batches(items: Iterator[_Loaded | Failure], size: int) -> Iterator[_Batch]:
+    """Batches of at most `size` loaded images for one network, and failures, which do not wait for more.
+
+    Where networks take turns, images wait until there are `size` for theirs, or until twice as many have come since.
+    """
+    # By network, the numbers and images that wait for it; the one with the oldest image comes first.
+    waiting: dict[tuple[int, int], tuple[list[int], list[_Loaded]]] = {}
+    for number, item in enumerate(items):
+        if isinstance(item, Failure):
+            yield _Batch([number], [item])
+            continue
+        numbers, loaded = waiting.setdefault(item.network, ([], []))
+        numbers.append(number)
+        loaded.append(item)
+        if len(loaded) == size:
+            yield _Batch(*waiting.pop(item.network))
+        for network, (numbers, loaded) in list(waiting.items())[:1]:
+            if number - numbers[0] >= 2 * size:
+                yield _Batch(numbers, loaded)
+                del waiting[network]
+    for numbers, loaded in waiting.values():
+        yield _Batch(numbers, loaded)
+
+
+def _ready(model: Any) -> Any:
+    """What runs for a model: its serving model, or an export."""
+    serving = model.serving()
+    if hasattr(serving, "jit_compile"):
+        import keras  # only where there is a keras Model, so that an export runs without Keras
+
+        if keras.backend.backend() == "tensorflow":
+            serving.jit_compile = False  # for convolutions XLA is slower, and compiles for minutes
+    return serving
 
 
 def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
@@ -237,7 +323,7 @@ def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
     return mirrored
 
 
-def _in_original_pixels(item: _Loaded, row: dict[str, np.ndarray], score: float) -> Detections:
+def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str]) -> Detections:
     """One row of the model's output in original pixels: no padding, no empty boxes, scores descending."""
     (h, w), (fy, fx) = item.image_size, item.factors
     unclipped = (row["boxes"].astype(np.float64) / [fx, fy, fx, fy]).astype(np.float32)  # [M, 4]
@@ -251,52 +337,13 @@ def _in_original_pixels(item: _Loaded, row: dict[str, np.ndarray], score: float)
         id=item.id,
         file=item.file,
         image_size=item.image_size,
+        class_names=class_names,
         boxes=boxes[order],
         scores=scores[order],
         labels=row["labels"][order].astype(np.int32),
         # A mask belongs to the box as the model gave it, not to what is left of it after clipping.
         masks=None if masks is None else paste_masks(masks[order], unclipped[order], item.image_size),
     )
-
-
-def read_item(number: int, get: Callable[[], Image]) -> Sample | Failure:
-    """The item with its pixels, or the reason why it has none.
-
-    Args:
-        number: becomes the id of an array; the id of a file is its path.
-        get: fetches the item.
-
-    Raises:
-        ValueError: an array that is not uint8 `[H, W, 3]`, or a Sample with neither an image nor a file.
-    """
-    name, file = str(number), None
-    try:
-        item = get()
-        if isinstance(item, Sample):
-            name, file, image = item.id, item.file, item.image
-        elif isinstance(item, np.ndarray):
-            image = item
-        else:
-            name, file, image = str(item), Path(item), None
-        if image is None:
-            if file is None:
-                raise ValueError(f"sample {name!r}: expected an image or a file, found neither")
-            image = images.read_image(file)
-    except (DataError, OSError) as error:
-        return Failure(id=name, file=file, error=str(error))
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"image {name}: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}")
-    return Sample(id=name, file=file, image_size=image.shape[:2], image=image)
-
-
-def getters(items: Image | Iterable[Image]) -> Iterator[Callable[[], Image]]:
-    """Functions that fetch one item each: the items of a sequence when they are called, those of an iterator here."""
-    if isinstance(items, str | Path | Sample) or (isinstance(items, np.ndarray) and items.ndim == 3):
-        items = [items]
-    if isinstance(items, Sequence):
-        sequence: Sequence[Image] = items
-        return ((lambda i=i: sequence[i]) for i in range(len(sequence)))
-    return ((lambda item=item: item) for item in items)
 
 
 def ahead(jobs: Iterable[Job], work: Callable[[Job], Result], depth: int, threads: int = DECODERS) -> Iterator[Result]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from visionkit.predict.predictor import Failure
+from visionkit.predict.inputs import Failure
 
 
 @dataclass(frozen=True, kw_only=True)

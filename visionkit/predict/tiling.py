@@ -1,13 +1,15 @@
 """Small objects in large images: a detector runs over overlapping tiles and the whole image; the results are merged."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from visionkit.npboxes import area, iou
-from visionkit.predict.predictor import Failure, Image, Predictor, ahead, getters, read_item
+from visionkit.predict.inputs import Failure, Failures, Image, answer, getters, read_item
+from visionkit.predict.predictor import Predictor, ahead
 from visionkit.types import DataError, Detections, Sample
 
 OVERLAP = 0.25  # share of a tile that its neighbour sees too: an object up to that size is whole in one of them
@@ -48,12 +50,15 @@ class Tiled:
         self.predictor, self.tile = predictor, tile
         self.class_names, self.task, self.batch_size = predictor.class_names, predictor.task, predictor.batch_size
 
-    def __call__(self, items: Image | Iterable[Image], score: float | None = None) -> Iterator[Detections | Failure]:
+    def __call__(self, items: Any, score: float | None = None, failures: Failures = "raise") -> Any:
         """Like `Predictor.__call__`; up to four originals are in memory in addition to the pieces it holds."""
+        return answer(items, failures, self._results(getters(items), score))
+
+    def _results(self, items: Iterator[Callable[[], Image]], score: float | None) -> Iterator[Detections | Failure]:
         waiting: deque[_Pieces | Failure] = deque()
 
         def pieces() -> Iterator[np.ndarray]:
-            for item in ahead(enumerate(getters(items)), lambda job: read_item(*job), depth=2):
+            for item in ahead(enumerate(items), lambda job: read_item(*job), depth=2):
                 if isinstance(item, Failure):
                     waiting.append(item)
                     continue
@@ -110,6 +115,7 @@ def _joined(pieces: _Pieces) -> Detections:
         id=item.id,
         file=item.file,
         image_size=item.image_size,
+        class_names=pieces.detections[0].class_names,
         boxes=boxes[keep],
         scores=scores[keep],
         labels=labels[keep],

@@ -130,7 +130,8 @@ def _torchvision(file: str, top1: float, suffix: str = "", **other: Any) -> Card
 
 
 def _detector(file: str, image_size: tuple[int, int], box_ap: float, **other: Any) -> Card:
-    # File names, hashes and AP: torchvision 0.28, models/detection/*.py.
+    # File names, hashes and AP: torchvision 0.28, models/detection/*.py. torchvision resizes the shorter side to 800,
+    # or the longer one to 1333 where that is less; the next multiple of 32 is 1344.
     architecture, _, rest = file.removesuffix(".pth").partition("_coco-")
     return Card(
         name=f"{architecture}_coco",
@@ -148,7 +149,7 @@ def _detector(file: str, image_size: tuple[int, int], box_ap: float, **other: An
 
 def _segmenter(file: str, miou: float) -> Card:
     # File names, hashes and mIoU: torchvision 0.28, models/segmentation/*.py. Trained on COCO's images with VOC's
-    # classes; torchvision resizes the shorter side to 520.
+    # classes; torchvision resizes the shorter side to 520. 784 is the longer one of a photograph of 3:2.
     return Card(
         name=file.partition("-")[0],
         architecture=file.partition("_coco")[0],
@@ -156,7 +157,7 @@ def _segmenter(file: str, miou: float) -> Card:
         url=f"https://download.pytorch.org/models/{file}",
         sha256=file.removesuffix(".pth").partition("-")[2],
         licence="BSD-3-Clause",
-        image_size=(520, 696),
+        image_size=(520, 784),
         classes="voc",
         miou=miou,
         **_TORCH,
@@ -211,8 +212,8 @@ _CARDS = (
         mean=(0.48235 * 255, 0.45882 * 255, 0.40784 * 255),
         std=(1.0,) * 3,
     ),
-    _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1088), 37.0, norm_epsilon=0.0),
-    _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1088), 37.9, norm_epsilon=0.0),
+    _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1344), 37.0, norm_epsilon=0.0),
+    _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1344), 37.9, norm_epsilon=0.0),
     Card(
         name="nanodet_g_coco",
         architecture="nanodet_g",
