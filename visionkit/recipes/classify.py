@@ -14,7 +14,15 @@ from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.transforms import classification_train
 from visionkit.models.classifier import Classifier
 from visionkit.models.task import Task
-from visionkit.recipes.shared import BACKBONE, backbone_of, peak_rate, refuse_with_start, start_model, training_data
+from visionkit.recipes.shared import (
+    BACKBONE,
+    backbone_of,
+    is_published,
+    peak_rate,
+    refuse_with_start,
+    start_model,
+    training_data,
+)
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
@@ -120,7 +128,8 @@ def _model(
         return start_model(start, (Classifier,), None, train, size, renamed, **options), f"classifier from {start}"
     names = train.class_names
     model = Classifier(backbone_of(backbone), len(names), class_names=names, image_size=size, **options)
-    load_weights(model, f"{backbone}_imagenet", verbose=False)
+    if is_published(backbone):
+        load_weights(model, f"{backbone}_imagenet", verbose=False)
     return model, backbone
 
 

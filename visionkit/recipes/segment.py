@@ -11,9 +11,9 @@ from visionkit.data.transforms import segmentation_train
 from visionkit.models.fcn import FCN
 from visionkit.recipes.shared import (
     BACKBONE,
-    backbone_of,
     network_size,
     peak_rate,
+    pretrained,
     refuse_with_start,
     start_model,
     training_data,
@@ -22,8 +22,6 @@ from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.types import plain
-from visionkit.weights.cards import CARDS
-from visionkit.weights.load import load_weights
 
 IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
 
@@ -148,8 +146,6 @@ def segmenter(
 
 def _on_backbone(backbone: str, finest: str, dice: float, size: tuple[int, int], names: list[str]) -> FCN:
     """An untrained FCN on a backbone with ImageNet weights."""
-    trunk = backbone_of(backbone)
-    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    trunk, licence = pretrained(backbone)
     levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
-    licence = CARDS[f"{backbone}_imagenet"].licence
     return FCN(trunk, len(names), image_size=size, levels=levels, dice=dice, class_names=names, licence=licence)
