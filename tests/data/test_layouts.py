@@ -69,10 +69,15 @@ def test_what_cannot_be_read_is_refused_by_name(source, layout, tmp_path, capsys
 
 
 def test_photographs_of_two_days_with_foreign_labels_are_no_classes(source, tmp_path):
-    layouts.labelme(source, tmp_path)
-    for old, new in (("train", "monday"), ("valid", "tuesday"), ("test", "friday")):
-        (tmp_path / old).rename(tmp_path / new)
-    with pytest.raises(DataError, match="look like LabelMe"):
+    layouts.kitti(source, tmp_path)
+    photographs = sorted((tmp_path / "training" / "image_2").iterdir())
+    for i, photograph in enumerate(photographs):
+        folder = tmp_path / ("monday", "tuesday")[i % 2]
+        folder.mkdir(exist_ok=True)
+        label = tmp_path / "training" / "label_2" / f"{photograph.stem}.txt"
+        for file in (photograph, label):
+            file.rename(folder / file.name)
+    with pytest.raises(DataError, match="look like KITTI"):
         open_dataset(tmp_path)
 
 

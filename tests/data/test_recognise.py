@@ -6,38 +6,17 @@ import numpy as np
 import pytest
 from support import tiny_data
 
-from visionkit.data.recognise import describe, open_dataset, splits
-from visionkit.types import DataError
+from visionkit.data.recognise import READERS, describe, open_dataset, splits
+from visionkit.data.repair import Repairs
+from visionkit.types import DataError, check_sample
 
 BOX = [("cat", 1, 1, 9, 9)]
-COCO = tiny_data.coco_dict([{"bbox": [2, 3, 5, 4], "segmentation": [[2, 3, 7, 3, 7, 7, 2, 7]]}])
+KINDS = {name: reader.tasks[0] for name, reader in READERS.items()}
 
 
 def write(kind, root):
-    if kind == "Pascal VOC XML":
-        tiny_data.voc(root, {"a": BOX})
-    elif kind == "COCO JSON":
-        tiny_data.coco(root, COCO)
-    elif kind == "YOLO txt":
-        tiny_data.yolo(root, {"a": "0 0.5 0.5 0.5 0.5"})
-    elif kind == "MNIST":
-        tiny_data.mnist(root)
-    elif kind == "class folders":
-        tiny_data.picture(root / "ant" / "a.png"), tiny_data.picture(root / "bee" / "a.png")
-    else:
-        tiny_data.pair(root / "images", root / "masks", "a", [[0, 1]])
+    tiny_data.FORMATS[kind](root)
     return root
-
-
-KINDS = {
-    "Pascal VOC XML": "detect",
-    "COCO JSON": "detect",
-    "YOLO txt": "detect",
-    "class folders": "classify",
-    "MNIST": "classify",
-    "images and class maps": "segment",
-    "images and instance masks": "instance",
-}
 
 
 @pytest.mark.parametrize("kind,task", KINDS.items())
@@ -53,9 +32,43 @@ def test_every_format_is_recognised(tmp_path, kind, task):
     if kind != "images and instance masks":
         assert describe(root).startswith(kind)
     if "masks" not in kind and "maps" not in kind:
-        wrong = "classify" if task == "detect" else "detect"
+        wrong = "classify" if task == "detect" else "segment"
         with pytest.raises(DataError, match=f"found {kind}, which is for {task}, not {wrong}"):
             open_dataset(root, task=wrong)
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_every_reader_keeps_the_contract(tmp_path, kind):
+    root, reader = write(kind, tmp_path / "data"), READERS[kind]
+    for task in reader.tasks:
+        repairs = Repairs(kind, collect=True)
+        data = pickle.loads(pickle.dumps(open_dataset(root, task=task, repairs=repairs)))  # as it travels to workers
+        assert repairs.findings == [] and len(data) >= 1 and data.source
+        assert len(set(data.class_names)) == len(data.class_names) >= 1
+        assert len({record.id for record in data.records}) == len(data)
+        for record, sample in zip(data.records, data, strict=True):
+            assert record.file is None or (record.image is record.masks is record.segmentation is None)
+            assert check_sample(sample, len(data.class_names)).image.shape == (*record.image_size, 3)
+            assert record.file is None or (record.file.is_file() and record.file.is_relative_to(root))
+            assert (record.label is None) == (task != "classify") and (record.boxes is None) == (
+                task in ("classify", "segment")
+            )
+    with pytest.raises(DataError, match=f"{root}.*: no split 'nonsense'; there are: "):
+        reader.open(root, "nonsense")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in READERS if kind != "MNIST"])
+def test_every_reader_names_a_broken_image_and_one_that_leads_out(tmp_path, kind):
+    root, outside = write(kind, tmp_path / "data"), tiny_data.picture(tmp_path / "outside.png")
+    image = sorted(file for file in root.rglob("*.png") if "masks" not in file.parts)[0]
+    for text in ("broken", "outside"):
+        image.unlink()
+        if text == "broken":
+            image.write_text("no picture")
+        else:
+            image.symlink_to(outside)
+        with pytest.raises(DataError, match=rf"{image}.*"):
+            list(READERS[kind].open(root))
 
 
 def test_nothing_recognised_says_what_was_looked_for(tmp_path):
@@ -65,7 +78,7 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         describe(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="expected detect, instance, segment, classify, found 'colour'"):
+    with pytest.raises(DataError, match="expected detect, instance, classify, segment, found 'colour'"):
         open_dataset(tmp_path, task="colour")
 
 
@@ -121,12 +134,12 @@ def test_empty_split_is_named(tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_damaged_annotations_raise_only_data_error(tmp_path, kind):
-    """200 damaged files of each format: read, load, and nothing but DataError."""
+    """100 damaged files of each format: read, load, and nothing but DataError."""
     task, root, random = KINDS[kind], write(kind, tmp_path), np.random.default_rng(0)
     targets = [f for f in root.rglob("*") if f.is_file() and "images" not in f.parts and "JPEGImages" not in f.parts]
     originals, tokens = {f: f.read_bytes() for f in targets}, [b"-1", b"1e999", b"nan", b"[", b"]", b'"', b"<", b"\xff"]
     failures = 0
-    for _ in range(200):
+    for _ in range(100):
         file = targets[random.integers(len(targets))]
         damaged = bytearray(originals[file])
         for _ in range(random.integers(1, 5)):
@@ -139,7 +152,7 @@ def test_damaged_annotations_raise_only_data_error(tmp_path, kind):
             failures += 1
             assert str(tmp_path) in str(error)
         file.write_bytes(originals[file])
-    assert failures > 20, "the damage is too small to mean anything"
+    assert failures > 10, "the damage is too small to mean anything"
     assert len(open_dataset(root, task=task))
 
 
@@ -150,3 +163,22 @@ def test_boxes_alone_are_read_without_drawing_their_masks(tmp_path, monkeypatch)
     data = open_dataset(root, task="detect")
     assert data[0].masks is None and data[0].boxes.tolist() == [[2, 3, 7, 7]] and data[0].image.shape == (30, 40, 3)
     assert data.source == "COCO JSON annotations.json, boxes"
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_every_reader_refuses_a_folder_of_another_format(tmp_path, kind):
+    tiny_data.picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match=f"{tmp_path}"):
+        READERS[kind].open(tmp_path)
+
+
+def test_links_in_a_circle_and_to_nowhere_are_no_annotations(tmp_path):
+    root = write("LabelMe", tmp_path / "data")
+    for name in ("x.json", "y.csv", "z.xml", "m.jsonl", "samples.json"):
+        (root / name).symlink_to(name)
+        (root / f"1{name}").symlink_to("/nowhere")
+    (root / "again").symlink_to(".")
+    assert len(open_dataset(root, task="instance")) == 2
+    root = write("CSV of boxes", tmp_path / "table")
+    (root / "again").symlink_to(".")
+    assert len(open_dataset(root)) == 2

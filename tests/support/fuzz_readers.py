@@ -1,4 +1,4 @@
-"""Damages VOC, COCO and YOLO data sets and reads them: python tests/support/fuzz_readers.py --count 10000 --seed 0.
+"""Damages annotation files and reads the data sets: python tests/support/fuzz_readers.py --count 10000 --seed 0.
 
 Whatever a file holds, a reader returns samples that keep the conventions, or raises a `DataError` that names a file of
 the data set; it does so within seconds and without eating the memory. `test_fuzz.py` runs a few hundred cases.
@@ -74,12 +74,21 @@ VALUES += [
 VALUES += [{"size": [30, 40], "counts": "\uffff~" * 50}, [[1, 2] * 50_000], "9" * 10_000]
 
 
+# The formats of `tiny_data.FORMATS` whose sets are damaged as they are there; of the others, `write` makes richer ones.
+KINDS = (
+    *("voc", "coco", "yolo", "CVAT for images", "LabelMe", "VIA", "FiftyOne", "FiftyOne classes"),
+    *("metadata.jsonl of boxes", "metadata.jsonl of classes", "CSV of boxes", "CSV of classes"),
+)
+
+
 def write(kind: str, root: Path) -> list[Path]:
     """A good data set; the files to damage."""
     if kind == "voc":
         tiny_data.voc(root, {"a": [("cat", 1, 1, 9, 9), ("dog", 5, 5, 20, 20, 1)], "b": []}, {"train": ["a", "b"]})
     elif kind == "yolo":
         tiny_data.yolo(root, {"a": "0 .5 .5 .2 .2\n1 .1 .1 .2 .2 .3 .1", "b": None, "c": ""})
+    elif kind != "coco":
+        tiny_data.FORMATS[kind](root)
     else:
         segment = {"size": [30, 40], "counts": [100, 5, 25, 5, 1065]}
         annotations = [
@@ -105,7 +114,7 @@ def damage(file: Path, rng: np.random.Generator) -> None:
         file.write_text(choose(XML))
     elif file.suffix == ".yaml" and how < 0.7:
         file.write_text(choose(YAML))
-    elif file.suffix in (".xml", ".txt", ".yaml"):
+    elif file.suffix in (".xml", ".txt", ".yaml", ".csv", ".jsonl"):
         file.write_text(_words(data.decode(errors="replace"), rng, choose))
     elif how < 0.6:
         file.unlink()
@@ -168,7 +177,7 @@ def check(root: Path, kind: str) -> str:
 
 def run(case: int, seed: int) -> str:
     """One case: writes a set, damages one or two of its files, and checks it."""
-    rng, kind = np.random.default_rng([seed, case]), ("voc", "coco", "yolo")[case % 3]
+    rng, kind = np.random.default_rng([seed, case]), KINDS[case % len(KINDS)]
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
         root, damaged = Path(folder) / kind, []
         files = write(kind, root)

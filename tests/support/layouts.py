@@ -1,11 +1,13 @@
 """The same photographs and boxes in the layouts that annotation programs and the usual web services export.
 
 `source` takes BCCD's first 24 photographs where they lie beside the checkout, and drawn ones elsewhere.
+`PYTHONPATH=.:tests python tests/support/layouts.py` prints what reading each layout gives.
 """
 
 import csv
 import json
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from support import tiny_data
 from support.shared_data import SHARED
 
 from visionkit import npboxes
+from visionkit.data.recognise import open_dataset, splits
 from visionkit.data.voc import voc
 from visionkit.images import write_image
-from visionkit.types import Sample
+from visionkit.types import DataError, Sample
 
 SPLITS = ("train", "valid", "test")
 BCCD = SHARED / "detection" / "bccd"
@@ -57,9 +60,9 @@ class Source:
         return {name: labels.count(i) for i, name in enumerate(self.class_names)}
 
 
-def source(folder: Path) -> Source:
+def source(folder: Path, drawn: bool = False) -> Source:
     """The first 24 photographs of BCCD, or six drawn photographs in `folder` with its classes."""
-    if BCCD.is_dir():
+    if BCCD.is_dir() and not drawn:
         data = voc(BCCD)
     else:
         random, photos = np.random.default_rng(0), {}
@@ -225,6 +228,150 @@ def label_studio_coco(source: Source, root: Path) -> None:
     _coco(source, source.photos, root / "result.json", "/data/upload/7/")
 
 
+def labelme(source: Source, root: Path) -> None:
+    for split in SPLITS:
+        _copy(source.of(split), root / split)
+        _labelme(source, source.of(split), root / split, "")
+
+
+def labelme_apart(source: Source, root: Path) -> None:
+    _copy(source.photos, root / "images")
+    _labelme(source, source.photos, root / "labels", "../images/")
+
+
+def _labelme(source: Source, photos: list[Photo], folder: Path, prefix: str) -> None:
+    for photo in photos:
+        h, w = photo.sample.image_size
+        boxes = [(name, [[x + bw, y + bh], [x, y]]) for _, name, x, y, bw, bh in photo.xywh(source.class_names)]
+        shapes = [{"label": name, "points": points, "shape_type": "rectangle"} for name, points in boxes]
+        content = {"version": "5.4.1", "shapes": shapes, "imagePath": prefix + photo.name, "imageData": None}
+        tiny_data.text(folder / f"{photo.file.stem}.json", json.dumps({**content, "imageHeight": h, "imageWidth": w}))
+
+
+def cvat_images(source: Source, root: Path, polygons: bool = False) -> None:
+    labels = "".join(f"<label><name>{name}</name></label>" for name in source.class_names)
+    lines = [f"<annotations><version>1.1</version><meta><job><labels>{labels}</labels></job></meta>"]
+    for i, photo in enumerate(source.photos):
+        _copy([photo], root / "images" / photo.split)
+        h, w = photo.sample.image_size
+        lines.append(f'<image id="{i}" name="{photo.name}" subset="{photo.split}" width="{w}" height="{h}">')
+        for _, name, x, y, bw, bh in photo.xywh(source.class_names):
+            x2, y2 = x + bw, y + bh
+            corners = f'xtl="{x}" ytl="{y}" xbr="{x2}" ybr="{y2}"'
+            if polygons:
+                corners = f'points="{x},{y};{x2},{y};{x2},{y2};{x},{y2}"'
+            attribute = '<attribute name="blurred">false</attribute>'
+            tag = "polygon" if polygons else "box"
+            lines.append(
+                f'<{tag} label="{name}" source="manual" occluded="0" {corners} z_order="0">{attribute}</{tag}>'
+            )
+        lines.append("</image>")
+    tiny_data.text(root / "annotations.xml", "\n".join([*lines, "</annotations>"]))
+
+
+def cvat_polygons(source: Source, root: Path) -> None:
+    cvat_images(source, root, polygons=True)
+
+
+def _regions(photo: Photo, names: list[str]):
+    for _, name, x, y, w, h in photo.xywh(names):
+        yield {"name": "rect", "x": x, "y": y, "width": w, "height": h}, {"class": name, "note": ""}
+
+
+def via_project(source: Source, root: Path) -> None:
+    _copy(source.photos, root)
+    images = {}
+    for photo in source.photos:
+        pairs = _regions(photo, source.class_names)
+        regions = [{"shape_attributes": shape, "region_attributes": attributes} for shape, attributes in pairs]
+        images[f"{photo.name}99"] = {"filename": photo.name, "size": 99, "regions": regions, "file_attributes": {}}
+    content = {"_via_settings": {}, "_via_img_metadata": images, "_via_attributes": {"region": {}}}
+    tiny_data.text(root / "via_project.json", json.dumps(content))
+
+
+def via_json(source: Source, root: Path) -> None:
+    for split in SPLITS:
+        via_project(Source(source.of(split), source.class_names), root / split)
+        file = root / split / "via_project.json"
+        images = json.loads(file.read_text())["_via_img_metadata"]
+        tiny_data.text(root / split / "via_region_data.json", json.dumps(images))
+        file.unlink()
+
+
+def via_csv(source: Source, root: Path) -> None:
+    _copy(source.photos, root)
+    header = ["filename", "file_size", "file_attributes", "region_count", "region_id"]
+    rows: list[list[object]] = [[*header, "region_shape_attributes", "region_attributes"]]
+    for photo in source.photos:
+        for i, pair in enumerate(_regions(photo, source.class_names)):
+            rows.append([photo.name, 99, "{}", len(photo.sample.labels), i, *map(json.dumps, pair)])
+    _table(root / "via_region_data.csv", rows)
+
+
+def hugging_face(source: Source, root: Path) -> None:
+    for split, folder in zip(SPLITS, ("train", "validation", "test"), strict=True):
+        _copy(source.of(split), root / folder)
+        lines = []
+        for photo in source.of(split):
+            rows = list(photo.xywh(source.class_names))
+            objects = {"bbox": [row[2:] for row in rows], "categories": [row[1] for row in rows]}
+            lines.append(json.dumps({"file_name": photo.name, "objects": objects}))
+        tiny_data.text(root / folder / "metadata.jsonl", "\n".join(lines))
+
+
+def fiftyone(source: Source, root: Path) -> None:
+    _copy(source.photos, root / "data")
+    samples = []
+    for photo in source.photos:
+        h, w = photo.sample.image_size
+        detections = [
+            {"_cls": "Detection", "label": name, "bounding_box": [x / w, y / h, bw / w, bh / h], "attributes": {}}
+            for _, name, x, y, bw, bh in photo.xywh(source.class_names)
+        ]
+        truth = {"_cls": "Detections", "detections": detections}
+        tags = [{"valid": "validation"}.get(photo.split, photo.split), "checked"]
+        samples.append({"filepath": f"data/{photo.name}", "tags": tags, "metadata": None, "ground_truth": truth})
+    tiny_data.text(root / "samples.json", json.dumps({"samples": samples}))
+    tiny_data.text(root / "metadata.json", json.dumps({"name": "cells", "default_classes": source.class_names}))
+
+
+def _table(file: Path, rows: list[list[object]], separator: str = ",") -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="") as stream:
+        csv.writer(stream, delimiter=separator).writerows(rows)
+
+
+def roboflow_csv(source: Source, root: Path) -> None:
+    """Its "Tensorflow Object Detection": corners in pixels, and the size of the image in each row."""
+    for split in SPLITS:
+        _copy(source.of(split), root / split)
+        rows: list[list[object]] = [["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"]]
+        for photo in source.of(split):
+            h, w = photo.sample.image_size
+            for _, name, x, y, bw, bh in photo.xywh(source.class_names):
+                rows.append([photo.name, w, h, name, x, y, x + bw, y + bh])
+        _table(root / split / "_annotations.csv", rows)
+
+
+def csv_of_sides(source: Source, root: Path) -> None:
+    _copy(source.photos, root / "photos")
+    rows: list[list[object]] = [["image_id", "label", "x", "y", "width", "height", "split"]]
+    for photo in source.photos:
+        rows += [[photo.file.stem, *row[1:], photo.split] for row in photo.xywh(source.class_names)]
+    _table(root / "labels.csv", rows, ";")
+
+
+def csv_of_fractions(source: Source, root: Path) -> None:
+    _copy(source.photos, root / "images")
+    for split in SPLITS:
+        rows: list[list[object]] = [["path", "category", "x_center", "y_center", "width", "height"]]
+        for photo in source.of(split):
+            h, w = photo.sample.image_size
+            for _, name, x, y, bw, bh in photo.xywh(source.class_names):
+                rows.append([f"images/{photo.name}", name, (x + bw / 2) / w, (y + bh / 2) / h, bw / w, bh / h])
+        _table(root / f"{split}_labels.csv", rows)
+
+
 # Layout -> (how it is written, whether it has splits).
 READ = {
     writer.__name__: (writer, has_splits)
@@ -245,6 +392,18 @@ READ = {
         (fiftyone_coco, False),
         (fiftyone_voc, False),
         (label_studio_coco, False),
+        (labelme, True),
+        (labelme_apart, False),
+        (cvat_images, True),
+        (cvat_polygons, True),
+        (via_project, False),
+        (via_json, True),
+        (via_csv, False),
+        (hugging_face, True),
+        (fiftyone, True),
+        (roboflow_csv, True),
+        (csv_of_sides, True),
+        (csv_of_fractions, True),
     )
 }
 
@@ -252,16 +411,6 @@ READ = {
 def bare_splits(source: Source, root: Path) -> None:
     for split in SPLITS:
         _copy(source.of(split), root / split)
-
-
-def labelme(source: Source, root: Path) -> None:
-    for split in SPLITS:
-        _copy(source.of(split), root / split)
-        for photo in source.of(split):
-            boxes = [(name, [[x, y], [x + w, y + h]]) for _, name, x, y, w, h in photo.xywh(source.class_names)]
-            shapes = [{"label": name, "points": points, "shape_type": "rectangle"} for name, points in boxes]
-            content = {"version": "5.4.1", "shapes": shapes, "imagePath": photo.name}
-            tiny_data.text(root / split / f"{photo.file.stem}.json", json.dumps(content))
 
 
 def create_ml(source: Source, root: Path) -> None:
@@ -286,15 +435,13 @@ def kitti(source: Source, root: Path) -> None:
 
 def open_images(source: Source, root: Path) -> None:
     _copy(source.photos, root / "data")
-    (root / "labels").mkdir(parents=True)
-    with (root / "labels" / "detections.csv").open("w", newline="") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax"])
-        for photo in source.photos:
-            height, width = photo.sample.image_size
-            for _, name, x, y, w, h in photo.xywh(source.class_names):
-                sides = (x / width, (x + w) / width, y / height, (y + h) / height)
-                rows.writerow([photo.file.stem, "xclick", f"/m/{name}", 1, *sides])
+    rows: list[list[object]] = [["ImageID", "Source", "LabelName", "Confidence", "XMin", "XMax", "YMin", "YMax"]]
+    for photo in source.photos:
+        height, width = photo.sample.image_size
+        for _, name, x, y, w, h in photo.xywh(source.class_names):
+            sides = (x / width, (x + w) / width, y / height, (y + h) / height)
+            rows.append([photo.file.stem, "xclick", f"/m/{name}", 1, *sides])
+    _table(root / "labels" / "detections.csv", rows)
 
 
 def wider_face(source: Source, root: Path) -> None:
@@ -316,10 +463,32 @@ def tf_record(source: Source, root: Path) -> None:
 # Layout -> (how it is written, what the refusal says).
 REFUSED = {
     "bare_splits": (bare_splits, "in test/, train/, valid/, which are splits and no classes, but no labels"),
-    "labelme": (labelme, "look like LabelMe, which visionkit does not read; open it in"),
     "create_ml": (create_ml, "1 .json with `coordinates` looks like CreateML"),
     "kitti": (kitti, "look like KITTI, which visionkit does not read; convert it with datumaro"),
     "open_images": (open_images, "1 .csv with `ImageID` looks like Open Images"),
     "wider_face": (wider_face, "1 .txt with its name looks like WIDER FACE"),
     "tf_record": (tf_record, "3 .tfrecord with its suffix look like TFRecord"),
 }
+
+
+def print_table() -> None:
+    """Prints layout, images, objects and splits of what can be read, and what is said of the other layouts."""
+    with tempfile.TemporaryDirectory() as folder:
+        known = source(Path(folder) / "source")
+        for name, (write, _) in READ.items():
+            write(known, root := Path(folder) / name)
+            data = open_dataset(root, task="detect")
+            labels = [label for record in data.records for label in record.labels.tolist()]
+            counts = ", ".join(f"{labels.count(i)} {known}" for i, known in enumerate(data.class_names))
+            parts = ", ".join(f"{split} {len(open_dataset(root, split))}" for split in splits(root))
+            print(f"{name:26} {len(data)} images, {len(labels)} objects ({counts}), {parts or 'no splits'}")
+        for name, (write, _) in REFUSED.items():
+            write(known, root := Path(folder) / name)
+            try:
+                open_dataset(root)
+            except DataError as error:
+                print(f"{name:26} refused: {str(error).partition('recognised; ')[2][:90]}...")
+
+
+if __name__ == "__main__":
+    print_table()

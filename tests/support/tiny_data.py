@@ -89,3 +89,99 @@ def mnist(root):
         arrays[f"y_{split}"] = np.arange(count, dtype=np.uint8)
     root.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(root / "mnist.npz", **arrays)
+
+
+def labelme(root: Path, shapes: dict, image: str = "{}.png") -> Path:
+    """Shapes by name of the image, as (label, shape_type, points[, group_id])."""
+    for name, several in shapes.items():
+        picture(root / f"{name}.png")
+        keys = ("label", "shape_type", "points", "group_id")
+        content = {"shapes": [dict(zip(keys, shape, strict=False)) for shape in several]}
+        content |= {"imagePath": image.format(name), "imageHeight": H, "imageWidth": W}
+        text(root / f"{name}.json", json.dumps(content))
+    return root
+
+
+def cvat(root: Path, shapes: str, labels=("dog", "cat"), attributes="") -> Path:
+    """`shapes`: the elements of the one image, images/a.png."""
+    picture(root / "images" / "a.png")
+    names = "".join(f"<label><name>{name}</name></label>" for name in labels)
+    image = f'<image id="0" name="a.png" width="{W}" height="{H}" {attributes}>\n{shapes}\n</image>'
+    text(
+        root / "annotations.xml",
+        f"<annotations><meta><task><labels>{names}</labels></task></meta>\n{image}</annotations>",
+    )
+    return root
+
+
+def via(root: Path, regions, name="via.json") -> Path:
+    """Regions of a.png as (shape_attributes, region_attributes)."""
+    picture(root / "a.png")
+    described = [{"shape_attributes": shape, "region_attributes": attributes} for shape, attributes in regions]
+    text(root / name, json.dumps({"a.png99": {"filename": "a.png", "size": 99, "regions": described}}))
+    return root
+
+
+def jsonl(root: Path, lines) -> Path:
+    for line in lines:
+        picture(root / line["file_name"])
+    text(root / "metadata.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
+    return root
+
+
+def fiftyone(root: Path, labels: dict, field="ground_truth", classes=()) -> Path:
+    """Labels by name of the image: what `field` holds."""
+    for name in labels:
+        picture(root / "data" / f"{name}.png")
+    samples = [{"filepath": f"data/{name}.png", "tags": [], field: value} for name, value in labels.items()]
+    text(root / "samples.json", json.dumps({"samples": samples}))
+    text(root / "metadata.json", json.dumps({"name": "x", "classes": {field: list(classes)} if classes else {}}))
+    return root
+
+
+def table(root: Path, content: str, names=("a",), file="labels.csv") -> Path:
+    for name in names:
+        picture(root / f"{name}.png")
+    text(root / file, content)
+    return root
+
+
+def _class_folders(root: Path) -> None:
+    for name in ("ant", "bee"):
+        picture(root / name / "a.png")
+
+
+_SQUARE = [[2, 3], [7, 3], [7, 7], [2, 7]]
+_BOXES = {"bbox": [[2, 3, 5, 4]], "categories": ["cat"]}
+_DETECTIONS = {
+    "_cls": "Detections",
+    "detections": [{"_cls": "Detection", "label": "cat", "bounding_box": [0.1, 0.1, 0.5, 0.5]}],
+}
+_CLASS = {"_cls": "Classification", "label": "cat"}
+_SEGMENT = {"bbox": [2, 3, 5, 4], "segmentation": [[2, 3, 7, 3, 7, 7, 2, 7]]}
+
+# Every format of READERS -> writes a tiny data set of it without splits; the contract tests run over these.
+FORMATS = {
+    "Pascal VOC XML": lambda root: voc(root, {"a": [("cat", 1, 1, 9, 9)]}),
+    "COCO JSON": lambda root: coco(root, coco_dict([_SEGMENT], categories=((1, "cat"), (2, "dog")))),
+    "YOLO txt": lambda root: yolo(root, {"a": "0 0.5 0.5 0.5 0.5"}),
+    "CVAT for images": lambda root: cvat(root, '<polygon label="cat" points="2.0,3.0;7.0,3.0;7.0,7.0;2.0,7.0"/>'),
+    "LabelMe": lambda root: labelme(root, {"a": [("cat", "polygon", _SQUARE)], "b": []}),
+    "VIA": lambda root: via(root, [({"name": "rect", "x": 2, "y": 3, "width": 5, "height": 4}, {"class": "cat"})]),
+    "FiftyOne": lambda root: fiftyone(root, {"a": _DETECTIONS, "b": None}),
+    "FiftyOne classes": lambda root: fiftyone(root, dict.fromkeys("ab", _CLASS)),
+    "metadata.jsonl of boxes": lambda root: jsonl(
+        root, [{"file_name": f"{name}.png", "objects": _BOXES} for name in "ab"]
+    ),
+    "metadata.jsonl of classes": lambda root: jsonl(
+        root, [{"file_name": f"{name}.png", "label": "cat"} for name in "ab"]
+    ),
+    "CSV of boxes": lambda root: table(
+        root, "filename,class,xmin,ymin,xmax,ymax\na.png,cat,2,3,7,7\nb.png,cat,2,3,7,9\n", "ab"
+    ),
+    "CSV of classes": lambda root: table(root, "image,label\na.png,cat\nb.png,dog\n", "ab"),
+    "images and class maps": lambda root: pair(root / "images", root / "masks", "a", [[0, 1]]),
+    "images and instance masks": lambda root: pair(root / "images", root / "masks", "a", [[0, 1]]),
+    "MNIST": lambda root: mnist(root),
+    "class folders": _class_folders,
+}

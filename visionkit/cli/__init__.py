@@ -11,7 +11,7 @@ import sys
 import cyclopts
 
 from visionkit import __version__
-from visionkit.cli.data import doctor
+from visionkit.cli.data import convert, doctor
 from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
@@ -29,7 +29,7 @@ app = cyclopts.App(
     version=__version__,
     result_action="return_value",
 )
-for _verb in (doctor, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
+for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
 for _verbs in (weights, selftest):
     app.command(_verbs)

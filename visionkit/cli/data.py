@@ -1,4 +1,4 @@
-"""The verb doctor. Heavy imports are inside the function."""
+"""The verbs doctor and convert. Heavy imports are inside the function."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -55,6 +55,33 @@ def doctor(
     if fix:
         print(write_fixed(diagnosis, data, fix))
     return 1 if diagnosis.grades()["error"] else 0
+
+
+def convert(
+    data: Path,
+    /,
+    *,
+    to: Literal["coco", "voc", "yolo"],
+    out: Path,
+    task: Literal["detect", "instance"] | None = None,
+    copy: bool = False,
+) -> None:
+    """Write a data set of boxes or masks, whatever its format, as COCO, Pascal VOC or YOLO.
+
+    Classes, splits, crowds and masks are kept as far as the format can express them; what is lost is printed, or
+    refused if it is masks.
+
+    Args:
+        data: labelled data in any layout that finetune takes.
+        to: the format to write.
+        out: a new folder; data that is there is never overwritten.
+        task: detect writes boxes without the masks that there may be, instance reads images with masks as objects.
+        copy: copy the images; by default they are hard links, and copies only where links are impossible.
+    """
+    from visionkit.data.convert import convert as write
+
+    for line in write(data, to, out, task, copy):
+        print(plain(line))
 
 
 def _training_size(size: list[int]) -> int | tuple[int, int]:

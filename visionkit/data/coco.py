@@ -1,8 +1,8 @@
 """COCO instances JSON: boxes, and masks from polygons or run lengths if every annotation has one."""
 
 import contextlib
-import json
 import math
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,6 +24,7 @@ from visionkit.data.files import (
     load_image,
     number,
     read_bytes,
+    read_json,
     regular,
     sample_ids,
     split_name,
@@ -51,7 +52,8 @@ def splits(root: Path) -> dict[str, Path]:
         files: dict[str, Path] = {}
         for file in sorted(root.glob(pattern)):
             hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
-            if not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
+            is_file = os.path.isfile(file)  # noqa: PTH113 (Path raises on links in a circle)
+            if is_file and not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
                 files.setdefault(_split_of(file, root), file)
         if files:
             return files
@@ -310,10 +312,7 @@ def _id(item: Item, field: str, where: str) -> Id:
 
 def _load_json(file: Path) -> tuple[list[Item], list[Item], list[Item]]:
     """(images, annotations, categories) of an annotation file."""
-    try:
-        content = json.loads(read_bytes(file, JSON_LIMIT))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: broken JSON: {error}") from None
+    content = read_json(file, JSON_LIMIT)
 
     def items(key: str) -> list[Item]:
         found = content.get(key) if isinstance(content, dict) else None

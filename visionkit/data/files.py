@@ -1,6 +1,7 @@
 """File handling shared by the readers: bounded reading, names that stay inside the root, finding images."""
 
 import itertools
+import json
 import math
 import os
 import re
@@ -32,17 +33,30 @@ def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
     return data
 
 
-def read_text(file: Path, limit: int = TEXT_LIMIT) -> str:
-    """Returns the UTF-8 text of `file`; raises a `DataError` that names it if it is anything else."""
+def read_text(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> str:
+    """Returns the UTF-8 text of `file`; raises a `DataError` that names it if it is anything else.
+
+    With `errors="surrogateescape"`, other bytes are kept, since names of files need not be UTF-8.
+    """
     try:
-        return read_bytes(file, limit).decode("utf-8-sig")
+        return read_bytes(file, limit).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise DataError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from None
 
 
-def read_lines(file: Path) -> list[tuple[int, str]]:
+def read_json(file: Path, limit: int) -> Any:
+    """Returns the content of a JSON file; raises a `DataError` that names it if it is broken or above `limit` bytes."""
+    try:
+        return json.loads(read_bytes(file, limit))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file}: broken JSON: {error}") from None
+
+
+def read_lines(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> list[tuple[int, str]]:
     """Returns the lines of a text file that are not blank, stripped, each with its number counted from 1."""
-    lines = ((i, line.strip()) for i, line in enumerate(read_text(file).split("\n"), start=1))
+    lines = ((i, line.strip()) for i, line in enumerate(read_text(file, limit, errors).split("\n"), start=1))
     return [(i, line) for i, line in lines if line]
 
 

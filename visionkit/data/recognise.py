@@ -5,7 +5,21 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from visionkit.data import arrays, coco, folder, mask_pairs, masks, voc, yolo
+from visionkit.data import (
+    arrays,
+    coco,
+    cvat,
+    fiftyone,
+    folder,
+    labelme,
+    mask_pairs,
+    masks,
+    metadata_jsonl,
+    tables,
+    via,
+    voc,
+    yolo,
+)
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
 from visionkit.data.refusals import foreign_format, why_not
@@ -60,6 +74,43 @@ READERS = {
         yolo.splits,
         yolo.splits,
         yolo.yolo,
+    ),
+    "CVAT for images": Reader(
+        ("detect", "instance"), "annotations.xml beside images/", cvat.files, cvat.splits, cvat.cvat
+    ),
+    "LabelMe": Reader(
+        ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
+    ),
+    "VIA": Reader(("detect", "instance"), "*.json or *.csv with regions", via.files, via.splits, via.via),
+    "FiftyOne": Reader(
+        ("detect", "instance"),
+        "samples.json beside data/",
+        fiftyone.objects,
+        fiftyone.splits,
+        fiftyone.fiftyone,
+    ),
+    "FiftyOne classes": Reader(
+        ("classify",), "samples.json with classifications", fiftyone.classes, fiftyone.splits, fiftyone.fiftyone
+    ),
+    "metadata.jsonl of boxes": Reader(
+        ("detect",),
+        "metadata.jsonl with `objects`",
+        metadata_jsonl.boxes,
+        metadata_jsonl.splits,
+        metadata_jsonl.metadata_jsonl,
+    ),
+    "metadata.jsonl of classes": Reader(
+        ("classify",),
+        "metadata.jsonl with `label`",
+        metadata_jsonl.classes,
+        metadata_jsonl.splits,
+        metadata_jsonl.metadata_jsonl,
+    ),
+    "CSV of boxes": Reader(
+        ("detect",), "*.csv with a box a row", tables.boxes, tables.splits_of_boxes, tables.csv_boxes
+    ),
+    "CSV of classes": Reader(
+        ("classify",), "*.csv with an image's class a row", tables.classes, tables.splits_of_classes, tables.csv_classes
     ),
     "images and class maps": Reader(
         ("segment",),
@@ -174,10 +225,12 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
         raise DataError(f"{root}: no such folder")
     readers = READERS if root.is_dir() else {}
     for _ in range(3):  # archives often unpack to a folder in a folder
-        matching = [name for name, reader in readers.items() if reader.recognise(where)]
-        for name in matching:
-            if task in (None, *READERS[name].tasks):
-                return where, name
+        matching: list[str] = []
+        for name, reader in readers.items():
+            if reader.recognise(where):
+                if task in (None, *reader.tasks):
+                    return where, name
+                matching.append(name)
         if matching:
             usual = READERS[matching[0]].tasks[0]
             raise DataError(f"{where}: found {matching[0]}, which is for {usual}, not {task}")

@@ -23,9 +23,9 @@ class _Foreign(NamedTuple):
     matches: Callable[[str, bytes], bool]  # (lower-case name of a file, its first bytes)
 
 
-def _datum(name: str) -> str:
-    command = f"datum convert -if {name} -i DATA -f coco -o NEW -- --save-media"
-    return f"convert it with datumaro (pip install datumaro): {command}"
+def _datum(name: str, extras: str = "cli") -> str:
+    command = f"datum convert -if {name} -i DATA -f coco_instances -o NEW -- --save-media"
+    return f"convert it with datumaro (pip install 'datumaro[{extras}]' in a new environment): {command}"
 
 
 def _csv(name: str, head: bytes, *columns: bytes) -> bool:
@@ -58,11 +58,13 @@ def _has(suffix: str, *keys: bytes) -> Callable[[str, bytes], bool]:
 
 _EXPORT = "open it in its own program or in Roboflow, CVAT or Label Studio and export it as COCO, Pascal VOC or YOLO"
 _FOREIGN = (  # the first that matches is named
-    _Foreign("LabelMe", "`shapes`", _EXPORT, _has(".json", b'"shapes"', b'"points"')),
-    _Foreign("VIA", "`regions`", _EXPORT, _has(".json", b'"regions"')),
     _Foreign("CreateML", "`coordinates`", _EXPORT, _has(".json", b'"coordinates"', b'"label"')),
-    _Foreign("FiftyOne", "`samples`", "export it as fiftyone.types.COCODetectionDataset", _has(".json", b'"_cls"')),
-    _Foreign("CVAT for images", "`<annotations>`", "export it as COCO 1.0 in CVAT", _has(".xml", b"<annotations")),
+    _Foreign(
+        "FiftyOne without detections, polylines or classifications",
+        "`_cls`",
+        "export a field with one of these",
+        _has(".json", b'"_cls"'),
+    ),
     _Foreign(
         "WIDER FACE",
         "its name",
@@ -71,21 +73,23 @@ _FOREIGN = (  # the first that matches is named
     ),
     _Foreign("KITTI", "15 columns", _datum("kitti_detection"), _is_kitti),
     _Foreign("DOTA", "8 coordinates and a name", "oriented boxes are not read: " + _EXPORT, _is_dota),
-    _Foreign("VIA", "`region_shape_attributes`", _EXPORT, lambda name, head: _csv(name, head, b"region_shape_attri")),
     _Foreign("Open Images", "`ImageID`", _datum("open_images"), lambda name, head: _csv(name, head, b"imageid")),
     _Foreign(
         "a table of boxes or classes",
         "columns of labels",
-        "import it into Roboflow and export it as COCO; for classes, move the images into a folder per class",
+        "put its images beside it, and name its columns filename, class and, for boxes, xmin, ymin, xmax, ymax",
         lambda name, head: _csv(name, head, b"xmin", b"x1", b"label", b"class", b"category", b"bbox"),
     ),
     _Foreign(
-        "Hugging Face metadata", "its suffix", "export it as COCO", lambda name, _: name.endswith("metadata.jsonl")
+        "Hugging Face metadata without `objects` or `label`",
+        "its suffix",
+        "add one of these keys to each line",
+        lambda name, _: name.endswith("metadata.jsonl"),
     ),
     _Foreign(
         "TFRecord",
         "its suffix",
-        _datum("tf_detection_api"),
+        _datum("tf_detection_api", "cli,tf"),
         lambda name, _: name.endswith((".tfrecord", ".tfrecords", ".record")) or ".tfrecord-" in name,
     ),
     _Foreign(

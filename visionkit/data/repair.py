@@ -48,6 +48,7 @@ class Repairs:
         self.reader, self.collect = reader, collect
         self.findings: list[Finding] = []
         self._noted: set[Finding] = set()
+        self._warned: set[Finding | str] = set()  # a reader of one split after the other finds the same things
         self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its unchanged boxes; only if it collects
 
     def apply(
@@ -112,16 +113,22 @@ class Repairs:
         many = len(files) > 1
         line = f"{len(files)} image{'s' if many else ''} of {what} ({files[0].name}{', ...' if many else ''})"
         self.note(kind, line)
-        if not self.collect:
+        if not self.collect and line not in self._warned:
+            self._warned.add(line)
             logging.getLogger("visionkit").warning("%s: %s", self.reader, line)
 
     def warn(self) -> None:
-        """Logs one line about the boxes that were changed, if any; not if this collects, since findings are read."""
+        """Logs one line about the boxes that were changed, if any, and not mentioned before.
+
+        It logs nothing if this collects, since findings are read.
+        """
         if self.collect:
             return
         by_kind: dict[str, list[str]] = defaultdict(list)
-        for finding in self.findings:
-            by_kind[finding.kind].append(finding.id)
+        for finding in dict.fromkeys(self.findings):
+            if finding not in self._warned:
+                by_kind[finding.kind].append(finding.id)
+        self._warned |= set(self.findings)
         clipped = by_kind.pop(CLIPPED, [])
         parts = []
         if total := sum(map(len, by_kind.values())):

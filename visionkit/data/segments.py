@@ -1,11 +1,13 @@
 """COCO's two ways to write a mask, polygons and run lengths: checked when read, drawn when a sample is loaded."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from visionkit.data.dataset import Load
 from visionkit.data.files import load_image, number
 from visionkit.types import DataError, Sample, check_sample
 
@@ -74,6 +76,48 @@ def load_masks(segments: dict[str, list[Segment | None]], record: Sample) -> Sam
         assert segment is not None
         mask[:] = rasterise(segment, record.image_size)
     return check_sample(replace(load_image(record), masks=masks))
+
+
+def from_rows(runs: np.ndarray, box: tuple[int, int, int, int], image_size: tuple[int, int]) -> np.ndarray:
+    """Turns run lengths along the rows of a box, as CVAT writes them, into those of `parse_segment`.
+
+    Args:
+        runs: int64 `[R]` lengths of 0 and 1 in turn, which cover the box.
+        box: x1, y1, x2, y2 in whole pixels, inside the image.
+        image_size: (height, width).
+    """
+    x1, y1, x2, y2 = box
+    part = np.repeat(np.arange(len(runs)) % 2, runs).reshape(y2 - y1, x2 - x1)  # [h, w]
+    padded = np.pad(part.T, ((0, 0), (1, 1)))  # [w, h + 2], so that every run ends in its own column
+    column, first = np.nonzero(np.diff(padded, axis=1) == 1)
+    last = np.nonzero(np.diff(padded, axis=1) == -1)[1]
+    offset = (x1 + column) * image_size[0] + y1
+    edges = np.stack([offset + first, offset + last], axis=1).ravel()
+    return np.diff(edges, prepend=0, append=image_size[0] * image_size[1]).astype(np.int64)
+
+
+def segments_of(load: Load, record: Sample) -> list[Segment] | None:
+    """Returns the segment of each box of a record, without drawing it if possible; None if there are no masks.
+
+    Args:
+        load: of the record's data set.
+        record: a Sample without pixels.
+    """
+    if load is load_image:
+        return None
+    if isinstance(load, partial) and load.func is load_masks:
+        return load.args[0][record.id]
+    masks = load(record).masks
+    return None if masks is None else [np.array(run_lengths(mask)["counts"], np.int64) for mask in masks]
+
+
+def to_coco(segment: Segment, image_size: tuple[int, int]) -> tuple[dict[str, Any] | list[list[float]], int]:
+    """Returns a segment as COCO writes it, the inverse of `parse_segment`, and its area in pixels."""
+    if isinstance(segment, np.ndarray):
+        return {"size": list(image_size), "counts": segment.tolist()}, int(segment[1::2].sum())
+    flat = [polygon.ravel().tolist() for polygon in segment]
+    code = mask_utils.merge(mask_utils.frPyObjects(flat, *image_size))
+    return flat, int(mask_utils.area(code))
 
 
 def run_lengths(mask: np.ndarray) -> dict[str, list[int]]:

@@ -96,7 +96,7 @@ def splits(root: Path) -> list[str]:
         return bool(lines) and all(_id(line) != line and line not in annotated for _, line in lines)
 
     files = files_of(root / "ImageSets" / "Main", ".txt")
-    return [file.stem for file in files if not of_one_class(read_lines(file)[:100])]
+    return [file.stem for file in files if not of_one_class(read_lines(file, errors="surrogateescape")[:100])]
 
 
 def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -234,7 +234,7 @@ def _listed(root: Path, split: str, files: Collection[str], repairs: Repairs) ->
     """The ids in the list of a split."""
     file = root / "ImageSets" / "Main" / f"{choose_split(splits(root), split, root)}.txt"
     ids: dict[str, int] = {}  # id -> its line
-    for line, text in read_lines(file):
+    for line, text in read_lines(file, errors="surrogateescape"):
         id = text if text in files else _id(text)
         with repairs.skipping(id):
             if id not in files:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.segments import run_lengths
+from visionkit.data.segments import Segment, run_lengths, to_coco
 from visionkit.files import write_bytes
 from visionkit.images import write_image
 from visionkit.npboxes import area, to_xywh
@@ -40,7 +40,11 @@ def write_coco(dataset: Dataset, root: Path, split: str) -> None:
 
 
 def write_annotations(
-    samples: Iterable[Sample], class_names: Sequence[str], file: Path, name: Callable[[Sample], str]
+    samples: Iterable[Sample],
+    class_names: Sequence[str],
+    file: Path,
+    name: Callable[[Sample], str],
+    segments: Callable[[Sample], Sequence[Segment] | None] = lambda sample: None,
 ) -> None:
     """Writes COCO instances JSON; images are neither needed nor written.
 
@@ -49,20 +53,21 @@ def write_annotations(
         class_names: of the class ids 0..K-1.
         file: the JSON file; its folder is created.
         name: returns a sample's `file_name`.
+        segments: returns what is written in place of a sample's masks, or None.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number, sample in enumerate(samples, 1):
         h, w = sample.image_size
         images.append({"id": number, "file_name": name(sample), "height": h, "width": w})
-        for annotation in _annotations(sample):
+        for annotation in _annotations(sample, segments(sample)):
             annotations.append({"id": len(annotations) + 1, "image_id": number, **annotation})
     categories = [{"id": k + 1, "name": name} for k, name in enumerate(class_names)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_bytes(file, json.dumps(content).encode())
 
 
-def _annotations(sample: Sample) -> Iterable[dict[str, Any]]:
+def _annotations(sample: Sample, segments: Sequence[Segment] | None) -> Iterable[dict[str, Any]]:
     """COCO's record of each object of a sample, without the ids."""
     boxes, labels, ignore = objects_of(sample)
     areas, xywh = area(boxes).tolist(), to_xywh(boxes).tolist()
@@ -73,7 +78,9 @@ def _annotations(sample: Sample) -> Iterable[dict[str, Any]]:
             "area": areas[i],
             "iscrowd": int(crowd),
         }
-        if sample.masks is not None:
+        if segments is not None:
+            annotation["segmentation"], annotation["area"] = to_coco(segments[i], sample.image_size)
+        elif sample.masks is not None:
             annotation["area"] = int(sample.masks[i].sum())
             annotation["segmentation"] = run_lengths(sample.masks[i])
         if sample.areas is not None and not np.isnan(sample.areas[i]):
