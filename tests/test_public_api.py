@@ -1,6 +1,7 @@
 """`import visionkit as vk`: instant, complete for editors, and all that Keras needs to load a saved model."""
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,13 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from support.house import python_files
 from support.paths import ROOT
 
 import visionkit as vk
+from visionkit.cli import main
+from visionkit.data.albumentations_adapter import A
 from visionkit.saved_classes import CLASSES, PACKAGE, StandIn, offer
 
 
@@ -148,9 +152,36 @@ def test_finetune_takes_what_was_registered(tmp_path, monkeypatch):
     monkeypatch.setitem(vk.BACKBONES, "tiny", tiny)
     monkeypatch.setitem(vk.MODELS, "my_ssd", MySSD)
     knobs = {"model": "my_ssd", "backbone": "tiny", "epochs": 1, "image_size": 64, "batch_size": 2}
-    vk.finetune(tmp_path / "data", tmp_path / "run", **knobs)
+    flip = A.Compose([A.HorizontalFlip(p=1)])
+    vk.finetune(tmp_path / "data", tmp_path / "run", augment=flip, **knobs)
+    saved = json.loads((tmp_path / "run" / "knobs.json").read_text())["augment"]
+    assert saved["transform"]["transforms"][0]["__class_fullname__"] == "HorizontalFlip"
+    recipe = vk.RECIPES["detect"](tmp_path / "data", augment=saved, **knobs)
+    assert isinstance(recipe.transform, vk.Augment)
+    sample = recipe.train[0]
+    assert (recipe.transform(sample, 0).image == sample.image[:, ::-1]).all()
     assert type(vk.open_predictor(tmp_path / "run").model) is MySSD
     with pytest.raises(vk.DataError, match="epoch: the recipe for detect has no such knob; did you mean 'epochs'"):
         vk.finetune(tmp_path / "data", tmp_path / "other", epoch=1)
     with pytest.raises(vk.DataError, match="no such model; did you mean 'my_ssd'"):
         vk.finetune(tmp_path / "data", tmp_path / "other", model="myssd")
+
+
+def test_finetune_takes_the_file_of_a_pipeline(tmp_path, capsys):
+    for name in ("a", "b"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (32, 32)).save(tmp_path / "data" / name / f"{i}.png")
+    A.save(A.Compose([A.HorizontalFlip(), A.ToFloat()]), tmp_path / "augment.json", data_format="json")
+    assert main(["finetune", str(tmp_path / "data"), "--augment", str(tmp_path / "augment.json")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(
+        f"visionkit: error: {tmp_path / 'augment.json'}: augmentation: ToFloat makes numbers of other"
+    )
+    (tmp_path / "augment.json").write_text('{"transform": {"__class_fullname__": "os.system"}}')
+    assert main(["finetune", str(tmp_path / "data"), "--augment", str(tmp_path / "augment.json")]) == 1
+    assert "augment.json: 'os.system' is no transform of albumentations 2.0.8" in capsys.readouterr().err
+
+
+def test_every_recipe_takes_a_pipeline():
+    assert all("augment" in inspect.signature(recipe).parameters for recipe in vk.RECIPES.values())

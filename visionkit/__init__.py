@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.vgg import vgg16_bn as vgg16_bn
     from visionkit.backbones.vgg import vgg19 as vgg19
     from visionkit.backbones.vgg import vgg19_bn as vgg19_bn
+    from visionkit.data.augment import Augment as Augment
     from visionkit.data.batches import batches as batches
     from visionkit.data.batches import steps_per_epoch as steps_per_epoch
     from visionkit.data.dataset import Dataset as Dataset
@@ -125,6 +126,7 @@ _PLACES = {
     "train": "",
     "BACKBONES": "visionkit.backbones",
     "freeze": "visionkit.backbones.blocks",
+    "Augment": "visionkit.data.augment",
     "batches": "visionkit.data.batches",
     "steps_per_epoch": "visionkit.data.batches",
     "Dataset": "visionkit.data.dataset",

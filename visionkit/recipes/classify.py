@@ -16,6 +16,7 @@ from visionkit.models.classifier import Classifier
 from visionkit.models.task import Task
 from visionkit.recipes.shared import (
     BACKBONE,
+    augmented,
     backbone_of,
     is_published,
     peak_rate,
@@ -52,6 +53,7 @@ def classify(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
 ) -> Recipe:
     """The backbone with its paper's head: first the new last layer alone, then the upper levels at a fifth of the rate.
 
@@ -73,6 +75,7 @@ def classify(
         dropout: rate before the last layer.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
         start, renamed: a trained classifier to begin with, in place of `backbone`; see `recipes.detect`.
+        learn_from, augment: see `recipes.detect`.
 
     Raises:
         DataError: both `mixup` and `cutmix` are above 0; or see `training_data`.
@@ -104,7 +107,7 @@ def classify(
         model=model,
         train=train,
         val=val,
-        transform=classification_train(size),
+        transform=augmented(augment, size, model.resize) or classification_train(size),
         phases=phases,
         batch_size=batch_size,
         evaluate_every=2,

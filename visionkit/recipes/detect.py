@@ -17,6 +17,7 @@ from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
 from visionkit.recipes.shared import (
     BACKBONE,
+    augmented,
     network_size,
     peak_rate,
     pretrained,
@@ -70,6 +71,7 @@ def detect(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A detector with a feature pyramid on a pretrained backbone, or one that goes on from a trained detector.
@@ -91,6 +93,7 @@ def detect(
             folder or a .keras file. Classes of equal names keep what they know.
         renamed: "person=pedestrian": the start's class person becomes the data's class pedestrian.
         learn_from: the splits to learn from, such as "train+val"; see `training_data`.
+        augment: an albumentations pipeline as `data.augment_file.saved_form` gives it, in place of our augmentation.
         seed: of the split and the training.
 
     Raises:
@@ -111,6 +114,7 @@ def detect(
         learning=learning,
         start=start,
         renamed=renamed,
+        augment=augment,
         seed=seed,
     )
 
@@ -130,6 +134,7 @@ def detector(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     start: From = None,
     renamed: Map = (),
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """What `detect` and `instance` do once the data are split; the other arguments are those of `detect`.
@@ -165,7 +170,7 @@ def detector(
         model=network,
         train=train,
         val=val,
-        transform=detection_train(size, max_expand=2.0),
+        transform=augmented(augment, size, network.resize) or detection_train(size, max_expand=2.0),
         phases=[Phase(epochs, learning.optimizer_for(network, epochs * steps, rate))],
         batch_size=batch_size,
         patience=patience,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from visionkit.data.augment_file import saved_form
 from visionkit.data.recognise import tasks_of
 from visionkit.recipes import RECIPES
 from visionkit.train.options import Options
@@ -15,6 +16,7 @@ def finetune(
     out: Path | str,
     *,
     task: str | None = None,
+    augment: Any = None,
     options: Options = Options(),  # noqa: B008, it is frozen
     **knobs: Any,
 ) -> dict[str, Any]:
@@ -24,6 +26,7 @@ def finetune(
         data: a folder in any layout that `open_dataset` recognises.
         out: the run folder, new or empty; `open_predictor` and `resume` take it afterwards.
         task: a key of `RECIPES`: "detect", "instance", "classify" or "segment"; by default what the data is for.
+        augment: an albumentations pipeline, or the file in which `A.save` saved one; it replaces our own augmentation.
         options: how the run is carried out; see `Options`.
         knobs: of the task's recipe, such as `epochs`, `backbone` and `lr`; see `RECIPES[task]`. `model` and `backbone`
             may name what was added to `MODELS` and `BACKBONES`.
@@ -38,6 +41,8 @@ def finetune(
     if task not in RECIPES:
         raise DataError(f"task {task!r}: no such task{nearest(task, RECIPES)}")
     recipe_function = RECIPES[task]
+    if augment is not None:
+        knobs["augment"] = saved_form(augment)
     known = recipe_function.__annotations__.keys() - {"return", "data"}
     for name in knobs.keys() - known:
         raise DataError(f"{name}: the recipe for {task} has no such knob{nearest(name, sorted(known))}")

@@ -1,9 +1,10 @@
 """Fine-tunes a fully convolutional network: the class of every pixel."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from visionkit.backbones.blocks import freeze as freeze_levels
+from visionkit.data.augment import Augment
 from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.render import Transform
@@ -11,6 +12,7 @@ from visionkit.data.transforms import segmentation_train
 from visionkit.models.fcn import FCN
 from visionkit.recipes.shared import (
     BACKBONE,
+    augmented,
     network_size,
     peak_rate,
     pretrained,
@@ -45,6 +47,7 @@ def segment(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A fully convolutional network on a pretrained backbone.
@@ -55,6 +58,7 @@ def segment(
         min_scale, max_scale: of the random crops; 1 shows the whole image, 2 half its width and height.
         classes: a file that names the values 0, 1, ... of the maps line by line; by default classes.txt in the data.
         void: the value of the maps that is neither trained on nor scored, besides 255.
+        augment: see `recipes.detect`; `min_scale` and `max_scale` are not used with it.
 
     The other arguments are those of `segmenter`.
 
@@ -63,7 +67,7 @@ def segment(
     """
     train, val = training_data(data, "segment", seed, classes, void, learn_from=learn_from)
     size = network_size(train, image_size)
-    transform = segmentation_train(size, scale=(min_scale, max_scale))
+    transform = augmented(augment, size, "letterbox") or segmentation_train(size, scale=(min_scale, max_scale))
     return segmenter(
         train,
         val,
@@ -86,7 +90,7 @@ def segment(
 def segmenter(
     train: Dataset,
     val: Dataset | None,
-    transform: Transform,
+    transform: Transform | Augment,
     *,
     backbone: str = BACKBONE,
     epochs: int | None = None,

@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from visionkit.backbones import BACKBONES
+from visionkit.data.augment import Augment
+from visionkit.data.augment_file import pipeline_of
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
 from visionkit.models.task import Task
@@ -103,6 +105,15 @@ def network_size(dataset: Dataset, long_side: int) -> tuple[int, int]:
 
 def _multiple_of_32(side: float) -> int:
     return max(32, round(side / 32) * 32)
+
+
+def augmented(augment: dict[str, Any] | None, size: tuple[int, int], resize: str) -> Augment | None:
+    """The training transform of an albumentations pipeline, or None without one.
+
+    Raises:
+        DataError: the pipeline is not one of albumentations, or cannot be kept in step with boxes and masks.
+    """
+    return None if augment is None else Augment(pipeline_of(augment), size, resize)
 
 
 def peak_rate(lr: float | None, start: str | None) -> float:
