@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visionkit import image_files, images
+from visionkit import image_files, images, limits
 from visionkit.types import DataError
 
 RNG = np.random.default_rng(0)
@@ -196,9 +196,9 @@ def test_text_named_jpg_is_named(tmp_path, content, why):
 
 @pytest.mark.parametrize("side", [9_460, 10_000, 60_000])
 def test_decompression_bomb_is_refused(side):
-    with pytest.raises(DataError, match=str(images.MAX_PIXELS)):
+    with pytest.raises(DataError, match=str(limits.PIXELS)):
         images.read_image(png_of_bits(b"", side, side, 8, 2))
-    with pytest.raises(DataError, match=str(images.MAX_PIXELS)):
+    with pytest.raises(DataError, match=str(limits.PIXELS)):
         images.image_size(png_of_bits(b"", side, side, 8, 2))
 
 
@@ -314,3 +314,23 @@ def test_find_images_names_what_is_missing(tmp_path):
     for path, name in (("gone", "gone"), ("list.txt", "gone.png"), ("*.png", r"\*.png"), ("empty", "empty")):
         with pytest.raises(DataError, match=name):
             image_files.find_images([tmp_path / path])
+
+
+def test_strips_change_nothing(monkeypatch):
+    alpha = np.dstack([SMOOTH, SMOOTH[..., 0]])
+    wide = SMOOTH[..., 0].astype(np.uint16) * 257
+    files = [encode(SMOOTH), encode(alpha), encode(palette_image(), transparency=1), encode(wide)]
+    files += [encode(wide, transparency=int(wide[9, 9])), encode(Image.fromarray(SMOOTH).convert("CMYK"), "TIFF")]
+    files += [encode(GREY > 100), encode(SMOOTH[..., 0].astype(np.float32), "TIFF")]
+    for orientation in range(2, 9):
+        exif = Image.Exif()
+        exif[274] = orientation
+        files += [encode(SMOOTH, exif=exif.tobytes()), encode(SMOOTH, "TIFF", exif=exif.tobytes())]
+    whole = [images.read_image(file) for file in files]
+    masks = [encode(palette_image()), encode(wide)]
+    values = [images.read_mask(mask) for mask in masks]
+    monkeypatch.setattr(images, "_STRIP", 100)  # two rows
+    for file, image in zip(files, whole, strict=True):
+        np.testing.assert_array_equal(images.read_image(file), image)
+    for mask, found in zip(masks, values, strict=True):
+        np.testing.assert_array_equal(images.read_mask(mask), found)

@@ -15,7 +15,8 @@ Every image, whatever its file holds, becomes RGB uint8 `[H, W, 3]`, upright:
 """
 
 import io
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,39 +24,44 @@ import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 
+from visionkit import limits
 from visionkit.files import write_bytes
 from visionkit.types import DataError
 
-MAX_PIXELS = 89_478_485  # a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 BACKGROUND = (255, 255, 255)  # the colour that shows through a transparent image
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # not EPS and the like, which run other programs
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _PHOTOMETRIC = ExifTags.Base.PhotometricInterpretation
-_TURNS = {  # EXIF orientation -> the operation that makes the image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # EXIF orientation -> an upright array as it is stored
+    2: np.fliplr,
+    3: lambda upright: upright[::-1, ::-1],
+    4: np.flipud,
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused below
+_STRIP = 2**21  # pixels that are converted at a time, so that no conversion needs another copy of a large image
 _T = TypeVar("_T")
 
 
-def read_image(file: Path | str | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(file: Path | str | bytes, max_pixels: int | None = None) -> np.ndarray:
     """Decodes an image by the rules above.
+
+    Several threads may decode at once; together they stay below `limits.DECODING` bytes, and wait for one another.
 
     Args:
         file: a path, or the encoded bytes.
-        max_pixels: an image whose header claims more is refused before it is decoded.
+        max_pixels: an image whose header claims more is refused before it is decoded; by default `limits.PIXELS`.
 
     Returns:
         uint8 `[H, W, 3]`, RGB, upright.
 
     Raises:
-        DataError: not an image, truncated, broken, or above `max_pixels`; names the file and the reason.
+        DataError: not an image, truncated, broken, or above `max_pixels` or another of the `limits`; names the file
+            and the reason.
         OSError: the file cannot be opened.
     """
     return _decode(file, _pixels, max_pixels)
@@ -153,21 +159,24 @@ def encode_mask(values: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> 
     return _encoded(mask, "PNG")
 
 
-def _decode(file: Path | str | bytes, work: Callable[[ImageFile], _T], max_pixels: int = MAX_PIXELS) -> _T:
+def _decode(file: Path | str | bytes, work: Callable[[ImageFile], _T], max_pixels: int | None = None) -> _T:
     """Opens `file`, checks its size and returns `work(image)`; every failure of the decoder becomes a DataError."""
     name = f"{len(file)} bytes" if isinstance(file, bytes) else str(file)
     with io.BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as stream:
         try:
+            if limits.times() > 1:  # else Pillow's limit, from which it warns, is ours
+                Image.MAX_IMAGE_PIXELS = limits.raised(limits.PIXELS)
             with Image.open(stream, formats=_FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    raise DataError(f"{name}: {image.width} x {image.height} is above the limit of {max_pixels} pixels")
-                return work(image)
+                _check_limits(image, name, max_pixels)
+                with limits.decoding(_cost(image, result=4 if work is _values else 3), name):
+                    return work(image)
         except DataError as error:
             if str(error).startswith(name):
                 raise
             raise DataError(f"{name}: {error}", error.kind) from None
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise DataError(f"{name}: above the limit of {max_pixels} pixels") from None
+            limit = limits.raised(limits.PIXELS) if max_pixels is None else max_pixels
+            raise DataError(f"{name}: above the limit of {limit} pixels, which --limits raises") from None
         except UnidentifiedImageError:
             empty = "is empty" if not stream.seek(0, io.SEEK_END) else "is not an image that can be read"
             raise DataError(f"{name}: {empty}") from None
@@ -175,12 +184,75 @@ def _decode(file: Path | str | bytes, work: Callable[[ImageFile], _T], max_pixel
             raise DataError(f"{name}: broken image: {error or type(error).__name__}") from error
 
 
+def _check_limits(image: ImageFile, name: str, max_pixels: int | None) -> None:
+    width, height = image.size
+    if max_pixels is None:
+        limits.check(
+            width * height, limits.PIXELS, f"{name}: {width} x {height} is above the limit of {{limit}} pixels"
+        )
+    elif width * height > max_pixels:
+        raise DataError(f"{name}: {width} x {height} is above the limit of {max_pixels} pixels")
+    limits.check(
+        max(width, height), limits.SIDE, f"{name}: {width} x {height} is above the limit of {{limit}} pixels a side"
+    )
+
+
+def _cost(image: ImageFile, result: int) -> int:
+    """The bytes that decoding takes, at most: what Pillow holds, and the decoder's own memory or our result.
+
+    Args:
+        result: bytes of a pixel of the result.
+    """
+    bands = len(image.getbands())
+    stored = 1 if image.mode in ("1", "L", "P") else 2 if image.mode in _SIXTEEN_BIT else 4  # Pillow pads RGB to 4
+    own = 0
+    if image.format in ("JPEG", "MPO") and image.info.get("progressive"):
+        own = 2 * bands  # all coefficients, 16 bits each
+    elif image.format == "WEBP":
+        own = 16  # the canvas, the frame before it, and the frame as bytes
+    elif isinstance(image, TiffImagePlugin.TiffImageFile):
+        bits = image.tag_v2.get(ExifTags.Base.BitsPerSample, (8,) * bands)
+        own = sum(bits) // 8 + 1  # a strip may be the whole image
+        own = max(own, stored) if image.tag_v2.get(ExifTags.Base.Orientation, 1) != 1 else own
+    return image.width * image.height * (stored + max(own, result))
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """(rows, that part of the image) from the top to the bottom of a loaded image."""
+    step = max(1, _STRIP // image.width)
+    for top in range(0, image.height, step):
+        end = min(top + step, image.height)
+        yield slice(top, end), image if end - top == image.height else image.crop((0, top, image.width, end))
+
+
+def _filled(
+    image: ImageFile, shape: tuple[int, ...], dtype: np.dtype, convert: Callable[[Image.Image], np.ndarray]
+) -> np.ndarray:
+    """The upright array `[H, W, *shape]` of a loaded image; `convert` turns each strip of it into numbers."""
+    orientation = _orientation(image)
+    size = (image.width, image.height) if orientation >= 5 else (image.height, image.width)
+    upright: np.ndarray = np.empty((*size, *shape), dtype)
+    stored = _TURNS[orientation](upright) if orientation in _TURNS else upright
+    for rows, strip in _strips(image):
+        stored[rows] = convert(strip)
+    return upright
+
+
 def _pixels(image: ImageFile) -> np.ndarray:
-    values = np.asarray(_rgb(_upright(image)))
+    image.load()  # first, because this is where a truncated file is noticed
+    if image.mode not in _SIXTEEN_BIT and image.mode not in ("I", "F"):
+        return _filled(image, (3,), np.dtype(np.uint8), lambda strip: np.asarray(_rgb(strip)))
+    low, high = _range(image)
+    inverted = False
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in _SIXTEEN_BIT:
-        white_is_zero = image.tag_v2.get(_PHOTOMETRIC) == 0  # Pillow takes care of it for 8 bits
-        return 255 - values if white_is_zero else values
-    return values
+        inverted = image.tag_v2.get(_PHOTOMETRIC) == 0  # Pillow takes care of it for 8 bits
+    transparent = image.info.get("transparency")
+
+    def convert(strip: Image.Image) -> np.ndarray:
+        rgb = _rgb_of_wide(np.asarray(strip), low, high, transparent)
+        return 255 - rgb if inverted else rgb
+
+    return _filled(image, (3,), np.dtype(np.uint8), convert)
 
 
 def _size(image: ImageFile) -> tuple[int, int]:
@@ -203,35 +275,34 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    image.load()  # first, because this is where a truncated file is noticed
-    orientation = _orientation(image)
-    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
-
-
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT or image.mode in ("I", "F"):
-        return _rgb_of_wide(np.asarray(image), image.info.get("transparency"))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")  # `convert` copies even an RGB image
 
 
-def _rgb_of_wide(values: np.ndarray, transparent: int | None) -> Image.Image:
-    """Grey of 16 or more bits, by the table above; BACKGROUND where a value equals `transparent`."""
-    if not np.isfinite(values).all():
-        raise DataError("holds values that are not finite")
-    low, high = float(values.min()), float(values.max())
-    if values.dtype.kind in "iu":
-        if low >= 0 and high <= 65535:
-            low, high = 0.0, 65535.0
-    elif low >= 0 and high <= 255:
-        low, high = 0.0, 1.0 if high <= 1 else 255.0
-    levels = np.floor((values.astype(np.float64) - low) * (255 / max(high - low, 1e-12)) + 0.5)
-    picture = Image.fromarray(levels.astype(np.uint8)).convert("RGB")
+def _range(image: ImageFile) -> tuple[float, float]:
+    """The values that become 0 and 255 in a grey image of 16 or more bits, by the table above."""
+    low, high, kind = np.inf, -np.inf, ""
+    for _, strip in _strips(image):
+        values = np.asarray(strip)
+        if not np.isfinite(values).all():
+            raise DataError("holds values that are not finite")
+        low, high, kind = min(low, float(values.min())), max(high, float(values.max())), values.dtype.kind
+    if kind in "iu":
+        return (0.0, 65535.0) if low >= 0 and high <= 65535 else (low, high)
+    if low >= 0 and high <= 255:
+        return 0.0, 1.0 if high <= 1 else 255.0
+    return low, high
+
+
+def _rgb_of_wide(values: np.ndarray, low: float, high: float, transparent: int | None) -> np.ndarray:
+    """Grey of 16 or more bits `[H, W]` as RGB uint8 `[H, W, 3]`; BACKGROUND where a value equals `transparent`."""
+    levels = np.floor((values.astype(np.float64) - low) * (255 / max(high - low, 1e-12)) + 0.5).astype(np.uint8)
+    picture = np.repeat(levels[..., None], 3, axis=-1)
     if transparent is not None:
-        picture.paste(BACKGROUND, mask=Image.fromarray(values == transparent))
+        picture[values == transparent] = BACKGROUND
     return picture
 
 
@@ -240,15 +311,20 @@ def _values(image: ImageFile) -> np.ndarray:
         text = f"a mask cannot be a {image.format}, whose values change in compression; save it as PNG"
         raise DataError(text, "lossy mask")
     raw_mode = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
-    values = np.asarray(_upright(image))
+    image.load()
     if image.mode in ("P", "L", "1", "I", *_SIXTEEN_BIT):
         stretched = {"L;2": 85, "L;4": 17}.get(raw_mode, 1)  # Pillow stretches 2 and 4 bits to 0..255
-        return values.astype(np.int32) // stretched
-    colours = {"RGB": 3, "RGBA": 3, "LA": 1}.get(image.mode)
+        return _filled(image, (), np.dtype(np.int32), lambda strip: np.asarray(strip).astype(np.int32) // stretched)
+    return _filled(image, (), np.dtype(np.int32), _value_of_colours)
+
+
+def _value_of_colours(strip: Image.Image) -> np.ndarray:
+    values = np.asarray(strip)
+    colours = {"RGB": 3, "RGBA": 3, "LA": 1}.get(strip.mode)
     if colours is None or (values[..., :colours] != values[..., :1]).any():
         raise DataError(
-            f"a mask of mode {image.mode} has colours where class or instance numbers are expected; "
+            f"a mask of mode {strip.mode} has colours where class or instance numbers are expected; "
             "save it as a grey or palette PNG whose values are the numbers",
             "colours in a mask",
         )
-    return values[..., 0].astype(np.int32)
+    return values[..., 0]

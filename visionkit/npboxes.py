@@ -99,14 +99,16 @@ def to_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 def of_numbers(numbers: np.ndarray) -> np.ndarray:
     """The tightest boxes `[N, 4]` around the pixels of `[H, W]` with the values 1, 2, ... N; 0 is background."""
-    rows, columns = numbers.nonzero()
-    index = numbers[rows, columns] - 1
     count = int(numbers.max(initial=0))
     first = np.full((2, count), np.iinfo(np.int64).max)  # x1, y1
     last = np.zeros((2, count), np.int64)  # x2, y2
-    for axis, places in enumerate((columns, rows)):
-        np.minimum.at(first[axis], index, places)
-        np.maximum.at(last[axis], index, places + 1)
+    step = max(1, 2**20 // max(1, numbers.shape[1]))  # rows at a time: the places of pixels take much more than they
+    for top in range(0, len(numbers), step):
+        rows, columns = numbers[top : top + step].nonzero()
+        index = numbers[top : top + step][rows, columns] - 1
+        for axis, places in enumerate((columns, rows + top)):
+            np.minimum.at(first[axis], index, places)
+            np.maximum.at(last[axis], index, places + 1)
     return np.concatenate([first, last]).T.astype(np.float32)
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from visionkit.types import DataError
 
 FILL = 114  # the grey level beside a letterboxed image
+_STRIP = 2**22  # pixels that are resized at a time, because Pillow copies them
 CROP_SHARE = 0.875  # the rule "crop" shows this share of the middle of an image: 224 of 256 pixels
 LUMA = (19595, 38470, 7471)  # of red, green and blue in grey: .299 .587 .114 of 2**16
 
@@ -67,8 +68,20 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Asked for both at once, Pillow would choose the order by its cost; an exported graph has only this order.
     """
     h, w = size
-    columns = Image.fromarray(image).resize((w, image.shape[0]), Image.Resampling.BILINEAR)
+    columns = _in_columns(image, w)
     return np.asarray(columns.resize((w, h), Image.Resampling.BILINEAR))
+
+
+def _in_columns(image: np.ndarray, width: int) -> Image.Image:
+    """The image with its width changed. A large one is taken in strips, since Pillow would hold a copy of it."""
+    step = max(1, _STRIP // image.shape[1])
+    if step >= len(image):
+        return Image.fromarray(image).resize((width, len(image)), Image.Resampling.BILINEAR)
+    columns = Image.new("RGB", (width, len(image)))
+    for top in range(0, len(image), step):
+        strip = Image.fromarray(image[top : top + step])
+        columns.paste(strip.resize((width, strip.height), Image.Resampling.BILINEAR), (0, top))
+    return columns
 
 
 def letterbox_factors(

@@ -312,8 +312,8 @@ def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
     if sample.segmentation is not None:
         _check_array(expect, "segmentation", sample.segmentation, "int32", (h, w))
         if num_classes is not None:
-            values = np.unique(sample.segmentation)
-            bad = values[((values < 0) | (values >= num_classes)) & (values != IGNORE)]
+            found = sample.segmentation
+            bad = np.unique(found[((found < 0) | (found >= num_classes)) & (found != IGNORE)])
             expect(not bad.size, f"map values 0..{num_classes - 1} or {IGNORE}", bad[:5].tolist())
     if sample.label is not None and num_classes is not None:
         expect(0 <= sample.label < num_classes, f"label 0..{num_classes - 1}", sample.label)

@@ -1,5 +1,6 @@
 """`--check`: what is well is called so, and what is broken on purpose is not."""
 
+import re
 from dataclasses import replace
 
 import keras
@@ -28,11 +29,12 @@ def plan():
 
 def test_a_good_recipe_passes():
     rows = {row.name: row for row in preflight(recipe, {"seed": 0})}
-    assert list(rows) == ["anchors", "oracle", "learning", "numbers", "memory", "speed"]
+    assert list(rows) == ["anchors", "oracle", "learning", "numbers", "memory", "speed", "time"]
     for name in ("oracle", "learning", "numbers"):
         assert rows[name].ok, rows[name]
     assert str(rows["oracle"]).startswith("OK    oracle       mAP50 ")
     assert "images/s" in rows["speed"].figure
+    assert re.fullmatch(r"about (\d+ min )?(\d+ s )?here", rows["time"].figure)
 
 
 def test_the_oracle_sees_targets_that_cannot_be_decoded(plan, monkeypatch):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 from support import tiny_data
 
+from visionkit import limits
 from visionkit.data.coco import coco, splits
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import parse_segment, rasterise
@@ -189,6 +190,33 @@ def test_polygons_equal_pycocotools(tenths, seed):
     assert found.sum() == mask_utils.area(runs)
     if found.any():
         assert mask_utils.iou([mask_utils.encode(np.asfortranarray(found))], [runs], [0])[0, 0] == 1
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(-10, 50), min_size=6, max_size=12), min_size=2, max_size=4))
+def test_several_polygons_are_their_union(polygons):
+    even = [polygon[: len(polygon) // 2 * 2] for polygon in polygons]
+    found = rasterise(parse_segment(even, (30, 40), ""), (30, 40))
+    clipped = [np.clip(np.reshape(p, (-1, 2)), [-40, -30], [80, 60]).ravel().tolist() for p in even]
+    merged = mask_utils.merge(mask_utils.frPyObjects(clipped, 30, 40))
+    same = mask_utils.encode(np.asfortranarray(found))
+    assert same == merged
+
+
+def test_long_polygons_are_refused(tmp_path):
+    zigzag = [value for _ in range(13_000) for value in (0, 0, 80, 1)]  # 2 x 13,000 edges of 40 pixels or more
+    data = tiny_data.coco_dict([SQUARE | {"segmentation": [zigzag]}])
+    with pytest.raises(DataError, match=r"annotations\[0\].*: polygons with edges of 2080\d+ pixels are above"):
+        coco(tiny_data.coco(tmp_path, data))
+
+
+def test_masks_that_take_too_much_memory_are_refused(tmp_path, monkeypatch):
+    root = tiny_data.coco(tmp_path, tiny_data.coco_dict([SQUARE] * 3))
+    monkeypatch.setattr(limits, "MASKS", 2 * 30 * 40)
+    with pytest.raises(DataError, match=r"images\[0\] .*: 3 masks of 40 x 30 pixels are above the limit of 0 MB"):
+        coco(root)
+    monkeypatch.setattr(limits, "MASKS", 3 * 30 * 40)
+    assert coco(root)[0].masks.shape == (3, 30, 40)
 
 
 def test_far_polygon_points_cost_nothing():

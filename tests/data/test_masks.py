@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from support import tiny_data
 
-from visionkit import npboxes
+from visionkit import limits, npboxes
 from visionkit.data.mask_pairs import splits
 from visionkit.data.masks import instance_masks, semantic_masks
 from visionkit.types import DataError, check_sample
@@ -183,6 +183,20 @@ def test_two_images_of_one_name_have_masks_with_their_suffix(tmp_path):
     (masks / "a.jpg.png").rename(masks / "a.png")
     with pytest.raises(DataError, match=r"a\.png: of .*a\.jpg or a\.png\? Name it a\.jpg\.png"):
         semantic_masks(tmp_path)
+
+
+def test_objects_whose_masks_take_too_much_memory_are_refused(tmp_path, monkeypatch):
+    tiny_data.picture(tmp_path / "images" / "a.jpg", (2, 3))
+    tiny_data.mask(tmp_path / "masks" / "a.png", [[0, 1, 2], [3, 3, 3]])
+    monkeypatch.setattr(limits, "MASKS", 2 * 2 * 3)
+    with pytest.raises(DataError, match=r"a\.png: 3 masks of 3 x 2 pixels are above the limit"):
+        instance_masks(tmp_path)
+    monkeypatch.undo()
+    assert instance_masks(tmp_path)[0].masks.tolist() == [
+        [[0, 1, 0], [0, 0, 0]],
+        [[0, 0, 1], [0, 0, 0]],
+        [[0, 0, 0], [1, 1, 1]],
+    ]
 
 
 def test_boxes_of_numbers_are_those_of_masks(rng=np.random.default_rng(0)):  # noqa: B008

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from support import tiny_data
 
+from visionkit import limits
 from visionkit.data.yolo import splits, yolo
 from visionkit.types import DataError, check_sample
 
@@ -83,6 +84,16 @@ def test_errors_name_the_file_and_line(tmp_path, line, expected):
 def test_wrong_names_are_named(tmp_path, names, expected):
     with pytest.raises(DataError, match=expected):
         yolo(tiny_data.yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.5"}, names))
+
+
+def test_polygons_are_limited(tmp_path, monkeypatch):
+    zigzag = "0" + " -1 0 2 0.1" * 9_000  # 18,000 edges of 3 x 40 pixels
+    with pytest.raises(DataError, match=r"a\.txt:1: polygons with edges of 2160000 pixels are above the limit"):
+        yolo(tiny_data.yolo(tmp_path, {"a": zigzag}))
+    root = tiny_data.yolo(tmp_path, {"a": "0 0 0 1 0 1 1\n0 0 0 1 0 1 1"})
+    monkeypatch.setattr(limits, "MASKS", 30 * 40)
+    with pytest.raises(DataError, match=r"a\.png: 2 masks of 40 x 30 pixels are above the limit"):
+        yolo(root)
 
 
 def test_classes_txt_and_too_many_classes(tmp_path):

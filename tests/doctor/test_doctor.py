@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from support.shared_data import SHARED, needs
 from visionkit.cli import main
 from visionkit.data.recognise import open_dataset
 from visionkit.data.segments import parse_segment, rasterise, run_lengths
-from visionkit.doctor import duplicates
+from visionkit.data.shapes import shapes
+from visionkit.data.writers import write_coco
+from visionkit.doctor import duplicates, overview
 from visionkit.doctor.diagnosis import GRADES, KINDS
 from visionkit.doctor.examine import examine
 from visionkit.doctor.page import page
@@ -322,6 +325,52 @@ def test_a_browser_shows_the_page(tmp_path):
 def test_a_strangers_names_are_escaped_on_the_page(tmp_path):
     tiny_data.voc(tmp_path, {"a": [("<script>alert(1)</script>", 5, 5, 5, 5)]})
     assert "<script" not in page(examine(tmp_path))
+
+
+def test_clean_data_are_shown_with_their_labels_and_sizes(tmp_path):
+    for split, count, size in (("train", 14, (48, 64)), ("val", 2, (64, 48))):
+        write_coco(shapes(count, size, split=split), tmp_path, split)
+    diagnosis = examine(tmp_path, size=128)
+    shown = page(diagnosis)
+    assert shown.count("data:image/jpeg;base64,") == overview.SAMPLES
+    assert len(re.findall("<figcaption>val: ", shown)) == 2  # all that there are
+    assert re.search(r'<td>64x48</td><td class="number">14</td><td>.*?88%</td>', shown)
+    sides = [
+        np.sqrt((r.boxes[:, 2:] - r.boxes[:, :2]).prod(axis=1)) for p in diagnosis.parts.values() for r in p.records
+    ]
+    doubled = 2 * np.concatenate(sides)  # 64 is trained at 128
+    for low, high in ((16, 32), (32, 64)):
+        count = np.count_nonzero((doubled >= low) & (doubled < high))
+        assert f'<td>{low} to {high}</td><td class="number">{count}</td>' in shown and count
+
+
+def test_rare_classes_are_among_the_samples(tmp_path):
+    data = shapes(60, (48, 64))
+    for record in data.records:
+        record.labels[:] = 0
+    data.records[41].labels[:] = 3
+    write_coco(data, tmp_path, "train")
+    diagnosis = examine(tmp_path)
+    chosen = [diagnosis.parts["train"].records[index] for _, _, index in overview._chosen(diagnosis)]
+    assert len({record.id for record in chosen}) == 12
+    assert 3 in {label for record in chosen for label in record.labels.tolist()}
+
+
+@pytest.mark.parametrize("task", ["classify", "segment"])
+def test_samples_without_boxes_name_their_classes(task, tmp_path):
+    if task == "classify":
+        for seed, name in enumerate(("ant", "bee")):
+            photo(tmp_path / name / "1.png", seed)
+    else:
+        photo(tmp_path / "images" / "1.png", 0)
+        (tmp_path / "masks").mkdir()
+        Image.fromarray(np.repeat(np.uint8([[0, 1]]), 45, axis=1).repeat(H, axis=0)).resize((W, H), 0).save(
+            tmp_path / "masks" / "1.png"
+        )
+        tiny_data.text(tmp_path / "classes.txt", "ant\nbee\n")
+    shown = page(examine(tmp_path, task=task))
+    assert shown.count("data:image/jpeg;base64,") == (2 if task == "classify" else 1)
+    assert (" - bee</figcaption>" if task == "classify" else " - ant, bee</figcaption>") in shown
 
 
 def test_images_that_are_all_broken_are_reported(tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from visionkit import images
+from visionkit.evaluate import learning_curves
 from visionkit.evaluate.learning_curves import draw_curves, read_history, verdict
 
 
@@ -69,6 +70,20 @@ def test_the_picture_shows_losses_and_scores(tmp_path):
         assert picture.shape[:2] == (550, 880)
         assert picture[80:480, 100:780].std() > 5, name
     assert {file.name for file in tmp_path.iterdir()} == {"plain.png", "scored.png", "one.png", "below zero.png"}
+
+
+def test_the_legend_names_every_line_and_hides_none(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(learning_curves, "save_figure", lambda figure, file: figures.append(figure))
+    names = ("loss", "class_loss", "box_loss", "mask_loss", "rpn_loss", "accuracy", "val_mAP50")
+    draw_curves([{"epoch": epoch} | dict.fromkeys(names, 0.5) for epoch in (1, 2)], tmp_path / "never.png")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert {text.get_text() for text in legend.get_texts()} == set(names)
+    for axes in figure.axes:
+        assert axes.get_legend() is None
+        assert legend.get_window_extent().y1 <= axes.get_window_extent().y0
 
 
 def test_a_history_is_read_with_its_gaps(tmp_path):

@@ -91,6 +91,11 @@ def test_it_is_refused_before_it_can_write_and_opened_where_it_is_trusted(tmp_pa
     assert not Path("written").exists()
     assert main([*command, "--trust"]) == 0
     assert Path("written").read_text() == "by a model"
+    Path("written").unlink()
+    measure = ["bench", "export", "--batch", "1", "--rounds", "1"]
+    assert main(measure) == 1 and not Path("written").exists()
+    assert capsys.readouterr().err.endswith("; if you trust it, add --trust\n")
+    assert main([*measure, "--trust"]) == 0 and Path("written").exists()
 
 
 def test_one_that_only_computes_is_opened(tmp_path):

@@ -251,6 +251,8 @@ def test_export_model_ends_in_a_checked_folder(tmp_path, photos, to):
     report = json.loads((tmp_path / "out" / verify.REPORT).read_text())
     assert (report["verdict"], report["images"], report["exporter"]) == ("passed", 6, to)
     assert report["compared"] > 30 and report["measures"]["iou"]["worst"] > 0.99
+    # The portrait, the one that EXIF turns, and the single pixel.
+    assert report["other_size"] == 3 and "; 3 of them are portraits or squares, which the model itself sees" in said
     assert report["bytes"] > 20_000
     assert len(report["unreadable"]) == 1 and "broken.png" in report["unreadable"][0]
     loaded = EXPORTERS[to].load(tmp_path / "out")

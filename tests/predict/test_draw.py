@@ -158,6 +158,17 @@ def test_grid_of_samples(tmp_path):
     assert not of_colour(drawn, colour_of(1)).any()  # the ignored object is grey
 
 
+def test_captions_stand_in_place_of_ids(tmp_path):
+    samples = [Sample(id=id, image_size=(60, 80), image=grey((60, 80))) for id in ("x", "y")]
+    draw_samples_grid(samples, NAMES, tmp_path / "ids.png")
+    draw_samples_grid(samples, NAMES, tmp_path / "same.png", captions=["x", "y"])
+    draw_samples_grid(samples, NAMES, tmp_path / "other.png", captions=["x", "photo.jpg"])
+    ids, same, other = (images.read_image(tmp_path / f"{name}.png") for name in ("ids", "same", "other"))
+    np.testing.assert_array_equal(ids, same)
+    columns = (ids != other).any(axis=(0, 2)).nonzero()[0]
+    assert columns.min() >= 408  # only below the second
+
+
 def test_grid_of_a_batch(tmp_path):
     pictures = np.full((2, 50, 100, 3), 127.6, np.float32)
     boxes = np.float32([[[10, 10, 40, 40], [0, 0, 0, 0]], [[0, 0, 0, 0]] * 2])

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -51,11 +52,11 @@ def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_pa
     assert done.stdout.endswith("to the bit\n")
 
 
-def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tmp_path, monkeypatch):
+def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tmp_path, monkeypatch, capsys):
     """Its resume.json names the recipe by its old module; the folder is as SIGKILL would have left it in mid-epoch."""
     monkeypatch.setitem(BACKBONES, "efficientnet_lite0", tiny_backbone)
     monkeypatch.setattr(import_module("visionkit.recipes.detect"), "load_weights", lambda *args, **options: None)
-    for split, count in (("train", 16), ("val", 2)):
+    for split, count in (("train", 16), ("val", 2), ("test", 2)):
         write_coco(shapes(count, (64, 64), split=split), tmp_path / "data", split)
     whole, killed, real = tmp_path / "whole", tmp_path / "killed", checkpoint.save
 
@@ -73,7 +74,10 @@ def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tm
     started = json.loads((killed / "resume.json").read_text())
     assert started["recipe"] == "visionkit.recipes.detect:detect"
     write_json(killed / "resume.json", started | {"recipe": "visionkit.train.finetune:detect"})
-    resumed = resume(killed)
+    capsys.readouterr()
+    assert main(["finetune", "--resume", str(killed)]) == 0
+    assert "\non the test split, which was not learned from:\nmAP" in capsys.readouterr().out
+    resumed = json.loads((killed / "results.json").read_text())
     arrays, again = (checkpoint.newest(out / "checkpoints")[0] for out in (whole, killed))
     assert len(arrays) > 30
     assert list(arrays) == list(again)
@@ -84,6 +88,12 @@ def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tm
         np.testing.assert_array_equal(same, array)
     assert list(resumed) == list(results)
     assert resumed["mAP50"] == results["mAP50"]
+    tested = (killed / "test.json").read_text()
+    (killed / "test.json").unlink()  # as if it had been interrupted just then: all else has finished
+    assert main(["finetune", "--resume", str(killed)]) == 0
+    assert capsys.readouterr().out.startswith("on the test split")
+    assert json.loads((killed / "test.json").read_text()) | {"seconds": 0} == json.loads(tested) | {"seconds": 0}
+    assert main(["finetune", "--resume", str(killed)]) == 1
 
 
 @pytest.mark.parametrize("name", MOVED)
@@ -122,9 +132,13 @@ def test_the_workers_of_a_killed_run_leave_with_it(tmp_path):
     (tmp_path / "feed.py").write_text(FEED)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.Popen([sys.executable, tmp_path / "feed.py"], stdout=subprocess.PIPE, text=True, env=environment)
-    assert run.stdout.readline() == "fed\n"
+    assert [run.stdout.readline() for _ in range(2)] == ["fed\n"] * 2  # by one worker, and by the other
     workers = [file.name for file in Path("/proc").iterdir() if parent_of(file.name) == str(run.pid)]
     assert len(workers) >= 2
+    for pid in workers:
+        os.kill(int(pid), signal.SIGINT)  # as a terminal does at Ctrl-C
+    assert [run.stdout.readline() for _ in range(3)] == ["fed\n"] * 3
+    assert all(parent_of(pid) == str(run.pid) for pid in workers)
     run.kill()
     run.wait()
     run.stdout.close()  # not read to its end, which would be that of a worker left over

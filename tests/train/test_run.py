@@ -22,7 +22,7 @@ from visionkit.evaluate.scores import evaluate
 from visionkit.images import read_image, write_image
 from visionkit.open_model import open_predictor
 from visionkit.predict.palette import colour_of
-from visionkit.train import training
+from visionkit.train import first_batch, training
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe, load_recipe
 from visionkit.train.run import run
@@ -106,7 +106,7 @@ def test_the_saved_model_scores_what_the_run_said(done):
 
 def test_the_same_seed_gives_the_same_weights(done, tmp_path):
     out, _ = done
-    run(recipe, {"lr": 3e-3, "epochs": 3, "seed": 1}, tmp_path / "again")
+    run(recipe, {"lr": 3e-3, "epochs": 3, "seed": 1}, str(tmp_path / "again"))
     first, second = (keras.saving.load_model(folder / "model.keras") for folder in (out, tmp_path / "again"))
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -199,8 +199,19 @@ def test_batches_and_phases_of_nothing_are_refused(name, epochs, batch_size):
         Recipe(model=None, train=None, phases=[Phase(epochs, keras.optimizers.SGD())], batch_size=batch_size)
 
 
-def test_no_more_objects_are_learned_than_the_recipe_says(tmp_path, monkeypatch):
+def test_no_more_objects_are_learned_than_the_recipe_says(tmp_path, monkeypatch, capsys):
     seen, feed = [], training.batches
     monkeypatch.setattr(training, "batches", lambda *a, **k: seen.append(k["max_objects"]) or feed(*a, **k))
     run(lambda **knobs: replace(recipe(**knobs), max_objects=3, val=None), {"epochs": 2}, tmp_path / "out")
     assert set(seen) == {3}
+    assert "this run cannot be resumed with `visionkit train --resume`" in capsys.readouterr().out  # it is a lambda
+
+
+def test_the_first_batch_bears_the_names_of_its_files(photos, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(first_batch, "draw_samples_grid", lambda *args, captions: drawn.append(captions))
+    plan = replace(sorter(photos), batch_size=3)
+    feed = batches(plan.train, plan.transform, 3, task="classify", seed=plan.seed, epochs=2)
+    for epoch, batch in enumerate(feed):  # of one step each
+        first_batch.check_and_draw(batch, plan, tmp_path / "batch.jpg", epoch, 0)
+        assert drawn.pop() == [Path(id).name + ".jpg" for id in batch_ids(plan.train, 3, plan.seed, epoch, 0)]

@@ -4,6 +4,7 @@ against hostile files."""
 import io
 import os
 import pickle
+import struct
 import time
 import zipfile
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from support.paths import GOLDEN
 
+from visionkit import limits
 from visionkit.types import DataError
 from visionkit.weights import torch_file
 from visionkit.weights.torch_file import read_torch_file
@@ -143,7 +145,7 @@ def test_a_pickle_without_tensors_is_refused(tmp_path, body):
 
 
 def test_a_file_above_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch_file, "MAX_BYTES", 100)
+    monkeypatch.setattr(limits, "TORCH", 100)
     with pytest.raises(DataError, match="100 bytes"):
         read_torch_file(GOLDEN / "torch_zip.pth")
 
@@ -177,6 +179,40 @@ def test_a_damaged_file_is_read_or_refused_but_never_worse(tmp_path, kind):
             read_torch_file(tmp_path / "damaged.pth")
         except DataError as error:
             assert "damaged.pth" in str(error)
+
+
+def test_a_storage_of_two_types_is_refused(tmp_path):
+    other = pickled(tensor(0, (3,), (1,))).replace(b"FloatStorage", b"LongStorage")
+    body = b"}(" + pickled("a") + pickled(tensor(0, (6,), (1,))) + pickled("b") + other + b"u"
+    with pytest.raises(DataError, match=r"x\.pth: storage 0: holds both <f4 and <i8"):
+        read_torch_file(write_zip(tmp_path / "x.pth", body))
+
+
+def test_storages_that_overlap_are_refused(tmp_path):
+    file = tmp_path / "x.pth"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + pickled({"w": tensor(0, (6,), (1,))}) + b".")
+        archive.writestr("archive/data/0", bytes(10_000))
+    data = file.read_bytes()
+    first, last = data.rindex(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")
+    entry, end = data[first:last], bytearray(data[last:])
+    copies = b"".join(entry.replace(b"data/0", f"data/{n}".encode()) for n in range(1, 10))
+    end[8:12] = struct.pack("<2H", 11, 11)
+    end[12:16] = struct.pack("<I", struct.unpack("<I", end[12:16])[0] + len(copies))
+    file.write_bytes(data[:last] + copies + end)
+    with pytest.raises(DataError, match=r"x\.pth: its storages overlap"):
+        read_torch_file(file)
+
+
+def test_a_pickle_of_too_many_steps_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(limits, "PICKLE", 1000)
+    good = write_zip(tmp_path / "good.pth", pickled({"w": tensor(0, (6,), (1,))}))
+    assert list(read_torch_file(good)) == ["w"]
+    pairs = b"](" + b"K\x01K\x02\x86" * 10 + b"eq\x00"
+    body = b"ccollections\nOrderedDict\nq\x01(" + pairs + b"h\x01h\x00\x85R" * 100 + b"t"
+    with pytest.raises(DataError, match=r"x\.pth: its pickle is above the limit of 1000 steps and items; --limits 2"):
+        read_torch_file(write_zip(tmp_path / "x.pth", body))
+    assert body.count(b"R") == 100 and len(body) < 1000  # the copies are what is too much
 
 
 def nested(depth):

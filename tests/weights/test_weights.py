@@ -162,7 +162,7 @@ def top1(card, images, labels):
         BACKBONES[card.architecture](), len(card.class_names), card.class_names, image_size=card.image_size
     )
     load_weights(model, card.name, offline=True, verbose=False)
-    scores = model.serving().predict(images, batch_size=50, verbose=0)["scores"]
+    scores = model.serving().predict(images, batch_size=8, verbose=0)["scores"]
     return (scores.argmax(axis=1) == labels).mean()
 
 

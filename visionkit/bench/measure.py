@@ -78,6 +78,7 @@ def bench(
     counts: Sequence[int] = (),
     rounds: int = 10,
     say: Callable[[str], object] = print,
+    trust: bool = False,
 ) -> list[dict[str, Any]]:
     """Measures models; each row is passed to `say` as soon as it is measured.
 
@@ -90,6 +91,7 @@ def bench(
             with it; `images` are repeated as links. By default each image once.
         rounds: calls that are counted.
         say: takes each row as a line of text.
+        trust: open SavedModels that do more than compute, too; see `open_predictor`.
 
     Returns:
         Rows with `model`, `runtime`, `threads`, `batch` and `load_s`.
@@ -101,17 +103,18 @@ def bench(
     rows = []
     for limit in threads or (None,):
         for batch in batches:
-            rows += _alone(models, batch, limit, rounds, say)
+            rows += _alone(models, batch, limit, rounds, say, trust)
         if images is not None:
             for model in models:
                 for batch in batches:
-                    rows += _through(model, images, batch, limit, counts, say)
+                    rows += _through(model, images, batch, limit, counts, say, trust)
     return rows
 
 
-def _worker(model: Path | str, batch: int, threads: int | None) -> Worker:
-    command = [sys.executable, "-m", "visionkit.bench.worker", str(model), str(batch), str(threads or 0)]
-    return Worker(command, threads)
+def _worker(model: Path | str, batch: int, threads: int | None, trust: bool) -> Worker:
+    words = ["--trust"] if trust else []
+    words += [str(model), str(batch), str(threads or 0)]
+    return Worker([sys.executable, "-m", "visionkit.bench.worker", *words], threads)
 
 
 def _row(model: Path | str, threads: int | None, worker: Worker, **numbers: float) -> dict[str, Any]:
@@ -126,10 +129,15 @@ def _row(model: Path | str, threads: int | None, worker: Worker, **numbers: floa
 
 
 def _alone(
-    models: Sequence[Path | str], batch: int, threads: int | None, rounds: int, say: Callable[[str], object]
+    models: Sequence[Path | str],
+    batch: int,
+    threads: int | None,
+    rounds: int,
+    say: Callable[[str], object],
+    trust: bool,
 ) -> list[dict[str, Any]]:
     """One row per model, all measured in turn."""
-    workers = [_worker(model, batch, threads) for model in models]
+    workers = [_worker(model, batch, threads, trust) for model in models]
     times: list[list[float]] = [[] for _ in models]
     for turn in range(WARM_UP + rounds):
         for worker, seconds in zip(workers, times, strict=True):
@@ -162,13 +170,14 @@ def _through(
     threads: int | None,
     counts: Sequence[int],
     say: Callable[[str], object],
+    trust: bool,
 ) -> list[dict[str, Any]]:
     """One row for each count of images, from files to written results."""
     rows = []
     for count in counts or (None,):
         with tempfile.TemporaryDirectory() as folder:
             files = _repeated(images, count, Path(folder) / "in")
-            worker = _worker(model, batch, threads)
+            worker = _worker(model, batch, threads, trust)
             worker.call(calls=WARM_UP)
             alone = worker.call(calls=BRACKET)["seconds"]
             answer = worker.call(images=[str(file) for file in files], out=str(Path(folder) / "out"))

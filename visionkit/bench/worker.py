@@ -1,4 +1,4 @@
-"""The process of one model in a bench: python -m visionkit.bench.worker MODEL BATCH THREADS
+"""The process of one model in a bench: python -m visionkit.bench.worker [--trust] MODEL BATCH THREADS
 
 With 0 threads the runtime chooses. The first line printed has `runtime`, `task`, `batch` (smaller than BATCH for a
 segmenter with many classes) and `load_s`; then each line that comes in is answered with a line.
@@ -36,13 +36,13 @@ def main() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
     try:
-        model, batch_size, cores = sys.argv[1:]
+        *trust, model, batch_size, cores = sys.argv[1:]
         if int(cores) and hasattr(
             os, "sched_setaffinity"
         ):  # runtimes count the cores that they may use when they are imported
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(cores)])
         start = time.perf_counter()
-        predictor = open_predictor(Path(model), int(batch_size))
+        predictor = open_predictor(Path(model), int(batch_size), trust == ["--trust"])
         seconds = time.perf_counter() - start
         say(runtime=runtime(Path(model)), task=predictor.task, batch=predictor.batch_size, load_s=seconds)
         for line in sys.stdin:

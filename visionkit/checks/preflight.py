@@ -1,8 +1,9 @@
 """`--check`: a minute of trials before the hours of training, for what goes wrong most often.
 
-That is targets, learning, NaN, memory and the speed of the data.
+That is targets, learning, NaN, memory, the speed of the data, and how long it will take.
 """
 
+import inspect
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from visionkit.ops.distances import to_distances
 from visionkit.predict.predictor import Predictor
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe, build_recipe
+from visionkit.train.training import plan_of
 from visionkit.types import IGNORE, PADDING, Tensor
 
 RECORDS = 64  # images whose annotations are encoded and decoded again
@@ -38,6 +40,7 @@ WANTED = {  # task -> the scores that perfect outputs must reach, and the advice
     "segment": ({"mIoU": 0.8}, "thin and small things are lost at this --image-size: a larger one keeps them"),
 }
 STEPS = 12  # of learning one batch by heart, or fewer:
+SCORED = 16  # images by which the time for scoring is measured
 SECONDS = 20.0  # after them no further step is taken, once there are 5
 
 
@@ -73,7 +76,7 @@ def preflight(
         rows.append(anchor_coverage(recipe))
     if isinstance(recipe.model, tuple(ANSWERS)):
         rows.append(oracle(recipe))
-    return rows + practice(recipe, options)
+    return rows + practice(recipe, options, "epochs" in inspect.signature(recipe_function).parameters)
 
 
 def anchor_coverage(recipe: Recipe) -> Row:
@@ -173,21 +176,32 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
 ANSWERS = {SSD: _ssd, NanoDet: _nanodet, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
 
 
-def practice(recipe: Recipe, options: Options = Options()) -> list[Row]:  # noqa: B008, it is frozen
+def practice(
+    recipe: Recipe,
+    options: Options = Options(),  # noqa: B008, it is frozen
+    shorter: bool = False,
+) -> list[Row]:
     """Takes steps of Adam on one batch: does the loss fall and stay a number, how much memory and time does it take?
 
     The recipe's own optimizer is not tried, because its rate usually rises over more steps than these. Memory and time
     are measured in the last phase, which usually trains more of the network, or larger images, than the first.
+
+    Args:
+        shorter: whether the number of epochs is a knob, so that fewer can be suggested.
     """
     before = peak_memory()
     feed, batch, losses, times = _learn(recipe, recipe.phases[0], options, STEPS)
     text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps of Adam on one batch"
     advice = "look at the labels in first_batch.jpg of a run, and at what is frozen"
     rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(recipe.model, *batch, losses)]
+    paces, compiling = [_pace(recipe.model, feed)], times[0]
     if len(recipe.phases) > 1:
         feed, batch, _, times = _learn(recipe, recipe.phases[-1], options, 3)
+        paces.append(_pace(recipe.model, feed))
+        compiling += times[0] * (len(recipe.phases) - 1)
     step = float(np.median(times[1:]))  # the first one compiles
-    return [*rows, _memory(peak_memory() - before, len(batch[0])), _speed(feed, step, len(batch[0]))]
+    rows += [_memory(peak_memory() - before, len(batch[0])), _speed(feed, step, len(batch[0]))]
+    return [*rows, _time(recipe, paces, compiling, shorter)]
 
 
 def _learn(
@@ -225,6 +239,41 @@ def _loss(model: Task, images: np.ndarray, y: dict[str, np.ndarray]) -> float:
     """Takes a step; the loss before it."""
     logs: Any = model.train_on_batch(images, y, return_dict=True)
     return float(logs["loss"])
+
+
+def _pace(model: Task, feed: Iterator) -> float:
+    """The seconds of a step in which the data are read as well, as they will be in the training."""
+    done = 0
+    _loss(model, *next(feed))
+    start = time.monotonic()
+    while done < 3 or (done < 10 and time.monotonic() - start < 5):
+        _loss(model, *next(feed))
+        done += 1
+    return (time.monotonic() - start) / done
+
+
+def _time(recipe: Recipe, paces: list[float], compiling: float, shorter: bool) -> Row:
+    """How long the whole training takes, by the pace of its first and its last phase.
+
+    Args:
+        compiling: the seconds of the first steps of all phases.
+    """
+    plan = plan_of(recipe, shorter)
+    scoring = None
+    if recipe.val is not None:
+        predictor, some = Predictor(recipe.model), recipe.val.subset(range(min(SCORED, len(recipe.val))))
+        start = time.monotonic()
+        evaluate(predictor, some)
+        compiled = time.monotonic()
+        evaluate(predictor, some)
+        scoring = (time.monotonic() - compiled) * len(recipe.val) / len(some)
+        compiling += compiled - start
+    each = [paces[0], *[paces[-1]] * (len(plan.phases) - 1)]
+    ends = [plan.end(phase) for phase in range(len(plan.phases))]
+    total = compiling + sum(
+        plan.seconds(begin, end, pace, scoring) for begin, end, pace in zip([0, *ends], ends, each, strict=False)
+    )
+    return Row("time", True, plan.in_words(total))
 
 
 def _not_a_number(model: Task, images: np.ndarray, y: dict[str, np.ndarray], losses: list[float]) -> Row:

@@ -48,7 +48,7 @@ def selftest_resume(folder: Path, kills: int = 20, workers: int = 0, seed: int =
     options = Options(workers=workers, checkpoint_steps=3)
     whole = folder / "whole"
     _finish(_fork(partial(run, recipe, {}, whole, options=options), folder), folder)
-    expected = _outcome(whole)
+    expected = outcome_of(whole)
     with (whole / "history.csv").open() as file:
         times = [float(row["time"]) for row in csv.DictReader(file)]
     epoch_seconds = statistics.median(np.diff(times))
@@ -65,7 +65,7 @@ def selftest_resume(folder: Path, kills: int = 20, workers: int = 0, seed: int =
             elif _start_and_kill(start, out, folder, rng, epoch_seconds):
                 places.append(_newest(out))
             start = partial(resume, out)
-        _compare(expected, _outcome(out), out)
+        compare(expected, outcome_of(out), out)
     backend = keras.backend.backend()
     return (
         f"{backend}, {workers} workers: {kills} kills in {runs} runs, last checkpoints before them {places}: weights, "
@@ -126,7 +126,7 @@ def _newest(out: Path) -> int:
     return max((int(file.stem.partition("-")[2]) for file in out.glob("checkpoints/step-*.ckpt")), default=-1)
 
 
-def _outcome(out: Path) -> dict[str, np.ndarray]:
+def outcome_of(out: Path) -> dict[str, np.ndarray]:
     """Everything that a run leaves behind, except for times, by name."""
     saved = checkpoint.newest(out / "checkpoints")
     assert saved is not None  # a finished run keeps its last checkpoint
@@ -153,7 +153,8 @@ def _weights(file: Path) -> bytes:
     return b"".join(name.encode() + np.ascontiguousarray(values[name]).tobytes() for name in sorted(values))
 
 
-def _compare(expected: dict[str, np.ndarray], outcome: dict[str, np.ndarray], out: Path) -> None:
+def compare(expected: dict[str, np.ndarray], outcome: dict[str, np.ndarray], out: Path) -> None:
+    """Raises a `DataError` unless the run in `out`, with this `outcome_of`, ended as the uninterrupted one."""
     different = [name for name in expected | outcome if not _equal(expected.get(name), outcome.get(name))]
     if different:
         raise DataError(

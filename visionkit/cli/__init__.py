@@ -6,11 +6,12 @@ Heavy imports are inside the verbs, so that --help answers at once.
 import io
 import os
 import select
+import signal
 import sys
 
 import cyclopts
 
-from visionkit import __version__
+from visionkit import __version__, limits
 from visionkit.cli.data import convert, doctor
 from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
@@ -25,9 +26,11 @@ from visionkit.types import DataError, plain
 app = cyclopts.App(
     name="visionkit",
     help="Fine-tune, evaluate, run and export computer vision models. With --debug, errors show their traceback; "
-    "with --offline, the network is never touched.",
+    "with --offline, the network is never touched; with --limits 4, files may be four times as large as is safe with "
+    "those of strangers.",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `main` says what was interrupted
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
@@ -62,13 +65,13 @@ def main(tokens: list[str] | None = None) -> int:
     if "--offline" in tokens:
         os.environ["VISIONKIT_OFFLINE"] = "1"
     try:
-        words = [token for token in tokens if token not in ("--debug", "--offline")]
+        words = _without_limits([token for token in tokens if token not in ("--debug", "--offline")])
         code = app(words, exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, and not when the interpreter ends
         return code
-    except KeyboardInterrupt:
-        print("visionkit: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:  # also an `Interrupted`, which says how the training goes on
+        print(f"visionkit: {error.args[0] if error.args else 'interrupted'}", file=sys.stderr)
+        return 128 + getattr(error, "number", signal.SIGINT)
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_closed():
             return 141  # as a shell reports a program that a closed pipe ended
@@ -76,6 +79,19 @@ def main(tokens: list[str] | None = None) -> int:
             raise
         print(f"visionkit: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+
+
+def _without_limits(tokens: list[str]) -> list[str]:
+    """The words without --limits N, which is put into the environment, where worker processes find it too."""
+    at = next((i for i, token in enumerate(tokens) if token.partition("=")[0] == "--limits"), None)
+    if at is None:
+        return tokens
+    option, *after = tokens[at:]
+    if "=" not in option and not after:
+        raise DataError("--limits: expected a number behind it: how many times larger the limits on files become")
+    os.environ[limits.VARIABLE] = option.partition("=")[2] if "=" in option else after.pop(0)
+    limits.times()  # says what is wrong with the number
+    return tokens[:at] + after
 
 
 def _one_line(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -199,6 +200,7 @@ def bench(
     rounds: int = 10,
     json: Path | None = None,
     picture: Path | None = None,
+    trust: bool = False,
 ) -> None:
     """Measure the speed of models: of the model alone, or from a folder of images to written results.
 
@@ -211,6 +213,7 @@ def bench(
         rounds: how many calls are measured.
         json: also write the rows, and the environment they were measured in, to this file.
         picture: also draw them into this .png file.
+        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.bench.measure import HEADER, write
     from visionkit.bench.measure import bench as measure
@@ -218,7 +221,8 @@ def bench(
     if not models:
         raise DataError("name a model: a run folder, a .keras file, an export, or a name of visionkit weights list")
     print(HEADER, flush=True)
-    rows = measure(models, images, batch, threads, count, rounds, say=lambda text: print(text, flush=True))
+    say = partial(print, flush=True)
+    rows = measure(models, images, batch, threads, count, rounds, say=say, trust=trust)
     write(rows, json, picture)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import cyclopts
 
-from visionkit.cli.scores import print_scores
+from visionkit.cli.summary import lacks_test_score, print_rest, print_summary
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map, Options, make_deterministic
 from visionkit.types import DataError
@@ -129,9 +129,7 @@ def finetune(
     if check:
         return check_and_print(recipe_function, knobs, None, options)
     out = out or new_run("finetune")
-    train_and_print(recipe_function, knobs, out, None, options)
-    score_test_split(out, data, task_of_data, classes, void)
-    return None
+    return train_and_print(recipe_function, knobs, out, None, options)
 
 
 def _check_nothing_else(options: dict[str, Any]) -> None:
@@ -306,25 +304,15 @@ def new_run(name: str) -> Path:
 def train_and_print(
     recipe_function: Callable, knobs: dict[str, Any], out: Path, recipe_file: Path | None, options: Options
 ) -> None:
-    """Runs a recipe and prints its scores."""
+    """Runs a recipe and prints its scores, those on the test split too if finetune chose it, and what to do next."""
+    from visionkit.train.resume import finetuned
     from visionkit.train.run import run
 
     knobs = _with_batch_size(recipe_function, knobs, recipe_file, options)
-    print_scores(run(recipe_function, knobs, out, recipe_file, options))
-    print(f"run folder: {out}")
-
-
-def score_test_split(out: Path, data: Path, task: str, classes: Path | None, void: int | None) -> None:
-    """Prints what the trained model reaches on the test split, if the data has one."""
-    from visionkit.data.recognise import open_dataset, splits
-    from visionkit.evaluate.scores import evaluate
-    from visionkit.open_model import open_predictor
-
+    print_summary(run(recipe_function, knobs, out, recipe_file, options), out)
     # Of several processes that train together, one writes the run.
-    if "test" not in splits(data, task) or not (out / "results.json").is_file():
-        return
-    print("on the test split, which was not learned from:")
-    print_scores(evaluate(open_predictor(out), open_dataset(data, "test", task, classes, void)))
+    if (out / "results.json").is_file():
+        print_rest(out, *finetuned(out))
 
 
 def _with_batch_size(
@@ -350,7 +338,7 @@ def check_and_print(
 
 
 def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = False) -> None:
-    """Continues a run and prints its scores.
+    """Continues a run and prints what `train_and_print` does; after a finished one, a score that was left out.
 
     Args:
         out: the run folder.
@@ -358,16 +346,19 @@ def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = F
         trust: see `visionkit.train.run.resume`.
     """
     from visionkit.environment import import_keras_quietly
-    from visionkit.train.resume import read_interrupted, recipe_from
+    from visionkit.train.resume import finetuned, read_interrupted, read_started, recipe_from
 
-    started = read_interrupted(out)
-    if started.options.deterministic:
+    if read_started(out).options.deterministic:
         make_deterministic()
     import_keras_quietly()
     from visionkit.train.run import resume
 
-    print_scores(resume(out, recipe=recipe_from(recipe_file, out, started) if recipe_file else None, trust=trust))
-    print(f"run folder: {out}")
+    task, knobs = finetuned(out)
+    if not lacks_test_score(out, task, knobs):  # else all but that has finished
+        started = read_interrupted(out)
+        recipe = recipe_from(recipe_file, out, started) if recipe_file else None
+        print_summary(resume(out, recipe=recipe, trust=trust), out)
+    print_rest(out, task, knobs)
 
 
 selftest = cyclopts.App(name="selftest", help="Prove on this machine what visionkit promises.")

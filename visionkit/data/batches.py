@@ -4,6 +4,7 @@ import logging
 import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -157,6 +158,7 @@ def _max_objects(dataset: Dataset, max_objects: int | None) -> int:
 
 def _init_worker(index: int, count: int) -> None:
     cv2.setNumThreads(0)  # the processes are the parallelism
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all; what it means, the parent decides
     # Not os.getppid(): if the parent was killed while this worker started, that is already another process.
     parent = multiprocessing.parent_process()
     assert parent is not None

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from visionkit import npboxes
+from visionkit import limits, npboxes
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
     SPLIT_NAMES,
@@ -31,10 +31,9 @@ from visionkit.data.files import (
     subfolders,
 )
 from visionkit.data.repair import Repairs
-from visionkit.data.segments import Segment, load_masks, parse_segment
+from visionkit.data.segments import Segment, check_masks, load_masks, parse_segment
 from visionkit.types import DataError, Sample
 
-JSON_LIMIT = 2**30  # bytes; instances_train2017.json has 449 MB
 _OTHERS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")  # COCO's files for other tasks
 
 Id = int | str  # COCO's ids are numbers, but some programs write text
@@ -93,7 +92,7 @@ def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -
 
 
 def _looks_like_coco(file: Path) -> bool:
-    data = read_bytes(file, JSON_LIMIT)  # searching the bytes takes a hundredth of the time of parsing them
+    data = read_bytes(file, limits.JSON)  # searching the bytes takes a hundredth of the time of parsing them
     return all(key in data for key in (b'"images"', b'"annotations"', b'"categories"'))
 
 
@@ -194,7 +193,10 @@ class _FileReader:
             ignore=np.array(ignore, bool)[rows],
             areas=np.array(areas, np.float64)[rows],
         )
-        return record, [segments[row] for row in rows]
+        segments = [segments[row] for row in rows]
+        if all(segment is not None for segment in segments):
+            check_masks(len(segments), size, where)
+        return record, segments
 
     def _places(self, name: str) -> Iterator[tuple[Path, Path]]:
         """(where the image may be, the folder that it must be in)."""
@@ -312,7 +314,7 @@ def _id(item: Item, field: str, where: str) -> Id:
 
 def _load_json(file: Path) -> tuple[list[Item], list[Item], list[Item]]:
     """(images, annotations, categories) of an annotation file."""
-    content = read_json(file, JSON_LIMIT)
+    content = read_json(file, limits.JSON)
 
     def items(key: str) -> list[Item]:
         found = content.get(key) if isinstance(content, dict) else None

@@ -23,7 +23,7 @@ from visionkit.data.files import (
     split_name,
 )
 from visionkit.data.repair import Repairs
-from visionkit.data.segments import Segment, load_masks, parse_segment
+from visionkit.data.segments import Segment, check_masks, load_masks, parse_segment
 from visionkit.image_files import IMAGE_SUFFIXES
 from visionkit.types import DataError, Sample
 
@@ -233,7 +233,10 @@ def _record(id: str, entry: Entry, names: list[str], repairs: Repairs) -> tuple[
         labels=np.array([names.index(objects[row].name) for row in rows], np.int32),
         ignore=np.array([objects[row].ignore for row in rows], bool),
     )
-    return record, [masks[row] for row in rows]
+    masks = [masks[row] for row in rows]
+    if all(mask is not None for mask in masks):
+        check_masks(len(masks), size, entry.where)
+    return record, masks
 
 
 def _about_masks(root: Path, segments: dict[str, list[Segment | None]], repairs: Repairs) -> tuple[str, bool]:

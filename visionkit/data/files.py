@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from visionkit import limits
 from visionkit.image_files import IMAGE_SUFFIXES
 from visionkit.images import image_size, read_image
 from visionkit.types import DataError, Sample, check_sample
 
-TEXT_LIMIT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is under 1 MB
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = (*SPLITS, "trainval")  # the common names that `split_name` returns
 _ALIASES = {
@@ -24,16 +24,16 @@ _ALIASES = {
 }
 
 
-def read_bytes(file: Path, limit: int = TEXT_LIMIT) -> bytes:
+def read_bytes(file: Path, limit: int = limits.TEXT) -> bytes:
     """Returns the content of `file`; raises a `DataError` that names it if it has more than `limit` bytes."""
     with file.open("rb") as stream:
-        data = stream.read(limit + 1)
-    if len(data) > limit:
-        raise DataError(f"{file}: above the limit of {limit // 2**20} MB for such a file")
+        data = stream.read(limits.raised(limit) + 1)
+        size = max(len(data), os.fstat(stream.fileno()).st_size)
+    limits.check(size, limit, f"{file}: above the limit of {{limit}} MB for such a file", unit=2**20)
     return data
 
 
-def read_text(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> str:
+def read_text(file: Path, limit: int = limits.TEXT, errors: str = "strict") -> str:
     """Returns the UTF-8 text of `file`; raises a `DataError` that names it if it is anything else.
 
     With `errors="surrogateescape"`, other bytes are kept, since names of files need not be UTF-8.
@@ -54,7 +54,7 @@ def read_json(file: Path, limit: int) -> Any:
         raise DataError(f"{file}: broken JSON: {error}") from None
 
 
-def read_lines(file: Path, limit: int = TEXT_LIMIT, errors: str = "strict") -> list[tuple[int, str]]:
+def read_lines(file: Path, limit: int = limits.TEXT, errors: str = "strict") -> list[tuple[int, str]]:
     """Returns the lines of a text file that are not blank, stripped, each with its number counted from 1."""
     lines = ((i, line.strip()) for i, line in enumerate(read_text(file, limit, errors).split("\n"), start=1))
     return [(i, line) for i, line in lines if line]

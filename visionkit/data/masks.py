@@ -14,6 +14,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.data.files import load_image, read_names, sample_ids
 from visionkit.data.mask_pairs import Pair, all_pairs
 from visionkit.data.repair import Repairs
+from visionkit.data.segments import check_masks
 from visionkit.images import image_size, read_mask
 from visionkit.types import IGNORE, DataError, Sample, check_sample, objects_of
 
@@ -76,6 +77,7 @@ def instance_masks(root: Path, split: str | None = None, *, repairs: Repairs | N
     for record in without_boxes:
         with repairs.skipping(record.id, record.file, "broken mask"):
             boxes = npboxes.of_numbers(_numbers(masks[record.id], record.image_size))
+            check_masks(len(boxes), record.image_size, masks[record.id])
             records.append(replace(record, boxes=boxes, labels=np.zeros(len(boxes), np.int32)))
     source = f"images and instance masks, split {split or 'all'}"
     return Dataset(records, names, partial(_load_instances, masks), source)
@@ -99,7 +101,7 @@ def _values(pairs: list[Pair], repairs: Repairs) -> tuple[dict[int, Path], set[P
         with repairs.skipping(image.stem, image, "broken image"):
             size = image_size(image)
             with repairs.skipping(image.stem, image, "broken mask"):
-                for value in np.unique(_check_size(read_mask(mask), mask, size)).tolist():
+                for value in _used(_check_size(read_mask(mask), mask, size)).tolist():
                     values.setdefault(value, mask)
                 good.add((image, mask))
     if not values:
@@ -156,22 +158,39 @@ def _check_size(mask: np.ndarray, file: Path, image_size: tuple[int, int]) -> np
 
 def _load_map(masks: dict[str, Path], table: np.ndarray, record: Sample) -> Sample:
     file = masks[record.id]
-    values = _check_size(read_mask(file), file, record.image_size)
-    segmentation = table[np.minimum(values, len(table) - 1)]
-    unknown = segmentation == UNKNOWN
-    if unknown.any():  # impossible unless the file changed: all masks were read when the data set was opened
-        value = values[unknown][0]
-        raise DataError(f"{file}: holds the value {value}, which is no class; the file has changed since it was opened")
+    segmentation = _check_size(read_mask(file), file, record.image_size)
+    for part in _parts(segmentation):
+        values = part.copy()
+        part[:] = table[np.minimum(values, len(table) - 1)]
+        # Impossible unless the file changed: all masks were read when the data set was opened.
+        if (unknown := part == UNKNOWN).any():
+            raise DataError(
+                f"{file}: holds the value {values[unknown][0]}, which is no class; the file has changed since it was "
+                "opened"
+            )
     return check_sample(replace(load_image(record), segmentation=segmentation))
+
+
+def _parts(mask: np.ndarray) -> list[np.ndarray]:
+    """Views of the rows of a mask, a few at a time: what is computed for a large one need not take several copies."""
+    return np.array_split(mask, -(-mask.size // 2**20) or 1)
+
+
+def _used(mask: np.ndarray) -> np.ndarray:
+    """The values in a mask, ascending."""
+    return np.unique(np.concatenate([np.unique(part) for part in _parts(mask)]))
 
 
 def _numbers(file: Path, image_size: tuple[int, int]) -> np.ndarray:
     """The number of the object at each pixel, `[H, W]`, counted from 1; 0 is background."""
     mask = _check_size(read_mask(file), file, image_size)
-    ids = np.unique(mask[mask > 0])
+    ids = _used(mask)
+    ids = ids[ids > 0]
     if len(ids) > MAX_INSTANCES:
         raise DataError(f"{file}: {len(ids)} values are above the limit of {MAX_INSTANCES} objects: a photograph?")
-    return np.where(mask > 0, np.searchsorted(ids, mask) + 1, 0)
+    for part in _parts(mask):
+        part[:] = np.where(part > 0, np.searchsorted(ids, part) + 1, 0)
+    return mask
 
 
 def _load_instances(masks: dict[str, Path], record: Sample) -> Sample:

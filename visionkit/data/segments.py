@@ -1,5 +1,6 @@
 """COCO's two ways to write a mask, polygons and run lengths: checked when read, drawn when a sample is loaded."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from visionkit import limits
 from visionkit.data.dataset import Load
 from visionkit.data.files import load_image, number
 from visionkit.types import DataError, Sample, check_sample
@@ -27,7 +29,8 @@ def parse_segment(segmentation: Any, image_size: tuple[int, int], where: str) ->
         turn, down the columns.
 
     Raises:
-        DataError: the segmentation is malformed, or its run lengths do not cover the image.
+        DataError: the segmentation is malformed, its run lengths do not cover the image, or its polygons are longer
+            than `limits.EDGES`.
     """
     h, w = image_size
     if not segmentation:
@@ -42,8 +45,42 @@ def parse_segment(segmentation: Any, image_size: tuple[int, int], where: str) ->
             raise DataError(f"{where}: expected a polygon [x, y, x, y, ...], found {str(polygon)[:60]}")
         points = np.array([number(value, where) for value in polygon]).reshape(-1, 2)
         if len(points) > 2:  # one or two points enclose nothing
-            polygons.append(np.clip(points, [-w, -h], [2 * w, 2 * h]))  # drawing far points takes unbounded memory
+            polygons.append(np.clip(points, [-w, -h], [2 * w, 2 * h]))  # far points only cost memory
+    check_length(polygons, where)
     return polygons or None
+
+
+def check_length(polygons: list[np.ndarray], where: str) -> None:
+    """Refuses polygons that take too much memory to draw: pycocotools holds five points for each pixel of an edge.
+
+    Args:
+        polygons: of one object, float64 `[P, 2]` x, y.
+        where: the start of an error message.
+
+    Raises:
+        DataError: their edges are longer than `limits.EDGES`.
+    """
+    length = 0.0
+    for polygon in polygons:
+        length += np.abs(np.diff(polygon, axis=0, append=polygon[:1])).max(axis=1).sum()
+    text = f"{where}: polygons with edges of {length:.0f} pixels are above the limit of {{limit}}"
+    limits.check(int(length), limits.EDGES, text, "long polygon")
+
+
+def check_masks(count: int, image_size: tuple[int, int], where: object) -> None:
+    """Refuses an image whose instance masks, `[count, H, W]`, would take more than `limits.MASKS` bytes.
+
+    Args:
+        count: how many objects have masks.
+        image_size: (height, width).
+        where: the start of an error message.
+
+    Raises:
+        DataError: they would.
+    """
+    h, w = image_size
+    text = f"{where}: {count} masks of {w} x {h} pixels are above the limit of {{limit}} MB"
+    limits.check(count * h * w, limits.MASKS, text, "too many masks", unit=2**20)
 
 
 def _run_lengths_of(segmentation: dict, image_size: tuple[int, int], where: str) -> np.ndarray:
@@ -60,13 +97,21 @@ def _run_lengths_of(segmentation: dict, image_size: tuple[int, int], where: str)
 def rasterise(segment: Segment, image_size: tuple[int, int]) -> np.ndarray:
     """Draws what `parse_segment` returned: uint8 `[H, W]` of 0 and 1."""
     h, w = image_size
-    if not isinstance(segment, np.ndarray):
-        code: Any = mask_utils.merge(mask_utils.frPyObjects([polygon.ravel().tolist() for polygon in segment], h, w))
+    values = np.zeros(w * h, np.uint8)  # down the columns
+    for runs in [segment] if isinstance(segment, np.ndarray) else _runs_of(segment, image_size):
+        ends = np.cumsum(runs).tolist()
+        for start, end in zip(ends[0::2], ends[1::2], strict=False):  # the last run of 0 has none of 1 behind it
+            values[start:end] = 1
+    return np.ascontiguousarray(values.reshape(w, h).T)
+
+
+def _runs_of(polygons: list[np.ndarray], image_size: tuple[int, int]) -> Iterator[np.ndarray]:
+    """The run lengths of each polygon. Pycocotools would merge them with memory for another four copies of the mask."""
+    for polygon in polygons:
+        code: Any = mask_utils.frPyObjects([polygon.ravel().tolist()], *image_size)[0]
         runs = _uncompress(code["counts"].decode())  # pycocotools' own decode warns on every call under NumPy 2
         assert runs is not None
-        segment = np.array(runs, np.int64)
-    values = np.repeat(np.arange(len(segment)) % 2, segment).astype(np.uint8)  # [W * H], down the columns
-    return np.ascontiguousarray(values.reshape(w, h).T)
+        yield np.array(runs, np.int64)
 
 
 def load_masks(segments: dict[str, list[Segment | None]], record: Sample) -> Sample:
@@ -87,7 +132,7 @@ def from_rows(runs: np.ndarray, box: tuple[int, int, int, int], image_size: tupl
         image_size: (height, width).
     """
     x1, y1, x2, y2 = box
-    part = np.repeat(np.arange(len(runs)) % 2, runs).reshape(y2 - y1, x2 - x1)  # [h, w]
+    part = np.repeat((np.arange(len(runs)) % 2).astype(np.int8), runs).reshape(y2 - y1, x2 - x1)  # [h, w]
     padded = np.pad(part.T, ((0, 0), (1, 1)))  # [w, h + 2], so that every run ends in its own column
     column, first = np.nonzero(np.diff(padded, axis=1) == 1)
     last = np.nonzero(np.diff(padded, axis=1) == -1)[1]

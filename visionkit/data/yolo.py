@@ -11,7 +11,7 @@ from visionkit import npboxes
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import choose_split, load_image, lone_splits, number, read_lines, regular, sample_ids
 from visionkit.data.repair import Repairs
-from visionkit.data.segments import Segment, load_masks
+from visionkit.data.segments import Segment, check_length, check_masks, load_masks
 from visionkit.data.yolo_layouts import Part, images_of, is_label_file, label_files, label_of, names_of, parts_of
 from visionkit.images import image_size
 from visionkit.types import DataError, Sample
@@ -113,7 +113,11 @@ def _record(
             if row.label >= num_classes:
                 text = f"{row.where}: expected a class 0..{num_classes - 1}, found {row.label}"
                 raise DataError(text, "unknown class")
+            if row.polygon is not None:
+                check_length([row.polygon * (size[1], size[0])], row.where)
             known.append(row)
+    if known and all(row.polygon is not None for row in known):
+        check_masks(len(known), size, image)
     boxes = npboxes.from_yolo(np.array([row.box for row in known]).reshape(-1, 4), size)
     boxes, keep = repairs.apply(boxes, size, id, image)
     labels = np.array([known[i].label for i in keep], np.int32)

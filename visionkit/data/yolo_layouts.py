@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from visionkit import limits
 from visionkit.data.files import (
     annotated_among,
     check_names,
@@ -119,7 +120,7 @@ def shipped(root: Path, name: str) -> Path | None:
 
 def load_yaml(file: Path) -> dict[str, Any]:
     """Returns the mapping in a .yaml file, {} if it holds anything else."""
-    text = read_text(file, 2**20)
+    text = read_text(file, limits.YAML)
     try:
         content = yaml.safe_load(text)
     except Exception as error:  # PyYAML meets bad tags and values with KeyError, IndexError, AttributeError, ...

@@ -157,7 +157,7 @@ def small_objects(records: Sequence[Sample], size: int | tuple[int, int]) -> Ite
     short_sides = []  # of each record, the shorter side of each object in pixels of the training image
     for record in with_objects:
         boxes = objects_of(record).boxes
-        short_sides.append((boxes[:, 2:] - boxes[:, :2]).min(axis=1) * _scale(record.image_size, size))
+        short_sides.append((boxes[:, 2:] - boxes[:, :2]).min(axis=1) * scale_of(record.image_size, size))
     if not short_sides:
         return
     sides = np.concatenate(short_sides)
@@ -169,7 +169,7 @@ def small_objects(records: Sequence[Sample], size: int | tuple[int, int]) -> Ite
         yield _finding("small objects", text, record, objects_of(record).boxes[short_sides[worst].argmin()])
 
 
-def _scale(image_size: tuple[int, int], size: int | tuple[int, int]) -> float:
+def scale_of(image_size: tuple[int, int], size: int | tuple[int, int]) -> float:
     """The factor by which an image is resized for training."""
     if isinstance(size, int):
         return size / max(image_size)

@@ -7,13 +7,19 @@ import numpy as np
 
 from visionkit.data.repair import Finding
 from visionkit.doctor.diagnosis import KINDS, Diagnosis
+from visionkit.doctor.overview import overview
+from visionkit.html import charts
 from visionkit.html.document import document, picture, text
 from visionkit.images import read_image
 from visionkit.resizing import resize
 from visionkit.types import DataError
 
 SHOWN = 24  # findings of a kind that are shown, half of them with pictures
-LONG_SIDE = 200  # pixels of a picture
+LONG_SIDE = 200  # pixels of a finding's picture
+STYLE = """
+.pictures { --least: 28em } .pictures.samples { --least: 15em }
+.tables { display: flex; flex-wrap: wrap; gap: 1em; align-items: flex-start; margin: 1em 0 }
+"""
 
 
 def page(diagnosis: Diagnosis) -> str:
@@ -21,20 +27,10 @@ def page(diagnosis: Diagnosis) -> str:
     images = ", ".join(f"{split} {count}" for split, count in diagnosis.images().items())
     parts = [
         f"<h1>{text(diagnosis.title)}</h1><p>{diagnosis.grades_text()}. {text(f'Images: {images}.')}</p>",
-        _classes(diagnosis),
+        overview(diagnosis),
         *(_section(kind, findings) for kind, findings in diagnosis.by_kind().items()),
     ]
-    return document("Dataset doctor", "\n".join(parts), ".pictures { --least: 28em }")
-
-
-def _classes(diagnosis: Diagnosis) -> str:
-    """The table of how often each class occurs in each split."""
-    head = "".join(f'<th class="number">{text(split)}</th>' for split in diagnosis.counts)
-    rows = []
-    for k, name in enumerate(diagnosis.class_names):
-        cells = "".join(f'<td class="number">{counts[k]:,}</td>' for counts in diagnosis.counts.values())
-        rows.append(f"<tr><td>{text(name)}</td>{cells}</tr>")
-    return f'<div class="card scroll"><table><tr><th>{diagnosis.what}</th>{head}</tr>{"".join(rows)}</table></div>'
+    return document("Dataset doctor", "\n".join(parts), STYLE + charts.STYLE)
 
 
 def _section(kind: str, findings: list[Finding]) -> str:

@@ -106,7 +106,8 @@ def _losses(history: History) -> np.ndarray:
 def draw_curves(history: History, file: Path) -> None:
     """Draws losses (left axis, logarithmic if all are positive) and scores (right axis) over the epochs.
 
-    The verdict is the title; the best score is marked. The picture is written completely or not at all.
+    The verdict is the title, the legend is below; the best score is marked. The picture is written completely or not
+    at all.
     """
     from matplotlib.figure import Figure  # see `confusion_picture`
 
@@ -130,9 +131,8 @@ def draw_curves(history: History, file: Path) -> None:
         if scores:
             epoch, score = max(scores, key=lambda pair: pair[1])
             right.plot(epoch, score, "o", color="black", markersize=9, fillstyle="none")
-        right.legend(loc="center right", fontsize=8)
         right.spines[["top"]].set_visible(False)
-    axes.legend(loc="center left", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8)  # below the axes, where it hides no line
     axes.grid(color="#dddddd")
     axes.spines[["top"]].set_visible(False)
     axes.set_title(verdict(history), fontsize=9, wrap=True)

@@ -14,6 +14,7 @@ from PIL import Image
 from visionkit.export import EXPORTERS, keras_file
 from visionkit.export.painter import predictor_of
 from visionkit.export.verify import ExportError, Report, check_export
+from visionkit.predict.predictor import sizes_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +60,9 @@ def run(job: Job) -> Report:
     with tempfile.TemporaryDirectory() as temporary:
         files = [Path(file) for file in job.files] or draw_images(Path(temporary))
         check = job.check or "drawn images"
-        return check_export(
-            job.to, exporter, predictor_of(task), folder, files, most_detections(task), check, task.count_params()
-        )
+        sizes = () if task.task == "style" or not job.files else sizes_of(task)
+        room, numbers = most_detections(task), task.count_params()
+        return check_export(job.to, exporter, predictor_of(task), folder, files, room, check, numbers, sizes)
 
 
 def most_detections(task: Any) -> int:

@@ -10,7 +10,7 @@ TensorFlow's own decoders ignore EXIF, drop alpha and keep only the high byte of
 | GIF: its first frame | exactly, where it fills the canvas; but transparent pixels keep the colour stored under them |
 | EXIF orientation in JPEG or PNG: 8 values, both byte orders; broken or unknown = upright | exactly |
 | orientation in XMP alone, or in a text chunk of PNG | NOT applied |
-| TIFF, WebP and all other formats; broken bytes; more than `MAX_PIXELS` pixels | InvalidArgumentError |
+| TIFF, WebP and all other formats; broken bytes; more than `limits.PIXELS` pixels | InvalidArgumentError |
 
 This module imports TensorFlow: import it only where a model is exported.
 """
@@ -20,7 +20,8 @@ from typing import Any
 import tensorflow as tf
 
 from visionkit.export import resize_graph
-from visionkit.images import BACKGROUND, MAX_PIXELS
+from visionkit.images import BACKGROUND
+from visionkit.limits import PIXELS
 from visionkit.resizing import FILL, LUMA, crop_share
 
 _ZEROS = 8  # appended to the bytes, so that an offset of a broken file beyond its end reads as 0
@@ -126,8 +127,8 @@ def _checked(data, condition, message):
 
 
 def _if_small(data, height, width):
-    message = f"image_bytes: above the limit of {MAX_PIXELS} pixels; height and width:"
-    return _checked(data, height * width <= MAX_PIXELS, [message, height, width])
+    message = f"image_bytes: above the limit of {PIXELS} pixels; height and width:"
+    return _checked(data, height * width <= PIXELS, [message, height, width])
 
 
 def _uint(raw, at, count, little: Any = False) -> Any:

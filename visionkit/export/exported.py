@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import visionkit
+from visionkit import limits
 from visionkit.types import DataError
 
 FILE = "visionkit.json"
@@ -50,13 +51,35 @@ def read_metadata(folder: Path | str) -> dict[str, Any]:
         DataError: the folder does not hold an export of visionkit.
     """
     file = Path(folder) / FILE
+    size = file.stat().st_size if file.is_file() else 0
+    limits.check(size, limits.CONFIG, f"{file}: {size} bytes are above the limit of {{limit}}")
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{folder}: not a model exported by visionkit: {error}") from None
     if missing := [key for key in KEYS if not isinstance(metadata, dict) or key not in metadata]:
         raise DataError(f"{folder}: not a model exported by visionkit: {FILE} lacks {', '.join(missing)}")
+    try:
+        check_image_size(metadata["image_size"])
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
     return metadata
+
+
+def check_image_size(size: Any) -> None:
+    """Refuses what is no size of images that a model could take.
+
+    Args:
+        size: (height, width), as read from a file.
+
+    Raises:
+        DataError: it is not two whole numbers above 0, or is above `limits.NETWORK`.
+    """
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+        raise DataError(f"image_size: expected height and width in pixels, found {str(size)[:60]}")
+    h, w = size
+    text = f"it takes images of {str(w)[:20]} x {str(h)[:20]}, above the limit of {{limit}} pixels"
+    limits.check(h * w, limits.NETWORK, text)
 
 
 def refuse_style(task: str, model: Path | str) -> None:

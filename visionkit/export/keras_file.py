@@ -6,6 +6,7 @@ from typing import Any
 
 from visionkit.export.answers import Answer
 from visionkit.export.exported import refuse_style, write_metadata
+from visionkit.export.keras_check import check_keras_file, weights_below
 from visionkit.predict.inputs import Failure
 from visionkit.types import DataError
 
@@ -25,7 +26,8 @@ def load(folder: Path | str) -> Any:
     """Loads the Task in `folder/model.keras`, or in a .keras file, for a Predictor, on whatever backend Keras runs.
 
     Raises:
-        DataError: there is no such file, Keras cannot read it, or it holds a style network.
+        DataError: there is no such file, Keras cannot read it, it is above one of the `limits`, or it holds a style
+            network.
     """
     model = load_task(folder)
     refuse_style(model.task, folder)
@@ -44,9 +46,13 @@ def load_task(folder: Path | str) -> Any:
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected a .keras file or a folder that holds {NAME}")
     try:
-        return keras.saving.load_model(file, compile=False)
-    except (ValueError, TypeError, OSError) as error:
-        raise DataError(f"{file}: cannot be loaded: {error}") from error
+        with weights_below(check_keras_file(file)):
+            return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # KeyError, RecursionError, MemoryError: a config can make Keras raise anything
+        reason = str(error).strip()
+        if not isinstance(error, ValueError | TypeError | OSError):
+            reason = f"{type(error).__name__}: {reason}"
+        raise DataError(f"{file}: cannot be loaded: {reason}") from error
 
 
 def predict_alone(folder: Path | str, files: Sequence[Path]) -> list[Answer | str]:

@@ -12,6 +12,7 @@ from typing import Any
 from visionkit.export.answers import Answer
 from visionkit.export.compare import SCORE, TOLERANCES, Tolerance, compare_answers
 from visionkit.predict.inputs import Failure
+from visionkit.resizing import best_size
 from visionkit.types import Detections
 
 REPORT = "export_report.json"
@@ -91,6 +92,7 @@ def check_export(
     room: int,
     check: str,
     numbers: int = 0,
+    sizes: Sequence[tuple[int, int]] = (),
 ) -> Report:
     """Runs an export on image files, compares it with `predictor` and writes `folder/export_report.json`.
 
@@ -103,10 +105,11 @@ def check_export(
         room: the most detections that the model gives for an image.
         check: where the images come from, for the report.
         numbers: how many weights the model has; 0 where that is of no interest.
+        sizes: at which the model itself sees images, the export's first; see `predictor.sizes_of`.
 
     Returns:
-        The report: what `verify` returns, exporter, check, size of the model's files in bytes, what its weights take
-        as float32, seconds and versions.
+        The report: what `verify` returns, exporter, check, how many images the model itself sees at another size, size
+        of the model's files in bytes, what its weights take as float32, seconds and versions.
 
     Raises:
         ExportError: the answers differ; the report is written nevertheless.
@@ -120,6 +123,7 @@ def check_export(
     report |= {
         "exporter": name,
         "check": check,
+        "other_size": sum(best_size(answer.image_size, sizes) != sizes[0] for _, answer in expected) if sizes else 0,
         "unreadable": [result.error for result in results if isinstance(result, Failure)],
         "bytes": size_of(folder),
         "float32_bytes": 4 * numbers,
@@ -168,6 +172,11 @@ def size_of(folder: Path | str) -> int:
 def summary(report: Report) -> str:
     """One line about a report that did not fail."""
     line = _agreement(report)
+    if report.get("other_size"):
+        line += (
+            f"; {report['other_size']} of them are portraits or squares, which the model itself sees at a size of "
+            "their own but the export does not: detections there may differ (docs/predict.md)"
+        )
     if scores := report.get("scores"):
         line += f"; {scores['metric']} {scores['before']:.4f} -> {scores['after']:.4f} on {scores['data']}"
     if whole := report.get("float32_bytes"):

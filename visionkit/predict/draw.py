@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,6 +117,7 @@ def draw_samples_grid(
     class_names: Sequence[str],
     file: Path,
     limit: int = 16,
+    captions: Sequence[str] = (),
 ) -> None:
     """Writes a picture of samples with their labels, in which people find errors of labels at a glance.
 
@@ -125,11 +127,14 @@ def draw_samples_grid(
         class_names: names of the class ids 0..K-1.
         file: .png or .jpg.
         limit: at most this many samples are drawn.
+        captions: one for each sample, to stand below it in place of its id.
 
     Raises:
         ValueError: there are no samples.
     """
     samples = _first_samples(samples, limit)
+    if captions:
+        samples = [replace(sample, id=caption) for sample, caption in zip(samples, captions, strict=False)]
     if not samples:
         raise ValueError("expected at least one sample to draw, found none")
     columns = math.ceil(math.sqrt(len(samples)))
@@ -265,10 +270,18 @@ def _legend(entries: Sequence[tuple[Colour, str]], height: int, width: int) -> n
     return np.asarray(canvas).reshape(-1, width, 3)
 
 
-def _cell(sample: Sample, class_names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """One cell of a grid, for a sample resized to `size` (height, width) at most.
+def draw_sample(sample: Sample, class_names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Draws a sample's boxes, masks or class map over its image, which is resized to `size` at most.
 
-    Lines and letters are drawn AFTER the resize, so that they have the same size in all cells.
+    Lines and letters are drawn AFTER the resize, so that they have the same size whatever the image's is.
+
+    Args:
+        sample: with `image` and any of `boxes` (ignored ones are grey), `masks`, `segmentation`.
+        class_names: names of the class ids 0..K-1.
+        size: (height, width).
+
+    Returns:
+        uint8 `[h, w, 3]`.
     """
     assert sample.image is not None
     (new_h, new_w), (fy, fx) = resizing.letterbox_factors(sample.image_size, size)
@@ -285,6 +298,13 @@ def _cell(sample: Sample, class_names: Sequence[str], size: tuple[int, int]) -> 
             masks = [cv2.resize(mask, (new_w, new_h), interpolation=cv2.INTER_NEAREST) for mask in sample.masks]
         boxes = sample.boxes * np.array([fx, fy, fx, fy])
         image = _draw(image, boxes, [class_names[k] for k in labels], colours, masks)
+    return image
+
+
+def _cell(sample: Sample, class_names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """One cell of a grid, for a sample drawn in `size` (height, width) at most."""
+    image = draw_sample(sample, class_names, size)
+    new_h, new_w = image.shape[:2]
     cell = np.full((size[0] + 34, size[1] + 8, 3), 255, np.uint8)
     top, left = 4 + (size[0] - new_h) // 2, 4 + (size[1] - new_w) // 2
     cell[top : top + new_h, left : left + new_w] = image

@@ -38,6 +38,13 @@ class _Loaded:
     pixels: np.ndarray  # uint8 [h, w, C] at the network's size, or the original's if windows slide over it
 
 
+def sizes_of(model: Any) -> tuple[tuple[int, int], ...]:
+    """The sizes (height, width) at which a Predictor runs a model, its own first; an export has that one alone."""
+    height, width = model.image_size
+    turns = model.resize == "letterbox" and getattr(model, "any_size", False)
+    return resizing.turned((height, width)) if turns else ((height, width),)
+
+
 class Predictor:
     """Runs a task model over images in batches of a fixed size; decoding, model and postprocessing overlap.
 
@@ -73,8 +80,7 @@ class Predictor:
         height, width = model.image_size
         self.model = model
         self.image_size: tuple[int, int] = (height, width)
-        turns = not one_size and model.resize == "letterbox" and getattr(model, "any_size", False)
-        self.sizes = resizing.turned(self.image_size) if turns else (self.image_size,)
+        self.sizes = (self.image_size,) if one_size else sizes_of(model)
         self.resize: str = model.resize
         self.channels: int = getattr(model, "channels", 3)
         self.class_names: list[str] = list(model.class_names)
@@ -323,7 +329,7 @@ def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
     return mirrored
 
 
-def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str]) -> Detections:
+def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str] = ()) -> Detections:
     """One row of the model's output in original pixels: no padding, no empty boxes, scores descending."""
     (h, w), (fy, fx) = item.image_size, item.factors
     unclipped = (row["boxes"].astype(np.float64) / [fx, fy, fx, fy]).astype(np.float32)  # [M, 4]

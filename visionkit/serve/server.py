@@ -59,10 +59,11 @@ def create_server(application: Application, host: str, port: int, limits: Limits
 def serve(application: Application, host: str, port: int, limits: Limits | None = None) -> None:
     """Answers requests until it is interrupted; arguments as in `create_server`.
 
-    A black image is predicted first, so that the first answer is as quick as the others.
+    A black image of each size that the predictor has a network for is predicted first, so that the first answers are as
+    quick as the others.
     """
-    h, w = application.predictor.image_size
-    list(application.predictor(np.zeros((h, w, 3), np.uint8)))
+    for size in application.predictor.sizes:
+        application.predictor(np.zeros((*size, 3), np.uint8))
     server = create_server(application, host, port, limits)
     # A host with several addresses, such as localhost with IPv4 and IPv6, has a port for each.
     port = getattr(server, "effective_port", None) or server.effective_listen[0][1]

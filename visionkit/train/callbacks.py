@@ -13,8 +13,9 @@ import numpy as np
 
 from visionkit.files import whole_text
 from visionkit.train import checkpoint
-from visionkit.train.feed import Timed
+from visionkit.train.interrupt import Interrupted, Interruption
 from visionkit.train.options import Options
+from visionkit.train.resume import command_to_resume
 from visionkit.train.save import save_model
 from visionkit.train.state import averaged, state_of
 from visionkit.types import DataError
@@ -62,20 +63,33 @@ class Guard(_Callback):
 class Checkpoints(_Callback):
     """Writes a checkpoint at the end of every epoch, and within an epoch as often as the options ask for it.
 
+    When the training is to end, a checkpoint is written after the step and `Interrupted` is raised; after the last step
+    of an epoch that waits for the epoch's scores.
+
     Args:
-        folder: where the files go.
+        folder: where the files go, in the run's folder.
         guard: comes before this callback. It is told of weights that are no longer numbers; those are not written.
         steps: of an epoch.
         collect: `() -> dict` of all that is kept besides the model's state and the position.
+        interruption: says whether the training is to end.
     """
 
-    def __init__(self, folder: Path, guard: Guard, steps: int, options: Options, collect: Callable[[], dict]):
+    def __init__(
+        self,
+        folder: Path,
+        guard: Guard,
+        steps: int,
+        options: Options,
+        collect: Callable[[], dict],
+        interruption: Interruption,
+    ):
         super().__init__()
         self.folder = folder
         self.guard = guard
         self.steps = steps
         self.options = options
         self.collect = collect
+        self.interruption = interruption
         self._written = time.monotonic()
         self._steps_since = 0
 
@@ -83,7 +97,7 @@ class Checkpoints(_Callback):
         self._steps_since += 1
         seconds_since = time.monotonic() - self._written
         due = self._steps_since >= (self.options.checkpoint_steps or math.inf)
-        due = due or seconds_since > 60 * self.options.checkpoint_minutes
+        due = due or seconds_since > 60 * self.options.checkpoint_minutes or self.interruption.asked is not None
         if due and self.guard.position.step < self.steps:  # the checkpoint at an epoch's end waits for its scores
             self._write()
 
@@ -103,72 +117,14 @@ class Checkpoints(_Callback):
         checkpoint.save(self.folder, done, arrays, state, self.options.keep_checkpoints)
         self._written = time.monotonic()
         self._steps_since = 0
-
-
-class Progress(_Callback):
-    """One line that is rewritten while an epoch runs and stays when it ends: losses, images/s, time left.
-
-    At the end of an epoch it also says for which share of the time training waited for data. That is an upper bound:
-    TensorFlow fetches a batch while it computes on the one before.
-
-    Args:
-        waited: the seconds of waiting so far; those of each epoch are added when it ends.
-    """
-
-    feed: Timed  # what is trained on, set before each `fit`
-
-    def __init__(self, epochs: int, steps: int, batch_size: int, position: Position, waited: float = 0.0):
-        super().__init__()
-        self.epochs = epochs
-        self.steps = steps
-        self.batch_size = batch_size
-        self.position = position
-        self.waited = waited
-        self._live = sys.stderr.isatty()
-        self._start = time.monotonic()
-        self._steps_seen = 0
-        self._width = 0  # of the line that is on the terminal
-
-    def on_epoch_begin(self, epoch: int, logs: dict):
-        self._epoch = epoch
-        self._epoch_start = time.monotonic()
-        self._epoch_steps = 0
-        self._shown = 0.0
-        self._waited_before = self.feed.waited
-
-    def on_train_batch_end(self, batch: int, logs: dict):
-        self._steps_seen += 1
-        self._epoch_steps += 1
-        self._last_step_end = time.monotonic()
-        if self._live and time.monotonic() - self._shown > 0.5:
-            self._shown = time.monotonic()
-            self._write(self._line(logs), end="\r")
-
-    def on_epoch_end(self, epoch: int, logs: dict):
-        waited = self.feed.waited - self._waited_before
-        self.waited += waited
-        share = waited / max(self._last_step_end - self._epoch_start, 1e-9)
-        self._write(f"{self._line(logs)} | waited up to {min(share, 1):.0%} for data", end="\n")
-
-    def _line(self, logs: dict) -> str:
-        losses = " ".join(f"{k} {v:.4g}" for k, v in logs.items() if not k.startswith("val_"))
-        scores = " ".join(f"{k} {v:.3f}" for k, v in logs.items() if k.startswith("val_"))
-        rate = self._epoch_steps * self.batch_size / max(time.monotonic() - self._epoch_start, 1e-9)
-        steps_left = (self.epochs - self.position.epoch) * self.steps - self.position.step
-        seconds_left = steps_left * (time.monotonic() - self._start) / max(self._steps_seen, 1)
-        parts = [
-            f"epoch {self._epoch + 1}/{self.epochs}",
-            losses,
-            f"{rate:.1f} images/s",
-            f"{_duration(seconds_left)} left",
-            scores,
-        ]
-        return " | ".join(part for part in parts if part)
-
-    def _write(self, line: str, end: str) -> None:
-        sys.stderr.write(line.ljust(self._width) + end)
-        sys.stderr.flush()
-        self._width = len(line) if end == "\r" else 0
+        if self.interruption.asked is not None:
+            where = f"after epoch {position.epoch}"
+            if position.step:
+                where = f"in epoch {position.epoch + 1} after {position.step} of {self.steps} steps"
+            go_on = command_to_resume(self.folder.parent)
+            raise Interrupted(
+                f"interrupted {where}; a checkpoint was written, to go on: {go_on}", self.interruption.asked
+            )
 
 
 class History(_Callback):
@@ -270,11 +226,3 @@ class Score(_Callback):
         if self.patience and epoch + 1 - max(self.best["epoch"], self.since) >= self.patience:
             print(f"{self.monitor} has not risen since epoch {self.best['epoch']}: stopping", file=sys.stderr)
             self.model.stop_training = True
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02}"
-    return f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"

@@ -30,11 +30,13 @@ from visionkit.types import DataError, Tensor
 class Devices:
     """A single device, and the interface of the other classes in this file.
 
-    `count` is how many devices share a batch. With `several_processes`, each process runs the same program.
+    `count` is how many devices share a batch. With `several_processes`, each process runs the same program, and one of
+    them `writes` the run.
     """
 
     count = 1
     several_processes = False
+    writes = True
 
     def building(self) -> AbstractContextManager:
         """A context for making the model and its optimizer."""
@@ -159,7 +161,7 @@ class _Replicas(Devices):
         import tensorflow as tf
 
         self._tf = tf
-        self._first = first
+        self.writes = first
         self.several_processes = names is None
         self._strategy = _strategy(None if names is None else tuple(names))
         self.count = self._strategy.num_replicas_in_sync
@@ -169,7 +171,7 @@ class _Replicas(Devices):
 
     @contextmanager
     def folder(self, out: Path) -> Iterator[Path]:
-        if self._first:
+        if self.writes:
             yield out
             return
         # The others do everything that the first one does, so that no process waits for a step that another leaves out.

@@ -4,34 +4,38 @@ from pathlib import Path
 
 import numpy as np
 
-from visionkit.data.batches import TASKS
+from visionkit.data.batches import TASKS, batch_ids
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.resizing import to_channels
 from visionkit.train.recipe import Recipe
 from visionkit.types import Sample, check_batch, check_sample
 
 
-def check_and_draw(batch: tuple[np.ndarray, dict[str, np.ndarray]], recipe: Recipe, file: Path) -> None:
-    """Checks a batch of `recipe` and draws it, with its boxes, maps or labels, into `file`.
+def check_and_draw(
+    batch: tuple[np.ndarray, dict[str, np.ndarray]], recipe: Recipe, file: Path, epoch: int = 0, step: int = 0
+) -> None:
+    """Checks a batch of `recipe` and draws it, with its boxes, maps or labels and the names of its files, into `file`.
 
     Nothing is drawn of a batch whose labels were blended by `recipe.mix`: shares of classes have no picture.
 
     Args:
         batch: (images, targets) as `batches` gives them.
         file: .jpg or .png.
+        epoch, step: of the batch, both from 0.
 
     Raises:
         DataError: the batch breaks a convention of `visionkit.types`.
     """
     images, targets = batch
+    names = _names(recipe, epoch, step)
     if "boxes" in targets:
         check_batch(images, targets, recipe.model.num_classes)
-        draw_samples_grid((images, targets["boxes"], targets["labels"]), recipe.train.class_names, file)
+        draw_samples_grid((images, targets["boxes"], targets["labels"]), recipe.train.class_names, file, captions=names)
         return
     image_size = images.shape[1:3]
     if not targets:  # photos for a style network
         samples = [Sample(id=str(i), image=image, image_size=image_size) for i, image in enumerate(images)]
-        draw_samples_grid(samples, [], file)
+        draw_samples_grid(samples, [], file, captions=names)
         return
     field = TASKS[recipe.model.task][0]  # "label" or "segmentation"
     if targets[field].dtype != np.int32:
@@ -43,4 +47,11 @@ def check_and_draw(batch: tuple[np.ndarray, dict[str, np.ndarray]], recipe: Reci
     ]
     for sample in samples:
         check_sample(sample, recipe.model.num_classes)
-    draw_samples_grid(samples, recipe.train.class_names, file)
+    draw_samples_grid(samples, recipe.train.class_names, file, captions=names)
+
+
+def _names(recipe: Recipe, epoch: int, step: int) -> list[str]:
+    """The names of the files in a batch, or what the samples are called that come from no file."""
+    files = {record.id: record.file for record in recipe.train.records}
+    ids = batch_ids(recipe.train, recipe.batch_size, recipe.seed, epoch, step)
+    return [id if (file := files[id]) is None else file.name for id in ids]

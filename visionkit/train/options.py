@@ -23,6 +23,8 @@ class Options:
         checkpoint_minutes: a checkpoint is written at the end of every epoch, and after this many minutes without one.
         checkpoint_steps: and after this many steps without one; by default only the minutes count.
         keep_checkpoints: how many of the newest to keep, besides the best model; 1 or more.
+        log: what also gets the numbers of each epoch. The run folder has them for tensorboard in any case; wandb and
+            mlflow need the package of that name, and keep them offline if it is set to.
         devices: how many share each batch; auto takes all GPUs, those of all processes that TF_CONFIG names.
     """
 
@@ -32,6 +34,7 @@ class Options:
     checkpoint_minutes: float = 10.0
     checkpoint_steps: int | None = None
     keep_checkpoints: int = 3
+    log: Literal["tensorboard", "wandb", "mlflow"] = "tensorboard"
     devices: int | Literal["auto"] = 1
 
 

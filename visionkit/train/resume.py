@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+import shlex
 import typing
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, is_dataclass
@@ -24,6 +25,7 @@ MOVED = {
     "visionkit.train.finetune:segment": "visionkit.recipes.segment:segment",
     "visionkit.train.selftest_recipe:recipe": "visionkit.checks.selftest_recipe:recipe",
 }
+FINETUNE = "visionkit.recipes."  # where the recipes of `visionkit finetune` are
 INSTALLED = frozenset(MOVED.values())  # the recipes of the package, which any run folder may name
 HELD_OUT = "visionkit.experiments.folds:held_out"  # calls the recipe that its knob `recipe` names
 
@@ -60,6 +62,29 @@ def write_started(out: Path, recipe_function: Callable, backend: str, options: O
 def recipe_name(recipe_function: Callable) -> str:
     """MODULE:FUNCTION, by which `recipe_by_name` finds the function again."""
     return f"{recipe_function.__module__}:{recipe_function.__qualname__}"
+
+
+def command_to_resume(out: Path) -> str:
+    """The command that continues the run in `out`, or what to call where no command finds its recipe."""
+    name = _read_json(out / FILE)["recipe"]
+    if not has_command(name):
+        return f"visionkit.train.run.resume({str(out)!r}, recipe=(function, knobs))"
+    verb = "finetune" if name.startswith(FINETUNE) else "train"
+    return shlex.join(["visionkit", verb, "--resume", str(out)])
+
+
+def has_command(name: str) -> bool:
+    """Whether another process finds the recipe that `recipe_name` named: not what a script or a function defines."""
+    return not name.startswith("__main__:") and "<" not in name
+
+
+def finetuned(out: Path) -> tuple[str, dict]:
+    """(task, knobs) of a run that `visionkit finetune` started; ("", {}) for any other."""
+    name = read_started(out).recipe
+    name = MOVED.get(name, name)
+    if not name.startswith(FINETUNE):
+        return "", {}
+    return name.partition(":")[2], knobs_of(recipe_by_name(name), _read_json(out / "knobs.json"))
 
 
 def recipe_by_name(name: str) -> Callable:

@@ -1,8 +1,9 @@
 """Runs a recipe and leaves everything about the run in one folder, from which it can be continued at any moment."""
 
+import inspect
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,22 +15,28 @@ from visionkit.evaluate.scores import class_ids, read_all
 from visionkit.files import LOCK, locked, write_json
 from visionkit.train import checkpoint
 from visionkit.train.devices import Devices, devices_for
+from visionkit.train.loggers import package
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, build_recipe
-from visionkit.train.resume import read_interrupted, recipe_of, write_started
+from visionkit.train.resume import has_command, read_interrupted, recipe_name, recipe_of, write_started
 from visionkit.train.training import Training, check_state
 from visionkit.types import DataError
 
+NO_COMMAND = (
+    "this run cannot be resumed with `visionkit train --resume`, which does not find a recipe that a script or a "
+    "function defines: pass recipe_file=, or after an interruption call resume(out, recipe=(function, knobs))"
+)
 MANY = 1000  # images that take a while to be read
 
 
 def run(
     recipe_function: Callable[..., Recipe],
     knobs: dict,
-    out: Path,
-    recipe_file: Path | None = None,
+    out: str | Path,
+    recipe_file: str | Path | None = None,
     options: Options = Options(),  # noqa: B008, it is frozen
     watch: Callable[[list[dict]], bool] | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Trains what `recipe_function(**knobs)` describes.
 
@@ -38,12 +45,17 @@ def run(
     far, or the last where nothing is scored) and at the end curves.png and results.json. If the loss stops being a
     number: crash/.
 
+    Ctrl-C and SIGTERM end it after the step that it is in, with a checkpoint; a second one ends it at once.
+
     Args:
-        recipe_function: its keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers.
+        recipe_function: its keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers. To be
+            resumed by `visionkit train --resume` it must be importable, or have a `recipe_file`.
         out: the run folder; it must be new or empty.
         recipe_file: the file that `recipe_function` was loaded from, if it was.
         options: see `Options`.
         watch: is given the rows of the history at the end of each epoch; training stops when it returns True.
+        callbacks: are called after visionkit's own, whose scores are in the logs, and before the checkpoint is written.
+            Keras calls their `on_train_begin` once for each phase. What they keep is not in the checkpoints.
 
     Returns:
         What results.json holds.
@@ -51,9 +63,13 @@ def run(
     Raises:
         DataError: `out` is in use, by another process too, or cannot be written, the devices are not there, the
             validation images cannot be scored on, or the loss stopped being a number.
+        Interrupted: the training was ended by Ctrl-C or SIGTERM; a `KeyboardInterrupt`.
     """
+    out, recipe_file = Path(out), Path(recipe_file) if recipe_file else None
     if options.keep_checkpoints < 1:
         raise DataError(f"--keep-checkpoints: expected 1 or more, found {options.keep_checkpoints}")
+    if options.log != "tensorboard":
+        package(options.log)
     devices = devices_for(options.devices)
     with devices.folder(out) as folder:
         _check_folder(folder)
@@ -70,21 +86,25 @@ def run(
                     shutil.copy(recipe_file, folder / "recipe.py")
             write_json(folder / "knobs.json", knobs)
             write_started(folder, recipe_function, keras.backend.backend(), options)
-            return Training(recipe, knobs, folder, options, devices, watch=watch).run()
+            if not recipe_file and not has_command(recipe_name(recipe_function)):
+                print(NO_COMMAND)
+            shorter = _has_epochs(recipe_function)
+            return Training(recipe, knobs, folder, options, devices, None, watch, callbacks, shorter).run()
 
 
 def resume(
-    out: Path,
+    out: str | Path,
     watch: Callable[[list[dict]], bool] | None = None,
     recipe: tuple[Callable[..., Recipe], dict] | None = None,
     trust: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> dict:
     """Continues an interrupted run from its newest undamaged checkpoint.
 
     It ends exactly, to the bit, as it would have without the interruption.
 
     Args:
-        watch: the one that `run` was given.
+        watch, callbacks: those that `run` was given.
         recipe: (recipe_function, knobs) that `run` was given; by default what the folder names, see `recipe_of`.
         trust: execute the folder's recipe, whoever made the folder.
 
@@ -92,6 +112,7 @@ def resume(
         DataError: there is no such run, it has finished, another process continues it, its recipe must not be executed,
             or its recipe, data or backend are not what they were.
     """
+    out = Path(out)
     started = read_interrupted(out)
     if started.backend != keras.backend.backend():
         raise DataError(f"{out}: was trained on {started.backend}; set KERAS_BACKEND={started.backend}")
@@ -106,7 +127,13 @@ def resume(
             else:
                 print(f"{out}: resuming in epoch {saved[1]['epoch'] + 1} after {saved[1]['step']} of its steps")
             built = _build(recipe_function, knobs, started.options, devices)
-            return Training(built, knobs, folder, started.options, devices, saved, watch).run()
+            shorter = _has_epochs(recipe_function)
+            return Training(built, knobs, folder, started.options, devices, saved, watch, callbacks, shorter).run()
+
+
+def _has_epochs(recipe_function: Callable[..., Recipe]) -> bool:
+    """Whether the number of epochs is one of the recipe's knobs."""
+    return "epochs" in inspect.signature(recipe_function).parameters
 
 
 def _check_folder(out: Path) -> None:

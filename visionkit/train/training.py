@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,18 @@ from visionkit.evaluate.scores import MONITOR, evaluate, numbers
 from visionkit.files import write_json
 from visionkit.predict.predictor import Predictor
 from visionkit.train import checkpoint
-from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Progress, Score
+from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Score
 from visionkit.train.crash import write_crash
 from visionkit.train.devices import Devices
 from visionkit.train.feed import Timed
 from visionkit.train.first_batch import check_and_draw
+from visionkit.train.interrupt import Interrupted, Interruption
+from visionkit.train.loggers import Logger, logger
 from visionkit.train.options import Options
+from visionkit.train.plan import Plan
+from visionkit.train.progress import Progress
 from visionkit.train.recipe import Phase, Recipe
-from visionkit.train.resume import fingerprint
+from visionkit.train.resume import command_to_resume, fingerprint
 from visionkit.train.save import save_model
 from visionkit.train.state import compute_rate_once_a_step, keep_from_averaging, restore, take_average
 from visionkit.types import DataError
@@ -48,6 +53,18 @@ def check_state(state: dict) -> None:
         raise DataError("rows: expected those of a history")
 
 
+def plan_of(recipe: Recipe, shorter: bool = False) -> Plan:
+    """The work that `recipe` describes; see `Plan` for `shorter`."""
+    return Plan(
+        phases=[phase.epochs for phase in recipe.phases],
+        steps=steps_per_epoch(recipe.train, recipe.batch_size),
+        batch_size=recipe.batch_size,
+        val_images=0 if recipe.val is None else len(recipe.val),
+        every=recipe.evaluate_every,
+        shorter=shorter,
+    )
+
+
 class Training:
     """One training of a recipe in its run folder. `run` carries it out, once.
 
@@ -59,6 +76,8 @@ class Training:
         devices: share each batch.
         saved: (arrays, state) of the checkpoint to go on from; None begins with the first step.
         watch: is given the rows of the history at the end of each epoch; training stops when it returns True.
+        callbacks: the user's own; see `run`.
+        shorter: whether the number of epochs is a knob, so that fewer can be suggested.
 
     Raises:
         DataError: the data are not those that the checkpoint was trained on.
@@ -73,6 +92,8 @@ class Training:
         devices: Devices,
         saved: tuple[dict[str, np.ndarray], dict] | None = None,
         watch: Callable[[list[dict]], bool] | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        shorter: bool = False,
     ):
         if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
             options = replace(options, checkpoint_minutes=math.inf)
@@ -96,9 +117,13 @@ class Training:
         self.position = Position(state["phase"], state["epoch"], state["step"])
         self.steps = steps_per_epoch(recipe.train, recipe.batch_size)
         self.history = History(out)
-        self.progress = Progress(recipe.epochs, self.steps, recipe.batch_size, self.position, state.get("waited", 0.0))
+        self.progress = Progress(plan_of(recipe, shorter), self.position, state.get("waited", 0.0))
         self.score = None if recipe.val is None else self._make_score(state)
-        self.callbacks = self._make_callbacks()
+        self.interruption = Interruption()
+        self.logger: Logger | None = None
+        if options.log != "tensorboard" and devices.writes:
+            self.logger = logger(options.log, out, knobs)
+        self.callbacks = self._make_callbacks(callbacks)
 
     def run(self) -> dict:
         """Trains to the end and returns what results.json holds; `visionkit.train.run.run` lists what is written."""
@@ -106,7 +131,8 @@ class Training:
             self.history.restore(self.saved[1]["rows"])
         else:
             self._show_what_is_learned()
-        self._train()
+        with self.logger or nullcontext():
+            self._train()
         take_average(self.model)  # of the last phase: an average of the ones before it would be a step back
         results = self._results()
         draw_curves(self.history.rows, self.out / "curves.png")
@@ -131,19 +157,21 @@ class Training:
 
     def _evaluate(self, predictor: Predictor) -> dict:
         assert self.recipe.val is not None
-        with self.devices.alone():
+        with self.devices.alone(), self.progress.scoring():
             return evaluate(predictor, self.recipe.val)
 
-    def _make_callbacks(self) -> list[keras.callbacks.Callback]:
+    def _make_callbacks(self, users: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
         """In the order in which they are called: each may use, and write down, what those before it have done."""
         guard = Guard(self.position, self._crash)
         callbacks: list[keras.callbacks.Callback] = [guard]
         if self.score:
             callbacks.append(self.score)  # its numbers go into the logs of the others
-        callbacks += [self.history, self.progress]
+        callbacks += [self.history, self.progress, *([self.logger] if self.logger else []), *users]
         if self.watch:
             callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=partial(self._look, self.watch)))
-        callbacks.append(Checkpoints(self.out / "checkpoints", guard, self.steps, self.options, self._checkpoint_state))
+        files = self.out / "checkpoints"
+        state = self._checkpoint_state
+        callbacks.append(Checkpoints(files, guard, self.steps, self.options, state, self.interruption))
         return callbacks
 
     def _look(self, watch: Callable[[list[dict]], bool], epoch: int, logs: dict) -> None:
@@ -152,11 +180,12 @@ class Training:
 
     def _crash(self, reason: str) -> None:
         def draw(file: Path) -> None:
-            batch = next(iter(self._feed(self.position.epoch, self.position.step)))
-            check_and_draw(batch, self.recipe, file)
+            batch = next(iter(self._feed(epoch, step)))
+            check_and_draw(batch, self.recipe, file, epoch, step)
 
+        epoch, step = self.position.epoch, self.position.step
         folder = self.out / "crash"
-        write_crash(folder, self.recipe, self.position.epoch, self.position.step, reason, self.knobs, draw)
+        write_crash(folder, self.recipe, epoch, step, reason, self.knobs, draw)
 
     def _checkpoint_state(self) -> dict:
         """What a checkpoint holds besides the arrays and the position."""
@@ -241,7 +270,7 @@ class Training:
         self.progress.feed = timed
         shared = self.devices.share(timed, example=next(iter(self._feed(epoch, step))))
         try:
-            with self.devices.fitting(), keeping_freed_memory():
+            with self.devices.fitting(), keeping_freed_memory(), self._interruptible(), self.progress.shown():
                 self.model.fit(
                     shared,
                     initial_epoch=epoch,
@@ -252,10 +281,20 @@ class Training:
                     verbose=0,
                 )
         except Exception as error:
+            if self.interruption.asked is not None:  # the same signal may have ended what reads the data
+                go_on = f"interrupted; to go on from the last checkpoint: {command_to_resume(self.out)}"
+                raise Interrupted(go_on, self.interruption.asked) from error
             if timed.error is None or timed.error is error:
                 raise
             raise timed.error from error  # TensorFlow's own message lacks the first line of it
         self.stopped = self.model.stop_training
+
+    def _interruptible(self) -> AbstractContextManager:
+        """A context in which a signal ends the training with a checkpoint.
+
+        Of several processes, all would have to end after the same step.
+        """
+        return nullcontext() if self.devices.several_processes else self.interruption.noticed()
 
     def _results(self) -> dict:
         """What results.json holds. Also saves the model where no epoch was chosen by a score."""
@@ -270,6 +309,9 @@ class Training:
             "val_images": 0 if self.recipe.val is None else len(self.recipe.val),
             "seconds": self._seconds(),
             "waited": round(self.progress.waited, 1),
+            "task": self.model.task,
+            "image_size": self.model.image_size,
+            "parameters": self.model.count_params(),
             "knobs": self.knobs,
             "verdict": verdict(self.history.rows),
             "class_names": self.model.class_names,

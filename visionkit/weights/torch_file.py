@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from visionkit import limits
 from visionkit.types import DataError
 from visionkit.weights.unpickle import Storage, StoredTensor, check_key, named, unpickle
-
-MAX_BYTES = 4 << 30  # larger files are refused, and archives whose storages are larger in total
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -31,14 +30,13 @@ def read_torch_file(file: str | Path) -> dict[str, np.ndarray]:
         removed.
 
     Raises:
-        DataError: not a torch file, truncated, larger than `MAX_BYTES`, with a tensor outside its storage, or with a
+        DataError: not a torch file, truncated, larger than `limits.TORCH`, with a tensor outside its storage, or with a
             global other than tensors and plain containers (such a pickle would run code). The message names the file
             and the global.
     """
     file = Path(file)
     size = file.stat().st_size
-    if size > MAX_BYTES:
-        raise DataError(f"{file}: {size} bytes; torch files up to {MAX_BYTES} bytes are read")
+    limits.check(size, limits.TORCH, f"{file}: {size} bytes; torch files up to {{limit}} bytes are read")
     try:
         data = file.read_bytes()
         tree, storages = _read_zip(data) if data[:2] == b"PK" else _read_legacy(data)
@@ -81,8 +79,8 @@ def _read_zip(data: bytes) -> tuple[Any, dict[str, np.ndarray]]:
         root = pickles[0].removesuffix("data.pkl")
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise DataError("expected an archive without compression, as torch writes it")
-        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:  # entries may overlap
-            raise DataError(f"its storages take more than {MAX_BYTES} bytes")
+        if sum(info.file_size for info in archive.infolist()) > len(data):
+            raise DataError("its storages overlap")
         if root + "byteorder" in archive.namelist() and archive.read(root + "byteorder") != b"little":
             raise DataError("expected little-endian storages")
         used: dict[str, Storage] = {}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from visionkit import limits
 from visionkit.types import DataError
 
 _STORAGES = {
@@ -40,6 +41,9 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
 }
 
 
+_DIMENSIONS = 64  # NumPy's limit
+
+
 @dataclass(frozen=True)
 class Storage:
     """The name of a raw storage in the file, the type of its numbers and how many there are."""
@@ -60,7 +64,13 @@ class StoredTensor:
 
 
 def _rebuild_tensor(storage: Storage, offset: int, size: Iterable[int], stride: Iterable[int], *_: Any) -> StoredTensor:
-    return StoredTensor(storage, offset, tuple(size), tuple(stride))
+    return StoredTensor(storage, offset, _dimensions(size), _dimensions(stride))
+
+
+def _dimensions(numbers: Any) -> tuple[int, ...]:
+    if not isinstance(numbers, tuple | list) or len(numbers) > _DIMENSIONS:
+        raise DataError(f"a size or stride: expected at most {_DIMENSIONS} numbers, found {named(numbers)}")
+    return tuple(numbers)
 
 
 def _ordered(items: Sequence[tuple[Any, Any]]) -> OrderedDict[Any, Any]:
@@ -74,7 +84,7 @@ _GLOBALS: dict[str, Any] = {
     "torch._utils _rebuild_tensor": _rebuild_tensor,
     "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
     "torch._utils _rebuild_parameter": lambda tensor, *_: tensor,
-    "torch Size": lambda size=(): tuple(size),
+    "torch Size": lambda size=(): _dimensions(size),
     **_STORAGES,
 }
 
@@ -89,6 +99,7 @@ def unpickle(stream: BinaryIO, storages: dict[str, Storage]) -> Any:
     for opcode, argument, _ in pickletools.genops(stream):
         if opcode.name == "STOP":
             return machine.stack.pop()
+        machine.spend(1)
         machine.execute(opcode.name, argument)
     raise EOFError("pickle without an end")
 
@@ -101,12 +112,20 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[Any, Any] = {}
         self.marks: list[int] = []
+        self.spent = 0
+
+    def spend(self, count: int) -> None:
+        """Counts steps and copied items, so that no small file makes endless copies of what it has pushed once."""
+        self.spent += count
+        if self.spent > limits.PICKLE:
+            limits.check(self.spent, limits.PICKLE, "its pickle is above the limit of {limit} steps and items")
 
     def execute(self, name: str, argument: Any) -> None:
         """Executes the opcode `name`."""
         if name in _LITERALS:
             self.stack.append(argument)
         elif name in _CONSTANTS:
+            self.spend(4 if name in ("EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET") else 0)  # each takes up to 216 bytes
             self.stack.append(_CONSTANTS[name]())
         elif name == "MARK":
             self.marks.append(len(self.stack))
@@ -172,6 +191,8 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if not callable(function):
             raise DataError(f"refused to call {named(function)}")
+        for argument in arguments:
+            self.spend(len(argument) if isinstance(argument, list | tuple | dict | str) else 0)
         self.stack.append(function(*arguments))
 
     def push_storage(self) -> None:
@@ -182,7 +203,10 @@ class _Machine:
             raise DataError(f"refused persistent object {named(kind)} of {named(dtype)}")
         if type(length) is not int:
             raise DataError(f"storage {key}: expected its length, found {named(length)}")
-        self.stack.append(self.storages.setdefault(key, Storage(key, dtype, length)))
+        storage = self.storages.setdefault(key, Storage(key, dtype, length))
+        if storage.dtype != dtype:
+            raise DataError(f"storage {key}: holds both {storage.dtype} and {dtype}")
+        self.stack.append(storage)
 
 
 def _pairs(items: list[Any]) -> Iterable[tuple[Any, Any]]:
