@@ -1,7 +1,10 @@
 """`visionkit finetune` for Python: the built-in recipe of a task on the user's data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import keras
 
 from visionkit.data.augment_file import saved_form
 from visionkit.data.recognise import tasks_of
@@ -17,6 +20,7 @@ def finetune(
     *,
     task: str | None = None,
     augment: Any = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     options: Options = Options(),  # noqa: B008, it is frozen
     **knobs: Any,
 ) -> dict[str, Any]:
@@ -27,6 +31,7 @@ def finetune(
         out: the run folder, new or empty; `open_predictor` and `resume` take it afterwards.
         task: a key of `RECIPES`: "detect", "instance", "classify" or "segment"; by default what the data is for.
         augment: an albumentations pipeline, or the file in which `A.save` saved one; it replaces our own augmentation.
+        callbacks: Keras callbacks of your own; see `run`.
         options: how the run is carried out; see `Options`.
         knobs: of the task's recipe, such as `epochs`, `backbone` and `lr`; see `RECIPES[task]`. `model` and `backbone`
             may name what was added to `MODELS` and `BACKBONES`.
@@ -46,4 +51,4 @@ def finetune(
     known = recipe_function.__annotations__.keys() - {"return", "data"}
     for name in knobs.keys() - known:
         raise DataError(f"{name}: the recipe for {task} has no such knob{nearest(name, sorted(known))}")
-    return run(recipe_function, {"data": Path(data), **knobs}, Path(out), options=options)
+    return run(recipe_function, {"data": Path(data), **knobs}, out, options=options, callbacks=callbacks)
