@@ -88,7 +88,7 @@ class Augment:
         if not hasattr(self._local, "compose"):
             self._local.compose = copy.deepcopy(self._composed)
         compose = self._local.compose
-        compose.set_random_seed(seed)
+        compose.set_random_seed(int(seed))  # Python's random takes no NumPy integer
         try:
             result = compose(**_arguments(sample))
         except Exception as error:  # whatever a transform raises; its own words come first
