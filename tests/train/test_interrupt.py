@@ -105,7 +105,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_bit(tmp_path, wa
 
 def test_a_logger_that_is_not_installed_leaves_no_folder_behind(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(DataError, match=r"--log mlflow: needs its package: pip install 'visionkit\[mlflow\]'"):
+    with pytest.raises(DataError, match=r"--log mlflow: needs its package: pip install 'keras-visionkit\[mlflow\]'"):
         run(recipe, {}, tmp_path / "out", options=Options(log="mlflow"))
     assert not (tmp_path / "out").exists()
 
