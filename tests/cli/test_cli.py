@@ -105,6 +105,7 @@ RESUMED_WITH = {
     "backbone": ["--backbone", "resnet18"],
     "check": ["--check"],
     "epochs": ["--epochs", "3"],
+    "minutes": ["--minutes", "5"],
     "image_size": ["--image-size", "64"],
     "batch_size": ["--batch-size", "auto"],
     "lr": ["--lr", "0.1"],
