@@ -45,7 +45,7 @@ def tiny(monkeypatch):
     """Recipes of finetune train a tiny network, by default for 10 epochs."""
     module = import_module("visionkit.recipes.detect")
     monkeypatch.setitem(BACKBONES, "efficientnet_lite0", tiny_backbone)
-    monkeypatch.setattr(module, "load_weights", lambda *args, **options: None)
+    monkeypatch.setattr("visionkit.recipes.shared.load_weights", lambda *args, **options: None)
     monkeypatch.setattr(module, "IMAGES", 16)
 
 

@@ -113,6 +113,7 @@ RESUMED_WITH = {
     "label_smoothing": ["--label-smoothing", "0.2"],
     "mixup": ["--mixup", "0.2"],
     "cutmix": ["--cutmix", "1"],
+    "augment": ["--augment", "pipeline.json"],
     "learn_from": ["--learn-from", "train+val"],
     "classes": ["--classes", "names.txt"],
     "void": ["--void", "3"],
