@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import cyclopts
 
-from visionkit.types import DataError
+from visionkit.types import DataError, plain
 
 FORMATS = ("json", "csv")  # in which detect writes what it finds in photos, by default
 PARTLY_DONE = 3  # the exit code when some images could not be read and the others are done
@@ -240,10 +240,11 @@ def _is_video(source: str) -> bool:
 def _report(report, out: Path, what: str = "images") -> int:
     """Prints what `predict` did, and returns the exit code."""
     for failure in report.failed:
-        print(f"not read: {failure.error}", file=sys.stderr)
+        print(plain(f"not read: {failure.error}"), file=sys.stderr)  # names of files may hold anything
     if kept := sorted(report.corrected):
         files, more = ("files", ", ...") if len(kept) > 1 else ("file", "")
-        print(f"{len(kept)} {files} changed by hand and kept ({kept[0]}{more}); delete what is to be written anew")
+        names = plain(f"({kept[0]}{more})")
+        print(f"{len(kept)} {files} changed by hand and kept {names}; delete what is to be written anew")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
     rows = f"{len(report.failed)} not read, {report.rows} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")
