@@ -6,6 +6,7 @@ of it is free.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from visionkit.types import DataError
 
 VARIABLE = "VISIONKIT_LIMITS"
 _MOST = 1000  # times
+_ADVICE = re.compile("; --limits [0-9]+ would allow it|, which --limits raises")
 
 PIXELS = 89_478_485  # of an image: a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 SIDE = 65_535  # pixels, the longest side of an image: JPEG's own limit
@@ -69,6 +71,11 @@ def check(found: int, limit: int, text: str, kind: str | None = None, unit: int 
         text = text.replace("{limit}", str(top // unit))
         enough = -(-found // limit)
         raise DataError(f"{text}; --limits {enough} would allow it" if enough <= _MOST else text, kind)
+
+
+def without_option(text: str) -> str:
+    """An error for somebody who has no say in this process's options, such as a client of the server."""
+    return _ADVICE.sub("", text).replace("above the limit", "above this server's limit")
 
 
 class _Budget:

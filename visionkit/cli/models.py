@@ -151,13 +151,19 @@ def serve(
     """
     _check_score(score)
     from visionkit.open_model import open_predictor
+    from visionkit.serve.access import host_names
+    from visionkit.serve.address import check_address
     from visionkit.serve.application import Application
-    from visionkit.serve.limits import Limits, default_connections
+    from visionkit.serve.limits import Limits, check_sizes, default_connections
     from visionkit.serve.server import serve as answer
 
+    check_sizes(batch_size, megabytes, megapixels)
+    host_names([host], "--host")
+    host_names(allow_host)
     limits = Limits(
         default_connections() if connections is None else connections, header_seconds, body_seconds, threads
     )
+    check_address(host, port)
     predictor = open_predictor(model, batch_size, trust)
     answer(Application(predictor, score, megabytes, megapixels, [host, *allow_host]), host, port, limits)
 
