@@ -153,6 +153,7 @@ def test_coco(tmp_path):
         photo(tmp_path / "images" / f"{name}.png", seed)
     assert found(examine(tmp_path)) == {
         ("box format", "b"),
+        ("wrong box format", ""),  # 3 of 5 boxes
         ("clipped", "b"),
         ("unknown class", "a.png"),
         ("broken annotation", "a.png"),
@@ -180,7 +181,7 @@ def test_yolo(tmp_path):
     kinds = found(examine(tmp_path))
     assert {
         ("box format", "images/b"),
-        ("box format", "c"),
+        ("wrong box format", "c"),
         ("unknown class", "images/d"),
         ("broken annotation", "e"),
         ("missing image", "f"),

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 import yaml
 
 from visionkit import npboxes
+from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import list_images
 from visionkit.data.outlines import as_polygon
@@ -123,8 +125,12 @@ def _parts(root: Path, task: str | None) -> dict[str, Dataset]:
         if name != Path(name).name or name in (".", "..") or "\\" in name or plain(name) != name:
             raise DataError(f"{root}: the split {name[:80]!r} cannot be the name of a folder; rename it")
     repairs = Repairs("convert")  # one for all, so that nothing is reported once a split
-    parts = {name: open_dataset(root, name, task, repairs=repairs) for name in names or [None]}
-    parts = {name or "": part for name, part in parts.items()}
+    try:
+        parts = {name or "": open_dataset(root, name, task, repairs=repairs) for name in names or [None]}
+    except DataError as error:
+        advice = f"`visionkit doctor {shlex.quote(str(root))}` lists everything that is wrong with the data"
+        raise DataError(f"{error}; {advice}", error.kind) from None
+    check_objects([record for part in parts.values() for record in part.records], root)
     if {"train", "val", "trainval"} <= set(parts):
         files = {name: {record.file for record in part.records} for name, part in parts.items()}
         if files["trainval"] == files["train"] | files["val"]:

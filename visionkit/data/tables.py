@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
 from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, split_in, splits_of
 from visionkit.data.files import SPLIT_NAMES, number, read_text, regular, split_name
@@ -286,4 +287,4 @@ def _check_corner(rows: Sequence[_Row], fractions: bool, file: Path) -> None:
             leave[kind] += min(x1, y1) < -slack or x2 > w + slack or y2 > h + slack
     if leave["top left"] and not leave["centre"]:
         text = f"{leave['top left']} boxes leave their images unless x and y are their centres"
-        raise DataError(f"{file}: {text}: name the columns x_center, y_center, or mend the boxes", "box format")
+        raise DataError(f"{file}: {text}: name the columns x_center, y_center, or mend the boxes", WRONG_FORMAT)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
 from visionkit.data.repair import Finding
 from visionkit.doctor.annotation_checks import SAME_BOX
@@ -29,6 +30,11 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "colours in a mask": (ERROR, "class numbers are expected: save it as a grey or palette PNG"),
     "same image in two splits": (ERROR, "training images must not be scored on: remove it from one of the splits"),
     "same image, two labels": (ERROR, "one of the two classes is wrong"),
+    WRONG_FORMAT: (
+        ERROR,
+        "most boxes are impossible in the format they were read in: refused by training and convert",
+    ),
+    "no objects": (ERROR, "nothing can be learned: is another kind of label meant, or are all of them unusable?"),
     "box format": (WARNING, "boxes that make sense only when read in another format"),
     "clipped": (WARNING, "a box partly outside its image: clipped by the readers"),
     "duplicate box": (WARNING, f"two boxes with an IoU of {SAME_BOX} or more"),
