@@ -15,6 +15,7 @@ import numpy as np
 from visionkit import limits, npboxes
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
+    HIDDEN,
     SPLIT_NAMES,
     checked_size,
     choose_split,
@@ -50,7 +51,7 @@ def splits(root: Path) -> dict[str, Path]:
             break
         files: dict[str, Path] = {}
         for file in sorted(root.glob(pattern)):
-            hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
+            hidden = any(part.startswith(HIDDEN) for part in file.relative_to(root).parts)
             is_file = os.path.isfile(file)  # noqa: PTH113 (Path raises on links in a circle)
             if is_file and not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
                 files.setdefault(_split_of(file, root), file)

@@ -12,6 +12,7 @@ import numpy as np
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import (
+    HIDDEN,
     SPLIT_NAMES,
     checked_size,
     choose_split,
@@ -265,7 +266,7 @@ def split_in(path: Path, root: Path) -> str:
 
 def is_wrapper(root: Path) -> bool:
     """Whether `root` contains nothing but one folder, which is no split: then that folder is the data set."""
-    inner = [path for path in root.iterdir() if not path.name.startswith((".", "__"))] if root.is_dir() else []
+    inner = [path for path in root.iterdir() if not path.name.startswith(HIDDEN)] if root.is_dir() else []
     return len(inner) == 1 and os.path.isdir(inner[0]) and split_name(inner[0].name) not in SPLIT_NAMES  # noqa: PTH112
 
 
@@ -287,7 +288,7 @@ def _shallow(root: Path, depth: int, seen: frozenset[str] = frozenset()) -> Iter
     real = os.path.realpath(root)
     if real in seen or not root.is_dir():
         return
-    paths = sorted(path for path in root.iterdir() if not path.name.startswith((".", "__")))
+    paths = sorted(path for path in root.iterdir() if not path.name.startswith(HIDDEN))
     yield [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 (Path raises on links in a circle)
     for path in paths:
         if depth and os.path.isdir(path):  # noqa: PTH112

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from visionkit.data.files import SPLIT_NAMES, split_name, subfolders
+from visionkit.data.files import HIDDEN, SPLIT_NAMES, split_name, subfolders
 from visionkit.image_files import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _MOST_FILES = 50_000  # that are counted
@@ -157,7 +157,7 @@ def foreign_format(files: list[Path]) -> str | None:
 def _files(root: Path) -> Iterator[Path]:
     count = 0
     for where, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
         for name in sorted(names):
             if not name.startswith("."):
                 count += 1
