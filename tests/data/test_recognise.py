@@ -95,7 +95,7 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
         (
             "p.json",
             '{"project": {"data_format_version": "3.1.1"}, "attribute": {}}',
-            "like VIA 3, of which only version 2",
+            "like VIA 3, which visionkit does not read; annotate with VIA 2, or",
         ),
         ("p.json", '{"objects": [{"classTitle": "a", "geometryType": "rectangle"}]}', "like Supervisely"),
         ("p.json", '{"classes": [], "labels": {"a": [{"bounding_box": []}]}}', "like FiftyOneImageDetectionDataset"),

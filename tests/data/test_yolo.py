@@ -36,7 +36,7 @@ def test_split_folders(tmp_path, layout):
     lone = {split: layout.format(split, split).split()[0] for split in ("test", "val2017")}
     for name in lone.values():
         tiny_data.picture(tmp_path / name)
-        with pytest.raises(DataError, match=f"{(tmp_path / name).parent} has 1 images but no labels/"):
+        with pytest.raises(DataError, match=f"{(tmp_path / name).parent} has 1 image but no labels/"):
             yolo(tmp_path, "train")
         (tmp_path / name).unlink()
 
@@ -167,10 +167,10 @@ def test_a_split_without_labels_is_an_error_and_does_not_vanish(tmp_path):
     labels.rmdir()
     for data in (file, tmp_path):
         assert splits(data) == ["train", "val", "test"]
-        with pytest.raises(DataError, match=r"test/images has 1 images but no labels/: label them, or take them out"):
+        with pytest.raises(DataError, match=r"test/images has 1 image but no labels/: label them, or take them out"):
             yolo(data, "train")
     file.unlink()
-    with pytest.raises(DataError, match=r"test/images has 1 images but no labels/: expected them in .*test/labels"):
+    with pytest.raises(DataError, match=r"test/images has 1 image but no labels/: expected them in .*test/labels"):
         yolo(tmp_path)
 
 
@@ -191,7 +191,7 @@ def test_lists_of_images_are_splits_of_images_beside_labels(tmp_path, with_yaml)
     assert splits(tmp_path) == ["train", "val"]
     assert [record.file.name for record in yolo(tmp_path, "train").records] == ["a.png", "b.png"]
     tiny_data.text(tmp_path / "labels" / "c.txt", "0 .5 .5 .5 .5").unlink()
-    with pytest.raises(DataError, match=r"the list of val has 1 images but no labels/"):
+    with pytest.raises(DataError, match=r"the list of val has 1 image but no labels/"):
         yolo(tmp_path, "train")
 
 

@@ -109,5 +109,7 @@ def check_box_format(records: Sequence[Sample], format_name: str, repairs: Repai
 def check_objects(records: Sequence[Sample], where: object) -> None:
     """Raises a `DataError` if images are labelled with objects, but none of them has any."""
     if not any(len(objects_of(record).boxes) for record in records if record.boxes is not None):
-        text = f"none of its {len(records)} images has an object"
+        text = (
+            f"none of its {len(records)} images has an object" if len(records) > 1 else "its only image has no object"
+        )
         raise DataError(f"{where}: {text}; `visionkit doctor` lists what is wrong with its labels", "no objects")

@@ -28,6 +28,7 @@ from visionkit.data.files import (
     read_json,
     regular,
     sample_ids,
+    spelling,
     split_name,
     subfolders,
 )
@@ -110,6 +111,7 @@ class _FileReader:
             *(root / "data", beside / "data", beside / "images", beside.parent / "images", beside.parent / "data"),
         )
         self.by_name: dict[str, list[Path]] | None = None  # base name -> the images in `root`; listed when needed
+        self.by_spelling: dict[str, list[Path]] = defaultdict(list)  # the same; case and Unicode form do not matter
         self.found_by_name: list[Path] = []
         self.used: set[Path] = set()
         self.images, self.annotations, categories = _load_json(file)
@@ -216,8 +218,10 @@ class _FileReader:
             self.by_name = defaultdict(list)
             for file in list_images(self.root):
                 self.by_name[file.name].append(file)
+                self.by_spelling[spelling(file.name)].append(file)
         base = name.replace("\\", "/").rpartition("/")[2]
-        same = self.by_name.get(base) or self.by_name.get(unquote(base.partition("?")[0])) or []
+        same = self.by_name.get(base) or self.by_name.get(unquote(base.partition("?")[0]))
+        same = same or self.by_spelling.get(spelling(base)) or []
         return same[0] if len(same) == 1 else None
 
     def _image_file(self, image: Item, path: Path, where: str) -> Path:
@@ -234,7 +238,7 @@ class _FileReader:
 
     def _report_found_by_name(self) -> None:
         if self.found_by_name:
-            what = f"{self.file} found by base name, since they are not where it says"
+            what = f"{self.file} found by base name, since they are not where it says, or spelled otherwise"
             self.repairs.left_out("found by name", what, self.found_by_name)
 
     def _report_missing_images(self, by_image: dict[Id, list[tuple[int, Item]]]) -> None:

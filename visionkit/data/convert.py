@@ -18,7 +18,7 @@ from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import list_images
 from visionkit.data.outlines import as_polygon
-from visionkit.data.recognise import describe, open_dataset, splits, tasks_of
+from visionkit.data.recognise import describe, how_read, open_dataset, splits, tasks_of
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import segments_of
 from visionkit.data.writers import write_annotations
@@ -116,7 +116,7 @@ def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool 
         raise DataError(f"{out}: could not be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return [describe(root, task), *_summary(job, folder, out, to)]
+    return [describe(root, task) + how_read(first), *_summary(job, folder, out, to)]
 
 
 def _parts(root: Path, task: str | None) -> dict[str, Dataset]:

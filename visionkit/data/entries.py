@@ -21,6 +21,7 @@ from visionkit.data.files import (
     load_image,
     regular,
     sample_ids,
+    spelling,
     split_name,
 )
 from visionkit.data.repair import Repairs
@@ -86,6 +87,7 @@ class Images:
         self.root = root
         self.repairs = repairs
         self._by_name: dict[str, list[Path]] = {}  # base name, and the name without suffix -> images; listed if needed
+        self._by_spelling: dict[str, list[Path]] = {}  # the same without regard to case and Unicode form
         self._found_by_name: list[Path] = []
         self._known: dict[tuple[str, Path, str], Path] = {}  # tables name an image once for each box
 
@@ -141,19 +143,21 @@ class Images:
     def report(self, what: str) -> None:
         """Says which images were found by their base names, if any; `what`: the annotations."""
         if self._found_by_name:
-            line = f"{what} found by base name, since they are not where it says"
+            line = f"{what} found by base name, since they are not where it says, or spelled otherwise"
             self.repairs.left_out("found by name", line, self._found_by_name)
 
     def _named(self, name: str) -> list[Path]:
         if not self._by_name:
-            self._by_name = defaultdict(list)
+            self._by_name, self._by_spelling = defaultdict(list), defaultdict(list)
             for file in list_images(self.root):
-                self._by_name[file.name].append(file)
-                self._by_name[file.stem].append(file)
+                for own in (file.name, file.stem):
+                    self._by_name[own].append(file)
+                    self._by_spelling[spelling(own)].append(file)
         base = name.replace("\\", "/").rpartition("/")[2]
-        if any(base.lower().endswith(suffix) for suffix in IMAGE_SUFFIXES):
-            return [file for file in self._by_name.get(base, []) if file.name == base]
-        return [file for file in self._by_name.get(base, []) if file.stem == base]
+        key = "name" if any(base.lower().endswith(suffix) for suffix in IMAGE_SUFFIXES) else "stem"
+        exact = [file for file in self._by_name.get(base, []) if getattr(file, key) == base]
+        alike = self._by_spelling.get(spelling(base), [])
+        return exact or [file for file in alike if spelling(getattr(file, key)) == spelling(base)]
 
 
 def dataset_of(
@@ -202,7 +206,7 @@ def dataset_of(
             record, segments[id] = _record(id, entry, names, repairs)
             records.append(record)
     if split is None and (left := sorted(set(list_images(root)) - {entry.image for entry in entries})):
-        repairs.left_out("missing annotation", f"{root} left out, which no annotation names", left)
+        repairs.left_out("unannotated image", f"{root} left out, which no annotation names", left)
     repairs.warn()
     has_objects = any(entry.label is None for entry in chosen)
     what, has_masks = _about_masks(root, segments, repairs) if has_objects else ("", False)

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -179,6 +180,11 @@ def list_images(folder: Path, recursive: bool = True) -> list[Path]:
     files = (f for f in (folder.rglob("*") if recursive else folder.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES)
     shown = (f for f in files if not f.name.startswith("."))
     return sorted(f for f in shown if not any(part.startswith(HIDDEN) for part in f.relative_to(folder).parts[:-1]))
+
+
+def spelling(name: str) -> str:
+    """Returns a name without regard to case and to the Unicode form of accents, in which systems differ."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def sample_ids(files: Sequence[Path]) -> list[str]:

@@ -217,6 +217,12 @@ def describe(root: Path | str, task: str | None = None) -> str:
     return f"{format} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
 
 
+def how_read(dataset: Dataset) -> str:
+    """Returns what `describe` cannot know before a data set is read, e.g. " (boxes counted from 1)", or ""."""
+    rest = dataset.source.removeprefix("Pascal VOC XML (")
+    return f" ({rest.partition(')')[0]})" if rest != dataset.source else ""
+
+
 def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
     """(the folder that holds the data set, its format, a key of READERS)."""
     root = where = Path(root)

@@ -62,9 +62,9 @@ _FROM_THERE = "export it from there as COCO, Pascal VOC or YOLO"
 _FOREIGN = (  # the first that matches is named
     _Foreign("Label Studio's own JSON", "`from_name`", _FROM_THERE, _has(".json", b'"from_name"', b'"to_name"')),
     _Foreign(
-        "VIA 3, of which only version 2 is read",
+        "VIA 3",
         "`data_format_version`",
-        _EXPORT,
+        "annotate with VIA 2, or " + _EXPORT,
         _has(".json", b'"data_format_version"', b'"attribute"'),
     ),
     _Foreign("Supervisely", "`classTitle`", _FROM_THERE, _has(".json", b'"classTitle"', b'"geometryType"')),

@@ -20,6 +20,7 @@ from visionkit.data.files import (
     read_lines,
     regular,
     sample_ids,
+    spelling,
 )
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import Segment, check_length, check_masks, load_masks
@@ -79,7 +80,7 @@ def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -
     for images, labels in lone_splits(folders) if by_folder else ():
         with repairs.skipping():
             count = len(list_images(images))
-            text = f"{images} has {count} images but no labels/: expected them in {labels}"
+            text = f"{images} has {count} image{'s' if count > 1 else ''} but no labels/: expected them in {labels}"
             raise DataError(f"{text}; label them, or take them out of the data set", "missing annotation")
     by_split = {name: [pair for part in several for pair in _read(part, repairs)] for name, several in parts.items()}
     top = max((row.label for part in by_split.values() for _, rows in part for row in rows), default=-1)
@@ -159,25 +160,46 @@ def _read(part: Part, repairs: Repairs) -> list[tuple[Path, list[_Row]]]:
     named: dict[Path, list[Path]] = defaultdict(list)
     for image in files:
         named[image.with_suffix("")].append(image)
+    spelled = _spelled_otherwise(images, files, texts, repairs)
     for image in files:
         rows: list[_Row] = []
         with repairs.skipping(image.stem, image):
             own = image.relative_to(images).with_suffix("")
-            text = texts.get(own) if listed is None else label_of(image, images)
-            if text and len(alike := named[image.with_suffix("")]) > 1:
-                raise DataError(f"{text}: {alike[0]} or {alike[1].name}? Two images have its name", "listed twice")
+            text = texts.get(spelled.get(own, own)) if listed is None else label_of(image, images)
+            alike = named[image.with_suffix("")]
+            if text and len(alike) > 1:
+                if image == alike[0]:  # said once
+                    raise DataError(f"{text}: {alike[0]} or {alike[1].name}? Two images have its name", "listed twice")
+                text = None
             for n, line in read_lines(regular(text, labels, image)) if text else ():
                 with repairs.skipping(image.stem, image):
                     rows.append(_row(f"{text}:{n}", line))
         with repairs.skipping(image.stem):
             pairs.append((regular(image, images, image.stem), rows))
-    for stem in sorted(set(texts) - {image.relative_to(images).with_suffix("") for image in files}):
+    used = {image.relative_to(images).with_suffix("") for image in files} | set(spelled.values())
+    for stem in sorted(set(texts) - used):
         text = texts[stem]
         if among and not is_label_file(text):
             continue  # README.txt and the like
         with repairs.skipping(stem.as_posix()):
             message = f"{text}: its image {images / stem}.jpg (or .png, ...) does not exist"
             raise DataError(message, "missing image")
+    return pairs
+
+
+def _spelled_otherwise(images: Path, files: list[Path], texts: dict[Path, Path], repairs: Repairs) -> dict[Path, Path]:
+    """Name of an image -> that of its labels, where they differ in case or Unicode form, and only one fits."""
+    names = {image.relative_to(images).with_suffix(""): image for image in files}
+    without: dict[str, list[Path]] = defaultdict(list)
+    for name in names.keys() - texts.keys():
+        without[spelling(name.as_posix())].append(name)
+    lone: dict[str, list[Path]] = defaultdict(list)
+    for name in texts.keys() - names.keys():
+        lone[spelling(name.as_posix())].append(name)
+    pairs = {own[0]: lone[key][0] for key, own in without.items() if len(own) == len(lone.get(key, [])) == 1}
+    if pairs:
+        found = sorted(names[name] for name in pairs)
+        repairs.left_out("found by name", f"{images} whose labels spell their names otherwise", found)
     return pairs
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from visionkit import limits
 from visionkit.data.files import (
+    HIDDEN,
     annotated_among,
     check_names,
     files_of,
@@ -84,13 +85,15 @@ def check_labelled(parts: dict[str, list[Part]], root: Path, repairs: Repairs) -
             if images and not has_labels:
                 what = f"{part.images} has" if part.listed is None else f"{root}: the list of {name} has"
                 with repairs.skipping():
-                    raise DataError(f"{what} {len(images)} images but no labels/: {_UNLABELLED}", "missing annotation")
+                    count = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+                    raise DataError(f"{what} {count} but no labels/: {_UNLABELLED}", "missing annotation")
 
 
 def label_files(folder: Path) -> list[Path]:
     """Returns the label files in `folder`, without lists of classes or of images."""
     files = (f for f in folder.rglob("*") if f.suffix.lower() == ".txt")
-    return sorted(f for f in files if f.name not in _NO_LABELS and not f.name.startswith("."))
+    shown = (f for f in files if not any(part.startswith(HIDDEN) for part in f.relative_to(folder).parts[:-1]))
+    return sorted(f for f in shown if f.name not in _NO_LABELS and not f.name.startswith("."))
 
 
 def is_label_file(file: Path) -> bool:

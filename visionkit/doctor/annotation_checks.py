@@ -99,6 +99,16 @@ def class_findings(counts: dict[str, np.ndarray], class_names: Sequence[str], wh
             yield Finding(kind="class balance", message=f"{text}: {total[most] / total[least]:.0f} times as many")
 
 
+def similar_classes(class_names: Sequence[str]) -> Iterator[Finding]:
+    """Reports classes whose names differ only in case or in spaces around them."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault(name.strip().casefold(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            yield Finding(kind="similar classes", message=f"the classes {', '.join(map(repr, names))}")
+
+
 def small_objects(records: Sequence[Sample], size: int | tuple[int, int]) -> Iterator[Finding]:
     """Reports how many objects are tiny in the training image.
 
