@@ -15,18 +15,22 @@ from support.disks import mount
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 PEAKS = []  # of the workers that have ended, in bytes
-# They start many processes, or long ones: a worker that began one of them last would keep the other waiting.
+# They start many processes, or long ones: a worker that began one of them last would keep the other waiting. Or they
+# hold large models, for which a worker has room while it is young.
 LONG = {
     "test_backbones.py",
     "test_backbones_jax.py",
     "test_backends.py",
+    "test_configs.py",
     "test_deploy_page.py",
     "test_detector_goldens.py",
     "test_devices.py",
     "test_exports.py",
+    "test_freezing.py",
     "test_goldens.py",
     "test_readme.py",
     "test_resume.py",
+    "test_saved_model.py",
     "test_weights.py",
 }
 

@@ -1,5 +1,6 @@
 """The pages of docs/ do what they say: their Python is run, and what they show it printing is what it prints."""
 
+import ast
 import json
 import re
 
@@ -9,6 +10,7 @@ import pytest
 from support.backbones import PARAMETERS
 from support.paths import ROOT
 
+import visionkit
 from visionkit.backbones import BACKBONES
 from visionkit.weights.cards import CARDS
 
@@ -64,3 +66,13 @@ def test_measured_numbers_are_those_that_are_filed():
             name, percent = f"configs/{entry['recipe']}.py", f"{100 * entry['scores']['top1']:.2f} %"
             assert f"top-1 {percent}" in (ROOT / name).read_text(), file.name
             assert all(percent in page.read_text() for page in ARCHITECTURES if name in page.read_text()), file.name
+
+
+def test_the_page_for_python_names_nothing_private():
+    tree = ast.parse("\n".join(block[1] for block in BLOCK.finditer((ROOT / "docs" / "from_python.md").read_text())))
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "vk"}
+    assert len(used) > 10
+    assert used <= set(visionkit.__all__)
+    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    modules += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert [name for name in modules if name.startswith("visionkit")] == ["visionkit"]

@@ -1,3 +1,181 @@
-"""visionkit: image classification, object detection, segmentation and style transfer on Keras 3."""
+"""visionkit: image classification, object detection, segmentation and style transfer on Keras 3.
+
+    >>> import visionkit as vk
+    >>> predictor = vk.open_predictor("runs/first")
+
+The names in `__all__` are the public API, as are the parameters and attributes that their docstrings describe.
+Everything else may change with any version. Importing visionkit loads neither Keras nor a backend: each name is
+imported when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from visionkit.saved_classes import offer_once_keras_is_loaded
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same to Python
+    from visionkit.backbones import BACKBONES as BACKBONES
+    from visionkit.backbones.alexnet import alexnet as alexnet
+    from visionkit.backbones.blocks import freeze as freeze
+    from visionkit.backbones.csp_nanodet import csp_nanodet as csp_nanodet
+    from visionkit.backbones.densenet import densenet121 as densenet121
+    from visionkit.backbones.densenet import densenet161 as densenet161
+    from visionkit.backbones.densenet import densenet169 as densenet169
+    from visionkit.backbones.densenet import densenet201 as densenet201
+    from visionkit.backbones.efficientnet_lite import efficientnet_lite0 as efficientnet_lite0
+    from visionkit.backbones.efficientnet_lite import efficientnet_lite1 as efficientnet_lite1
+    from visionkit.backbones.efficientnet_lite import efficientnet_lite2 as efficientnet_lite2
+    from visionkit.backbones.googlenet import googlenet as googlenet
+    from visionkit.backbones.lenet import lenet as lenet
+    from visionkit.backbones.mlp import mlp as mlp
+    from visionkit.backbones.mlp import softmax_regression as softmax_regression
+    from visionkit.backbones.nin import nin as nin
+    from visionkit.backbones.resnet import resnet18 as resnet18
+    from visionkit.backbones.resnet import resnet20_cifar as resnet20_cifar
+    from visionkit.backbones.resnet import resnet32_cifar as resnet32_cifar
+    from visionkit.backbones.resnet import resnet34 as resnet34
+    from visionkit.backbones.resnet import resnet44_cifar as resnet44_cifar
+    from visionkit.backbones.resnet import resnet50 as resnet50
+    from visionkit.backbones.resnet import resnet56_cifar as resnet56_cifar
+    from visionkit.backbones.resnet import resnet101 as resnet101
+    from visionkit.backbones.resnet import resnet152 as resnet152
+    from visionkit.backbones.vgg import vgg11 as vgg11
+    from visionkit.backbones.vgg import vgg11_bn as vgg11_bn
+    from visionkit.backbones.vgg import vgg13 as vgg13
+    from visionkit.backbones.vgg import vgg13_bn as vgg13_bn
+    from visionkit.backbones.vgg import vgg16 as vgg16
+    from visionkit.backbones.vgg import vgg16_bn as vgg16_bn
+    from visionkit.backbones.vgg import vgg19 as vgg19
+    from visionkit.backbones.vgg import vgg19_bn as vgg19_bn
+    from visionkit.data.augment import Augment as Augment
+    from visionkit.data.batches import batches as batches
+    from visionkit.data.batches import steps_per_epoch as steps_per_epoch
+    from visionkit.data.dataset import Dataset as Dataset
+    from visionkit.data.recognise import READERS as READERS
+    from visionkit.data.recognise import Reader as Reader
+    from visionkit.data.recognise import open_dataset as open_dataset
+    from visionkit.evaluate.scores import evaluate as evaluate
+    from visionkit.export import EXPORTERS as EXPORTERS
+    from visionkit.export.export_model import export_model as export  # noqa: F401
+    from visionkit.models import MODELS as MODELS
+    from visionkit.models.classifier import Classifier as Classifier
+    from visionkit.models.faster_rcnn import FasterRCNN as FasterRCNN
+    from visionkit.models.fcn import FCN as FCN
+    from visionkit.models.mask_rcnn import MaskRCNN as MaskRCNN
+    from visionkit.models.nanodet import NanoDet as NanoDet
+    from visionkit.models.ssd import SSD as SSD
+    from visionkit.models.task import Task as Task
+    from visionkit.open_model import open_predictor as open_predictor
+    from visionkit.predict.predictor import Failure as Failure
+    from visionkit.predict.predictor import Predictor as Predictor
+    from visionkit.recipes import RECIPES as RECIPES
+    from visionkit.recipes.finetune import finetune as finetune
+    from visionkit.train.options import Options as Options
+    from visionkit.train.recipe import Phase as Phase
+    from visionkit.train.recipe import Recipe as Recipe
+    from visionkit.train.run import resume as resume
+    from visionkit.train.run import run as train  # noqa: F401
+    from visionkit.types import Classification as Classification
+    from visionkit.types import DataError as DataError
+    from visionkit.types import Detections as Detections
+    from visionkit.types import Sample as Sample
+    from visionkit.types import SegmentationMap as SegmentationMap
+    from visionkit.weights.cards import list_models as list_models
+    from visionkit.weights.load import load_weights as load_weights
+
+_BACKBONES = (
+    "softmax_regression",
+    "mlp",
+    "lenet",
+    "alexnet",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "nin",
+    "googlenet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnet20_cifar",
+    "resnet32_cifar",
+    "resnet44_cifar",
+    "resnet56_cifar",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "csp_nanodet",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+)
+# Each public name and the module that has it; "" stands for a package that is called like a function.
+_PLACES = {
+    **dict.fromkeys(_BACKBONES, "visionkit.backbones"),
+    "evaluate": "",
+    "export": "",
+    "train": "",
+    "BACKBONES": "visionkit.backbones",
+    "freeze": "visionkit.backbones.blocks",
+    "Augment": "visionkit.data.augment",
+    "batches": "visionkit.data.batches",
+    "steps_per_epoch": "visionkit.data.batches",
+    "Dataset": "visionkit.data.dataset",
+    "READERS": "visionkit.data.recognise",
+    "Reader": "visionkit.data.recognise",
+    "open_dataset": "visionkit.data.recognise",
+    "EXPORTERS": "visionkit.export",
+    "MODELS": "visionkit.models",
+    "Classifier": "visionkit.models.classifier",
+    "FasterRCNN": "visionkit.models.faster_rcnn",
+    "FCN": "visionkit.models.fcn",
+    "MaskRCNN": "visionkit.models.mask_rcnn",
+    "NanoDet": "visionkit.models.nanodet",
+    "SSD": "visionkit.models.ssd",
+    "Task": "visionkit.models.task",
+    "open_predictor": "visionkit.open_model",
+    "Failure": "visionkit.predict.predictor",
+    "Predictor": "visionkit.predict.predictor",
+    "RECIPES": "visionkit.recipes",
+    "finetune": "visionkit.recipes.finetune",
+    "Options": "visionkit.train.options",
+    "Phase": "visionkit.train.recipe",
+    "Recipe": "visionkit.train.recipe",
+    "resume": "visionkit.train.run",
+    "Classification": "visionkit.types",
+    "DataError": "visionkit.types",
+    "Detections": "visionkit.types",
+    "Sample": "visionkit.types",
+    "SegmentationMap": "visionkit.types",
+    "list_models": "visionkit.weights.cards",
+    "load_weights": "visionkit.weights.load",
+}
+
+__all__ = sorted([*_PLACES, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_") or name not in _PLACES:
+        from visionkit.types import nearest
+
+        raise AttributeError(f"module 'visionkit' has no attribute {name!r}{nearest(name, __all__)}")
+    place = _PLACES[name]
+    found = getattr(importlib.import_module(place), name) if place else importlib.import_module(f"visionkit.{name}")
+    globals()[name] = found  # found at once from now on
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+offer_once_keras_is_loaded()

@@ -34,8 +34,10 @@ def keras_path(model: Path) -> Path:
     )
 
 
-def open_predictor(model: Path, batch_size: int = 8, trust: bool = False) -> Predictor:
+def open_predictor(model: Path | str | Task, batch_size: int = 8, trust: bool = False) -> Predictor:
     """Opens a run folder, a .keras file, an export (in its own runtime) or the name of published weights.
+
+    A model in memory is taken as well.
 
     .keras files are loaded in Keras' safe mode, which executes no Python code in them. A SavedModel is a program for
     TensorFlow: before it is loaded its graph is looked through, and one that does more than compute is refused.
@@ -48,6 +50,11 @@ def open_predictor(model: Path, batch_size: int = 8, trust: bool = False) -> Pre
     Raises:
         DataError: `model` is none of these, cannot be loaded, or is a SavedModel that does more than compute.
     """
+    if not isinstance(model, Path | str):
+        from visionkit.predict.predictor import Predictor
+
+        return Predictor(model, batch_size=batch_size)
+    model = Path(model)
     if not model.exists() and not model.suffix and (card := _card(str(model))):
         return _published(card, batch_size)
     from visionkit.export import keras_file

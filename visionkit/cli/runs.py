@@ -42,6 +42,7 @@ def finetune(
     learn_from: str | None = None,
     classes: Path | None = None,
     void: int | None = None,
+    augment: Path | None = None,
     patience: int | None = None,
     learning: _Learning = Learning(),  # noqa: B008, it is frozen
     seed: int = 0,
@@ -76,6 +77,7 @@ def finetune(
         classes: (segment) file that names the values 0, 1, ... of the class maps line by line; by default classes.txt
             in DATA. A class called void is neither trained on nor scored.
         void: (segment) the value of the class maps that is neither trained on nor scored, besides 255.
+        augment: a pipeline that albumentations saved, A.save(compose, FILE), in place of the built-in augmentation.
         patience: stop after so many epochs without a better score on the validation images; by default never. A
             classifier's first phase, of its last layer alone, does not count.
         seed: of all random numbers.
@@ -99,6 +101,7 @@ def finetune(
         "learn_from": learn_from,
         "classes": classes,
         "void": void,
+        "augment": augment,
         "seed": seed,
         "patience": patience,
         "learning": learning,
@@ -117,6 +120,10 @@ def finetune(
     import_keras_quietly()
     from visionkit.recipes import RECIPES
 
+    if augment:
+        from visionkit.data.augment_file import read_pipeline
+
+        knobs["augment"] = read_pipeline(augment)
     recipe_function = RECIPES[task_of_data]
     knobs = {name: value for name, value in knobs.items() if value is not None}
     _check_knobs(knobs, recipe_function, task_of_data)

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import overload
 
+from visionkit.data.files import load_image
 from visionkit.image_files import absolute
-from visionkit.types import DataError, Sample
+from visionkit.types import DataError, Sample, check_sample
 
 Load = Callable[[Sample], Sample]
 
@@ -21,14 +22,16 @@ class Dataset(Sequence[Sample]):
         records: Samples whose `image` (and `masks`, `segmentation`) may be None. Boxes, labels, image_size and file
             are filled in, so statistics, class counts and scoring need no decoding.
         class_names: names of the class ids 0..K-1.
-        load: fills in the pixels of one record.
+        load: fills in the pixels of one record; by default the image is read from its file, or is there already.
         source: a one-line description, e.g. "Pascal VOC XML, split test".
     """
 
-    def __init__(self, records: Sequence[Sample], class_names: Sequence[str], load: Load, source: str = ""):
+    def __init__(
+        self, records: Sequence[Sample], class_names: Sequence[str], load: Load | None = None, source: str = ""
+    ):
         self.records = list(records)
         self.class_names = list(class_names)
-        self.load = load
+        self.load: Load = load or _with_image
         self.source = source
 
     def __len__(self) -> int:
@@ -48,6 +51,17 @@ class Dataset(Sequence[Sample]):
     def subset(self, indices: Sequence[int]) -> "Dataset":
         """Returns the samples at `indices`, in that order, as a data set."""
         return Dataset([self.records[i] for i in indices], self.class_names, self.load, self.source)
+
+
+def _with_image(record: Sample) -> Sample:
+    """The record itself, checked, if it has its image; otherwise with the image of its file."""
+    if record.image is not None:
+        return check_sample(record)
+    if record.file is None:
+        raise DataError(
+            f"sample {record.id!r}: has neither an image nor a file to read it from; give it one of the two"
+        )
+    return load_image(record)
 
 
 def join(datasets: Sequence[Dataset]) -> Dataset:

@@ -168,10 +168,10 @@ def open_dataset(
     known = len(repairs.findings)
     parts = [reader.open(root, part, repairs=repairs, **mask_values) for part in wanted]
     dataset = parts[0] if len(parts) == 1 else join(parts)
-    if task == "detect" and any(part.load is not load_image for part in parts):
+    if task == "detect" and len(reader.tasks) > 1 and any(part.load is not load_image for part in parts):
         # The masks are not needed, and drawing them would take longer than reading the image.
         source = dataset.source.replace("boxes and masks", "boxes")
-        dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
+        dataset = Dataset(dataset.records, dataset.class_names, source=source)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:])}")
     check_box_format(dataset.records, name, repairs, root)

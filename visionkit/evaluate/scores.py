@@ -16,7 +16,7 @@ from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.metrics.why_zero import ABOUT_ZERO
-from visionkit.predict.predictor import DECODERS
+from visionkit.predict.predictor import DECODERS, Predictor
 from visionkit.types import IGNORE, DataError, Sample, objects_of
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
@@ -38,7 +38,7 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False) -> dict[st
     If a detector's mAP50 is about 0, `why` has the likely reasons. Maps are compared at each image's original size.
 
     Args:
-        predictor: a `Predictor`, of a Task or of an exported model.
+        predictor: a `Predictor`, of a Task or of an exported model; or a Task.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
         closely: also return `closely`, a `CloseLook` at the mistakes; for a detector, the best thresholds are then
             added to `per_class`.
@@ -47,6 +47,8 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False) -> dict[st
         DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
+    if hasattr(predictor, "serving"):  # a Task
+        predictor = Predictor(predictor)
     score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
     scores, look_closely = score(predictor, dataset)
     scores["seconds"] = round(time.monotonic() - start, 2)

@@ -248,6 +248,8 @@ def _optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise DataError("search needs Optuna, which comes with visionkit's extra search (README.md)") from error
+        raise DataError(
+            "search needs Optuna, which comes with visionkit's extra search: pip install 'keras-visionkit[search]'"
+        ) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -4,13 +4,15 @@
     >>> list(EXPORTERS)
     ['keras_file', 'saved_model', 'onnx', 'openvino', 'openvino_bf16', 'litert', 'litert_float16', 'litert_int8']
 
-Importing this package imports no framework and no runtime.
+The package can be called: `vk.export(model, to, out)` is `visionkit.export.export_model.export_model`. Importing it
+imports no framework and no runtime.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from visionkit.callable_package import stands_for
 from visionkit.export import keras_file, onnx, saved_model
 from visionkit.export.answers import Answer
 from visionkit.export.litert import LiteRT
@@ -48,3 +50,5 @@ EXPORTERS: dict[str, Exporter] = {
     "litert_float16": LiteRT("litert_float16", "float16"),
     "litert_int8": LiteRT("litert_int8", "int8"),
 }
+
+stands_for(__name__, "visionkit.export.export_model", "export_model")

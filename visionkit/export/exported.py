@@ -97,7 +97,10 @@ def need(module: str, extra: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise DataError(f"{error.name} is not installed; it comes with visionkit's extra {extra} (README.md)") from None
+        raise DataError(
+            f"{error.name} is not installed; it comes with visionkit's extra {extra}: "
+            f"pip install 'keras-visionkit[{extra}]'"
+        ) from None
 
 
 class Exported:

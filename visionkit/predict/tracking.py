@@ -15,7 +15,8 @@ def check_tracking() -> None:
         import norfair  # noqa: F401
     except ModuleNotFoundError:
         raise DataError(
-            "--track: norfair is not installed; it comes with visionkit's extra track (README.md)"
+            "--track: norfair is not installed; it comes with visionkit's extra track: "
+            "pip install 'keras-visionkit[track]'"
         ) from None
 
 

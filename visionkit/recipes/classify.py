@@ -14,7 +14,16 @@ from visionkit.data.mix import CutMix, Mixup
 from visionkit.data.transforms import classification_train
 from visionkit.models.classifier import Classifier
 from visionkit.models.task import Task
-from visionkit.recipes.shared import BACKBONE, backbone_of, peak_rate, refuse_with_start, start_model, training_data
+from visionkit.recipes.shared import (
+    BACKBONE,
+    augmented,
+    backbone_of,
+    is_published,
+    peak_rate,
+    refuse_with_start,
+    start_model,
+    training_data,
+)
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
@@ -44,6 +53,7 @@ def classify(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
 ) -> Recipe:
     """The backbone with its paper's head: first the new last layer alone, then the upper levels at a fifth of the rate.
 
@@ -65,6 +75,7 @@ def classify(
         dropout: rate before the last layer.
         mixup, cutmix: the alpha of the one that is above 0; see `data.mix`.
         start, renamed: a trained classifier to begin with, in place of `backbone`; see `recipes.detect`.
+        learn_from, augment: see `recipes.detect`.
 
     Raises:
         DataError: both `mixup` and `cutmix` are above 0; or see `training_data`.
@@ -96,7 +107,7 @@ def classify(
         model=model,
         train=train,
         val=val,
-        transform=classification_train(size),
+        transform=augmented(augment, size, model.resize) or classification_train(size),
         phases=phases,
         batch_size=batch_size,
         evaluate_every=2,
@@ -120,7 +131,8 @@ def _model(
         return start_model(start, (Classifier,), None, train, size, renamed, **options), f"classifier from {start}"
     names = train.class_names
     model = Classifier(backbone_of(backbone), len(names), class_names=names, image_size=size, **options)
-    load_weights(model, f"{backbone}_imagenet", verbose=False)
+    if is_published(backbone):
+        load_weights(model, f"{backbone}_imagenet", verbose=False)
     return model, backbone
 
 

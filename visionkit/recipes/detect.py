@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from visionkit.backbones.blocks import freeze as freeze_levels
 from visionkit.backbones.blocks import freeze_batch_norm
@@ -17,9 +17,10 @@ from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
 from visionkit.recipes.shared import (
     BACKBONE,
-    backbone_of,
+    augmented,
     network_size,
     peak_rate,
+    pretrained,
     refuse_with_start,
     start_model,
     training_data,
@@ -27,8 +28,7 @@ from visionkit.recipes.shared import (
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
-from visionkit.weights.cards import CARDS
-from visionkit.weights.load import load_weights
+from visionkit.types import DataError, nearest
 
 IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
 # A two-stage detector for images of some 400 pixels, half of the papers' size: levels from stride 8 on, anchors of 32
@@ -59,7 +59,7 @@ MASKS = 100  # objects per image whose masks are learned; an image of 1,000 woul
 
 def detect(
     data: Path,
-    model: Literal["ssd", "faster_rcnn", "nanodet"] | None = None,
+    model: str | None = None,
     backbone: str = BACKBONE,
     epochs: int | None = None,
     image_size: int = 384,
@@ -71,6 +71,7 @@ def detect(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A detector with a feature pyramid on a pretrained backbone, or one that goes on from a trained detector.
@@ -78,8 +79,8 @@ def detect(
     Args:
         data: a folder in any layout that `open_dataset` recognises.
         model: SSD; Faster R-CNN, which takes longer and usually finds small objects better; or NanoDet, which is small
-            and has no anchors. By default SSD, or what `start` is.
-        backbone: the name of one with published ImageNet weights.
+            and has no anchors. By default SSD, or what `start` is. Any other name in `MODELS` is taken as well.
+        backbone: the name of one with published ImageNet weights, or that you added to `BACKBONES`.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
         batch_size: by default 16, and 8 for Faster R-CNN.
@@ -92,6 +93,7 @@ def detect(
             folder or a .keras file. Classes of equal names keep what they know.
         renamed: "person=pedestrian": the start's class person becomes the data's class pedestrian.
         learn_from: the splits to learn from, such as "train+val"; see `training_data`.
+        augment: an albumentations pipeline as `data.augment_file.saved_form` gives it, in place of our augmentation.
         seed: of the split and the training.
 
     Raises:
@@ -112,6 +114,7 @@ def detect(
         learning=learning,
         start=start,
         renamed=renamed,
+        augment=augment,
         seed=seed,
     )
 
@@ -131,6 +134,7 @@ def detector(
     learning: Learning = Learning(),  # noqa: B008, it is frozen
     start: From = None,
     renamed: Map = (),
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """What `detect` and `instance` do once the data are split; the other arguments are those of `detect`.
@@ -145,7 +149,7 @@ def detector(
         network, name = _on_backbone(model, backbone, size, train.class_names), f"{model} on {backbone}"
     else:
         refuse_with_start(start, backbone=(backbone, BACKBONE))
-        kinds = (SSD, NanoDet, FasterRCNN) if model is None else KINDS[model]
+        kinds = (SSD, NanoDet, FasterRCNN) if model is None else _kinds(model)
         network = start_model(start, kinds, MaskRCNN if model == "mask_rcnn" else None, train, size, renamed)
         name = f"{type(network).__name__} from {start}"
     two_stages = isinstance(network, FasterRCNN)
@@ -166,7 +170,7 @@ def detector(
         model=network,
         train=train,
         val=val,
-        transform=detection_train(size, max_expand=2.0),
+        transform=augmented(augment, size, network.resize) or detection_train(size, max_expand=2.0),
         phases=[Phase(epochs, learning.optimizer_for(network, epochs * steps, rate))],
         batch_size=batch_size,
         patience=patience,
@@ -175,11 +179,16 @@ def detector(
     )
 
 
+def _kinds(model: str) -> tuple[type[Task], ...]:
+    """What a model of this name may start from; the user's own only from its like."""
+    own: Any = MODELS[model]
+    return KINDS.get(model, (own,))
+
+
 def _on_backbone(model: str, backbone: str, size: tuple[int, int], class_names: list[str]) -> Task:
     """The detector `model`, untrained, on a backbone with ImageNet weights."""
-    trunk = backbone_of(backbone)
-    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
-    licence = CARDS[f"{backbone}_imagenet"].licence
-    return MODELS[model](
-        trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **DETECTORS[model]
-    )
+    if model not in MODELS:
+        raise DataError(f"model {model!r}: no such model{nearest(model, MODELS)}")
+    trunk, licence = pretrained(backbone)
+    options = DETECTORS.get(model, {})  # a model that the user added has none
+    return MODELS[model](trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **options)

@@ -1,6 +1,7 @@
 """Fine-tunes a Mask R-CNN: boxes and the outline of each object."""
 
 from pathlib import Path
+from typing import Any
 
 from visionkit.recipes.detect import detector
 from visionkit.recipes.shared import BACKBONE, training_data
@@ -22,6 +23,7 @@ def instance(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A Mask R-CNN with a feature pyramid on a pretrained backbone; the arguments are those of `detect`.
@@ -44,5 +46,6 @@ def instance(
         learning=learning,
         start=start,
         renamed=renamed,
+        augment=augment,
         seed=seed,
     )

@@ -1,9 +1,10 @@
 """Fine-tunes a fully convolutional network: the class of every pixel."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from visionkit.backbones.blocks import freeze as freeze_levels
+from visionkit.data.augment import Augment
 from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.render import Transform
@@ -11,9 +12,10 @@ from visionkit.data.transforms import segmentation_train
 from visionkit.models.fcn import FCN
 from visionkit.recipes.shared import (
     BACKBONE,
-    backbone_of,
+    augmented,
     network_size,
     peak_rate,
+    pretrained,
     refuse_with_start,
     start_model,
     training_data,
@@ -22,8 +24,6 @@ from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.types import plain
-from visionkit.weights.cards import CARDS
-from visionkit.weights.load import load_weights
 
 IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
 
@@ -47,6 +47,7 @@ def segment(
     start: From = None,
     renamed: Map = (),
     learn_from: str | None = None,
+    augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
     """A fully convolutional network on a pretrained backbone.
@@ -57,6 +58,7 @@ def segment(
         min_scale, max_scale: of the random crops; 1 shows the whole image, 2 half its width and height.
         classes: a file that names the values 0, 1, ... of the maps line by line; by default classes.txt in the data.
         void: the value of the maps that is neither trained on nor scored, besides 255.
+        augment: see `recipes.detect`; `min_scale` and `max_scale` are not used with it.
 
     The other arguments are those of `segmenter`.
 
@@ -65,7 +67,7 @@ def segment(
     """
     train, val = training_data(data, "segment", seed, classes, void, learn_from=learn_from)
     size = network_size(train, image_size)
-    transform = segmentation_train(size, scale=(min_scale, max_scale))
+    transform = augmented(augment, size, "letterbox") or segmentation_train(size, scale=(min_scale, max_scale))
     return segmenter(
         train,
         val,
@@ -88,7 +90,7 @@ def segment(
 def segmenter(
     train: Dataset,
     val: Dataset | None,
-    transform: Transform,
+    transform: Transform | Augment,
     *,
     backbone: str = BACKBONE,
     epochs: int | None = None,
@@ -148,8 +150,6 @@ def segmenter(
 
 def _on_backbone(backbone: str, finest: str, dice: float, size: tuple[int, int], names: list[str]) -> FCN:
     """An untrained FCN on a backbone with ImageNet weights."""
-    trunk = backbone_of(backbone)
-    load_weights(trunk, f"{backbone}_imagenet", verbose=False)
+    trunk, licence = pretrained(backbone)
     levels = [f"C{n}" for n in range(int(finest[1:]), 6)]
-    licence = CARDS[f"{backbone}_imagenet"].licence
     return FCN(trunk, len(names), image_size=size, levels=levels, dice=dice, class_names=names, licence=licence)

@@ -1,7 +1,7 @@
 """What the built-in recipes share: the split of the data, the size of the network's input, the backbone."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import keras
 import numpy as np
 
 from visionkit.backbones import BACKBONES
+from visionkit.data.augment import Augment
+from visionkit.data.augment_file import pipeline_of
 from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
@@ -18,6 +20,7 @@ from visionkit.models.transfer import start_from
 from visionkit.open_model import open_task
 from visionkit.types import DataError, plain
 from visionkit.weights.cards import CARDS
+from visionkit.weights.load import load_weights
 
 BACKBONE = "efficientnet_lite0"
 LR, LR_OF_START = 1e-3, 3e-4  # peak rates by default; a trained model forgets at the higher one
@@ -107,6 +110,15 @@ def _multiple_of_32(side: float) -> int:
     return max(32, round(side / 32) * 32)
 
 
+def augmented(augment: dict[str, Any] | None, size: tuple[int, int], resize: str) -> Augment | None:
+    """The training transform of an albumentations pipeline, or None without one.
+
+    Raises:
+        DataError: the pipeline is not one of albumentations, or cannot be kept in step with boxes and masks.
+    """
+    return None if augment is None else Augment(pipeline_of(augment), size, resize)
+
+
 def peak_rate(lr: float | None, start: str | None) -> float:
     """The peak learning rate: `lr`, or where it is None what suits a pretrained backbone or a trained model `start`."""
     if lr is not None:
@@ -127,15 +139,38 @@ def refuse_with_start(start: str, **options: tuple[Any, Any]) -> None:
 
 
 def backbone_of(name: str) -> keras.Model:
-    """The backbone `name`, with weights still to be loaded.
+    """The backbone `name`, with weights still to be loaded if `is_published`.
 
     Raises:
-        DataError: there is none with published ImageNet weights; lists those that there are.
+        DataError: it has no published ImageNet weights and is not the user's own; lists those that there are.
     """
-    if name not in BACKBONES or f"{name}_imagenet" not in CARDS:
-        known = [backbone for backbone in BACKBONES if f"{backbone}_imagenet" in CARDS]
+    if name not in BACKBONES or not (is_published(name) or _is_the_users(BACKBONES[name])):
+        known = [backbone for backbone in BACKBONES if is_published(backbone) or _is_the_users(BACKBONES[backbone])]
         raise DataError(f"no pretrained backbone {name!r}; there are {', '.join(known)}")
     return BACKBONES[name]()
+
+
+def pretrained(name: str) -> tuple[keras.Model, str]:
+    """(backbone, licence): the backbone `name` with its ImageNet weights, or as the user's own function makes it.
+
+    Raises:
+        DataError: see `backbone_of` and `load_weights`.
+    """
+    backbone = backbone_of(name)
+    if not is_published(name):
+        return backbone, "unknown"
+    load_weights(backbone, f"{name}_imagenet", verbose=False)
+    return backbone, CARDS[f"{name}_imagenet"].licence
+
+
+def is_published(name: str) -> bool:
+    """Whether there are ImageNet weights for the backbone `name`."""
+    return f"{name}_imagenet" in CARDS
+
+
+def _is_the_users(make: Callable[..., keras.Model]) -> bool:
+    """Whether a function in BACKBONES was added by the user, who knows where its weights come from."""
+    return not getattr(make, "__module__", "").startswith("visionkit.")
 
 
 def start_model(

@@ -22,8 +22,10 @@ class Metrics:
         try:
             import prometheus_client as prometheus
         except ModuleNotFoundError:
-            reason = "prometheus_client is not installed; it comes with visionkit's extra serve (README.md)"
-            raise DataError(reason) from None
+            raise DataError(
+                "prometheus_client is not installed; it comes with visionkit's extra serve: "
+                "pip install 'keras-visionkit[serve]'"
+            ) from None
         self._registry = registry = prometheus.CollectorRegistry()
         self._text, self.content_type = prometheus.generate_latest, prometheus.CONTENT_TYPE_LATEST
         prometheus.ProcessCollector(registry=registry)  # memory, processor time and open files, on Linux

@@ -33,7 +33,9 @@ def create_server(application: Application, host: str, port: int, limits: Limits
 
         from visionkit.serve.channel import limit
     except ModuleNotFoundError:
-        raise DataError("waitress is not installed; it comes with visionkit's extra serve (README.md)") from None
+        raise DataError(
+            "waitress is not installed; it comes with visionkit's extra serve: pip install 'keras-visionkit[serve]'"
+        ) from None
     limits, sockets = limits or Limits(), {}
     server = waitress.create_server(  # pyright: ignore[reportAttributeAccessIssue]  (waitress has no types)
         application,

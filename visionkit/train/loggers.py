@@ -63,7 +63,7 @@ def package(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise DataError(f"--log {name}: needs its package: pip install 'visionkit[{name}]' ({error})") from error
+        raise DataError(f"--log {name}: needs its package: pip install 'keras-visionkit[{name}]' ({error})") from error
 
 
 def _wandb(wandb: Any, out: Path) -> tuple[Callable, Callable, Callable]:

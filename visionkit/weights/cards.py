@@ -62,6 +62,13 @@ class Card:
     beside: tuple[str, str] | None = None
 
     @property
+    def task(self) -> str:
+        """What a model with these weights does: "detect", "instance", "classify" or "segment"; "" for features only."""
+        if self.classes == "coco":
+            return "instance" if self.architecture.startswith("maskrcnn") else "detect"
+        return {"": "", "voc": "segment"}.get(self.classes, "classify")
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the class ids 0..K-1."""
         if self.classes == "cifar10":
@@ -248,3 +255,12 @@ _CARDS = (
     _efficientnet_lite(2, 260, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", 77.6),
 )
 CARDS = {card.name: card for card in _CARDS}
+
+
+def list_models(task: str | None = None) -> list[str]:
+    """The names of published weights, as `open_predictor` and `load_weights` take them.
+
+    Args:
+        task: "detect", "instance", "classify" or "segment": only those of models that do this; None for all.
+    """
+    return [card.name for card in CARDS.values() if task in (None, card.task)]
