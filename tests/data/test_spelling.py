@@ -5,7 +5,7 @@ from support import tiny_data
 
 from visionkit.data.recognise import open_dataset
 from visionkit.data.repair import Repairs
-from visionkit.types import DataError
+from visionkit.types import DataError, objects_of
 
 PAIRS = {"case": ("img_1", "IMG_1"), "unicode": ("M\u00fcller", "Mu\u0308ller")}  # composed, and as macOS writes it
 
@@ -34,7 +34,7 @@ def test_the_only_name_that_fits_is_taken_and_that_is_said(tmp_path, write, name
     renamed = image.rename(image.with_name(f"{names[1]}.png"))
     repairs = Repairs("test", collect=True)
     records = open_dataset(root, repairs=repairs).records
-    assert [(record.file, len(record.boxes)) for record in records] == [(renamed, 1)]
+    assert [(record.file, len(objects_of(record).boxes)) for record in records] == [(renamed, 1)]
     messages = [finding.message for finding in repairs.findings if finding.kind == "found by name"]
     assert len(messages) == 1 and renamed.name in messages[0]
 
