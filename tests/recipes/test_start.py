@@ -2,9 +2,12 @@
 
 import re
 
+import keras
 import numpy as np
 import pytest
+from support.command_line import visionkit
 from support.models import BUILD
+from support.paths import SHARED
 from support.tiny import tiny_backbone
 
 from visionkit.cli import main
@@ -73,6 +76,22 @@ def test_a_wrong_start_is_one_line(data, start, options, message, capsys, tmp_pa
     assert re.search(message, error), error
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+NANODET = SHARED / "weights" / "nanodet" / "nanodet.json"
+
+
+@pytest.mark.skipif(not NANODET.is_file(), reason="shared/weights/nanodet is not beside the checkout")
+def test_the_published_detector_goes_on_through_the_command_line(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("VISIONKIT_WEIGHTS", str(NANODET.parent))
+    words = ["--from", "nanodet_g_coco", "--map", "person=disc", "--image-size", "64", "--epochs", "1"]
+    done = visionkit(["finetune", str(data), *words, "--batch-size", "4", "--out", "run"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "from nanodet_g_coco:\n  disc: from person\n  rectangle: drawn anew\n" in done.stdout
+    assert "NanoDet from nanodet_g_coco at 64x64" in done.stdout
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.class_names == ["disc", "rectangle", "triangle", "star"]
+    assert model.licence == "Apache-2.0"
 
 
 def test_map_needs_a_start_and_an_export_is_none(data, capsys, tmp_path):

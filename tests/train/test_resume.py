@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import import_module
 from pathlib import Path
 
 import grain
@@ -55,7 +54,7 @@ def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_pa
 def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tmp_path, monkeypatch, capsys):
     """Its resume.json names the recipe by its old module; the folder is as SIGKILL would have left it in mid-epoch."""
     monkeypatch.setitem(BACKBONES, "efficientnet_lite0", tiny_backbone)
-    monkeypatch.setattr(import_module("visionkit.recipes.detect"), "load_weights", lambda *args, **options: None)
+    monkeypatch.setattr("visionkit.recipes.shared.load_weights", lambda *args, **options: None)
     for split, count in (("train", 16), ("val", 2), ("test", 2)):
         write_coco(shapes(count, (64, 64), split=split), tmp_path / "data", split)
     whole, killed, real = tmp_path / "whole", tmp_path / "killed", checkpoint.save

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from visionkit.checks.pace import Measured, begin_phase, pace, scoring_pace, take_step
 from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
 from visionkit.data.dataset import Dataset
@@ -40,7 +41,6 @@ WANTED = {  # task -> the scores that perfect outputs must reach, and the advice
     "segment": ({"mIoU": 0.8}, "thin and small things are lost at this --image-size: a larger one keeps them"),
 }
 STEPS = 12  # of learning one batch by heart, or fewer:
-SCORED = 16  # images by which the time for scoring is measured
 SECONDS = 20.0  # after them no further step is taken, once there are 5
 
 
@@ -194,10 +194,10 @@ def practice(
     text = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {len(losses)} steps of Adam on one batch"
     advice = "look at the labels in first_batch.jpg of a run, and at what is frozen"
     rows = [Row("learning", losses[-1] < losses[0], text, advice), _not_a_number(recipe.model, *batch, losses)]
-    paces, compiling = [_pace(recipe.model, feed)], times[0]
+    paces, compiling = [pace(recipe.model, feed)], times[0]
     if len(recipe.phases) > 1:
         feed, batch, _, times = _learn(recipe, recipe.phases[-1], options, 3)
-        paces.append(_pace(recipe.model, feed))
+        paces.append(pace(recipe.model, feed))
         compiling += times[0] * (len(recipe.phases) - 1)
     step = float(np.median(times[1:]))  # the first one compiles
     rows += [_memory(peak_memory() - before, len(batch[0])), _speed(feed, step, len(batch[0]))]
@@ -208,48 +208,15 @@ def _learn(
     recipe: Recipe, phase: Phase, options: Options, steps: int
 ) -> tuple[Iterator, tuple[np.ndarray, dict[str, np.ndarray]], list[float], list[float]]:
     """Trains on the first batch of `phase`: (the feed, that batch, the loss of each step, the seconds of each)."""
-    model = recipe.model
-    phase.prepare()
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
-    feed = iter(
-        batches(
-            recipe.train,
-            recipe.transform_in(phase),
-            recipe.batch_size,
-            task=model.task,
-            seed=recipe.seed,
-            epochs=1000,
-            mix=recipe.mix,
-            channels=model.channels,
-            max_objects=recipe.max_objects,
-            workers=options.workers,
-        )
-    )
+    feed = begin_phase(recipe, phase, options)
     images, y = next(feed)
     losses = []
     times = []
     while len(losses) < steps and (len(losses) < 5 or sum(times) < SECONDS):
         start = time.monotonic()
-        losses.append(_loss(model, images, y))
+        losses.append(take_step(recipe.model, images, y))
         times.append(time.monotonic() - start)
     return feed, (images, y), losses, times
-
-
-def _loss(model: Task, images: np.ndarray, y: dict[str, np.ndarray]) -> float:
-    """Takes a step; the loss before it."""
-    logs: Any = model.train_on_batch(images, y, return_dict=True)
-    return float(logs["loss"])
-
-
-def _pace(model: Task, feed: Iterator) -> float:
-    """The seconds of a step in which the data are read as well, as they will be in the training."""
-    done = 0
-    _loss(model, *next(feed))
-    start = time.monotonic()
-    while done < 3 or (done < 10 and time.monotonic() - start < 5):
-        _loss(model, *next(feed))
-        done += 1
-    return (time.monotonic() - start) / done
 
 
 def _time(recipe: Recipe, paces: list[float], compiling: float, shorter: bool) -> Row:
@@ -258,22 +225,13 @@ def _time(recipe: Recipe, paces: list[float], compiling: float, shorter: bool) -
     Args:
         compiling: the seconds of the first steps of all phases.
     """
-    plan = plan_of(recipe, shorter)
     scoring = None
     if recipe.val is not None:
-        predictor, some = Predictor(recipe.model), recipe.val.subset(range(min(SCORED, len(recipe.val))))
-        start = time.monotonic()
-        evaluate(predictor, some)
-        compiled = time.monotonic()
-        evaluate(predictor, some)
-        scoring = (time.monotonic() - compiled) * len(recipe.val) / len(some)
-        compiling += compiled - start
-    each = [paces[0], *[paces[-1]] * (len(plan.phases) - 1)]
-    ends = [plan.end(phase) for phase in range(len(plan.phases))]
-    total = compiling + sum(
-        plan.seconds(begin, end, pace, scoring) for begin, end, pace in zip([0, *ends], ends, each, strict=False)
-    )
-    return Row("time", True, plan.in_words(total))
+        image, first = scoring_pace(recipe.model, recipe.val)
+        scoring = image * len(recipe.val)
+        compiling += first
+    plan, measured = plan_of(recipe, shorter), Measured(steps=paces, scoring=scoring, compiling=compiling)
+    return Row("time", True, plan.in_words(compiling + measured.seconds(plan)))
 
 
 def _not_a_number(model: Task, images: np.ndarray, y: dict[str, np.ndarray], losses: list[float]) -> Row:
@@ -284,7 +242,7 @@ def _not_a_number(model: Task, images: np.ndarray, y: dict[str, np.ndarray], los
             empty[key] += value
     blank = np.zeros_like(images)
     blank[::2] = 255
-    loss = _loss(model, blank, empty)
+    loss = take_step(model, blank, empty)
     finite = all(np.isfinite(np.asarray(ops.convert_to_numpy(value))).all() for value in model.weights)
     ok = bool(np.isfinite([*losses, loss]).all() and finite)
     text = f"loss {loss:.4g} on blank images, weights {'finite' if finite else 'NOT finite'} after it"

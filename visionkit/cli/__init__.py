@@ -17,8 +17,9 @@ from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.models import bench, classify, detect, segment, serve
 from visionkit.cli.reports import report
-from visionkit.cli.runs import finetune, selftest, train
+from visionkit.cli.runs import finetune, train
 from visionkit.cli.scores import evaluate
+from visionkit.cli.selftest import selftest
 from visionkit.cli.style import stylize
 from visionkit.cli.weights import convert_weights, weights
 from visionkit.types import DataError, plain

@@ -1,7 +1,8 @@
-"""The verbs that train: finetune, train and selftest. Heavy imports are inside the functions."""
+"""The verbs that train: finetune and train. Heavy imports are inside the functions."""
 
 import dataclasses
 import inspect
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ def finetune(
     backbone: str = "efficientnet_lite0",
     check: bool = False,
     epochs: int | None = None,
+    minutes: float | None = None,
     image_size: int | None = None,
     batch_size: int | Literal["auto"] | None = None,
     lr: float | None = None,
@@ -63,6 +65,8 @@ def finetune(
         backbone: the pretrained network that the model is built on.
         check: do not train, but try everything for a minute and print what is wrong; the exit code is then 1.
         epochs: passes over the training images; by default enough to see 9,600 of them (classify: for 200 steps).
+        minutes: end within so many minutes, in place of epochs: the pace of this machine is measured, and by it are
+            chosen the number of epochs and, where the time is short, a smaller image size.
         image_size: long side in pixels of the images that the network takes; by default 384 (classify: 224, segment:
             480).
         batch_size: images a step; by default 16 (classify: 32, faster_rcnn, instance and segment: 8). auto tries out
@@ -84,6 +88,7 @@ def finetune(
         out: the run folder, new or empty; by default runs/finetune/TIME.
         resume: the folder of an interrupted run, to continue it; it holds all other options.
     """
+    begun = time.monotonic()
     knobs: dict[str, Any] = {
         "data": data,
         "model": model,
@@ -107,8 +112,10 @@ def finetune(
         "learning": learning,
     }
     if resume:
-        _check_nothing_else({**knobs, "renamed": renamed, "task": task, "check": check, "out": out, "options": options})
+        own = {"task": task, "check": check, "minutes": minutes, "out": out, "options": options}
+        _check_nothing_else({**knobs, "renamed": renamed, **own})
         return resume_and_print(resume)
+    _check_minutes(minutes, {"epochs": epochs, "check": check, "devices": options.devices != 1})
     if data is None:
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
     from visionkit.data.recognise import tasks_of
@@ -130,7 +137,18 @@ def finetune(
     if check:
         return check_and_print(recipe_function, knobs, None, options)
     out = out or new_run("finetune")
-    return train_and_print(recipe_function, knobs, out, None, options)
+    return train_and_print(recipe_function, knobs, out, None, options, minutes, begun)
+
+
+def _check_minutes(minutes: float | None, others: dict[str, Any]) -> None:
+    """Raises a DataError for minutes that are none, or that come with one of the other options."""
+    if minutes is None:
+        return
+    if not 0 < minutes < math.inf:
+        raise DataError(f"--minutes: expected more than 0, found {minutes:g}")
+    for name, given in others.items():
+        if given:
+            raise DataError(f"--minutes {minutes:g} cannot be combined with --{name}; leave one of the two out")
 
 
 def _check_nothing_else(options: dict[str, Any]) -> None:
@@ -303,14 +321,29 @@ def new_run(name: str) -> Path:
 
 
 def train_and_print(
-    recipe_function: Callable, knobs: dict[str, Any], out: Path, recipe_file: Path | None, options: Options
+    recipe_function: Callable,
+    knobs: dict[str, Any],
+    out: Path,
+    recipe_file: Path | None,
+    options: Options,
+    minutes: float | None = None,
+    begun: float = 0.0,
 ) -> None:
-    """Runs a recipe and prints its scores, those on the test split too if finetune chose it, and what to do next."""
-    from visionkit.train.resume import finetuned
-    from visionkit.train.run import run
+    """Runs a recipe and prints its scores, those on the test split too if finetune chose it, and what to do next.
 
-    knobs = _with_batch_size(recipe_function, knobs, recipe_file, options)
-    print_summary(run(recipe_function, knobs, out, recipe_file, options), out)
+    Args:
+        minutes: that it may take from `begun`, a time of `time.monotonic`; see `visionkit.checks.budget`.
+    """
+    from visionkit.train.resume import finetuned
+    from visionkit.train.run import check_folder, run
+
+    knobs, budget = _with_batch_size(recipe_function, knobs, recipe_file, options), None
+    if minutes is not None:
+        from visionkit.checks.budget import knobs_within
+
+        check_folder(out)
+        knobs, budget = knobs_within(recipe_function, knobs, minutes, begun, options)
+    print_summary(run(recipe_function, knobs, out, recipe_file, options, budget=budget), out)
     # Of several processes that train together, one writes the run.
     if (out / "results.json").is_file():
         print_rest(out, *finetuned(out))
@@ -360,28 +393,3 @@ def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = F
         recipe = recipe_from(recipe_file, out, started) if recipe_file else None
         print_summary(resume(out, recipe=recipe, trust=trust), out)
     print_rest(out, task, knobs)
-
-
-selftest = cyclopts.App(name="selftest", help="Prove on this machine what visionkit promises.")
-
-
-@selftest.command(name="resume")
-def selftest_resume(*, kills: int = 20, workers: int = 0, seed: int = 0) -> None:
-    """Kill a small training at random moments, resume it, and compare the end with an uninterrupted one, bit by bit.
-
-    Args:
-        kills: how many; each costs a restart.
-        workers: processes that read and augment images; 0 uses threads instead.
-        seed: of the moments.
-    """
-    import shutil
-    import tempfile
-
-    from visionkit.environment import import_keras_quietly
-
-    import_keras_quietly()
-    from visionkit.checks.selftest import selftest_resume as prove
-
-    folder = tempfile.mkdtemp(prefix="selftest-")
-    print(prove(Path(folder), kills, workers, seed))
-    shutil.rmtree(folder)  # after a failure it is kept, to be looked at

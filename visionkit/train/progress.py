@@ -116,6 +116,10 @@ class Progress(keras.callbacks.Callback):
         parts = [f"epoch {epoch + 1}/{self.plan.epochs}", losses, self._rate(), self._left(), scores]
         self._say(" | ".join([*filter(None, parts), f"waited up to {min(share, 1):.0%} for data"]))
 
+    def pace(self, steps: int) -> tuple[float, float | None] | None:
+        """(seconds of a step, seconds of the last scoring if there was one); None before so many steps of a `fit`."""
+        return None if self._counted < steps else (self._seconds / self._counted, self._scoring)
+
     def _tell(self) -> None:
         """Says once a `fit` how long it all takes, by the steps so far; unless it is over soon."""
         self._told = True

@@ -1,6 +1,7 @@
 """Runs a recipe and leaves everything about the run in one folder, from which it can be continued at any moment."""
 
 import inspect
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,8 @@ import keras
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import class_ids, read_all
 from visionkit.files import LOCK, locked, write_json
-from visionkit.train import checkpoint
+from visionkit.train import checkpoint, deadline
+from visionkit.train.deadline import Budget
 from visionkit.train.devices import Devices, devices_for
 from visionkit.train.loggers import package
 from visionkit.train.options import Options
@@ -37,6 +39,7 @@ def run(
     options: Options = Options(),  # noqa: B008, it is frozen
     watch: Callable[[list[dict]], bool] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    budget: Budget | None = None,
 ) -> dict:
     """Trains what `recipe_function(**knobs)` describes.
 
@@ -56,6 +59,8 @@ def run(
         watch: is given the rows of the history at the end of each epoch; training stops when it returns True.
         callbacks: are called after visionkit's own, whose scores are in the logs, and before the checkpoint is written.
             Keras calls their `on_train_begin` once for each phase. What they keep is not in the checkpoints.
+        budget: when the training must be over; epochs that would be late are left out. budget.json says what was
+            planned.
 
     Returns:
         What results.json holds.
@@ -72,14 +77,14 @@ def run(
         package(options.log)
     devices = devices_for(options.devices)
     with devices.folder(out) as folder:
-        _check_folder(folder)
+        check_folder(folder)
         recipe = _build(recipe_function, knobs, options, devices)
         if recipe.val is not None:
             _check_validation(recipe, recipe.val)
         with _naming_the_folder(folder):
             folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            _check_folder(folder)  # another process may have been quicker
+            check_folder(folder)  # another process may have been quicker
             with _naming_the_folder(folder):
                 (folder / "checkpoints").mkdir()
                 if recipe_file:
@@ -88,8 +93,12 @@ def run(
             write_started(folder, recipe_function, keras.backend.backend(), options)
             if not recipe_file and not has_command(recipe_name(recipe_function)):
                 print(NO_COMMAND)
+            ends = None
+            if budget:
+                write_json(folder / deadline.FILE, budget.plan)
+                ends = budget.ends
             shorter = _has_epochs(recipe_function)
-            return Training(recipe, knobs, folder, options, devices, None, watch, callbacks, shorter).run()
+            return Training(recipe, knobs, folder, options, devices, None, watch, callbacks, shorter, ends).run()
 
 
 def resume(
@@ -128,7 +137,9 @@ def resume(
                 print(f"{out}: resuming in epoch {saved[1]['epoch'] + 1} after {saved[1]['step']} of its steps")
             built = _build(recipe_function, knobs, started.options, devices)
             shorter = _has_epochs(recipe_function)
-            return Training(built, knobs, folder, started.options, devices, saved, watch, callbacks, shorter).run()
+            ends = math.inf if (folder / deadline.FILE).is_file() else None  # its plan is kept, whatever the time
+            options = started.options
+            return Training(built, knobs, folder, options, devices, saved, watch, callbacks, shorter, ends).run()
 
 
 def _has_epochs(recipe_function: Callable[..., Recipe]) -> bool:
@@ -136,7 +147,7 @@ def _has_epochs(recipe_function: Callable[..., Recipe]) -> bool:
     return "epochs" in inspect.signature(recipe_function).parameters
 
 
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Raises where `out` is not new or empty, or cannot be written; leaves nothing behind."""
     with _naming_the_folder(out):
         tempfile.TemporaryFile(dir=next(folder for folder in (out, *out.parents) if folder.exists())).close()

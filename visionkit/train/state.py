@@ -51,6 +51,24 @@ def keep_from_averaging(optimizer: keras.optimizers.Optimizer) -> None:
     optimizer.finalize_variable_values = lambda var_list: None
 
 
+def let_schedule_skip(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """Adds to the state of a built optimizer by how many batches its schedule is ahead of it, 0 at first; returns that.
+
+    Raising the optimizer's own count of the steps instead would spoil Adam's correction of its young averages.
+    """
+    inner = _inner(optimizer)
+    ahead = inner.add_variable((), dtype=inner._iterations.dtype, name="ahead")
+    schedule, usual = inner._learning_rate, inner._get_current_learning_rate
+
+    def rate() -> Any:
+        if isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule):
+            return schedule(inner._iterations + ahead)
+        return usual()
+
+    inner._get_current_learning_rate = rate
+    return ahead
+
+
 def compute_rate_once_a_step(optimizer: keras.optimizers.Optimizer) -> None:
     """Has the schedule asked for the learning rate once in each step.
 

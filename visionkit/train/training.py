@@ -23,6 +23,7 @@ from visionkit.predict.predictor import Predictor
 from visionkit.train import checkpoint
 from visionkit.train.callbacks import Checkpoints, Guard, History, Position, Score
 from visionkit.train.crash import write_crash
+from visionkit.train.deadline import Deadline
 from visionkit.train.devices import Devices
 from visionkit.train.feed import Timed
 from visionkit.train.first_batch import check_and_draw
@@ -34,7 +35,13 @@ from visionkit.train.progress import Progress
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.resume import command_to_resume, fingerprint
 from visionkit.train.save import save_model
-from visionkit.train.state import compute_rate_once_a_step, keep_from_averaging, restore, take_average
+from visionkit.train.state import (
+    compute_rate_once_a_step,
+    keep_from_averaging,
+    let_schedule_skip,
+    restore,
+    take_average,
+)
 from visionkit.types import DataError
 
 BEGINNING = {"phase": 0, "epoch": 0, "step": 0, "stopped": False, "seconds": 0}  # the state before the first step
@@ -47,6 +54,9 @@ def check_state(state: dict) -> None:
         kinds = (int, float) if name == "seconds" else (type(first),)
         if type(value) not in kinds or not 0 <= value < math.inf:
             raise DataError(f"{name}: {value!r} is not the state of a training")
+    left_out = state.get("left_out", 0)  # older checkpoints lack it
+    if type(left_out) is not int or left_out < 0:
+        raise DataError(f"left_out: {left_out!r} is not the state of a training")
     if not isinstance(state.get("data", []), list) or not isinstance(state.get("rows"), list):
         raise DataError("data, rows: expected the lists that a training writes")
     if not all(isinstance(row, dict) and "epoch" in row for row in state["rows"]):
@@ -78,6 +88,8 @@ class Training:
         watch: is given the rows of the history at the end of each epoch; training stops when it returns True.
         callbacks: the user's own; see `run`.
         shorter: whether the number of epochs is a knob, so that fewer can be suggested.
+        ends: when the last epoch must be over, by `time.monotonic`: epochs that would be late are left out. Infinity
+            leaves nothing out, but goes on with a training that has; None for one that has no such end.
 
     Raises:
         DataError: the data are not those that the checkpoint was trained on.
@@ -94,6 +106,7 @@ class Training:
         watch: Callable[[list[dict]], bool] | None = None,
         callbacks: Sequence[keras.callbacks.Callback] = (),
         shorter: bool = False,
+        ends: float | None = None,
     ):
         if devices.several_processes:  # all must write their checkpoints at once, and their clocks differ
             options = replace(options, checkpoint_minutes=math.inf)
@@ -105,6 +118,9 @@ class Training:
         self.devices = devices
         self.saved = saved
         self.watch = watch
+        self.shorter = shorter
+        self.ends = ends
+        self.left_out = 0  # epochs of the last phase
 
         state = saved[1] if saved else BEGINNING
         self.data = [fingerprint(dataset) for dataset in (recipe.train, recipe.val) if dataset is not None]
@@ -116,6 +132,7 @@ class Training:
         self.stopped = state["stopped"]
         self.position = Position(state["phase"], state["epoch"], state["step"])
         self.steps = steps_per_epoch(recipe.train, recipe.batch_size)
+        self._leave_out(state.get("left_out", 0))
         self.history = History(out)
         self.progress = Progress(plan_of(recipe, shorter), self.position, state.get("waited", 0.0))
         self.score = None if recipe.val is None else self._make_score(state)
@@ -140,6 +157,19 @@ class Training:
         write_json(self.out / "results.json", results)
         checkpoint.remove_old(self.out / "checkpoints", self.position.epoch * self.steps + self.position.step, keep=1)
         return results
+
+    def _leave_out(self, epochs: int) -> None:
+        """Makes the last phase so many epochs shorter."""
+        self.left_out += epochs
+        self.recipe.phases[-1].epochs -= epochs
+
+    def _shorten(self, epochs: int) -> None:
+        """Leaves out epochs while the last phase is trained; its schedule goes on with the rates of the last ones."""
+        self._leave_out(epochs)
+        self.progress.plan = plan_of(self.recipe, self.shorter)
+        if self.score:
+            self.score.epochs = self.recipe.epochs
+        self.ahead.assign(self.ahead + epochs * self.steps)
 
     def _make_score(self, state: dict) -> Score:
         score = Score(
@@ -169,6 +199,8 @@ class Training:
         callbacks += [self.history, self.progress, *([self.logger] if self.logger else []), *users]
         if self.watch:
             callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=partial(self._look, self.watch)))
+        if self.ends is not None:
+            callbacks.append(Deadline(self.progress, self.ends, self._shorten))
         files = self.out / "checkpoints"
         state = self._checkpoint_state
         callbacks.append(Checkpoints(files, guard, self.steps, self.options, state, self.interruption))
@@ -190,7 +222,7 @@ class Training:
     def _checkpoint_state(self) -> dict:
         """What a checkpoint holds besides the arrays and the position."""
         scores = {"best": self.score.best, "last": self.score.last} if self.score else {}
-        seconds = {"seconds": self._seconds(), "waited": round(self.progress.waited, 1)}
+        seconds = {"seconds": self._seconds(), "waited": round(self.progress.waited, 1), "left_out": self.left_out}
         return scores | {"rows": self.history.rows, "data": self.data} | seconds
 
     def _seconds(self) -> float:
@@ -242,6 +274,8 @@ class Training:
         with self.devices.building():
             self.model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
             self.model.optimizer.build(self.model.trainable_variables)
+            if self.ends is not None:
+                self.ahead = let_schedule_skip(self.model.optimizer)
         self.devices.add_up(self.model.optimizer)
         keep_from_averaging(self.model.optimizer)
         compute_rate_once_a_step(self.model.optimizer)
