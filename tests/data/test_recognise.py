@@ -82,6 +82,32 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
         open_dataset(tmp_path, task="colour")
 
 
+@pytest.mark.parametrize(
+    "name,content,message",
+    [
+        (
+            "a.csv",
+            "Datei,Klasse,links\na.png,x,1\n",
+            "a.csv with the columns datei, klasse, links looks like a table that",
+        ),
+        ("a.csv", "a.png,cat,2,3,7,7\n", "a.csv: its first line is no header but a row"),
+        ("p.json", '[{"result": [{"from_name": "label", "to_name": "image"}]}]', "like Label Studio's own JSON"),
+        (
+            "p.json",
+            '{"project": {"data_format_version": "3.1.1"}, "attribute": {}}',
+            "like VIA 3, which visionkit does not read; annotate with VIA 2, or",
+        ),
+        ("p.json", '{"objects": [{"classTitle": "a", "geometryType": "rectangle"}]}', "like Supervisely"),
+        ("p.json", '{"classes": [], "labels": {"a": [{"bounding_box": []}]}}', "like FiftyOneImageDetectionDataset"),
+    ],
+)
+def test_what_is_not_read_is_refused_by_name_with_what_to_do(tmp_path, name, content, message):
+    tiny_data.picture(tmp_path / "a.png")
+    tiny_data.text(tmp_path / name, content)
+    with pytest.raises(DataError, match=message + ".*(export it|name its columns|put one above)"):
+        open_dataset(tmp_path)
+
+
 def test_splits_are_joined(tmp_path):
     images = dict.fromkeys("abcd", BOX)
     lists = {"val": ["c"], "train": ["b", "a"], "test": ["d"], "trainval": ["a", "b", "c"]}

@@ -56,6 +56,11 @@ def test_columns_are_known_by_their_usual_names(tmp_path, content, expected):
             "filename,class,x,y,width,height\na.png,cat,30,15,12,4\n",
             "1 boxes leave their images unless x and y are their",
         ),
+        (CORNERS.replace(",", ";") + "a.png;cat;2,5;3;7;7\n", "csv:2: box: '2,5' has a decimal comma"),
+        (
+            'image,label\na.png,"[{""x"": 1}]"\n',
+            "csv:2: the class is JSON, .* as in Label Studio's CSV, which is not read; export it",
+        ),
         (
             "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,30,40,cat,2,3,7,7\n",
             "says height, width .40.0, 30.0",
@@ -67,7 +72,20 @@ def test_what_is_not_certain_is_refused_with_its_line(tmp_path, content, message
         assert boxes(tmp_path, content) == [[[2, 3, 7, 7]]]
         return
     with pytest.raises(DataError, match=message):
-        boxes(tmp_path, content)
+        open_dataset(tiny_data.table(tmp_path, content))
+
+
+def test_small_numbers_in_large_images_may_be_percent(tmp_path):
+    rows = "".join(f"a.png,cat,{10 * i},5,{10 * i + 9},60\n" for i in range(1, 4))
+    root = tiny_data.table(tmp_path, CORNERS + rows)
+    assert len(open_dataset(root)) == 1  # 40 x 30 pixels: no percent
+    tiny_data.picture(root / "a.png", (200, 300))
+    with pytest.raises(DataError, match=r"labels.csv: pixels or percent\? All 3 boxes end at 100 or below, but the im"):
+        open_dataset(root)
+
+
+def test_the_separator_line_of_excel_is_skipped(tmp_path):
+    assert boxes(tmp_path, "sep=;\n" + (CORNERS + "a.png,cat,2,3,7,7\n").replace(",", ";")) == [[[2, 3, 7, 7]]]
 
 
 def test_a_row_without_numbers_is_an_image_without_objects(tmp_path):

@@ -20,7 +20,7 @@ def test_boxes_labels_and_difficult(tmp_path):
     assert a.image.shape == (30, 40, 3)
     assert (a.id, a.file) == ("a", tmp_path / "JPEGImages" / "a.png")
     assert b.boxes.shape == (0, 4)
-    assert "1-based" in data.source
+    assert "counted from 1" in data.source
     for sample in data:
         check_sample(sample, 2)
 
@@ -29,7 +29,7 @@ def test_one_zero_anywhere_makes_the_whole_set_0_based(tmp_path):
     root = tiny_data.voc(tmp_path, {"a": [("cat", 5, 6, 10, 12)], "b": [("cat", 3, 0, 9, 9)]}, {"train": ["a"]})
     data = voc(root, "train")
     assert data.records[0].boxes.tolist() == [[5, 6, 10, 12]]
-    assert "0-based" in data.source
+    assert "counted from 0" in data.source
 
 
 def test_splits_share_class_ids(tmp_path):
@@ -152,7 +152,7 @@ def test_images_without_an_annotation_are_said(tmp_path, caplog):
     tiny_data.picture(root / "JPEGImages" / "c.png")
     assert len(voc(root)) == 2
     assert caplog.messages == [f"voc: 1 image of {root / 'JPEGImages'} left out without an XML (c.png)"]
-    assert "missing annotation" in {finding.kind for finding in examine(root).findings}
+    assert "unannotated image" in {finding.kind for finding in examine(root).findings}
 
 
 def test_of_two_images_of_one_stem_the_annotation_names_its_own(tmp_path):

@@ -34,11 +34,11 @@ def test_split_folders(tmp_path, layout):
     with pytest.raises(DataError, match="no split 'test'; there are: train, valid"):
         yolo(tmp_path, "test")
     lone = {split: layout.format(split, split).split()[0] for split in ("test", "val2017")}
-    tiny_data.picture(tmp_path / lone["test"])  # as they are handed out
-    assert len(yolo(tmp_path)) == 2
-    tiny_data.picture(tmp_path / lone["val2017"])
-    with pytest.raises(DataError, match=f"{(tmp_path / lone['val2017']).parent}: its labels .* do not exist"):
-        yolo(tmp_path, "train")
+    for name in lone.values():
+        tiny_data.picture(tmp_path / name)
+        with pytest.raises(DataError, match=f"{(tmp_path / name).parent} has 1 image but no labels/"):
+            yolo(tmp_path, "train")
+        (tmp_path / name).unlink()
 
 
 def test_box_over_the_border_is_cut_and_rounding_is_not_worth_a_word(tmp_path, caplog):
@@ -113,9 +113,12 @@ def test_label_without_image_names_both(tmp_path):
 
 
 def test_two_images_of_one_stem_keep_different_ids(tmp_path):
-    root = tiny_data.yolo(tmp_path, {"a": ""})
+    root = tiny_data.yolo(tmp_path, {"a": None, "b": "0 .5 .5 .5 .5"})
     tiny_data.picture(root / "images" / "a.jpg")
-    assert [r.id for r in yolo(root).records] == ["images/a.jpg", "images/a.png"]
+    assert [r.id for r in yolo(root).records] == ["images/a.jpg", "images/a.png", "images/b"]
+    tiny_data.picture(root / "images" / "b.jpg")
+    with pytest.raises(DataError, match=r"labels/b.txt: .*b.jpg or b.png. Two images have its name"):
+        yolo(root)
 
 
 def test_a_folder_beside_images_is_no_split_but_by_its_name(tmp_path):
@@ -148,3 +151,58 @@ def test_splits_with_a_capital_are_splits(tmp_path):
         tiny_data.text(tmp_path / "labels" / split / "x.txt", "0 0.5 0.5 0.5 0.5")
     for split in ("train", "val", "test"):
         assert len(yolo(tmp_path, split)) == 1
+
+
+def yolo_splits(root, data_yaml):
+    for name in ("train/images/a", "valid/images/b", "test/images/c"):
+        tiny_data.picture(root / f"{name}.png")
+        tiny_data.text(root / f"{name.replace('images', 'labels')}.txt", "0 .5 .5 .5 .5")
+    return tiny_data.text(root / "data.yaml", data_yaml)
+
+
+def test_a_split_without_labels_is_an_error_and_does_not_vanish(tmp_path):
+    file = yolo_splits(tmp_path, "{train: train/images, val: valid/images, test: test/images, names: [cat]}")
+    labels = tmp_path / "test" / "labels"
+    (labels / "c.txt").unlink()
+    labels.rmdir()
+    for data in (file, tmp_path):
+        assert splits(data) == ["train", "val", "test"]
+        with pytest.raises(DataError, match=r"test/images has 1 image but no labels/: label them, or take them out"):
+            yolo(data, "train")
+    file.unlink()
+    with pytest.raises(DataError, match=r"test/images has 1 image but no labels/: expected them in .*test/labels"):
+        yolo(tmp_path)
+
+
+def test_a_folder_with_one_data_yaml_means_that_file(tmp_path):
+    file = yolo_splits(tmp_path, "{train: [train/images, test/images], val: valid/images, names: [cat]}")
+    for data in (file, tmp_path):
+        assert splits(data) == ["train", "val"]
+        assert [record.file.name for record in yolo(data, "train").records] == ["a.png", "c.png"]
+
+
+@pytest.mark.parametrize("with_yaml", [True, False])
+def test_lists_of_images_are_splits_of_images_beside_labels(tmp_path, with_yaml):
+    tiny_data.yolo(tmp_path, dict.fromkeys("abc", "0 .5 .5 .5 .5"), "{train: train.txt, val: val.txt, names: [cat]}")
+    tiny_data.text(tmp_path / "train.txt", "/content/data/images/a.png\nimages/b.png\n")
+    tiny_data.text(tmp_path / "val.txt", "./images/c.png\n")
+    if not with_yaml:
+        (tmp_path / "data.yaml").unlink()
+    assert splits(tmp_path) == ["train", "val"]
+    assert [record.file.name for record in yolo(tmp_path, "train").records] == ["a.png", "b.png"]
+    tiny_data.text(tmp_path / "labels" / "c.txt", "0 .5 .5 .5 .5").unlink()
+    with pytest.raises(DataError, match=r"the list of val has 1 image but no labels/"):
+        yolo(tmp_path, "train")
+
+
+def test_lists_of_classes_in_another_order_are_refused(tmp_path):
+    tiny_data.yolo(tmp_path, {"a": "0 .5 .5 .5 .5"}, "names: [cat, dog]")
+    tiny_data.text(tmp_path / "classes.txt", "dog\ncat\n")
+    with pytest.raises(DataError, match=r"data.yaml: its classes are those of .*classes.txt in another order"):
+        yolo(tmp_path)
+
+
+def test_folders_of_machines_are_not_looked_into(tmp_path):
+    tiny_data.yolo(tmp_path, {"a": "0 .5 .5 .5 .5"})
+    tiny_data.picture(tmp_path / "images" / "@eaDir" / "a.png" / "SYNOPHOTO_THUMB_M.jpg")
+    assert [sample.id for sample in yolo(tmp_path).records] == ["images/a"]

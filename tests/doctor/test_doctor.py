@@ -153,6 +153,7 @@ def test_coco(tmp_path):
         photo(tmp_path / "images" / f"{name}.png", seed)
     assert found(examine(tmp_path)) == {
         ("box format", "b"),
+        ("wrong box format", ""),  # 3 of 5 boxes
         ("clipped", "b"),
         ("unknown class", "a.png"),
         ("broken annotation", "a.png"),
@@ -180,7 +181,7 @@ def test_yolo(tmp_path):
     kinds = found(examine(tmp_path))
     assert {
         ("box format", "images/b"),
-        ("box format", "c"),
+        ("wrong box format", "c"),
         ("unknown class", "images/d"),
         ("broken annotation", "e"),
         ("missing image", "f"),
@@ -462,3 +463,41 @@ def test_a_box_of_two_classes_is_said_and_not_mended(tmp_path):
     main(["doctor", str(root), "--fix", str(tmp_path / "fixed")])
     (record,) = open_dataset(tmp_path / "fixed").records
     assert sorted(open_dataset(tmp_path / "fixed").class_names[k] for k in record.labels) == ["keeper", "person"]
+
+
+def test_images_that_nothing_names_are_reported_once_in_every_layout(tmp_path):
+    voc = tmp_path / "voc"
+    for seed, id in enumerate(("a", "b")):
+        photo(voc / "train" / f"{id}.jpg", seed)
+    tiny_data.text(voc / "train" / "a.xml", tiny_data.voc_xml(GOOD, (H, W), "a.jpg"))
+    photo(voc / "Validierung" / "c.jpg", 9)
+    coco = tmp_path / "coco"
+    photo(tiny_data.coco(coco, tiny_data.coco_dict([{"bbox": [2, 3, 9, 9]}])) / "train" / "b.jpg", 2)
+    folders = tmp_path / "folders"
+    for i, name in enumerate(("training_set/ant", "training_set/bee", "test_set/ant", "Validierung/bee")):
+        photo(folders / name / "x.jpg", i)
+    expected = {
+        voc: [f"1 image in {voc}/Validierung, which no split or annotation names (c.jpg)", f"1 image in {voc}/train,"],
+        coco: [f"1 image in {coco}/train, which no split or annotation names (b.jpg)"],
+        folders: [f"1 image in {folders}/Validierung/bee, which no split or annotation names (x.jpg)"],
+    }
+    for root, lines in expected.items():
+        diagnosis = examine(root)
+        messages = [finding.message for finding in diagnosis.by_kind()["unannotated image"]]
+        assert len(messages) == len(lines)
+        assert all(message.startswith(line) for message, line in zip(messages, lines, strict=True))
+        assert "missing annotation" not in diagnosis.by_kind() and not diagnosis.grades()["error"]
+    assert diagnosis.images() == {"train": 2, "test": 1}
+
+
+def test_classes_that_differ_only_in_case_and_the_base_of_voc_boxes_are_said(tmp_path, capsys):
+    voc = tmp_path / "voc"
+    objects = [*GOOD, ("Cat", 0, 20, 30, 50)]
+    photo(voc / "JPEGImages" / "a.jpg", 1)
+    tiny_data.text(voc / "Annotations" / "a.xml", tiny_data.voc_xml(objects, (H, W), "a.jpg"))
+    assert main(["doctor", str(voc)]) == 0
+    out = capsys.readouterr().out
+    assert "the classes 'Cat', 'cat'" in out and out.startswith(f"Pascal VOC XML in {voc}, splits: none (boxes counted")
+    assert f"1 of {len(objects)} boxes begins at 0 (such as in {voc / 'Annotations' / 'a.xml'}), so all are" in out
+    assert main(["convert", str(voc), "--to", "coco", "--out", str(tmp_path / "out")]) == 0
+    assert f"Pascal VOC XML in {voc}, splits: none (boxes counted from 0)" in capsys.readouterr().out

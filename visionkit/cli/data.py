@@ -27,7 +27,8 @@ def doctor(
     The exit code is 1 where something is graded an error, and 0 otherwise.
 
     Args:
-        data: labelled data in any layout that finetune takes.
+        data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
+            Face, CSV, masks, class maps, class folders), or a YOLO data.yaml.
         split: the part to examine, such as train+val; by default all of it.
         task: what the data is for, where it could be for two tasks.
         classes: (segment) file that names the values of the class maps; see finetune.
@@ -72,7 +73,8 @@ def convert(
     refused if it is masks.
 
     Args:
-        data: labelled data in any layout that finetune takes.
+        data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
+            Face, CSV, masks), or a YOLO data.yaml.
         to: the format to write.
         out: a new folder; data that is there is never overwritten.
         task: detect writes boxes without the masks that there may be, instance reads images with masks as objects.

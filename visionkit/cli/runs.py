@@ -55,7 +55,8 @@ def finetune(
     """Fine-tune a pretrained backbone on your data. The annotation format is recognised and printed.
 
     Args:
-        data: folder with images and annotations: Pascal VOC, COCO, YOLO, instance masks, class maps or class folders.
+        data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
+            Face, CSV, masks, class maps, class folders), or a YOLO data.yaml.
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector; by default ssd.
         start: a trained model to begin with, in place of model and backbone: the name of a published one, a run folder

@@ -15,6 +15,7 @@ import numpy as np
 from visionkit import limits, npboxes
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import (
+    HIDDEN,
     SPLIT_NAMES,
     checked_size,
     choose_split,
@@ -27,6 +28,7 @@ from visionkit.data.files import (
     read_json,
     regular,
     sample_ids,
+    spelling,
     split_name,
     subfolders,
 )
@@ -50,7 +52,7 @@ def splits(root: Path) -> dict[str, Path]:
             break
         files: dict[str, Path] = {}
         for file in sorted(root.glob(pattern)):
-            hidden = any(part.startswith((".", "__")) for part in file.relative_to(root).parts)
+            hidden = any(part.startswith(HIDDEN) for part in file.relative_to(root).parts)
             is_file = os.path.isfile(file)  # noqa: PTH113 (Path raises on links in a circle)
             if is_file and not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
                 files.setdefault(_split_of(file, root), file)
@@ -109,6 +111,7 @@ class _FileReader:
             *(root / "data", beside / "data", beside / "images", beside.parent / "images", beside.parent / "data"),
         )
         self.by_name: dict[str, list[Path]] | None = None  # base name -> the images in `root`; listed when needed
+        self.by_spelling: dict[str, list[Path]] = defaultdict(list)  # the same; case and Unicode form do not matter
         self.found_by_name: list[Path] = []
         self.used: set[Path] = set()
         self.images, self.annotations, categories = _load_json(file)
@@ -215,8 +218,10 @@ class _FileReader:
             self.by_name = defaultdict(list)
             for file in list_images(self.root):
                 self.by_name[file.name].append(file)
+                self.by_spelling[spelling(file.name)].append(file)
         base = name.replace("\\", "/").rpartition("/")[2]
-        same = self.by_name.get(base) or self.by_name.get(unquote(base.partition("?")[0])) or []
+        same = self.by_name.get(base) or self.by_name.get(unquote(base.partition("?")[0]))
+        same = same or self.by_spelling.get(spelling(base)) or []
         return same[0] if len(same) == 1 else None
 
     def _image_file(self, image: Item, path: Path, where: str) -> Path:
@@ -233,7 +238,7 @@ class _FileReader:
 
     def _report_found_by_name(self) -> None:
         if self.found_by_name:
-            what = f"{self.file} found by base name, since they are not where it says"
+            what = f"{self.file} found by base name, since they are not where it says, or spelled otherwise"
             self.repairs.left_out("found by name", what, self.found_by_name)
 
     def _report_missing_images(self, by_image: dict[Id, list[tuple[int, Item]]]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,10 +14,11 @@ import numpy as np
 import yaml
 
 from visionkit import npboxes
+from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import list_images
 from visionkit.data.outlines import as_polygon
-from visionkit.data.recognise import describe, open_dataset, splits, tasks_of
+from visionkit.data.recognise import describe, how_read, open_dataset, splits, tasks_of
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import segments_of
 from visionkit.data.writers import write_annotations
@@ -114,7 +116,7 @@ def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool 
         raise DataError(f"{out}: could not be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return [describe(root, task), *_summary(job, folder, out, to)]
+    return [describe(root, task) + how_read(first), *_summary(job, folder, out, to)]
 
 
 def _parts(root: Path, task: str | None) -> dict[str, Dataset]:
@@ -123,8 +125,12 @@ def _parts(root: Path, task: str | None) -> dict[str, Dataset]:
         if name != Path(name).name or name in (".", "..") or "\\" in name or plain(name) != name:
             raise DataError(f"{root}: the split {name[:80]!r} cannot be the name of a folder; rename it")
     repairs = Repairs("convert")  # one for all, so that nothing is reported once a split
-    parts = {name: open_dataset(root, name, task, repairs=repairs) for name in names or [None]}
-    parts = {name or "": part for name, part in parts.items()}
+    try:
+        parts = {name or "": open_dataset(root, name, task, repairs=repairs) for name in names or [None]}
+    except DataError as error:
+        advice = f"`visionkit doctor {shlex.quote(str(root))}` lists everything that is wrong with the data"
+        raise DataError(f"{error}; {advice}", error.kind) from None
+    check_objects([record for part in parts.values() for record in part.records], root)
     if {"train", "val", "trainval"} <= set(parts):
         files = {name: {record.file for record in part.records} for name, part in parts.items()}
         if files["trainval"] == files["train"] | files["val"]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import (
+    HIDDEN,
     SPLIT_NAMES,
     checked_size,
     choose_split,
@@ -20,6 +21,7 @@ from visionkit.data.files import (
     load_image,
     regular,
     sample_ids,
+    spelling,
     split_name,
 )
 from visionkit.data.repair import Repairs
@@ -85,6 +87,7 @@ class Images:
         self.root = root
         self.repairs = repairs
         self._by_name: dict[str, list[Path]] = {}  # base name, and the name without suffix -> images; listed if needed
+        self._by_spelling: dict[str, list[Path]] = {}  # the same without regard to case and Unicode form
         self._found_by_name: list[Path] = []
         self._known: dict[tuple[str, Path, str], Path] = {}  # tables name an image once for each box
 
@@ -140,19 +143,21 @@ class Images:
     def report(self, what: str) -> None:
         """Says which images were found by their base names, if any; `what`: the annotations."""
         if self._found_by_name:
-            line = f"{what} found by base name, since they are not where it says"
+            line = f"{what} found by base name, since they are not where it says, or spelled otherwise"
             self.repairs.left_out("found by name", line, self._found_by_name)
 
     def _named(self, name: str) -> list[Path]:
         if not self._by_name:
-            self._by_name = defaultdict(list)
+            self._by_name, self._by_spelling = defaultdict(list), defaultdict(list)
             for file in list_images(self.root):
-                self._by_name[file.name].append(file)
-                self._by_name[file.stem].append(file)
+                for own in (file.name, file.stem):
+                    self._by_name[own].append(file)
+                    self._by_spelling[spelling(own)].append(file)
         base = name.replace("\\", "/").rpartition("/")[2]
-        if any(base.lower().endswith(suffix) for suffix in IMAGE_SUFFIXES):
-            return [file for file in self._by_name.get(base, []) if file.name == base]
-        return [file for file in self._by_name.get(base, []) if file.stem == base]
+        key = "name" if any(base.lower().endswith(suffix) for suffix in IMAGE_SUFFIXES) else "stem"
+        exact = [file for file in self._by_name.get(base, []) if getattr(file, key) == base]
+        alike = self._by_spelling.get(spelling(base), [])
+        return exact or [file for file in alike if spelling(getattr(file, key)) == spelling(base)]
 
 
 def dataset_of(
@@ -201,7 +206,7 @@ def dataset_of(
             record, segments[id] = _record(id, entry, names, repairs)
             records.append(record)
     if split is None and (left := sorted(set(list_images(root)) - {entry.image for entry in entries})):
-        repairs.left_out("missing annotation", f"{root} left out, which no annotation names", left)
+        repairs.left_out("unannotated image", f"{root} left out, which no annotation names", left)
     repairs.warn()
     has_objects = any(entry.label is None for entry in chosen)
     what, has_masks = _about_masks(root, segments, repairs) if has_objects else ("", False)
@@ -265,7 +270,7 @@ def split_in(path: Path, root: Path) -> str:
 
 def is_wrapper(root: Path) -> bool:
     """Whether `root` contains nothing but one folder, which is no split: then that folder is the data set."""
-    inner = [path for path in root.iterdir() if not path.name.startswith((".", "__"))] if root.is_dir() else []
+    inner = [path for path in root.iterdir() if not path.name.startswith(HIDDEN)] if root.is_dir() else []
     return len(inner) == 1 and os.path.isdir(inner[0]) and split_name(inner[0].name) not in SPLIT_NAMES  # noqa: PTH112
 
 
@@ -287,7 +292,7 @@ def _shallow(root: Path, depth: int, seen: frozenset[str] = frozenset()) -> Iter
     real = os.path.realpath(root)
     if real in seen or not root.is_dir():
         return
-    paths = sorted(path for path in root.iterdir() if not path.name.startswith((".", "__")))
+    paths = sorted(path for path in root.iterdir() if not path.name.startswith(HIDDEN))
     yield [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 (Path raises on links in a circle)
     for path in paths:
         if depth and os.path.isdir(path):  # noqa: PTH112

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
 from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, polygons, splits_of
 from visionkit.data.files import SPLIT_NAMES, flag, number, read_bytes, read_json, regular, split_name
@@ -171,5 +172,5 @@ def _scaled(flat: list[list[float]], where: str, image_size: tuple[int, int]) ->
 def _fraction(value: Any, where: str) -> float:
     parsed = number(value, where)
     if not -1 <= parsed <= 2:
-        raise DataError(f"{where}: expected fractions of the image (0..1), found {parsed:g}", "box format")
+        raise DataError(f"{where}: expected fractions of the image (0..1), found {parsed:g}", WRONG_FORMAT)
     return parsed

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -18,9 +19,12 @@ from visionkit.types import DataError, Sample, check_sample, in_words
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = (*SPLITS, "trainval")  # the common names that `split_name` returns
+HIDDEN = (".", "__", "@")  # beginnings of the names of folders that are not looked into, such as a NAS's @eaDir
 _ALIASES = {
     **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
     **{"train_val": "trainval", "train-val": "trainval"},
+    **{f"{name}_set": name for name in SPLITS},
+    **{"training_set": "train", "valid_set": "val", "validation_set": "val", "testing_set": "test"},
 }
 
 
@@ -172,9 +176,15 @@ def files_of(folder: Path, *suffixes: str) -> list[Path]:
 
 
 def list_images(folder: Path, recursive: bool = True) -> list[Path]:
-    """Returns the image files of `folder`, sorted, without hidden ones (`._x.jpg` of macOS archives, .thumbnails/)."""
+    """Returns the image files of `folder`, sorted, without hidden ones (`._x.jpg` of macOS archives, @eaDir/)."""
     files = (f for f in (folder.rglob("*") if recursive else folder.iterdir()) if f.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(f for f in files if not any(part.startswith(".") for part in f.relative_to(folder).parts))
+    shown = (f for f in files if not f.name.startswith("."))
+    return sorted(f for f in shown if not any(part.startswith(HIDDEN) for part in f.relative_to(folder).parts[:-1]))
+
+
+def spelling(name: str) -> str:
+    """Returns a name without regard to case and to the Unicode form of accents, in which systems differ."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def sample_ids(files: Sequence[Path]) -> list[str]:
@@ -186,7 +196,7 @@ def sample_ids(files: Sequence[Path]) -> list[str]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Returns the folders in `folder`, sorted, without hidden ones and `__MACOSX`."""
-    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith((".", "__")))
+    return sorted(f for f in folder.iterdir() if f.is_dir() and not f.name.startswith(HIDDEN))
 
 
 def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) -> dict[str, tuple[Path, Path]]:
@@ -216,7 +226,7 @@ def paired_folders(root: Path, firsts: Sequence[str], seconds: Sequence[str]) ->
 
 
 def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Finds splits for training that `paired_folders` left out: (images, the folder that should be beside them)."""
+    """Finds splits that `paired_folders` left out: (images, the folder that should be beside them)."""
     if "" in parts or not parts:
         return []
     split, (first, second) = next(iter(parts.items()))
@@ -227,8 +237,12 @@ def lone_splits(parts: dict[str, tuple[Path, Path]]) -> list[tuple[Path, Path]]:
             continue
         images = folder if inner else folder / first.name
         beside = second.parent / folder.name if inner else folder / second.name
-        for_training = split_name(folder.name) in ("train", "val", "trainval")  # test data often comes without labels
-        if for_training and (first == second or not beside.exists()) and images.is_dir() and list_images(images):
+        if (
+            split_name(folder.name) in SPLIT_NAMES
+            and (first == second or not beside.exists())
+            and images.is_dir()
+            and list_images(images)
+        ):
             lone.append((images, beside))
     return lone
 
@@ -244,7 +258,7 @@ def annotated_among(root: Path, suffix: str, is_annotation: Callable[[Path], boo
 
     def has_annotations(folder: Path) -> bool:
         for where, folders, names in os.walk(folder):
-            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
             stems = {Path(name).stem for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES}
             named = (Path(where, name) for name in sorted(names) if Path(name).suffix.lower() == suffix)
             beside = (f for f in named if f.stem in stems and not f.name.startswith("."))

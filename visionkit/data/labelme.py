@@ -18,7 +18,7 @@ from visionkit.data.entries import (
     split_in,
     splits_of,
 )
-from visionkit.data.files import list_images, number, read_bytes, read_json, regular
+from visionkit.data.files import HIDDEN, list_images, number, read_bytes, read_json, regular
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
@@ -58,7 +58,7 @@ def labelme(root: Path, split: str | None = None, repairs: Repairs | None = None
 def _folders(root: Path) -> Iterator[tuple[Path, list[Path]]]:
     """(folder, its JSON files)."""
     for where, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
         named = (os.path.join(where, name) for name in sorted(names) if name.lower().endswith(".json"))  # noqa: PTH118
         files = [Path(name) for name in named if os.path.isfile(name) and Path(name).name[0] != "."]  # noqa: PTH113
         if files:
@@ -72,20 +72,44 @@ def _is_labelme(file: Path) -> bool:
 
 def _entries(root: Path, repairs: Repairs) -> list[Entry]:
     images = Images(root, repairs)
-    entries = []
+    entries: list[Entry] = []
+    flagged: list[Path] = []
     for folder, files in _folders(root):
-        beside = {image.stem: image for image in list_images(folder, recursive=False)}
+        beside: dict[str, list[Path]] = {}
+        for image in list_images(folder, recursive=False):
+            beside.setdefault(image.stem, []).append(image)
         for file in files:
             with repairs.skipping(file.stem):
                 content = read_json(regular(file, root, file), JSON_LIMIT)
                 if not isinstance(content, dict) or "shapes" not in content:
                     continue  # some other JSON file
-                image = beside.get(file.stem)
-                if image is None:
-                    image = images.find(content.get("imagePath"), folder, f"{file}: imagePath")
+                image = _image(file, content, beside.get(file.stem, []), images)
+                flagged += [file] if _has_flags(content) else []
                 entries.append(_entry(file, regular(image, root, file), content, split_in(file, root), repairs))
     images.report(str(root))
+    if flagged and not any(entry.objects for entry in entries):
+        text = f"{flagged[0]}: LabelMe's `flags`, classes of whole images, are not read, and no file has shapes"
+        raise DataError(f"{text}; sort the images into a folder per class")
     return entries
+
+
+def _image(file: Path, content: dict[str, Any], beside: list[Path], images: Images) -> Path:
+    """The image of a file: the one beside it with its name, or the one that it names."""
+    if len(beside) == 1:
+        return beside[0]
+    name = content.get("imagePath")
+    named = [image for image in beside if image.name == name]
+    if beside and not named:
+        raise DataError(f"{file}: {beside[0]} or {beside[1].name}? Two images have its name", "listed twice")
+    if not named and content.get("imageData") and not (isinstance(name, str) and images.candidates(name, file.parent)):
+        text = "its image is only in the file itself, as imageData, which is not read"
+        raise DataError(f"{file}: {text}; save it beside the file with LabelMe's labelme_export_json", "missing image")
+    return named[0] if named else images.find(name, file.parent, f"{file}: imagePath")
+
+
+def _has_flags(content: dict[str, Any]) -> bool:
+    flags = content.get("flags")
+    return isinstance(flags, dict) and any(value is True for value in flags.values())
 
 
 def _entry(file: Path, image: Path, content: dict[str, Any], split: str, repairs: Repairs) -> Entry:

@@ -97,7 +97,7 @@ def _pairs(images: Path, masks: Path, repairs: Repairs) -> list[Pair]:
                 raise DataError(f"{mask}: {pairs[image]} is a mask of the same image", "listed twice")
             pairs[regular(image, images, mask)] = regular(mask, masks, mask)
     if left := [image for image in everything if image not in pairs]:
-        repairs.left_out("missing annotation", f"{images} left out without a mask", left)
+        repairs.left_out("unannotated image", f"{images} left out without a mask", left)
     return sorted(pairs.items())
 
 

@@ -20,6 +20,7 @@ from visionkit.data import (
     voc,
     yolo,
 )
+from visionkit.data.box_formats import check_box_format
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
 from visionkit.data.refusals import foreign_format, why_not
@@ -163,7 +164,8 @@ def open_dataset(
         keys = " and ".join(mask_values)
         raise DataError(f"{root}: only class maps take {keys}, found {name}")
     wanted = [None] if split is None else split.split("+")
-    known = len(repairs.findings) if repairs else 0
+    repairs = Repairs(reader.open.__module__.rpartition(".")[2]) if repairs is None else repairs
+    known = len(repairs.findings)
     parts = [reader.open(root, part, repairs=repairs, **mask_values) for part in wanted]
     dataset = parts[0] if len(parts) == 1 else join(parts)
     if task == "detect" and len(reader.tasks) > 1 and any(part.load is not load_image for part in parts):
@@ -171,7 +173,8 @@ def open_dataset(
         source = dataset.source.replace("boxes and masks", "boxes")
         dataset = Dataset(dataset.records, dataset.class_names, source=source)
     if not len(dataset):
-        raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:] if repairs else [])}")
+        raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:])}")
+    check_box_format(dataset.records, name, repairs, root)
     return dataset
 
 
@@ -212,6 +215,12 @@ def describe(root: Path | str, task: str | None = None) -> str:
     """Returns a one-line description, e.g. "Pascal VOC XML in DIR, splits: train, val, test"."""
     where, format = _recognise(root, task)
     return f"{format} in {where}, splits: {', '.join(splits(where, task)) or 'none'}"
+
+
+def how_read(dataset: Dataset) -> str:
+    """Returns what `describe` cannot know before a data set is read, e.g. " (boxes counted from 1)", or ""."""
+    rest = dataset.source.removeprefix("Pascal VOC XML (")
+    return f" ({rest.partition(')')[0]})" if rest != dataset.source else ""
 
 
 def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from visionkit.data.files import SPLIT_NAMES, split_name, subfolders
+from visionkit.data.files import HIDDEN, SPLIT_NAMES, split_name, subfolders
+from visionkit.data.tables import header
 from visionkit.image_files import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _MOST_FILES = 50_000  # that are counted
@@ -57,7 +58,22 @@ def _has(suffix: str, *keys: bytes) -> Callable[[str, bytes], bool]:
 
 
 _EXPORT = "open it in its own program or in Roboflow, CVAT or Label Studio and export it as COCO, Pascal VOC or YOLO"
+_FROM_THERE = "export it from there as COCO, Pascal VOC or YOLO"
 _FOREIGN = (  # the first that matches is named
+    _Foreign("Label Studio's own JSON", "`from_name`", _FROM_THERE, _has(".json", b'"from_name"', b'"to_name"')),
+    _Foreign(
+        "VIA 3",
+        "`data_format_version`",
+        "annotate with VIA 2, or " + _EXPORT,
+        _has(".json", b'"data_format_version"', b'"attribute"'),
+    ),
+    _Foreign("Supervisely", "`classTitle`", _FROM_THERE, _has(".json", b'"classTitle"', b'"geometryType"')),
+    _Foreign(
+        "FiftyOneImageDetectionDataset",
+        "`bounding_box`",
+        "export it from FiftyOne as COCODetectionDataset",
+        _has(".json", b'"classes"', b'"labels"', b'"bounding_box"'),
+    ),
     _Foreign("CreateML", "`coordinates`", _EXPORT, _has(".json", b'"coordinates"', b'"label"')),
     _Foreign(
         "FiftyOne without detections, polylines or classifications",
@@ -74,12 +90,6 @@ _FOREIGN = (  # the first that matches is named
     _Foreign("KITTI", "15 columns", _datum("kitti_detection"), _is_kitti),
     _Foreign("DOTA", "8 coordinates and a name", "oriented boxes are not read: " + _EXPORT, _is_dota),
     _Foreign("Open Images", "`ImageID`", _datum("open_images"), lambda name, head: _csv(name, head, b"imageid")),
-    _Foreign(
-        "a table of boxes or classes",
-        "columns of labels",
-        "put its images beside it, and name its columns filename, class and, for boxes, xmin, ymin, xmax, ymax",
-        lambda name, head: _csv(name, head, b"xmin", b"x1", b"label", b"class", b"category", b"bbox"),
-    ),
     _Foreign(
         "Hugging Face metadata without `objects` or `label`",
         "its suffix",
@@ -151,13 +161,24 @@ def foreign_format(files: list[Path]) -> str | None:
                 plural = "looks" if counts[suffix] == 1 else "look"
                 what = f"{counts[suffix]} {suffix} with {foreign.sign} {plural} like {foreign.name}"
                 return f"{what}, which visionkit does not read; {foreign.advice}"
-    return None
+    return next((_about_table(file) for file in files if file.suffix.lower() in (".csv", ".tsv")), None)
+
+
+def _about_table(file: Path) -> str:
+    """What is wrong with a table beside images, which no reader takes."""
+    names, _ = header(file)
+    wanted = "filename, class and, for boxes, xmin, ymin, xmax, ymax"
+    if any(name.replace(".", "", 1).isdigit() for name in names):
+        return f"{file.name}: its first line is no header but a row; put one above it with the columns {wanted}"
+    columns = ", ".join(name[:30] or "(no name)" for name in names[:12])
+    advice = f"put its images beside it, and name its columns {wanted}"
+    return f"{file.name} with the columns {columns} looks like a table that visionkit does not read; {advice}"
 
 
 def _files(root: Path) -> Iterator[Path]:
     count = 0
     for where, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
         for name in sorted(names):
             if not name.startswith("."):
                 count += 1

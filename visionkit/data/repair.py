@@ -49,7 +49,7 @@ class Repairs:
         self.findings: list[Finding] = []
         self._noted: set[Finding] = set()
         self._warned: set[Finding | str] = set()  # a reader of one split after the other finds the same things
-        self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its unchanged boxes; only if it collects
+        self.raw: dict[Path, np.ndarray] = {}  # image -> float32 [N, 4], its unchanged boxes
 
     def apply(
         self, boxes: np.ndarray, image_size: tuple[int, int], id: str, file: Path | None = None
@@ -65,7 +65,7 @@ class Repairs:
             (float32 `[M, 4]` valid boxes, int `[M]` their rows in `boxes`).
         """
         boxes = np.asarray(boxes, np.float32).reshape(-1, 4)
-        if self.collect and file is not None:
+        if file is not None:
             self.raw[file] = boxes
         clipped = npboxes.clip(boxes, image_size)
         sides = boxes[:, 2:] - boxes[:, :2]

@@ -3,11 +3,13 @@
 import contextlib
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
 from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, split_in, splits_of
 from visionkit.data.files import SPLIT_NAMES, number, read_text, regular, split_name
@@ -32,6 +34,9 @@ TOP_LEFT = (
 )
 CENTRE = (("x_center", "y_center", "width", "height"), ("cx", "cy", "width", "height"), ("cx", "cy", "w", "h"))
 _SLACK = 1.001  # fractions may be rounded above 1
+_SEPARATOR_LINE = re.compile(r'"?sep=.?"?', re.IGNORECASE)  # the first line of some tables of Excel
+_DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+_FEW = 3  # boxes; fewer may all be small by chance
 
 
 class _Columns(NamedTuple):
@@ -116,17 +121,19 @@ def csv_classes(root: Path, split: str | None = None, repairs: Repairs | None = 
 _tables = partial(annotation_files, suffixes=(".csv", ".tsv"), matches=lambda file: True)
 
 
-def _header(file: Path) -> tuple[list[str], str]:
-    """(the names of the columns in lower case, what separates them)."""
+def header(file: Path) -> tuple[list[str], str]:
+    """Returns (the names of the columns in lower case, what separates them)."""
     with file.open("rb") as stream:
         line = stream.readline(2**16).decode("utf-8-sig", errors="replace").strip()
+        if _SEPARATOR_LINE.fullmatch(line):
+            line = stream.readline(2**16).decode(errors="replace").strip()
     separator = max("\t;,", key=line.count)
     return [name.strip(" \"'").lower().replace(" ", "_").replace("-", "_") for name in line.split(separator)], separator
 
 
 def _columns(file: Path) -> _Columns | None:
     """The columns of a table of ours; None for any other table."""
-    names, _ = _header(file)
+    names, _ = header(file)
     kinds = (("corners", CORNERS), ("top left", TOP_LEFT), ("centre", CENTRE))
     found = [(kind, several) for kind, known in kinds for several in known if set(several) <= set(names)]
     kind, sides = found[0] if found else ("", ())
@@ -146,12 +153,14 @@ def _columns(file: Path) -> _Columns | None:
 
 def _lines(file: Path) -> Iterator[tuple[str, list[str]]]:
     """(file and line, the cells) of the rows after the header."""
-    names, separator = _header(file)
-    rows = csv.reader(io.StringIO(read_text(file, LIMIT), newline=""), delimiter=separator)
+    names, separator = header(file)
+    text = read_text(file, LIMIT)
+    header_line = 2 if _SEPARATOR_LINE.fullmatch(text.partition("\n")[0].strip()) else 1
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         for row in rows:
             where = f"{file}:{rows.line_num}"
-            if rows.line_num == 1 or not any(map(str.strip, row)):
+            if rows.line_num <= header_line or not any(map(str.strip, row)):
                 continue
             if len(row) != len(names):
                 raise DataError(f"{where}: expected {len(names)} columns, found {len(row)}")
@@ -182,9 +191,14 @@ def _rows(file: Path, root: Path, images: Images, repairs: Repairs) -> list[_Row
         raise DataError(f"{file}: which columns are meant, {columns.doubt}? Take the others out")
     rows = []
     for where, cells in _lines(regular(file, root, file)):
+        if cells[columns.label].startswith(("[", "{")):
+            text = f"{where}: the class is JSON, {cells[columns.label][:30]!r}, as in Label Studio's CSV"
+            raise DataError(f"{text}, which is not read; export it from there as COCO, Pascal VOC or YOLO")
         with repairs.skipping():
             image = images.find(cells[columns.file], file.parent, where)
             sides = [cells[i] for i in columns.box]
+            if comma := next((cell for cell in sides if _DECIMAL_COMMA.fullmatch(cell)), None):
+                raise DataError(f"{where}: box: {comma[:40]!r} has a decimal comma; save the table with decimal points")
             empty = bool(sides) and not any(sides)
             box = () if empty else tuple(number(cell, f"{where}: box") for cell in sides)
             label = "" if empty else class_name(cells[columns.label], where)
@@ -221,6 +235,8 @@ def _box_entries(root: Path, repairs: Repairs) -> list[Entry]:
         columns = _columns(file)
         assert columns is not None
         fractions = _are_fractions([row for row in rows if row.box], file)
+        if not fractions:
+            _check_percent(rows, columns.kind, file)
         if columns.kind == "top left":
             _check_corner(rows, fractions, file)
         by_image: dict[tuple[Path, str], list[_Row]] = {}
@@ -267,6 +283,21 @@ def _are_fractions(rows: Iterable[_Row], file: Path) -> bool:
     return True
 
 
+def _check_percent(rows: Sequence[_Row], kind: str, file: Path) -> None:
+    """Raises a `DataError` if boxes in pixels may as well be in percent: all end below 100, in larger images."""
+    with_box = [row for row in rows if row.box]
+    ends = [max(_corners(row.box, kind)) for row in with_box]
+    if len(ends) < _FEW or max(ends) > 100 * _SLACK:
+        return
+    sizes = []
+    for image in {row.image for row in with_box}:
+        with contextlib.suppress(DataError):  # is reported with the image
+            sizes.append(image_size(image))
+    if sizes and min(map(min, sizes)) > 100:
+        text = f"pixels or percent? All {len(ends)} boxes end at 100 or below, but the images are larger"
+        raise DataError(f"{file}: {text}: write fractions of the image (percent / 100, or pixels / size)", WRONG_FORMAT)
+
+
 def _check_corner(rows: Sequence[_Row], fractions: bool, file: Path) -> None:
     """Raises a `DataError` if x and y must be the centre of the boxes: as corners, boxes would leave their images."""
     sizes: dict[Path, tuple[int, int]] = {}
@@ -286,4 +317,4 @@ def _check_corner(rows: Sequence[_Row], fractions: bool, file: Path) -> None:
             leave[kind] += min(x1, y1) < -slack or x2 > w + slack or y2 > h + slack
     if leave["top left"] and not leave["centre"]:
         text = f"{leave['top left']} boxes leave their images unless x and y are their centres"
-        raise DataError(f"{file}: {text}: name the columns x_center, y_center, or mend the boxes", "box format")
+        raise DataError(f"{file}: {text}: name the columns x_center, y_center, or mend the boxes", WRONG_FORMAT)

@@ -27,6 +27,7 @@ from visionkit.data.files import (
     read_bytes,
     read_lines,
     regular,
+    spelling,
 )
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError, Sample
@@ -126,8 +127,8 @@ def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
     parts = {name: _read_part(xml, images, repairs) for name, (xml, images) in found.items()}
     annotations = [annotation for part in parts.values() for annotation in part.annotations.values()]
     names = sorted({item.name for annotation in annotations for item in annotation.objects})
-    zero_based = _zero_based(annotations)
-    base = "0-based coordinates" if zero_based else "1-based coordinates"
+    zero_based = _zero_based(parts.values(), repairs, root)
+    base = f"boxes counted from {0 if zero_based else 1}"
 
     def dataset(part: _Part, ids: list[str], name: str | None) -> Dataset:
         records = _records(part, ids, names, zero_based, repairs, name is None)
@@ -165,8 +166,17 @@ def _records(
     part: _Part, ids: list[str], names: list[str], zero_based: bool, repairs: Repairs, everything: bool
 ) -> list[Sample]:
     by_key: dict[str, list[Path]] = defaultdict(list)
+    by_spelling: dict[str, list[Path]] = defaultdict(list)
     for file in list_images(part.images, recursive=part.annotation_folder == part.images):
-        by_key[_key(file, part.images)].append(file)
+        key = _key(file, part.images)
+        by_key[key].append(file)
+        if key not in part.files:
+            by_spelling[spelling(key)].append(file)
+    spelled = {id: by_spelling[spelling(id)] for id in ids if id not in by_key and len(by_spelling[spelling(id)]) == 1}
+    if spelled:
+        alike = [file for files in spelled.values() for file in files]
+        repairs.left_out("found by name", f"{part.images} whose XML spells their names otherwise", alike)
+    by_key |= spelled
     records = []
     for id in ids:
         if id not in part.annotations:
@@ -182,11 +192,19 @@ def _records(
     return records
 
 
-def _zero_based(annotations: Iterable[_Annotation]) -> bool:
-    """Whether some xmin or ymin is below 1, so that coordinates cannot be 1-based indices."""
-    corners = np.array([item.corners for annotation in annotations for item in annotation.objects]).reshape(-1, 4)
-    low = corners[corners.max(axis=1, initial=0) > 1][:, :2]  # other boxes are fractions by mistake and prove nothing
-    return bool(((low >= 0) & (low < 1)).any())
+def _zero_based(parts: Iterable[_Part], repairs: Repairs, root: Path) -> bool:
+    """Whether some xmin or ymin is below 1, so that coordinates cannot be 1-based indices; notes how many there are."""
+    total, first = 0, []
+    for part in parts:
+        for id, annotation in part.annotations.items():
+            corners = np.array([item.corners for item in annotation.objects]).reshape(-1, 4)
+            low = corners[corners.max(axis=1, initial=0) > 1][:, :2]  # others are fractions by mistake, prove nothing
+            total += len(low)
+            first += [part.files[id]] * int(((low >= 0) & (low < 1)).any(axis=1).sum())
+    if first and len(first) <= max(1, total // 100):
+        text = f"{len(first)} of {total} boxes begins at 0 (such as in {first[0]}), so all are counted from 0"
+        repairs.note("box base", f"{root}: {text}")
+    return bool(first)
 
 
 def _record(
@@ -214,7 +232,7 @@ def _report_unannotated(
     """Reports the images that no XML file describes."""
     unannotated = {file for stem, same_stem in by_stem.items() if stem not in files for file in same_stem}
     if left := sorted(unannotated - {record.file for record in records}):
-        repairs.left_out("missing annotation", f"{images} left out without an XML", left)
+        repairs.left_out("unannotated image", f"{images} left out without an XML", left)
 
 
 def _image(part: _Part, filename: str | None, id: str, by_key: dict[str, list[Path]]) -> Path:

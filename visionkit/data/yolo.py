@@ -1,6 +1,7 @@
 """YOLO txt: lines `class cx cy w h` or `class x y x y ...` in fractions of the image; see `yolo_layouts`."""
 
 import os
+from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -8,11 +9,31 @@ from typing import NamedTuple
 import numpy as np
 
 from visionkit import npboxes
+from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
-from visionkit.data.files import choose_split, load_image, lone_splits, number, read_lines, regular, sample_ids
+from visionkit.data.files import (
+    choose_split,
+    list_images,
+    load_image,
+    lone_splits,
+    number,
+    read_lines,
+    regular,
+    sample_ids,
+    spelling,
+)
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import Segment, check_length, check_masks, load_masks
-from visionkit.data.yolo_layouts import Part, images_of, is_label_file, label_files, label_of, names_of, parts_of
+from visionkit.data.yolo_layouts import (
+    Part,
+    check_labelled,
+    images_of,
+    is_label_file,
+    label_files,
+    label_of,
+    names_of,
+    parts_of,
+)
 from visionkit.images import image_size
 from visionkit.types import DataError, Sample
 
@@ -53,10 +74,14 @@ def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -
     if not parts:
         raise DataError(f"{root}: expected images/ beside labels/*.txt, or *.txt among the images")
     repairs = Repairs("yolo") if repairs is None else repairs
+    check_labelled(parts, root, repairs)
     folders = {name: several[0][:2] for name, several in parts.items() if several[0].listed is None}
-    for images, labels in lone_splits(folders) if root.is_dir() else ():
+    by_folder = root.is_dir() and all(name in images.relative_to(root).parts for name, (images, _) in folders.items())
+    for images, labels in lone_splits(folders) if by_folder else ():
         with repairs.skipping():
-            raise DataError(f"{images}: its labels {labels} do not exist", "missing annotation")
+            count = len(list_images(images))
+            text = f"{images} has {count} image{'s' if count > 1 else ''} but no labels/: expected them in {labels}"
+            raise DataError(f"{text}; label them, or take them out of the data set", "missing annotation")
     by_split = {name: [pair for part in several for pair in _read(part, repairs)] for name, several in parts.items()}
     top = max((row.label for part in by_split.values() for _, rows in part for row in rows), default=-1)
     names = names_of(root, parts)
@@ -132,17 +157,27 @@ def _read(part: Part, repairs: Repairs) -> list[tuple[Path, list[_Row]]]:
     among = images == labels
     texts = {} if listed is not None else {f.relative_to(labels).with_suffix(""): f for f in label_files(labels)}
     files, pairs = images_of(part), []
+    named: dict[Path, list[Path]] = defaultdict(list)
+    for image in files:
+        named[image.with_suffix("")].append(image)
+    spelled = _spelled_otherwise(images, files, texts, repairs)
     for image in files:
         rows: list[_Row] = []
         with repairs.skipping(image.stem, image):
             own = image.relative_to(images).with_suffix("")
-            text = texts.get(own) if listed is None else label_of(image, images)
+            text = texts.get(spelled.get(own, own)) if listed is None else label_of(image, images)
+            alike = named[image.with_suffix("")]
+            if text and len(alike) > 1:
+                if image == alike[0]:  # said once
+                    raise DataError(f"{text}: {alike[0]} or {alike[1].name}? Two images have its name", "listed twice")
+                text = None
             for n, line in read_lines(regular(text, labels, image)) if text else ():
                 with repairs.skipping(image.stem, image):
                     rows.append(_row(f"{text}:{n}", line))
         with repairs.skipping(image.stem):
             pairs.append((regular(image, images, image.stem), rows))
-    for stem in sorted(set(texts) - {image.relative_to(images).with_suffix("") for image in files}):
+    used = {image.relative_to(images).with_suffix("") for image in files} | set(spelled.values())
+    for stem in sorted(set(texts) - used):
         text = texts[stem]
         if among and not is_label_file(text):
             continue  # README.txt and the like
@@ -152,13 +187,29 @@ def _read(part: Part, repairs: Repairs) -> list[tuple[Path, list[_Row]]]:
     return pairs
 
 
+def _spelled_otherwise(images: Path, files: list[Path], texts: dict[Path, Path], repairs: Repairs) -> dict[Path, Path]:
+    """Name of an image -> that of its labels, where they differ in case or Unicode form, and only one fits."""
+    names = {image.relative_to(images).with_suffix(""): image for image in files}
+    without: dict[str, list[Path]] = defaultdict(list)
+    for name in names.keys() - texts.keys():
+        without[spelling(name.as_posix())].append(name)
+    lone: dict[str, list[Path]] = defaultdict(list)
+    for name in texts.keys() - names.keys():
+        lone[spelling(name.as_posix())].append(name)
+    pairs = {own[0]: lone[key][0] for key, own in without.items() if len(own) == len(lone.get(key, [])) == 1}
+    if pairs:
+        found = sorted(names[name] for name in pairs)
+        repairs.left_out("found by name", f"{images} whose labels spell their names otherwise", found)
+    return pairs
+
+
 def _row(where: str, line: str) -> _Row:
     values = [number(word, where) for word in line.split()]
     is_box, is_polygon = len(values) == 5, len(values) >= 7 and len(values) % 2 == 1
     if not (is_box or is_polygon) or values[0] != int(values[0]) or values[0] < 0:
         raise DataError(f"{where}: expected `class cx cy w h` or `class x y x y x y ...`, found {line[:60]!r}")
     if not all(-1 <= value <= 2 for value in values[1:]):
-        raise DataError(f"{where}: expected fractions of the image (0..1), found {line[:60]!r}", "box format")
+        raise DataError(f"{where}: expected fractions of the image (0..1), found {line[:60]!r}", WRONG_FORMAT)
     box, polygon = np.array(values[1:]), None
     if is_polygon:
         polygon = box.reshape(-1, 2)

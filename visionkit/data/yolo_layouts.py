@@ -9,6 +9,7 @@ import yaml
 
 from visionkit import limits
 from visionkit.data.files import (
+    HIDDEN,
     annotated_among,
     check_names,
     files_of,
@@ -19,11 +20,16 @@ from visionkit.data.files import (
     read_text,
     regular,
 )
+from visionkit.data.repair import Repairs
+from visionkit.image_files import IMAGE_SUFFIXES
 from visionkit.types import DataError
 
 YAML_SUFFIXES = (".yaml", ".yml")
 _NAME_FILES = ("classes.txt", "obj.names", "_darknet.labels", "labels/classes.txt")
 _NO_LABELS = ("classes.txt", "train.txt", "val.txt", "valid.txt", "test.txt")
+
+
+_UNLABELLED = "label them, or take them out of the data set"
 
 
 class Part(NamedTuple):
@@ -47,23 +53,47 @@ def parts_of(root: Path) -> dict[str, list[Part]]:
     """
     if root.is_file():
         return _of_yaml(root, anywhere=True)
+    if parts := _of_only_yaml(root):
+        return parts
     pairs = paired_folders(root, ("images",), ("labels",))
+    if set(pairs) == {""} and (listed := _of_lists(root)):
+        return listed
     if any(label_files(labels) for _, labels in pairs.values()):
         return {split: [Part(images, labels)] for split, (images, labels) in pairs.items()}
     if listed := _of_darknet(root):
         return listed
     if among := annotated_among(root, ".txt", is_label_file):
         return {split: [Part(folder, folder)] for split, folder in among.items()}
-    for file in files_of(root, *YAML_SUFFIXES):
-        if parts := _of_yaml(file, anywhere=False):
-            return parts
-    return {}
+    return _of_lists(root)
+
+
+def check_labelled(parts: dict[str, list[Part]], root: Path, repairs: Repairs) -> None:
+    """Refuses a part with images but no labels at all, which would otherwise pass as background or as nothing.
+
+    Args:
+        parts: of the data set.
+        root: of the data set, or its data.yaml.
+        repairs: notes it if it collects.
+
+    Raises:
+        DataError: says how many images the part has.
+    """
+    for name, several in parts.items():
+        for part in several:
+            images = images_of(part)
+            has_labels = (part.listed is None and part.images != part.labels) or _has_labels(part)
+            if images and not has_labels:
+                what = f"{part.images} has" if part.listed is None else f"{root}: the list of {name} has"
+                with repairs.skipping():
+                    count = f"{len(images)} image{'s' if len(images) > 1 else ''}"
+                    raise DataError(f"{what} {count} but no labels/: {_UNLABELLED}", "missing annotation")
 
 
 def label_files(folder: Path) -> list[Path]:
     """Returns the label files in `folder`, without lists of classes or of images."""
     files = (f for f in folder.rglob("*") if f.suffix.lower() == ".txt")
-    return sorted(f for f in files if f.name not in _NO_LABELS and not f.name.startswith("."))
+    shown = (f for f in files if not any(part.startswith(HIDDEN) for part in f.relative_to(folder).parts[:-1]))
+    return sorted(f for f in shown if f.name not in _NO_LABELS and not f.name.startswith("."))
 
 
 def is_label_file(file: Path) -> bool:
@@ -91,14 +121,15 @@ def names_of(root: Path, parts: dict[str, list[Part]]) -> list[str] | None:
     """Returns the class names in a .yaml or .txt file, or None if there is no such file.
 
     Raises:
-        DataError: the files of two splits name different classes.
+        DataError: the files of two splits name different classes, or two lists have them in different orders.
     """
-    if root.is_file():
-        return _yaml_names(root)
-    for file in files_of(root, *YAML_SUFFIXES):
+    for file in [root] if root.is_file() else files_of(root, *YAML_SUFFIXES):
         names = _yaml_names(file)
         if names is not None:
+            _check_order(names, file)
             return names
+    if root.is_file():
+        return None
     listed = [file for _, values in _darknet_files(root) if (file := shipped(root, values.get("names", "")))]
     found = [file for file in (*listed, *(root / name for name in _NAME_FILES)) if file.is_file()]
     if found:
@@ -109,6 +140,14 @@ def names_of(root: Path, parts: dict[str, list[Part]]) -> list[str] | None:
     if different := [file for file, own in zip(lists, names, strict=True) if own != names[0]]:
         raise DataError(f"{different[0]}: its classes are not those of {lists[0]}")
     return names[0] if names else None
+
+
+def _check_order(names: list[str], file: Path) -> None:
+    """Raises a `DataError` if a list of classes beside the .yaml `file` has its names in another order."""
+    for other in (file.parent / name for name in _NAME_FILES):
+        listed = [name for _, name in read_lines(other)] if other.is_file() else names
+        if listed != names and sorted(listed) == sorted(names):
+            raise DataError(f"{file}: its classes are those of {other} in another order: which is right? Remove one")
 
 
 def shipped(root: Path, name: str) -> Path | None:
@@ -126,6 +165,33 @@ def load_yaml(file: Path) -> dict[str, Any]:
     except Exception as error:  # PyYAML meets bad tags and values with KeyError, IndexError, AttributeError, ...
         raise DataError(f"{file}: broken YAML: {' '.join(str(error).split())[:200]}") from None
     return content if isinstance(content, dict) else {}
+
+
+def _of_only_yaml(root: Path) -> dict[str, list[Part]]:
+    """The splits of the only .yaml file in `root` that names folders or lists of images in it."""
+    named = [parts for file in files_of(root, *YAML_SUFFIXES) if (parts := _of_yaml(file, anywhere=False))]
+    labelled = [parts for parts in named if any(_has_labels(part) for several in parts.values() for part in several)]
+    return labelled[0] if len(labelled) == 1 else {}
+
+
+def _of_lists(root: Path) -> dict[str, list[Part]]:
+    """The splits of train.txt, val.txt and test.txt in `root`, if there are lists of images for training."""
+    files = {name: root / f"{name}.txt" for name in ("train", "val", "valid", "test")}
+    lists = {name: [Part(root, root, _listed(file, root))] for name, file in files.items() if _is_list(file, root)}
+    return lists if "train" in lists and any(map(_has_labels, lists["train"])) else {}
+
+
+def _is_list(file: Path, root: Path) -> bool:
+    """Whether the first line of a file names an image in `root`."""
+    lines = read_lines(file)[:1] if file.is_file() else []
+    image = shipped(root, lines[0][1]) if lines else None
+    return image is not None and image.is_file() and image.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _has_labels(part: Part) -> bool:
+    if part.listed is None:
+        return any(map(is_label_file, label_files(part.labels)))
+    return any(label_of(image, part.images) for image in part.listed)
 
 
 def _of_yaml(file: Path, anywhere: bool) -> dict[str, list[Part]]:

@@ -1,72 +1,25 @@
 """What the doctor checks in records without reading a single pixel: boxes, classes and sizes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from visionkit import npboxes
+from visionkit.data.box_formats import looks_like
 from visionkit.data.repair import Finding
 from visionkit.types import Sample, objects_of
 
 SAME_BOX = 0.95  # boxes of an image with this IoU or more are the same box
-SPILL = 0.05  # of an image's side: a box that extends further outside is not explained by rounding
 SMALL = 8  # pixels: the finest stride of most detectors
 UNBALANCED = 10  # times more objects in the most frequent class than in the rarest
 RARE = 0.005  # of a mask's pixels: a class this small in a single mask may be a trace of smoothing
 
 
-def _inside(boxes: np.ndarray, image_size: tuple[int, int], spill: float = 0.0) -> np.ndarray:
-    """bool `[N]`: corners in order, and at most `spill` of the image's sides outside the image."""
-    sides = np.array(image_size[::-1])  # width, height
-    low, high = boxes[:, :2], boxes[:, 2:]
-    return np.all((low < high) & (low >= -spill * sides) & (high <= (1 + spill) * sides), axis=1)
-
-
-def _in_pixels(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    return boxes * np.tile(np.array(image_size[::-1], np.float32), 2)
-
-
-def _xywh(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    return npboxes.from_xywh(boxes)
-
-
-def _not_xywh(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    return npboxes.to_xywh(boxes)
-
-
-def _corners_for_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    return _in_pixels(npboxes.to_yolo(boxes, image_size), image_size)
-
-
-def _xywh_for_yolo(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    return _in_pixels(npboxes.from_xywh(npboxes.to_yolo(boxes, image_size)), image_size)
-
-
-# Format -> what its boxes may be by mistake, and the function (boxes `[N, 4]` as the format prescribes, image size) ->
-# boxes that reads them in that way.
-_READINGS: dict[str, list[tuple[str, Callable[[np.ndarray, tuple[int, int]], np.ndarray]]]] = {
-    "Pascal VOC XML": [("x, y, width, height", _xywh)],
-    "COCO JSON": [("x1, y1, x2, y2", _not_xywh)],
-    "YOLO txt": [("x1, y1, x2, y2", _corners_for_yolo), ("x, y, width, height", _xywh_for_yolo)],
-}
-
-
 def other_format(record: Sample, boxes: np.ndarray, format_name: str) -> Iterator[Finding]:
     """Reports boxes `[N, 4]` of an image that make sense only when read in another way than the format prescribes."""
-    boxes = boxes[(boxes[:, :2] != boxes[:, 2:]).any(axis=1)]  # a mere point proves nothing
-    if not len(boxes) or format_name not in _READINGS:
-        return
-    looks_like = None
-    if format_name != "YOLO txt" and boxes.max() <= 1:
-        looks_like = "fractions of the image"
-    elif 2 * np.count_nonzero(~_inside(boxes, record.image_size, SPILL)) >= len(boxes):
-        for name, read in _READINGS[format_name]:
-            if _inside(read(boxes, record.image_size), record.image_size).all():
-                looks_like = name
-                break
-    if looks_like is not None:
-        text = f"{record.id}: its {len(boxes)} boxes look like {looks_like}, which is not how {format_name} has them"
+    if name := looks_like(boxes, record.image_size, format_name):
+        text = f"{record.id}: its {len(boxes)} boxes look like {name}, which is not how {format_name} has them"
         yield _finding("box format", text, record, boxes[0])
 
 
@@ -146,6 +99,16 @@ def class_findings(counts: dict[str, np.ndarray], class_names: Sequence[str], wh
             yield Finding(kind="class balance", message=f"{text}: {total[most] / total[least]:.0f} times as many")
 
 
+def similar_classes(class_names: Sequence[str]) -> Iterator[Finding]:
+    """Reports classes whose names differ only in case or in spaces around them."""
+    alike: dict[str, list[str]] = {}
+    for name in class_names:
+        alike.setdefault(name.strip().casefold(), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            yield Finding(kind="similar classes", message=f"the classes {', '.join(map(repr, names))}")
+
+
 def small_objects(records: Sequence[Sample], size: int | tuple[int, int]) -> Iterator[Finding]:
     """Reports how many objects are tiny in the training image.
 
@@ -177,8 +140,10 @@ def scale_of(image_size: tuple[int, int], size: int | tuple[int, int]) -> float:
 
 
 def background(records: Sequence[Sample]) -> Iterator[Finding]:
-    """Reports how many images have no object."""
-    if empty := [record for record in records if not len(objects_of(record).boxes)]:
+    """Reports how many images have no object, which is an error if none of them has any."""
+    if not any(len(objects_of(record).boxes) for record in records):
+        yield Finding(kind="no objects", message=f"none of the {len(records)} images has an object")
+    elif empty := [record for record in records if not len(objects_of(record).boxes)]:
         text = f"{len(empty)} of {len(records)} images have no object, such as {empty[0].id}"
         yield _finding("background", text, empty[0])
 

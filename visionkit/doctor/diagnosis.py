@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
 from visionkit.data.repair import Finding
 from visionkit.doctor.annotation_checks import SAME_BOX
@@ -30,11 +31,18 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "colours in a mask": (ERROR, "class numbers are expected: save it as a grey or palette PNG"),
     "same image in two splits": (ERROR, "training images must not be scored on: remove it from one of the splits"),
     "same image, two labels": (ERROR, "one of the two classes is wrong"),
+    WRONG_FORMAT: (
+        ERROR,
+        "most boxes are impossible in the format they were read in: refused by training and convert",
+    ),
+    "no objects": (ERROR, "nothing can be learned: is another kind of label meant, or are all of them unusable?"),
     "box format": (WARNING, "boxes that make sense only when read in another format"),
     "clipped": (WARNING, "a box partly outside its image: clipped by the readers"),
     "duplicate box": (WARNING, f"two boxes with an IoU of {SAME_BOX} or more"),
     "two classes": (WARNING, "one box with two classes: is one of them wrong? --fix keeps both"),
     "near duplicate in two splits": (WARNING, "a copy, another size or the next frame: scores will be too good"),
+    "unannotated image": (WARNING, "not read: label it, name its folder like a split, or take it out of the data set"),
+    "similar classes": (WARNING, "differ only in case or in spaces around them: one class written in two ways?"),
     "class without samples": (WARNING, "named, but never used"),
     "class not in train": (WARNING, "cannot be learned"),
     "deeper folder": (WARNING, "skipped: a class is a folder that directly contains images; move these up, or away"),
@@ -43,7 +51,8 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "ignored mask": (WARNING, "more than nine tenths of it are ignored: teaches hardly anything"),
     "rare mask value": (WARNING, "a few pixels in one mask only: a slip, or a trace of smoothing?"),
     "numbered masks": (WARNING, "if their values number objects, pass --task detect or --task instance"),
-    "found by name": (NOTE, "the annotations name another folder; each is the only image of its name"),
+    "found by name": (NOTE, "the annotations name another folder or spelling; each is the only image that fits"),
+    "box base": (NOTE, "boxes that begin at 0 show it, however few; docs/data.md states the rule"),
     "four points": (NOTE, "if these are oriented boxes, train with --task detect on the upright boxes around them"),
     "class-id gaps": (NOTE, "numbers that are skipped between those in use"),
     "EXIF tag": (NOTE, "turned upright when read; check that it was annotated that way"),

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -10,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.files import load_image
-from visionkit.data.recognise import describe, open_dataset, splits, tasks_of
+from visionkit.data.files import list_images, load_image
+from visionkit.data.recognise import describe, how_read, open_dataset, splits, tasks_of
 from visionkit.data.repair import Finding, Repairs
 from visionkit.doctor import annotation_checks, duplicates
 from visionkit.doctor.diagnosis import KINDS, Diagnosis
+from visionkit.image_files import absolute
 from visionkit.images import exif_orientation
 from visionkit.types import DataError, Sample
 
@@ -62,10 +64,13 @@ def examine(
     readable = {id(one.record) for one in decoded}
     for name, part in parts.items():
         parts[name] = part.subset([i for i, record in enumerate(part.records) if id(record) in readable])
-    class_names = next(iter(parts.values())).class_names
+    first = next(iter(parts.values()))
+    class_names = first.class_names
+    title += how_read(first)
     counts, what = _class_counts(task, parts, decoded, class_names)
     findings = [
-        *repairs.findings,
+        *(_with_left_out_images(root, format_name, parts, repairs.findings) if split is None else repairs.findings),
+        *annotation_checks.similar_classes(class_names),
         *annotation_checks.class_findings(counts, class_names, what),
         *_mask_findings(task, decoded, class_names),
         *(_box_findings(decoded, class_names, format_name, repairs, size) if what == "objects" else ()),
@@ -87,6 +92,40 @@ def examine(
         size=size,
         seconds=round(time.monotonic() - start, 1),
     )
+
+
+def _with_left_out_images(
+    root: Path, format_name: str, parts: dict[str, Dataset], findings: list[Finding]
+) -> list[Finding]:
+    """The readers' findings, and one for each folder with images that no split holds and nothing was said about."""
+    if format_name in ("images and class maps", "images and instance masks", "MNIST"):
+        return findings  # masks are images too; their reader reports images without one
+    findings = [finding for finding in findings if finding.kind != "unannotated image"]
+    base = root if root.is_dir() else root.parent
+    if not any(
+        absolute(r.file).is_relative_to(absolute(base)) for part in parts.values() for r in part.records if r.file
+    ):
+        return findings  # a data.yaml that lies elsewhere
+    read = {absolute(record.file) for part in parts.values() for record in part.records if record.file}
+    said = read | {absolute(file) for finding in findings for file in finding.files}
+    ids = {Path(finding.id).name for finding in findings if finding.id and not finding.files}
+    deeper = tuple(
+        f"{finding.message.partition(':')[0]}{os.sep}" for finding in findings if finding.kind == "deeper folder"
+    )
+    left: dict[Path, list[str]] = defaultdict(list)
+    for file in list_images(base):
+        known = absolute(file) in said or file.stem in ids or file.name in ids
+        is_mask = any(part.lower().startswith(_MASKS) for part in file.relative_to(base).parts[:-1])
+        if not known and not is_mask and not str(file).startswith(deeper):
+            left[file.parent].append(file.name)
+    for folder, names in left.items():
+        what = f"{len(names)} image{'s' if len(names) > 1 else ''} in {folder}, which no split or annotation names"
+        more = ", ..." if len(names) > 5 else ""
+        findings.append(Finding(kind="unannotated image", message=f"{what} ({', '.join(names[:5])}{more})"))
+    return findings
+
+
+_MASKS = ("segmentation", "masks", "annotations", "labels")  # beginnings of the names of folders of masks
 
 
 def _read(

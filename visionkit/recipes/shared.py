@@ -12,6 +12,7 @@ import numpy as np
 from visionkit.backbones import BACKBONES
 from visionkit.data.augment import Augment
 from visionkit.data.augment_file import pipeline_of
+from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
 from visionkit.models.task import Task
@@ -68,6 +69,8 @@ def training_data(
         held = max(1, len(whole) // 5)
         val, train = whole.subset(sorted(order[:held])), whole.subset(sorted(order[held:]))
         print(f"{whole.source}: no val split, so {held} of {len(whole)} images are held back to choose the best epoch")
+    if task in ("detect", "instance"):
+        check_objects(train.records, data)
     if "test" in names:
         print(f"score it with: {_command_of_test(data, classes, void)}")
     return train, val
