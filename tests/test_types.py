@@ -1,12 +1,13 @@
 """The checks name the sample and the value that breaks a convention."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from support.tiny import random_batch
 
-from visionkit.types import DataError, Detections, Sample, check_batch, check_detections, check_sample
+from visionkit.types import DataError, Detections, Sample, check_batch, check_detections, check_sample, in_words
 
 GOOD = Sample(
     id="street/1",
@@ -81,3 +82,11 @@ def test_a_batch_names_the_row():
         check_batch(images, y, 3)
     with pytest.raises(DataError, match=r"expected images \[B, H, W, 3\]"):
         check_batch(images[..., 0], y, 3)
+
+
+def test_parsers_give_no_advice_to_python_programmers():
+    for text, words in (("9" * 6000, "a number of thousands of digits"), ("[" * 100_000, "nested too deeply")):
+        with pytest.raises((ValueError, RecursionError)) as raised:
+            json.loads(text)
+        assert in_words(raised.value) == words
+    assert in_words(ValueError("one\ntwo")) == "one"

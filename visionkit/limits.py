@@ -6,6 +6,7 @@ of it is free.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from visionkit.types import DataError
 
 VARIABLE = "VISIONKIT_LIMITS"
 _MOST = 1000  # times
+_ADVICE = re.compile("; --limits [0-9]+ would allow it|, which --limits raises")
 
 PIXELS = 89_478_485  # of an image: a quarter of a GiB as RGB; a few bytes of PNG can claim any size
 SIDE = 65_535  # pixels, the longest side of an image: JPEG's own limit
@@ -23,6 +25,7 @@ EDGES = 1_000_000  # pixels, the length of all polygons of one object; drawing t
 TEXT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is below 1 MB
 YAML = 2**20  # bytes of a YAML file, whose parser takes a thousand times as many
 JSON = 2**30  # bytes of a COCO file; instances_train2017.json has 449 MB
+ARRAYS = 2**29  # bytes of the arrays of a .npz data set, with a KiB for each row; MNIST takes 130 MB
 TORCH = 2**32  # bytes of a PyTorch checkpoint
 PICKLE = 2_000_000  # steps of a checkpoint's pickle, and items that are copied; a large model takes 100,000
 CONFIG = 2**24  # bytes of config.json in a .keras file
@@ -68,6 +71,11 @@ def check(found: int, limit: int, text: str, kind: str | None = None, unit: int 
         text = text.replace("{limit}", str(top // unit))
         enough = -(-found // limit)
         raise DataError(f"{text}; --limits {enough} would allow it" if enough <= _MOST else text, kind)
+
+
+def without_option(text: str) -> str:
+    """An error for somebody who has no say in this process's options, such as a client of the server."""
+    return _ADVICE.sub("", text).replace("above the limit", "above this server's limit")
 
 
 class _Budget:

@@ -50,6 +50,15 @@ def plain(text: str) -> str:
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def in_words(error: Exception) -> str:
+    """The first line of what a parser says, without the advice to Python programmers that comes with some."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if "int_max_str_digits" in str(error):
+        return "a number of thousands of digits"
+    return str(error).partition("\n")[0]
+
+
 class ByName(dict[str, Any]):
     """A dict that answers a name that it lacks with the nearest that it has.
 

@@ -1,17 +1,20 @@
 """The command line: quick help, errors of one line, and knobs that come from a recipe's signature."""
 
 import inspect
+import json
 import os
 import resource
 import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from support import tiny_data
 from support.paths import ROOT
 
-from visionkit.cli import app, main, runs
+from visionkit.cli import app, main, models, runs
 from visionkit.cli.scores import print_scores
 
 TOOLS = ROOT / "tools"
@@ -80,6 +83,12 @@ def test_every_verb_is_a_tool(verb, monkeypatch, capsys):
         (["detect", "model", "x.jpg", "--out", "o", "--score", "30"], "--score: expected 0 to 1, found 30"),
         (["serve", "model", "--score=-1"], "--score: expected 0 to 1, found -1"),
         (["serve", "model", "--threads", "0"], "--threads: expected 1 or more, found 0"),
+        (["serve", "model", "--port", "99999"], "--port: expected 0 to 65535, found 99999"),
+        (["serve", "model", "--host", "localhost:80"], "--host: expected the name of a host, without http:// and"),
+        (["serve", "model", "--batch-size", "0"], "--batch-size: expected 1 or more, found 0"),
+        (["serve", "model", "--megabytes=-1"], "--megabytes: expected more than 0 and at most 10000, found -1"),
+        (["serve", "model", "--megapixels", "nan"], "--megapixels: expected more than 0 and at most 10000, found nan"),
+        (["serve", "model", "--allow-host", "a.corp", "*.corp"], "--allow-host: * alone is every Host"),
         (["export", "model", "--out", "o", "--void", "3"], "--void is about --data, which is not given"),
         (["finetune", ".", "--task", "detect", "--mixup", "0.2"], "--mixup is not for the task detect; leave it out"),
         (["train", "nowhere.py"], "nowhere.py: there is no such recipe file"),
@@ -212,3 +221,40 @@ def test_names_do_not_drive_the_terminal(tmp_path, capsys):
     assert main(["report", str(tmp_path / bad)]) == 1
     error = capsys.readouterr().err
     assert "cat\\x1b[31m\\u202e: expected the folder of a run" in error and "\x1b" not in error
+
+
+def test_names_of_classes_and_files_forge_no_lines_and_drive_no_terminal(tmp_path, capsys):
+    root = tiny_data.coco(tmp_path, tiny_data.coco_dict([]))
+    file = next(root.rglob("*.json"))
+    content = json.loads(file.read_text())
+    content["categories"][0]["name"] = "cat\nvisionkit: error: run this"
+    file.write_text(json.dumps(content))
+    main(["doctor", str(root)])
+    out = capsys.readouterr().out
+    assert "cat\\nvisionkit: error: run this 0" in out
+    assert not any(line.startswith("visionkit: error") for line in out.splitlines())
+    bad = SimpleNamespace(error="a\x1b[2J\x07\n.jpg: broken")
+    report = SimpleNamespace(failed=[bad], corrected=["b\x1b.xml"], done=1, earlier=0, rows=0)
+    assert models._report(report, tmp_path) == 3
+    captured = capsys.readouterr()
+    assert captured.err == "not read: a\\x1b[2J\\x07\\n.jpg: broken\n"
+    assert "kept (b\\x1b.xml); " in captured.out
+
+
+def test_warnings_drive_no_terminal_either(tmp_path):
+    tiny_data.picture(tmp_path / "a.png")
+    (tmp_path / "b\x1b[2J\n.heic").write_bytes(b"")
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from visionkit.cli import main; main(['classify', 'nowhere', '.', '--out', 'o']); "
+            "from visionkit.image_files import find_images; find_images('.')",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": ""},
+    )
+    assert "b\\x1b[2J\\n.heic" in done.stderr and "\x1b" not in done.stderr
+    assert len(done.stderr.splitlines()) == 2

@@ -2,6 +2,7 @@
 
 import pickle
 import time
+import zipfile
 
 import keras
 import numpy as np
@@ -111,6 +112,24 @@ def test_wrong_arrays_are_named():
         arrays(images, np.array([0, 2, 1]), "ab")
     with pytest.raises(DataError, match="arrays: sample '00000' is in two"):
         join([arrays(images, labels, "ab")] * 2)
+
+
+@pytest.mark.parametrize("shape", [(2**20, 28, 28), (2**21, 0, 0), (2**40, 1, 1)])
+def test_arrays_that_would_take_too_much_memory_are_refused_by_their_headers(tmp_path, shape):
+    tiny_data.mnist(tmp_path)
+    with np.load(tmp_path / "mnist.npz") as data:
+        arrays = dict(data)
+    with zipfile.ZipFile(tmp_path / "mnist.npz", "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w") as stream:
+                if name != "x_train":
+                    np.lib.format.write_array(stream, array)
+                else:  # the pixels, which would not fit, are not there: it is refused before they are missed
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(stream, header)
+    with pytest.raises(DataError, match=r"mnist\.npz: its arrays take \d+ MB of memory, above the limit of 512 MB"):
+        mnist(tmp_path, "train")
+    assert len(mnist(tmp_path, "test")) == 4
 
 
 def test_mnist_reads_its_splits(tmp_path):

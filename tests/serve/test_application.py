@@ -86,7 +86,7 @@ def test_bombs_are_refused_before_they_are_decoded(ask, application, monkeypatch
         decoded.clear()
         assert len(stream.getvalue()) < 20_000
         status, found, _ = ask("POST", "/predict", stream.getvalue())
-        assert status == 400 and "above the limit of 2000000 pixels" in found["error"]
+        assert status == 400 and "above this server's limit of 2000000 pixels" in found["error"]
         assert not decoded
     assert ask("POST", "/predict", b"x" * (2**20 + 1))[0] == 413
     assert ask("POST", "/predict", encoded(60))[0] == 200

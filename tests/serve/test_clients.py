@@ -10,6 +10,7 @@ from support.predictors import FakePredictor
 from support.servers import ask, encoded, ended, raw, running
 
 from visionkit.serve.access import host_names
+from visionkit.serve.address import check_address
 from visionkit.serve.application import Application
 from visionkit.serve.limits import Limits, most_connections
 from visionkit.types import DataError
@@ -149,14 +150,37 @@ def test_a_request_in_pieces_is_answered_within_the_deadlines(application):
         ("localhost:8080", "", 403),
     ],
 )
-def test_foreign_hosts_and_origins_are_refused(port, host, origin, status):
+def test_foreign_hosts_and_origins_are_refused(port, host, origin, status, capsys):
     headers = {"Host": host} | ({} if origin is None else {"Origin": origin})
     for method, path, body in [("POST", "/predict", encoded(60)), ("GET", "/health", None), ("GET", "/metrics", None)]:
         found, content, _ = ask(port, method, path, body, headers)
         assert found == status
         if status == 403:
             assert content["error"].startswith(f"Origin {origin!r}" if origin is not None else f"Host {host!r}")
-            assert "--allow-host" in content["error"]
+            assert "--" not in content["error"]  # the client has no say in options; the operator has, in the log
+            assert f" 127.0.0.1 {method} {path}: 403 " in (log := capsys.readouterr().err)
+            assert log.endswith("; --allow-host allows it\n") and log.count("\n") == 1
+
+
+def test_a_port_in_use_is_found_before_a_server_is_made(port):
+    with pytest.raises(DataError, match=f"^--port {port}: already in use; choose another or stop what uses it$"):
+        check_address("127.0.0.1", int(port))
+    check_address("127.0.0.1", 0)
+    with pytest.raises(DataError, match=r"^--host 192\.0\.2\.1: cannot be listened on \(.*\); 0\.0\.0\.0 is all"):
+        check_address("192.0.2.1", 0)
+
+
+def test_what_was_refused_is_in_the_log_and_what_was_answered_is_not(application, capsys):
+    with running(application, IMPATIENT) as port:
+        assert ask(port, "GET", "/health")[0] == 200
+        assert ask(port, "GET", "/nothing")[0] == 404
+        with contextlib.closing(raw(port, HEAD + b"Content-Length: 100\r\n\r\nx")) as connection:
+            assert b" 408 " in ended(connection)
+        with contextlib.closing(raw(port, HEAD + b"Content-Length: 999999999\r\n\r\n")) as connection:
+            assert b" 413 " in ended(connection)
+    first, second = capsys.readouterr().err.splitlines()
+    assert " 127.0.0.1 POST /predict: 408 Request Timeout: the body did not arrive within 0.8 seconds" in first
+    assert " 127.0.0.1 POST /predict: 413 " in second
 
 
 def test_every_host_may_be_allowed_but_not_every_origin():
@@ -176,6 +200,9 @@ def test_hosts_that_could_never_match_are_refused():
         with pytest.raises(
             DataError, match=r"--allow-host: expected the name of a host, without http:// and without a"
         ):
+            host_names([host])
+    for host in ("*.corp", "a*"):
+        with pytest.raises(DataError, match=r"^--allow-host: \* alone is every Host, .* found '[a*]"):
             host_names([host])
 
 

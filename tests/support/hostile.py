@@ -8,12 +8,14 @@ import ctypes
 import gc
 import io
 import json
+import math
 import struct
 import sys
 import zipfile
 import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from support.command_line import visionkit
 
@@ -112,6 +114,20 @@ def many_sets(folder):
     return checkpoint(folder / "sets.pth", b"(" + b"\x8f" * 4_900_000 + b"t")
 
 
+def npz_of_zeros(folder):
+    root = folder / "npz"
+    root.mkdir()
+    shapes = {"x_train": (1_000_000, 28, 28), "y_train": (1_000_000,), "x_test": (1, 28, 28), "y_test": (1,)}
+    with zipfile.ZipFile(root / "mnist.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, shape in shapes.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+                size = math.prod(shape)
+                for start in range(0, size, 2**20):
+                    stream.write(bytes(min(2**20, size - start)))
+    return ["finetune", root.name, "--out", "out-npz"]
+
+
 def keras_file(folder, name, config, weights=None, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(folder / "model.keras") as model:
         good = model.read("model.weights.h5")
@@ -151,6 +167,7 @@ HOSTILE = {
     "polygon with edges of 5 billion pixels": far_polygon,
     "1,000 masks of 9,459 x 9,459": many_masks,
     "data.yaml of 5 MB": data_yaml,
+    ".npz data set that unpacks to 785 MB": npz_of_zeros,
     ".pth that copies a list 400,000 times": copied_containers,
     ".pth of 4.9 million sets": many_sets,
     ".keras with config.json nested 2 million deep": nested_config,

@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},
     "experiments": {"files", "open_model", "data", "metrics", "predict", "evaluate", "train"},
     "bench": {"files", "environment", "image_files", "open_model", "export", "predict"},
-    "serve": {"images", "predict"},
+    "serve": {"limits", "images", "predict"},
 }
 
 

@@ -4,6 +4,7 @@ Heavy imports are inside the verbs, so that --help answers at once.
 """
 
 import io
+import logging
 import os
 import select
 import signal
@@ -63,6 +64,8 @@ def main(tokens: list[str] | None = None) -> int:
     tokens = list(sys.argv[1:] if tokens is None else tokens)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be UTF-8
+    if logging.lastResort:  # it prints warnings where nobody has set up logging
+        logging.lastResort.setFormatter(_PlainWarnings())
     if "--offline" in tokens:
         os.environ["VISIONKIT_OFFLINE"] = "1"
     try:
@@ -80,6 +83,14 @@ def main(tokens: list[str] | None = None) -> int:
             raise
         print(f"visionkit: error: {_one_line(error)}", file=sys.stderr)
         return 2 if isinstance(error, cyclopts.CycloptsError) else 1
+
+
+class _PlainWarnings(logging.Formatter):
+    """Our warnings without control characters, since they quote names of files; those of others as they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return plain(text) if record.name.split(".")[0] == "visionkit" else text
 
 
 def _without_limits(tokens: list[str]) -> list[str]:

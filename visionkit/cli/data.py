@@ -48,7 +48,7 @@ def doctor(
         if file:  # made now: an hour of examining should not end in a folder that cannot be written
             file.parent.mkdir(parents=True, exist_ok=True)
     diagnosis = examine(data, split, task, long_side_or_size, classes=classes, void=void)
-    print("\n".join(map(plain, str(diagnosis).split("\n"))))  # it quotes class names
+    print(diagnosis)
     if html:
         write_bytes(html, page(diagnosis).encode())
     if json:

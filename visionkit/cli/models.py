@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import cyclopts
 
-from visionkit.types import DataError
+from visionkit.types import DataError, plain
 
 FORMATS = ("json", "csv")  # in which detect writes what it finds in photos, by default
 PARTLY_DONE = 3  # the exit code when some images could not be read and the others are done
@@ -151,13 +151,19 @@ def serve(
     """
     _check_score(score)
     from visionkit.open_model import open_predictor
+    from visionkit.serve.access import host_names
+    from visionkit.serve.address import check_address
     from visionkit.serve.application import Application
-    from visionkit.serve.limits import Limits, default_connections
+    from visionkit.serve.limits import Limits, check_sizes, default_connections
     from visionkit.serve.server import serve as answer
 
+    check_sizes(batch_size, megabytes, megapixels)
+    host_names([host], "--host")
+    host_names(allow_host)
     limits = Limits(
         default_connections() if connections is None else connections, header_seconds, body_seconds, threads
     )
+    check_address(host, port)
     predictor = open_predictor(model, batch_size, trust)
     answer(Application(predictor, score, megabytes, megapixels, [host, *allow_host]), host, port, limits)
 
@@ -240,10 +246,11 @@ def _is_video(source: str) -> bool:
 def _report(report, out: Path, what: str = "images") -> int:
     """Prints what `predict` did, and returns the exit code."""
     for failure in report.failed:
-        print(f"not read: {failure.error}", file=sys.stderr)
+        print(plain(f"not read: {failure.error}"), file=sys.stderr)  # names of files may hold anything
     if kept := sorted(report.corrected):
         files, more = ("files", ", ...") if len(kept) > 1 else ("file", "")
-        print(f"{len(kept)} {files} changed by hand and kept ({kept[0]}{more}); delete what is to be written anew")
+        names = plain(f"({kept[0]}{more})")
+        print(f"{len(kept)} {files} changed by hand and kept {names}; delete what is to be written anew")
     earlier = f" ({report.earlier} of them earlier)" if report.earlier else ""
     rows = f"{len(report.failed)} not read, {report.rows} rows of results: {out}"
     print(f"{report.done} {what} done{earlier}, {rows}")

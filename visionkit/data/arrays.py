@@ -1,5 +1,6 @@
 """Images held in memory as one array, such as MNIST: batches are slices of it, not assembled image by image."""
 
+import math
 import struct
 import zipfile
 import zlib
@@ -8,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from visionkit import limits
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import choose_split
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError, Sample
 
 FILE = "mnist.npz"
+_RECORD = 1024  # bytes that the Sample of a row takes, at most, besides its pixels
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _BROKEN = (  # what numpy and zipfile raise for a damaged file
     KeyError,
     TypeError,
@@ -99,7 +103,8 @@ def mnist(root: Path, split: str | None = None, repairs: Repairs | None = None) 
         repairs: only for the same signature as other readers: the arrays are either intact or broken.
 
     Raises:
-        DataError: there is no such file or split, or the file is broken. Nothing in the file is executed.
+        DataError: there is no such file or split, or the file is broken or would take too much memory. Nothing in the
+            file is executed.
     """
     root = Path(root)
     file = root / FILE
@@ -107,12 +112,35 @@ def mnist(root: Path, split: str | None = None, repairs: Repairs | None = None) 
         raise DataError(f"{file}: no such file")
     parts = list(splits(root)) if split is None else [choose_split(splits(root), split, root)]
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as data:
-            images, labels = (np.concatenate([data[f"{key}_{part}"] for part in parts]) for key in "xy")
+        with zipfile.ZipFile(file) as archive:
+            _check_memory(archive, [f"{key}_{part}" for key in "xy" for part in parts], file)
+            images, labels = (np.concatenate([_read(archive, f"{key}_{part}") for part in parts]) for key in "xy")
+    except DataError:
+        raise
     except _BROKEN as error:
         raise DataError(f"{file}: expected arrays x_train, y_train, x_test and y_test: {error}") from None
     digits = [str(digit) for digit in range(10)]
     return arrays(images, labels, digits, source=f"{file}, split {split or 'all'}", prefix=f"{split or 'mnist'}/")
+
+
+def _check_memory(archive: zipfile.ZipFile, names: Sequence[str], file: Path) -> None:
+    """Refuses arrays that would take too much memory, by their headers: a few bytes of zeros unpack to any size."""
+    size = 0
+    for name in names:
+        with archive.open(f"{name}.npy") as stream:
+            version = np.lib.format.read_magic(stream)
+            if version not in _HEADERS:
+                raise ValueError(f"{name} has a header of the unknown version {version}")
+            shape, _, dtype = _HEADERS[version](stream)
+        size += dtype.itemsize * math.prod(shape) + (_RECORD * shape[0] if shape else 0)
+    text = f"{file}: its arrays take {size // 2**20} MB of memory, above the limit of {{limit}} MB"
+    limits.check(size, limits.ARRAYS, text, unit=2**20)
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Reads an array, of which NumPy unpacks as much as the header says, and no more."""
+    with archive.open(f"{name}.npy") as stream:
+        return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def splits(root: Path) -> dict[str, Path]:

@@ -15,7 +15,7 @@ from typing import Any
 from visionkit import limits
 from visionkit.image_files import IMAGE_SUFFIXES
 from visionkit.images import image_size, read_image
-from visionkit.types import DataError, Sample, check_sample
+from visionkit.types import DataError, Sample, check_sample, in_words
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = (*SPLITS, "trainval")  # the common names that `split_name` returns
@@ -55,7 +55,7 @@ def read_json(file: Path, limit: int) -> Any:
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{file}: broken JSON: {error}") from None
+        raise DataError(f"{file}: broken JSON: {in_words(error)}") from None
 
 
 def read_lines(file: Path, limit: int = limits.TEXT, errors: str = "strict") -> list[tuple[int, str]]:

@@ -10,6 +10,7 @@ from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
 from visionkit.data.repair import Finding
 from visionkit.doctor.annotation_checks import SAME_BOX
+from visionkit.types import plain
 
 ERROR, WARNING, NOTE = GRADES = ("error", "warning", "note")
 KINDS = {  # kind -> (grade, what it means or what to do), the most serious first
@@ -145,4 +146,4 @@ class Diagnosis:
             if len(findings) > 3:
                 lines.append(f"         and {len(findings) - 3} more")
         lines.append(f"{self.grades_text()}; {self.seconds:.1f} s")
-        return "\n".join(lines)
+        return "\n".join(map(plain, lines))  # they quote class names, in which a line's end would forge a line

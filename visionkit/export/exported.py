@@ -20,7 +20,7 @@ import numpy as np
 
 import visionkit
 from visionkit import limits
-from visionkit.types import DataError
+from visionkit.types import DataError, in_words
 
 FILE = "visionkit.json"
 KEYS = ("visionkit", "exporter", "model", "task", "class_names", "image_size", "channels", "resize", "licence")
@@ -56,7 +56,7 @@ def read_metadata(folder: Path | str) -> dict[str, Any]:
     try:
         metadata = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{folder}: not a model exported by visionkit: {error}") from None
+        raise DataError(f"{folder}: not a model exported by visionkit: {in_words(error)}") from None
     if missing := [key for key in KEYS if not isinstance(metadata, dict) or key not in metadata]:
         raise DataError(f"{folder}: not a model exported by visionkit: {FILE} lacks {', '.join(missing)}")
     try:

@@ -8,7 +8,7 @@ from visionkit.export.answers import Answer
 from visionkit.export.exported import refuse_style, write_metadata
 from visionkit.export.keras_check import check_keras_file, weights_below
 from visionkit.predict.inputs import Failure
-from visionkit.types import DataError
+from visionkit.types import DataError, in_words
 
 NAME = "model.keras"  # as in a run folder, so that an export can be used like one
 paints = True
@@ -50,7 +50,9 @@ def load_task(folder: Path | str) -> Any:
             return keras.saving.load_model(file, compile=False)
     except Exception as error:  # KeyError, RecursionError, MemoryError: a config can make Keras raise anything
         reason = str(error).strip()
-        if not isinstance(error, ValueError | TypeError | OSError):
+        if isinstance(error, RecursionError):
+            reason = f"its configuration is {in_words(error)}"
+        elif not isinstance(error, ValueError | TypeError | OSError):
             reason = f"{type(error).__name__}: {reason}"
         raise DataError(f"{file}: cannot be loaded: {reason}") from error
 

@@ -14,18 +14,25 @@ from visionkit.types import DataError
 EVERY = "*"  # in the list: any Host
 
 
-def host_names(hosts: Collection[str]) -> set[str]:
+def host_names(hosts: Collection[str], option: str = "--allow-host") -> set[str]:
     """Hosts as `refusal` takes them: in lower case, IPv6 addresses without brackets.
 
+    Args:
+        hosts: names and addresses.
+        option: that they come from, for the message.
+
     Raises:
-        DataError: one of them is more than a name, such as a URL, or has a port.
+        DataError: one of them is more than a name, such as a URL, has a port, or is a pattern.
     """
     names = {host.strip("[]").lower() for host in hosts}
     for name in names:
         plain = f"//[{name}]" if ":" in name else f"//{name}"
         if name != EVERY and (not name or _name(plain) != name):
             reason = "expected the name of a host, without http:// and without a port"
-            raise DataError(f"--allow-host: {reason}, found {name!r}")
+            raise DataError(f"{option}: {reason}, found {name!r}")
+        if name != EVERY and EVERY in name:
+            reason = "* alone is every Host, and no part of a name; expected names in full"
+            raise DataError(f"{option}: {reason}, found {name!r}")
     return names
 
 
@@ -40,11 +47,11 @@ def refusal(environ: dict[str, Any], hosts: Collection[str] = ()) -> str | None:
     host, origin = environ.get("HTTP_HOST", ""), environ.get("HTTP_ORIGIN")
     name = _name(f"//{host}")
     if EVERY not in hosts and not (name and (_loopback(name) or name in hosts)):
-        return f"Host {host!r} is not a name of this server; --allow-host allows it"
+        return f"Host {host!r} is not a name of this server"
     if origin is not None and _address(origin) != host.lower():
         name = _name(origin)
         if not name or name not in hosts:
-            return f"Origin {origin!r}: pages of other servers may not use this one; --allow-host allows it"
+            return f"Origin {origin!r}: pages of other servers may not use this one"
     return None
 
 

@@ -31,11 +31,12 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
-from visionkit import images
+from visionkit import images, limits
 from visionkit.predict.formats import to_record
 from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Prediction, Predictor
 from visionkit.serve.access import host_names, refusal
+from visionkit.serve.log import log_refused
 from visionkit.serve.metrics import Metrics
 from visionkit.serve.page import HEADERS, page
 from visionkit.serve.upload import read_upload
@@ -87,15 +88,17 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         """Answers one request, as WSGI (PEP 3333) asks of an application."""
-        start, path = time.perf_counter(), environ.get("PATH_INFO", "")
+        start, path, reason = time.perf_counter(), environ.get("PATH_INFO", ""), ""
         try:
             status, content, headers = self._respond(environ, path)
         except DataError as error:
-            status, content, headers = 400, {"error": str(error)}, {}
-        except Exception:  # the server goes on; the reason is for its log, not for the client
+            status, content, headers = 400, {"error": limits.without_option(str(error))}, {}
+        except Exception as error:  # the server goes on; the reason is for its log, not for the client
             traceback.print_exc()
             status, content, headers = 500, {"error": "the server failed on this request; its log has the reason"}, {}
+            reason = f"{type(error).__name__}: {error}"
         if isinstance(content, dict):
+            reason = reason or content.get("error", "")
             content, headers = (
                 json.dumps(content, ensure_ascii=False).encode() + b"\n",
                 {"Content-Type": JSON} | headers,
@@ -103,6 +106,8 @@ class Application:
         headers |= {"Content-Length": str(len(content)), "X-Content-Type-Options": "nosniff"}
         start_response(f"{status} {STATUS[status]}", list(headers.items()))
         self.metrics.count(path if path in METHODS else "-", status, time.perf_counter() - start)
+        reason += "; --allow-host allows it" if status == 403 else ""  # the log is the operator's
+        log_refused(environ.get("REMOTE_ADDR", "-"), f"{environ['REQUEST_METHOD']} {path}", status, reason)
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
 
     def close(self) -> None:
@@ -145,7 +150,7 @@ class Application:
             return 200, self.health(), {}
         length = int(environ.get("CONTENT_LENGTH") or 0)
         if length > self.max_bytes:
-            return 413, {"error": f"{length} bytes are above the limit of {self.max_bytes}"}, {}
+            return 413, {"error": f"{length} bytes are above this server's limit of {self.max_bytes}"}, {}
         return 200, self._predict_upload(environ, length), {}
 
     def health(self) -> dict[str, Any]:

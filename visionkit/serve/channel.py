@@ -21,6 +21,7 @@ from waitress.task import ErrorTask
 from waitress.utilities import Error
 
 from visionkit.serve.limits import Limits
+from visionkit.serve.log import log_refused
 from visionkit.serve.metrics import Metrics
 
 
@@ -34,7 +35,10 @@ class CountedError(ErrorTask):
     """An answer of waitress itself, to what never became a request to the application: counted like the others."""
 
     def execute(self) -> None:
-        self.channel.metrics.count("-", self.request.error.code)
+        request, error = self.request, self.request.error
+        self.channel.metrics.count("-", error.code)
+        sent = f"{getattr(request, 'command', '-')} {getattr(request, 'path', '')}"  # if they arrived
+        log_refused(str(self.channel.addr[0]), sent, error.code, f"{error.reason}: {error.body}")
         super().execute()
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from visionkit.types import DataError
 
 CONNECTIONS = 256  # or fewer, where the process may open fewer files: 256 files are the limit of a shell on macOS
+_LARGEST = 10_000  # megabytes or megapixels
 RESERVED = 128  # open files that are not connections: the model's, the libraries'
 
 
@@ -39,6 +40,15 @@ class Limits:
                 f"--connections: this process may open files for {most} connections, not for {self.connections}; "
                 "`ulimit -n` raises that"
             )
+
+
+def check_sizes(batch_size: int, megabytes: float, megapixels: float) -> None:
+    """Refuses sizes that make no sense: each is more than 0, and none is infinite."""
+    if batch_size < 1:
+        raise DataError(f"--batch-size: expected 1 or more, found {batch_size}")
+    for option, value in (("--megabytes", megabytes), ("--megapixels", megapixels)):
+        if not 0 < value <= _LARGEST:
+            raise DataError(f"{option}: expected more than 0 and at most {_LARGEST}, found {value:g}")
 
 
 def default_connections() -> int:

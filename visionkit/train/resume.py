@@ -14,7 +14,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.files import as_json, write_json
 from visionkit.train.options import Options
 from visionkit.train.trust import is_sealed, seal
-from visionkit.types import DataError
+from visionkit.types import DataError, in_words
 
 FILE = "resume.json"
 # Runs that began before these functions moved name them by their old modules.
@@ -117,7 +117,8 @@ def read_started(out: Path) -> Started:
         content["options"] = Options(**content["options"])
         started = Started(**content)
     except (KeyError, TypeError) as error:
-        raise DataError(f"{out / FILE}: damaged, or written by a newer visionkit ({error})") from error
+        reason = "an entry is missing, unknown or of another kind than expected"
+        raise DataError(f"{out / FILE}: damaged, or written by another version of visionkit: {reason}") from error
     if started.sha256 != _sha256(out / "recipe.py"):
         raise DataError(f"{out / 'recipe.py'}: changed since the run began; put it back, or start a new run")
     return started
@@ -206,7 +207,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text())
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{file}: cannot be read ({str(error).partition(chr(10))[0]})") from error
+        raise DataError(f"{file}: cannot be read ({in_words(error)})") from error
     if not isinstance(content, dict):
         raise DataError(f"{file}: expected a JSON object")
     return content
