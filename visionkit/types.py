@@ -256,8 +256,7 @@ class SegmentationMap(Result):
 
     def __getitem__(self, rows: Rows) -> np.ndarray:
         count = len(self.class_names) or int(self.segmentation.max(initial=-1)) + 1
-        labels = np.arange(count)[rows]
-        return self.segmentation == labels[..., None, None]
+        return self.segmentation == np.arange(count)[rows][..., None, None]
 
     def __repr__(self) -> str:
         labels, pixels = np.unique(self.segmentation, return_counts=True)
