@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -68,6 +69,7 @@ def keeping_freed_memory() -> Iterator[None]:
 @contextlib.contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Hides what is written to stderr, also by C++."""
+    sys.stderr.flush()
     stderr = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -241,7 +241,7 @@ def _filled(
 def _pixels(image: ImageFile) -> np.ndarray:
     image.load()  # first, because this is where a truncated file is noticed
     if image.mode not in _SIXTEEN_BIT and image.mode not in ("I", "F"):
-        return _filled(image, (3,), np.dtype(np.uint8), lambda strip: np.asarray(_rgb(strip)))
+        return _filled(image, (3,), np.dtype(np.uint8), lambda strip: np.asarray(rgb(strip)))
     low, high = _range(image)
     inverted = False
     if isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode in _SIXTEEN_BIT:
@@ -275,7 +275,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
+    """An image of 8 bits as RGB, on BACKGROUND where it is transparent."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")

@@ -5,8 +5,6 @@ OpenCV without it writes H.264 in MP4 if the machine has an encoder for that; th
 """
 
 import math
-import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from visionkit.environment import quiet_stderr
 from visionkit.files import whole_file
 from visionkit.types import DataError, would_be_lost
 
@@ -38,6 +37,20 @@ def check_ours(film: Path, companion: Path) -> None:
     """Raises a `DataError` if the film exists without the `companion` file that we write with each of ours."""
     if film.exists() and not companion.exists():
         raise would_be_lost(film)
+
+
+def open_film(file: Path | str) -> cv2.VideoCapture:
+    """Opens a video file for reading.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read as a video.
+    """
+    if not Path(file).is_file():
+        raise DataError(f"{file}: no such file")
+    capture = cv2.VideoCapture(str(file))
+    if not capture.isOpened():
+        raise DataError(f"{file}: not a video that can be read")
+    return capture
 
 
 def frame_rate(capture: cv2.VideoCapture) -> float:
@@ -95,7 +108,7 @@ def _check_frames(path: Path, file: Path, frames: int) -> None:
 
     They are counted: a WebM claims the frames that it should have, whether they reached the disk or not.
     """
-    with _without_complaints():
+    with quiet_stderr():
         capture, found = cv2.VideoCapture(str(path)), 0
         while capture.grab():
             found += 1
@@ -133,19 +146,5 @@ def writer_to(file: Path, size: tuple[int, int], rate: float) -> cv2.VideoWriter
 
 
 def _open(file: Path, codec: str, size: tuple[int, int], rate: float) -> cv2.VideoWriter:
-    with _without_complaints():
+    with quiet_stderr():  # OpenCV says that WebM has no VP8, and writes it all the same
         return cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*codec), rate, size[::-1])
-
-
-@contextmanager
-def _without_complaints() -> Iterator[None]:
-    """Leaves out what native code writes to stderr: OpenCV says that WebM has no VP8, and writes it all the same."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

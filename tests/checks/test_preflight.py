@@ -11,13 +11,13 @@ from support.paths import ROOT
 from support.recipes import SIZE, of_kind, recipe
 from support.tiny import tiny_backbone
 
-from visionkit.checks import pace
 from visionkit.checks import preflight as preflight_module
 from visionkit.checks.preflight import anchor_coverage, oracle, practice, preflight
 from visionkit.cli import main
 from visionkit.data.arrays import arrays
 from visionkit.data.dataset import Dataset
 from visionkit.models import MODELS
+from visionkit.train import recipe as recipe_module
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.types import DataError
@@ -134,8 +134,8 @@ def test_a_classifier_passes_and_a_poisoned_one_does_not():
 
 
 def test_it_is_built_and_fed_as_the_run_would_be(monkeypatch):
-    seen, feed = [], pace.batches
-    monkeypatch.setattr(pace, "batches", lambda *a, **k: seen.append(k["workers"]) or feed(*a, **k))
+    seen, feed = [], recipe_module.batches
+    monkeypatch.setattr(recipe_module, "batches", lambda *a, **k: seen.append(k["workers"]) or feed(*a, **k))
     monkeypatch.setattr(preflight_module, "oracle", lambda plan: seen.append(plan.model.compute_dtype))
     preflight(recipe, {}, Options(precision="mixed_bfloat16", workers=1))
     assert seen == ["bfloat16", 1, 1]  # two phases

@@ -1,5 +1,6 @@
 """The predictor with a detector small enough to check by hand: it finds the one bright rectangle of an image."""
 
+import io
 import threading
 from itertools import count
 
@@ -11,7 +12,7 @@ from keras import ops
 from PIL import Image
 
 from visionkit import images
-from visionkit.predict.inputs import Failure
+from visionkit.predict.inputs import Failure, read_item
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError, Detections, Sample, check_detections
@@ -150,6 +151,22 @@ def test_a_broken_image_raises_in_its_turn_unless_failures_are_asked_for(predict
         predictor(b"nonsense")
     failure = predictor(tmp_path / "text.jpg", failures="yield")
     assert isinstance(failure, Failure) and failure.file == tmp_path / "text.jpg"
+
+
+def test_a_single_image_is_decoded_once(predictor, monkeypatch):
+    decoded, read = [], images.read_image
+    monkeypatch.setattr(images, "read_image", lambda data: decoded.append(data) or read(data))
+    stream = io.BytesIO()
+    Image.fromarray(picture((64, 96), (8, 8, 24, 32))).save(stream, "PNG")
+    result = predictor(stream.getvalue())
+    assert len(decoded) == 1
+    assert result.image.shape == (64, 96, 3)  # which a notebook draws on
+
+
+def test_an_array_with_alpha_becomes_what_its_file_would(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 4)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_item(0, lambda: pixels).image, images.read_image(tmp_path / "a.png"))
 
 
 def test_everything_that_holds_an_image_is_taken(predictor, tmp_path):

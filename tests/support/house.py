@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "image_files": set(),
     "images": {"files", "limits"},
     "resizing": set(),
-    "videos": {"files"},
+    "videos": {"files", "environment"},
     "ops": set(),
     "layers": {"ops"},
     "backbones": {"layers"},

@@ -23,6 +23,7 @@ from visionkit.images import read_image, write_image
 from visionkit.open_model import open_predictor
 from visionkit.predict.palette import colour_of
 from visionkit.train import first_batch, training
+from visionkit.train import recipe as recipe_module
 from visionkit.train.options import Options
 from visionkit.train.recipe import Phase, Recipe, load_recipe
 from visionkit.train.run import run
@@ -200,8 +201,8 @@ def test_batches_and_phases_of_nothing_are_refused(name, epochs, batch_size):
 
 
 def test_no_more_objects_are_learned_than_the_recipe_says(tmp_path, monkeypatch, capsys):
-    seen, feed = [], training.batches
-    monkeypatch.setattr(training, "batches", lambda *a, **k: seen.append(k["max_objects"]) or feed(*a, **k))
+    seen, feed = [], recipe_module.batches
+    monkeypatch.setattr(recipe_module, "batches", lambda *a, **k: seen.append(k["max_objects"]) or feed(*a, **k))
     run(lambda **knobs: replace(recipe(**knobs), max_objects=3, val=None), {"epochs": 2}, tmp_path / "out")
     assert set(seen) == {3}
     assert "this run cannot be resumed with `visionkit train --resume`" in capsys.readouterr().out  # it is a lambda

@@ -65,7 +65,6 @@ def _try(folder: Path, limit: int) -> None:
     """The child process: prints a line for each size that fits."""
     import keras
 
-    from visionkit.data.batches import batches
     from visionkit.train.recipe import build_recipe
 
     started = read_started(folder)
@@ -78,16 +77,7 @@ def _try(folder: Path, limit: int) -> None:
     size = 1
     peaks = []
     while size <= min(LARGEST, len(recipe.train)) and next_fits(peaks, limit):
-        feed = batches(
-            recipe.train,
-            recipe.transform_in(phase),
-            size,
-            task=model.task,
-            mix=recipe.mix,
-            channels=model.channels,
-            max_objects=recipe.max_objects,
-        )
-        images, targets = next(iter(feed))
+        images, targets = next(iter(recipe.feed(phase, batch_size=size)))
         for _ in range(2):
             model.train_on_batch(images, targets)
         peaks.append(peak_memory())

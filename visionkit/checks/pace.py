@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from visionkit.data.batches import batches
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import evaluate
 from visionkit.models.task import Task
@@ -47,20 +46,7 @@ def begin_phase(recipe: Recipe, phase: Phase, options: Options) -> Iterator:
     model = recipe.model
     phase.prepare()
     model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
-    return iter(
-        batches(
-            recipe.train,
-            recipe.transform_in(phase),
-            recipe.batch_size,
-            task=model.task,
-            seed=recipe.seed,
-            epochs=1000,
-            mix=recipe.mix,
-            channels=model.channels,
-            max_objects=recipe.max_objects,
-            workers=options.workers,
-        )
-    )
+    return iter(recipe.feed(phase, epochs=1000, workers=options.workers))
 
 
 def take_step(model: Task, images: np.ndarray, y: dict[str, np.ndarray]) -> float:

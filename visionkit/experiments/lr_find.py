@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.data.batches import steps_per_epoch
 from visionkit.experiments.rates import Ramp, peak_rate
 from visionkit.metrics.pictures import save_figure
 from visionkit.train.recipe import Phase, Recipe, build_recipe
@@ -69,19 +69,8 @@ def _train_at_rising_rates(recipe: Recipe, phase: Phase, ramp: Ramp) -> tuple[li
     model = recipe.model
     phase.optimizer.learning_rate = ramp
     model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
-    feed = iter(
-        batches(
-            recipe.train,
-            recipe.transform_in(phase),
-            recipe.batch_size,
-            task=model.task,
-            seed=recipe.seed,
-            epochs=math.ceil(ramp.steps / steps_per_epoch(recipe.train, recipe.batch_size)),
-            mix=recipe.mix,
-            max_objects=recipe.max_objects,
-            channels=model.channels,
-        )
-    )
+    epochs = math.ceil(ramp.steps / steps_per_epoch(recipe.train, recipe.batch_size))
+    feed = iter(recipe.feed(phase, epochs))
     losses: list[float] = []
     smoothed: list[float] = []
     while len(losses) < ramp.steps:

@@ -62,7 +62,9 @@ def run(job: Job) -> Report:
         check = job.check or "drawn images"
         sizes = () if task.task == "style" or not job.files else sizes_of(task)
         room, numbers = most_detections(task), task.count_params()
-        return check_export(job.to, exporter, predictor_of(task), folder, files, room, check, numbers, sizes)
+        return check_export(
+            job.to, exporter, predictor_of(task), folder, files, room, check, numbers=numbers, sizes=sizes
+        )
 
 
 def most_detections(task: Any) -> int:

@@ -13,7 +13,7 @@ from PIL import ImageOps
 
 from visionkit import images
 from visionkit.types import DataError, Result, Sample
-from visionkit.videos import SUFFIXES
+from visionkit.videos import SUFFIXES, open_film
 
 Image: TypeAlias = Path | str | bytes | np.ndarray | pillow.Image | Sample
 OneImage: TypeAlias = Path | str | bytes | np.ndarray | pillow.Image | Sample  # also a batch or the path of a video
@@ -43,27 +43,30 @@ def is_one(items: Any) -> bool:
     return isinstance(items, bytes | pillow.Image | Sample) or (_is_array(items) and items.ndim < 4)
 
 
-def answer(items: Any, failures: Failures, results: Iterator[Any]) -> Any:
+def answer(items: Any, failures: Failures, run: Callable[[Iterator[Callable[[], Image]]], Iterator[Any]]) -> Any:
     """What a predictor returns: the only result for one image, else an iterator over those of all.
 
     Args:
         items: what the predictor was given.
         failures: "raise" raises a `DataError` in place of a `Failure`, in its turn; "yield" hands it out.
-        results: of `items`, with a `Failure` for each image that could not be read.
+        run: functions that fetch one item each -> its result, or a `Failure` if the item could not be read.
 
     Raises:
         ValueError: `failures` is neither.
     """
     if failures not in ("raise", "yield"):
         raise ValueError(f"failures: expected 'raise' or 'yield', found {failures!r}")
-    if failures == "raise":
-        results = _raising(results)
     if not is_one(items):
-        return results
-    (result,) = results
+        results = run(getters(items))
+        return _raising(results) if failures == "raise" else results
+    item = read_item(0, lambda: items)
+    if isinstance(item, Failure):
+        if failures == "raise":
+            raise DataError(item.error)
+        return item
+    (result,) = run(iter([lambda: item]))
     if isinstance(result, Result) and result.file is None:  # then a notebook could not show it otherwise
-        item = read_item(0, lambda: items)
-        return result if isinstance(item, Failure) else replace(result, image=item.image)
+        return replace(result, image=item.image)
     return result
 
 
@@ -78,15 +81,13 @@ def getters(items: Any) -> Iterator[Callable[[], Image]]:
     """Functions that fetch one item each: the items of a sequence when they are called, those of an iterator here.
 
     Args:
-        items: what a Predictor is called with.
+        items: what a Predictor is called with, other than one image.
 
     Raises:
         DataError: `items` is a video that cannot be opened.
-        TypeError: `items` is neither an image nor a collection of images.
+        TypeError: `items` is not a collection of images.
     """
-    if is_one(items):
-        items = [items]
-    elif isinstance(items, str | Path):
+    if isinstance(items, str | Path):
         items = frames_of(items)
     elif isinstance(items, Mapping) or not isinstance(items, Iterable):
         raise TypeError(f"expected an image, a batch, a video, or several images, found {type(items).__name__}")
@@ -143,12 +144,7 @@ def frames_of(file: Path | str) -> Iterator[np.ndarray]:
     Raises:
         DataError: there is no such file, or it cannot be read as a video.
     """
-    if not Path(file).is_file():
-        raise DataError(f"{file}: no such file")
-    capture = cv2.VideoCapture(str(file))
-    if not capture.isOpened():
-        raise DataError(f"{file}: not a video that can be read")
-    return _frames(capture)
+    return _frames(open_film(file))
 
 
 def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
@@ -183,9 +179,7 @@ def _of_array(name: str, image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4) or not image.size:
         raise ValueError(f"image {name}: expected uint8 [H, W] or [H, W, 1, 3 or 4] of 0..255, found {found}")
     if image.shape[2] == 4:
-        alpha = image[..., 3:].astype(np.uint16)
-        over = image[..., :3] * alpha + np.array(images.BACKGROUND, np.uint16) * (255 - alpha)
-        return ((over + 127) // 255).astype(np.uint8)
+        return np.asarray(images.rgb(pillow.fromarray(image)))
     return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, TypeVar, overload
 import numpy as np
 
 from visionkit import resizing
-from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, getters, read_item
+from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, read_item
 from visionkit.predict.maps import to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
@@ -154,7 +154,7 @@ class Predictor:
             ValueError: an array that is none of the above.
         """
         score = self.score if score is None else score
-        return answer(items, failures, self._results(getters(items), score))
+        return answer(items, failures, lambda getters: self._results(getters, score))
 
     def _results(self, items: Iterator[Callable[[], Image]], score: float) -> Iterator[Prediction | Failure]:
         per_step = 1 if self.window else self.batch_size  # images

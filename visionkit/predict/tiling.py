@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from visionkit.npboxes import area, iou
-from visionkit.predict.inputs import Failure, Failures, Image, answer, getters, read_item
+from visionkit.predict.inputs import Failure, Failures, Image, answer, read_item
 from visionkit.predict.predictor import Predictor, ahead
 from visionkit.types import DataError, Detections, Sample
 
@@ -52,7 +52,7 @@ class Tiled:
 
     def __call__(self, items: Any, score: float | None = None, failures: Failures = "raise") -> Any:
         """Like `Predictor.__call__`; up to four originals are in memory in addition to the pieces it holds."""
-        return answer(items, failures, self._results(getters(items), score))
+        return answer(items, failures, lambda getters: self._results(getters, score))
 
     def _results(self, items: Iterator[Callable[[], Image]], score: float | None) -> Iterator[Detections | Failure]:
         waiting: deque[_Pieces | Failure] = deque()

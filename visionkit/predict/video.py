@@ -27,6 +27,7 @@ from visionkit.videos import (
     cut_short,
     film_of,
     frame_rate,
+    open_film,
     promised_frames,
     whole_film,
 )
@@ -208,12 +209,11 @@ def _camera(source: str | Path) -> int | None:
 
 def _open(source: str | Path) -> cv2.VideoCapture:
     camera = _camera(source)
-    if camera is None and not Path(source).is_file():
-        raise DataError(f"{source}: no such file")
-    capture = cv2.VideoCapture(str(source) if camera is None else camera)
+    if camera is None:
+        return open_film(source)
+    capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
-        what = "not a video that can be read" if camera is None else "no such camera, or it is in use"
-        raise DataError(f"{source}: {what}")
+        raise DataError(f"{source}: no such camera, or it is in use")
     return capture
 
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grain
 import keras
 from keras import ops
 
+from visionkit.data.batches import batches
 from visionkit.data.dataset import Dataset
 from visionkit.models.task import Task
 from visionkit.types import DataError, Tensor
@@ -88,6 +90,29 @@ class Recipe:
     def transform_in(self, phase: Phase) -> Callable | None:
         """The transform for the samples of `phase`."""
         return phase.transform or self.transform
+
+    def feed(
+        self, phase: Phase, epochs: int = 1, batch_size: int | None = None, start_step: int = 0, workers: int = 0
+    ) -> grain.IterDataset:
+        """The training data as the model takes them in `phase`: (images, targets), see `data.batches.batches`.
+
+        Args:
+            epochs, start_step, workers: see there.
+            batch_size: by default the recipe's.
+        """
+        return batches(
+            self.train,
+            self.transform_in(phase),
+            batch_size or self.batch_size,
+            task=self.model.task,
+            seed=self.seed,
+            epochs=epochs,
+            mix=self.mix,
+            max_objects=self.max_objects,
+            channels=self.model.channels,
+            start_step=start_step,
+            workers=workers,
+        )
 
 
 def build_recipe(recipe_function: Callable[..., Recipe], knobs: dict, precision: str = "float32") -> Recipe:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from visionkit.data.anchors import anchor_report
-from visionkit.data.batches import batches, steps_per_epoch
+from visionkit.data.batches import steps_per_epoch
 from visionkit.environment import environment, keeping_freed_memory
 from visionkit.evaluate.learning_curves import draw_curves, verdict
 from visionkit.evaluate.scores import MONITOR, evaluate, numbers
@@ -231,20 +231,8 @@ class Training:
 
     def _feed(self, epoch: int, step: int = 0, workers: int = 0) -> grain.IterDataset:
         """The batches from `step` of `epoch` on, both from 0, as the present phase wants them."""
-        recipe = self.recipe
-        return batches(
-            recipe.train,
-            recipe.transform_in(recipe.phases[self.position.phase]),
-            recipe.batch_size,
-            task=self.model.task,
-            seed=recipe.seed,
-            epochs=recipe.epochs,
-            mix=recipe.mix,
-            max_objects=recipe.max_objects,
-            channels=self.model.channels,
-            start_step=epoch * self.steps + step,
-            workers=workers,
-        )
+        phase, begin = self.recipe.phases[self.position.phase], epoch * self.steps + step
+        return self.recipe.feed(phase, self.recipe.epochs, start_step=begin, workers=workers)
 
     def _show_what_is_learned(self) -> None:
         model = self.model
