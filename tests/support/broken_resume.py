@@ -20,6 +20,7 @@ from visionkit.backbones import BACKBONES
 from visionkit.checks import selftest
 from visionkit.data.arrays import arrays
 from visionkit.models import MODELS
+from visionkit.train import recipe as recipes
 from visionkit.train import training
 from visionkit.train.recipe import Phase, Recipe
 from visionkit.train.state import state_of
@@ -44,7 +45,7 @@ def recipe() -> Recipe:
     return Recipe(model=model, train=train, phases=[Phase(EPOCHS, optimizer)], batch_size=BATCH, mix=slow)
 
 
-real_restore, real_batches = training.restore, training.batches
+real_restore, real_batches = training.restore, recipes.batches
 
 
 def without(group, chosen=lambda array: True):
@@ -65,11 +66,11 @@ def shifted(*args, start_step=0, **options):
 
 
 FAULTS = {
-    "none": {},
-    "seeds": {"restore": without("model", lambda array: array.dtype.kind in "iu")},
-    "momenta": {"restore": without("optimizer", lambda array: array.ndim > 0)},
-    "losses": {"restore": without("metric")},
-    "data": {"batches": shifted},
+    "none": [],
+    "seeds": [(training, "restore", without("model", lambda array: array.dtype.kind in "iu"))],
+    "momenta": [(training, "restore", without("optimizer", lambda array: array.ndim > 0))],
+    "losses": [(training, "restore", without("metric"))],
+    "data": [(recipes, "batches", shifted)],
 }
 
 
@@ -77,8 +78,8 @@ def message(fault: str) -> str:
     """What the self-test says: "" where it found nothing."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.object(selftest, "recipe", recipe))
-        for name, broken in FAULTS[fault].items():
-            stack.enter_context(mock.patch.object(training, name, broken))
+        for module, name, broken in FAULTS[fault]:
+            stack.enter_context(mock.patch.object(module, name, broken))
         while True:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             try:
