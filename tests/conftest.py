@@ -14,6 +14,9 @@ from support.disks import mount
 # to its end. Read when TensorFlow is loaded, here and in every child.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
+# Else every training would end with an export; what is about the choice of the runtime makes it itself.
+os.environ["VISIONKIT_RUNTIME"] = "keras"
+
 PEAKS = []  # of the workers that have ended, in bytes
 # They start many processes, or long ones: a worker that began one of them last would keep the other waiting. Or they
 # hold large models, for which a worker has room while it is young.

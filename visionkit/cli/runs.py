@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import cyclopts
 
-from visionkit.cli.summary import lacks_test_score, print_rest, print_summary
+from visionkit.cli.summary import keep_fast_form, lacks_test_score, print_rest, print_summary
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map, Options, make_deterministic
 from visionkit.types import DataError
@@ -343,10 +343,12 @@ def train_and_print(
 
         check_folder(out)
         knobs, budget = knobs_within(recipe_function, knobs, minutes, begun, options)
-    print_summary(run(recipe_function, knobs, out, recipe_file, options, budget=budget), out)
+    built: list[Any] = []
+    print_summary(run(recipe_function, knobs, out, recipe_file, options, budget=budget, ended=built.append), out)
     # Of several processes that train together, one writes the run.
     if (out / "results.json").is_file():
         print_rest(out, *finetuned(out))
+        keep_fast_form(out, built, None if minutes is None else begun + 60 * minutes)
 
 
 def _with_batch_size(
@@ -388,8 +390,10 @@ def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = F
     from visionkit.train.run import resume
 
     task, knobs = finetuned(out)
+    built: list[Any] = []
     if not lacks_test_score(out, task, knobs):  # else all but that has finished
         started = read_interrupted(out)
         recipe = recipe_from(recipe_file, out, started) if recipe_file else None
-        print_summary(resume(out, recipe=recipe, trust=trust), out)
+        print_summary(resume(out, recipe=recipe, trust=trust, ended=built.append), out)
     print_rest(out, task, knobs)
+    keep_fast_form(out, built)
