@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 from support.disks import mount
 
@@ -16,6 +17,10 @@ os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
 # Else every training would end with an export; what is about the choice of the runtime makes it itself.
 os.environ["VISIONKIT_RUNTIME"] = "keras"
+
+# How long an example takes says nothing on a machine that does other things as well.
+hypothesis.settings.register_profile("visionkit")
+hypothesis.settings.load_profile("visionkit")
 
 PEAKS = []  # of the workers that have ended, in bytes
 # They start many processes, or long ones: a worker that began one of them last would keep the other waiting. Or they
