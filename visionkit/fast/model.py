@@ -132,10 +132,11 @@ def keep_form(run: Path, data: Any) -> str:
     from visionkit.fast.kept import source_of
     from visionkit.fast.make import make
 
-    name = runtime_for(asked("auto"))
-    if name is None or not can_make(name):
-        return ""
     try:
+        name = runtime_for(asked("auto"))
+        if name is None or not can_make(name):
+            return ""
+        say(f"writing the model's form for {name}, and comparing it (VISIONKIT_RUNTIME=keras goes without)")
         folder, fast = make(source_of(run), run / "model.keras", name, data=data)
     except Exception as error:
         return f"no fast form was kept in {run / FOLDER}: {error}"
