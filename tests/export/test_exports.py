@@ -83,10 +83,22 @@ def test_every_model_is_here():
 
 
 @pytest.fixture(scope="module")
-def quick():
+def quick(tmp_path_factory):
+    kept = {}
+
+    def save(folder, variables, signatures):
+        """As `saved_model.save_module`, once for a function: exporters in several precisions begin with the same."""
+        (function,) = signatures.values()
+        if function not in kept:
+            kept[function] = tmp_path_factory.mktemp("kept")
+            saved_model.save_module(kept[function], variables, signatures)
+        shutil.copytree(kept[function], folder, dirs_exist_ok=True)
+
     with pytest.MonkeyPatch.context() as patch:
         for exporter in (saved_model, onnx, openvino, litert):
             patch.setattr(exporter, "network_function", traced)
+        for exporter in (openvino, litert):
+            patch.setattr(exporter, "save_module", save)
         # tf2onnx then keeps no copies of the graph to go back to when one of its optimisations fails.
         patch.setenv("TF2ONNX_CATCH_ERRORS", "no")
         yield
