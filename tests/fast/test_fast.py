@@ -36,7 +36,7 @@ print(json.dumps(loaded))
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tmp_path_factory, preloaded):
     """A run folder with a classifier's model.keras, its form for OpenVINO, and what was said about that."""
     folder = tmp_path_factory.mktemp("fast")
     keras.utils.set_random_seed(0)
