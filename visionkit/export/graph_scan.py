@@ -26,7 +26,7 @@ _ALLOWED = """
     Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile
     StopGradient StridedSlice Sub Sum Tan Tanh TensorListElementShape TensorListFromTensor TensorListGetItem
     TensorListLength TensorListPushBack TensorListReserve TensorListSetItem TensorListStack TensorScatterUpdate Tile
-    TopKV2 Transpose TruncateDiv Unpack Where While ZerosLike
+    TopKV2 Transpose TruncateDiv Unpack UnsortedSegmentSum Where While ZerosLike
 """
 _SAVERS = """
     AssignVariableOp DisableCopyOnRead MergeV2Checkpoints Placeholder RestoreV2 SaveV2 ShardedFilename
