@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones import BACKBONES as BACKBONES
     from visionkit.backbones.alexnet import alexnet as alexnet
     from visionkit.backbones.blocks import freeze as freeze
+    from visionkit.backbones.convnext import convnext_small as convnext_small
+    from visionkit.backbones.convnext import convnext_tiny as convnext_tiny
     from visionkit.backbones.csp_nanodet import csp_nanodet as csp_nanodet
     from visionkit.backbones.densenet import densenet121 as densenet121
     from visionkit.backbones.densenet import densenet161 as densenet161
@@ -31,6 +33,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.lenet import lenet as lenet
     from visionkit.backbones.mlp import mlp as mlp
     from visionkit.backbones.mlp import softmax_regression as softmax_regression
+    from visionkit.backbones.mobilenet_v2 import mobilenet_v2 as mobilenet_v2
+    from visionkit.backbones.mobilenet_v3 import mobilenet_v3_large as mobilenet_v3_large
+    from visionkit.backbones.mobilenet_v3 import mobilenet_v3_small as mobilenet_v3_small
     from visionkit.backbones.nin import nin as nin
     from visionkit.backbones.resnet import resnet18 as resnet18
     from visionkit.backbones.resnet import resnet20_cifar as resnet20_cifar
@@ -120,6 +125,11 @@ _BACKBONES = (
 )
 # Each public name and the module that has it; "" stands for a package that is called like a function.
 _PLACES = {
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "convnext_tiny",
+    "convnext_small",
     **dict.fromkeys(_BACKBONES, "visionkit.backbones"),
     "evaluate": "",
     "export": "",

@@ -20,6 +20,7 @@ CLASSES = {
     "visionkit.layers.edge_padding": ("EdgePadding",),
     "visionkit.layers.fpn": ("NearestLike",),
     "visionkit.layers.l2_normalize": ("L2Normalize",),
+    "visionkit.layers.layer_scale": ("LayerScale",),
     "visionkit.layers.proposals": ("Proposals",),
     "visionkit.layers.roi_align": ("RoIAlign", "PerRegion"),
     "visionkit.layers.upsample": ("Interpolate", "Bilinear", "CropOrPad"),

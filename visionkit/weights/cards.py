@@ -214,6 +214,13 @@ _CARDS = (
     _torchvision("densenet201-c1103571.pth", 76.896),
     _detector(
         "ssd300_vgg16_coco-b556d3b4.pth",
+    _torchvision("mobilenet_v2-b0353104.pth", 71.878),
+    _torchvision("mobilenet_v2-7ebf99e0.pth", 72.154, "_v2", resize=232),
+    _torchvision("mobilenet_v3_large-8738ca79.pth", 74.042),
+    _torchvision("mobilenet_v3_large-5c1a4163.pth", 75.274, "_v2", resize=232),
+    _torchvision("mobilenet_v3_small-047dcff4.pth", 67.668),
+    _torchvision("convnext_tiny-983f1562.pth", 82.520, resize=236),
+    _torchvision("convnext_small-0c510722.pth", 83.616, resize=230),
         (300, 300),
         25.1,
         mean=(0.48235 * 255, 0.45882 * 255, 0.40784 * 255),

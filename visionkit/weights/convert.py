@@ -71,7 +71,40 @@ RULES: dict[str, tuple[Rule, ...]] = {
         (r"^_bn1\.", "head_bn."),
         (r"^_fc\.", "logits."),
     ),
+    "mobilenet_v2": (
+        (r"^features\.(0|18)\.([01])\.", lambda m: ("stem" if m[1] == "0" else "last") + _CONV_BN[m[2]]),
+        (r"^features\.1\.conv\.0\.([01])\.", lambda m: "block1_depthwise" + _PLAIN_BN[m[1]]),
+        (r"^features\.1\.conv\.([12])\.", lambda m: "block1_project" + _CONV_BN[str(int(m[1]) - 1)]),
+        (r"^features\.(\d+)\.conv\.0\.([01])\.", lambda m: f"block{m[1]}_expand{_CONV_BN[m[2]]}"),
+        (r"^features\.(\d+)\.conv\.1\.([01])\.", lambda m: f"block{m[1]}_depthwise{_PLAIN_BN[m[2]]}"),
+        (r"^features\.(\d+)\.conv\.([23])\.", lambda m: f"block{m[1]}_project{_CONV_BN[str(int(m[2]) - 2)]}"),
+        (r"^classifier\.1\.", "logits."),
+    ),
+    "mobilenet_v3": (
+        (r"^features\.(\d+)\.([01])\.", lambda m: ("stem" if m[1] == "0" else "last") + _CONV_BN[m[2]]),
+        (r"^features\.(\d+)\.block\.\d\.(fc[12])\.", r"block\1_squeeze_\2."),
+        # The first block does not expand: its modules are one earlier.
+        (r"^features\.1\.block\.(\d)\.", lambda m: f"features.1.block.{int(m[1]) + 1}."),
+        (r"^features\.(\d+)\.block\.0\.([01])\.", lambda m: f"block{m[1]}_expand{_CONV_BN[m[2]]}"),
+        (r"^features\.(\d+)\.block\.1\.([01])\.", lambda m: f"block{m[1]}_depthwise{_PLAIN_BN[m[2]]}"),
+        (r"^features\.(\d+)\.block\.[23]\.([01])\.", lambda m: f"block{m[1]}_project{_CONV_BN[m[2]]}"),
+        (r"^classifier\.0\.", "head_fc."),
+        (r"^classifier\.3\.", "logits."),
+    ),
+    "convnext": (
+        (r"^features\.0\.([01])\.", lambda m: ("stem_conv.", "stem_norm.")[int(m[1])]),
+        (r"^features\.([246])\.0\.", lambda m: f"down{int(m[1]) // 2 + 1}_norm."),
+        (r"^features\.([246])\.1\.", lambda m: f"down{int(m[1]) // 2 + 1}_conv."),
+        (r"^features\.([1357])\.(\d+)\.", lambda m: f"stage{int(m[1]) // 2 + 1}_block{int(m[2]) + 1}_"),
+        (r"_layer_scale$", "_scale.scale"),
+        (r"_block\.([0235])\.", lambda m: f"_{_CONVNEXT[m[1]]}."),
+        (r"^classifier\.0\.", "head_norm."),
+        (r"^classifier\.2\.", "logits."),
+    ),
 }
+_CONV_BN = {"0": "_conv.", "1": "_bn."}  # of a module whose parts are numbered
+_PLAIN_BN = {"0": ".", "1": "_bn."}
+_CONVNEXT = {"0": "depthwise", "2": "norm", "3": "expand", "5": "project"}
 _RCNN: tuple[Rule, ...] = (  # torchvision's checkpoints and its present modules differ in ".0"
     (r"^backbone\.body\.", ""),
     *RULES["resnet"],
@@ -234,10 +267,10 @@ def fit(array: np.ndarray, parameter: str, layer: Any) -> tuple[str, np.ndarray]
     Torch stores kernels with outputs first, and channels before rows and columns. The rows of a dense layer after a
     Flatten are in that order too: C, H, W there, but H, W, C here. A convolution may take its place (FCN's fc6).
     """
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if isinstance(layer, keras.layers.BatchNormalization | keras.layers.LayerNormalization):
         return _NORM.get(parameter, parameter), array
     if parameter != "weight":
-        return parameter, array
+        return parameter, array.reshape(-1) if parameter == "scale" else array  # torch's may be [C, 1, 1]
     if array.ndim == 4:
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         if array.shape[1] == 3 and layer.kernel.shape[2] == 1 and not depthwise:
