@@ -66,12 +66,15 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.export.export_model import export_model as export  # noqa: F401
     from visionkit.models import MODELS as MODELS
     from visionkit.models.classifier import Classifier as Classifier
+    from visionkit.models.deeplabv3 import DeepLabV3 as DeepLabV3
     from visionkit.models.faster_rcnn import FasterRCNN as FasterRCNN
     from visionkit.models.fcn import FCN as FCN
+    from visionkit.models.lraspp import LRASPP as LRASPP
     from visionkit.models.mask_rcnn import MaskRCNN as MaskRCNN
     from visionkit.models.nanodet import NanoDet as NanoDet
     from visionkit.models.ssd import SSD as SSD
     from visionkit.models.task import Task as Task
+    from visionkit.models.unet import UNet as UNet
     from visionkit.open_model import open_predictor as open_predictor
     from visionkit.predict.predictor import Failure as Failure
     from visionkit.predict.predictor import Predictor as Predictor
@@ -122,14 +125,14 @@ _BACKBONES = (
     "efficientnet_lite0",
     "efficientnet_lite1",
     "efficientnet_lite2",
-)
-# Each public name and the module that has it; "" stands for a package that is called like a function.
-_PLACES = {
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
     "convnext_tiny",
     "convnext_small",
+)
+# Each public name and the module that has it; "" stands for a package that is called like a function.
+_PLACES = {
     **dict.fromkeys(_BACKBONES, "visionkit.backbones"),
     "evaluate": "",
     "export": "",
@@ -146,12 +149,15 @@ _PLACES = {
     "EXPORTERS": "visionkit.export",
     "MODELS": "visionkit.models",
     "Classifier": "visionkit.models.classifier",
+    "DeepLabV3": "visionkit.models.deeplabv3",
     "FasterRCNN": "visionkit.models.faster_rcnn",
     "FCN": "visionkit.models.fcn",
+    "LRASPP": "visionkit.models.lraspp",
     "MaskRCNN": "visionkit.models.mask_rcnn",
     "NanoDet": "visionkit.models.nanodet",
     "SSD": "visionkit.models.ssd",
     "Task": "visionkit.models.task",
+    "UNet": "visionkit.models.unet",
     "open_predictor": "visionkit.open_model",
     "Failure": "visionkit.predict.predictor",
     "Predictor": "visionkit.predict.predictor",

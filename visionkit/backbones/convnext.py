@@ -19,7 +19,7 @@ def convnext(
     name: str = "convnext",
     channels: Sequence[int] = CHANNELS,
 ) -> keras.Model:
-    """The networks of section 3, "a modernised ResNet".
+    """ConvNeXt-T and ConvNeXt-S of section 3, and others of their kind.
 
     Args:
         repeats: blocks in each of the four stages.

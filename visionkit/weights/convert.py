@@ -121,14 +121,56 @@ _RCNN: tuple[Rule, ...] = (  # torchvision's checkpoints and its present modules
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
 )
-_FCN: tuple[Rule, ...] = (
-    (r"^backbone\.", ""),
-    *RULES["resnet"],
-    (r"^(aux_)?classifier\.0\.", lambda m: "aux_head." if m[1] else "head3."),
-    (r"^(aux_)?classifier\.1\.", lambda m: "aux_head_bn." if m[1] else "head3_bn."),
-    (r"^(aux_)?classifier\.4\.", lambda m: "logits_aux." if m[1] else "logits."),
+_AUXILIARY: tuple[Rule, ...] = (
+    (r"^aux_classifier\.0\.", "aux_head."),
+    (r"^aux_classifier\.1\.", "aux_head_bn."),
+    (r"^aux_classifier\.4\.", "logits_aux."),
 )
-RULES.update({"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN, "fcn_resnet": _FCN})
+_FCN: tuple[Rule, ...] = (
+    (r"^classifier\.0\.", "head3."),
+    (r"^classifier\.1\.", "head3_bn."),
+    (r"^classifier\.4\.", "logits."),
+)
+_DEEPLABV3: tuple[Rule, ...] = (
+    (r"^classifier\.0\.convs\.4\.([12])\.", lambda m: ("aspp_image.", "aspp_image_bn.")[int(m[1]) - 1]),
+    (r"^classifier\.0\.convs\.(\d)\.([01])\.", lambda m: f"aspp{m[1]}{_PLAIN_BN[m[2]]}"),
+    (r"^classifier\.0\.project\.([01])\.", lambda m: f"aspp_project{_PLAIN_BN[m[1]]}"),
+    (r"^classifier\.1\.", "head."),
+    (r"^classifier\.2\.", "head_bn."),
+    (r"^classifier\.4\.", "logits."),
+)
+_LRASPP: tuple[Rule, ...] = (
+    (r"^classifier\.cbr\.([01])\.", lambda m: f"head{_PLAIN_BN[m[1]]}"),
+    (r"^classifier\.scale\.1\.", "factors."),
+    (r"^classifier\.(low|high)_classifier\.", r"logits_\1."),
+)
+_SSDLITE: tuple[Rule, ...] = (
+    (r"^head\.(classification|regression)_head\.module_list\.(\d)\.", lambda m: f"{_KIND[m[1]]}{int(m[2]) + 4}."),
+    (r"^(class|box)_head(\d)\.0\.0\.", r"\1_depthwise\2."),
+    (r"^(class|box)_head(\d)\.0\.1\.", r"\1_depthwise\2_bn."),
+    (r"^(class|box)_head(\d)\.1\.", r"\1_head\2."),
+    (r"^backbone\.extra\.(\d)\.0\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_reduce{_CONV_BN[m[2]]}"),
+    (r"^backbone\.extra\.(\d)\.1\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_depthwise{_PLAIN_BN[m[2]]}"),
+    (r"^backbone\.extra\.(\d)\.2\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_expand{_CONV_BN[m[2]]}"),
+    # The network is cut in two behind the expansion of its block 13.
+    (r"^backbone\.features\.0\.13\.", "features.13.block.0."),
+    (r"^backbone\.features\.0\.", "features."),
+    (r"^backbone\.features\.1\.0\.", "features.13.block."),
+    (r"^backbone\.features\.1\.(\d)\.", lambda m: f"features.{int(m[1]) + 13}."),
+    *RULES["mobilenet_v3"],
+)
+_KIND = {"classification": "class_head", "regression": "box_head"}
+_ON_RESNET: tuple[Rule, ...] = ((r"^backbone\.", ""), *RULES["resnet"])
+_ON_MOBILENET: tuple[Rule, ...] = ((r"^backbone\.", "features."), *RULES["mobilenet_v3"])
+RULES |= {
+    "fasterrcnn_resnet": _RCNN,
+    "maskrcnn_resnet": _RCNN,
+    "ssdlite320_mobilenet_v3": _SSDLITE,
+    "fcn_resnet": (*_FCN, *_AUXILIARY, *_ON_RESNET),
+    "deeplabv3_resnet": (*_DEEPLABV3, *_AUXILIARY, *_ON_RESNET),
+    "deeplabv3_mobilenet_v3": (*_DEEPLABV3, *_AUXILIARY, *_ON_MOBILENET),
+    "lraspp_mobilenet_v3": (*_LRASPP, *_ON_MOBILENET),
+}
 _VGG16 = {  # module number -> our convolution
     **{"0": "1_1", "2": "1_2", "5": "2_1", "7": "2_2"},
     **{"10": "3_1", "12": "3_2", "14": "3_3", "17": "4_1", "19": "4_2", "21": "4_3"},
