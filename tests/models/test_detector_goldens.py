@@ -24,6 +24,10 @@ from visionkit.weights.detectors import DETECTORS
 
 FOLDER = GOLDEN / "detectors"
 TOLERANCE = 1e-4  # of the output's range
+OPTIONS = {  # of `serving`, where torchvision's are others than ours
+    "ssd300_vgg16": {"iou_threshold": 0.45},
+    "ssdlite320_mobilenet_v3_large": {"iou_threshold": 0.55, "score_threshold": 0.001, "keep": 300},
+}
 
 
 @pytest.mark.parametrize("name", sorted(SCENES))
@@ -38,9 +42,9 @@ def test_raw_outputs_and_detections_equal_torchvisions(name):
             report = assign(model, tensors, name)
             assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
         image = drawn_scene(size)
-        if single:  # torchvision resizes to 300 x 300 itself
+        if single:  # torchvision resizes to the network's size itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = {"iou_threshold": 0.45} if single else {"proposals": PROPOSALS}
+        options = OPTIONS[name] if single else {"proposals": PROPOSALS}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = outputs.predict_on_batch(image)
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
@@ -54,7 +58,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(name):
             assert error <= TOLERANCE, (key, size)
         expected = {key: golden[f"found_{key}_{i}"] for key in ("boxes", "scores", "labels")}
         if single:
-            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / 300)
+            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / model.image_size[0])
         partners = same_detections(found, expected)
         if f"found_masks_{i}" in golden:
             masks = golden[f"found_masks_{i}"].astype(np.float32)
@@ -81,7 +85,8 @@ EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROP
 LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
 
 
-@pytest.mark.parametrize("name", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"])  # Faster R-CNN's losses are Mask R-CNN's
+# Faster R-CNN's losses are Mask R-CNN's.
+@pytest.mark.parametrize("name", ["ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn"])
 def test_training_losses_equal_torchvisions(name):
     golden = np.load(FOLDER / f"{name}.npz")
     shapes = json.loads(golden["tensors"].tobytes())

@@ -118,8 +118,12 @@ def conv_norm(
     name: str,
     norm: Callable[..., layers.Layer],
     activation: str | None,
+    initializer: Any = None,
 ) -> Tensor:
-    """A convolution without bias, its normalisation and, unless None, its activation."""
-    x = convolution(x, channels, kernel, stride, initializer=fan_out_normal(), name=f"{name}_conv")
+    """A convolution without bias, its normalisation and, unless None, its activation.
+
+    Its first weights are `fan_out_normal`, unless there is an `initializer`.
+    """
+    x = convolution(x, channels, kernel, stride, initializer=initializer or fan_out_normal(), name=f"{name}_conv")
     x = norm(name=f"{name}_bn")(x)
     return layers.Activation(activation, name=f"{name}_relu")(x) if activation else x

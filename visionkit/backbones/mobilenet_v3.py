@@ -7,7 +7,7 @@ from typing import TypeAlias
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import InputShape, images
+from visionkit.backbones.blocks import IMAGENET_MEAN, IMAGENET_STD, InputShape, images
 from visionkit.backbones.mobilenet_v2 import conv_norm, inverted_residual
 from visionkit.types import Tensor
 
@@ -47,8 +47,18 @@ SMALL: tuple[Row, ...] = (
 )
 
 
+# The momentum does not depend on the published weights; the 0.99 that they were trained with would leave a short
+# fine-tuning with stale statistics.
+batch_norm = functools.partial(layers.BatchNormalization, momentum=0.97, epsilon=1e-3)
+
+
 def mobilenet_v3(
-    rows: Sequence[Row], input_shape: InputShape = (None, None, 3), name: str = "mobilenet_v3", dilated: bool = False
+    rows: Sequence[Row],
+    input_shape: InputShape = (None, None, 3),
+    name: str = "mobilenet_v3",
+    dilated: bool = False,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
 ) -> keras.Model:
     """The networks of Tables 1 and 2, up to the last convolution before the pooling.
 
@@ -57,17 +67,15 @@ def mobilenet_v3(
         input_shape: (H, W, C); H and W may be None.
         dilated: for segmentation (section 6.4). The last stage keeps stride 16, and its depthwise convolutions have
             dilation 2.
+        mean, std: of the normalisation of the images.
 
     Returns:
         images 0..255 `[B, H, W, C]` -> {"C1" .. "C5"}, Cn of stride 2**n: the last block of that stride, and for C5 the
         last convolution. If `dilated`, {"C1", "C2", "C3", "C4", "aux"}: C4 is the last convolution; C3 is the first
         block of stride 8, as in torchvision's segmenters, and "aux" is the same, for an auxiliary head in training.
     """
-    # The momentum does not depend on the published weights; the 0.99 that they were trained with would leave a short
-    # fine-tuning with stale statistics.
-    norm = functools.partial(layers.BatchNormalization, momentum=0.97, epsilon=1e-3)
-    inputs, x = images(input_shape)
-    x = conv_norm(x, 16, 3, 2, "stem", norm, SWISH)  # [B, H/2, W/2, 16]
+    inputs, x = images(input_shape, mean, std)
+    x = conv_norm(x, 16, 3, 2, "stem", batch_norm, SWISH)  # [B, H/2, W/2, 16]
     first: dict[str, Tensor] = {}  # the first and the last block of each stride
     last: dict[str, Tensor] = {"C1": x}
     stage = 1
@@ -78,11 +86,11 @@ def mobilenet_v3(
         stage += stride == 2
         block = f"block{number}"
         x = inverted_residual(
-            x, kernel, expanded, channels, activation, stride, block, norm, squeeze=squeeze, dilation=dilation
+            x, kernel, expanded, channels, activation, stride, block, batch_norm, squeeze=squeeze, dilation=dilation
         )
         first.setdefault(f"C{stage}", x)
         last[f"C{stage}"] = x
-    last[f"C{stage}"] = conv_norm(x, 6 * x.shape[-1], 1, 1, "last", norm, SWISH)
+    last[f"C{stage}"] = conv_norm(x, 6 * x.shape[-1], 1, 1, "last", batch_norm, SWISH)
     if dilated:
         last |= {"C3": first["C3"], "aux": first["C3"]}
     return keras.Model(inputs, last, name=name)
