@@ -6,17 +6,16 @@ are laid out differently.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 
 from visionkit.types import Tensor
 from visionkit.weights.cards import coco_classes
-
-Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]  # a pattern and its replacement, as for `re.sub`
+from visionkit.weights.mobile_rules import AUXILIARY, DEEPLABV3, MOBILE, Rule
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "alexnet": (),  # its modules are only numbered, see `our_names`
@@ -71,40 +70,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         (r"^_bn1\.", "head_bn."),
         (r"^_fc\.", "logits."),
     ),
-    "mobilenet_v2": (
-        (r"^features\.(0|18)\.([01])\.", lambda m: ("stem" if m[1] == "0" else "last") + _CONV_BN[m[2]]),
-        (r"^features\.1\.conv\.0\.([01])\.", lambda m: "block1_depthwise" + _PLAIN_BN[m[1]]),
-        (r"^features\.1\.conv\.([12])\.", lambda m: "block1_project" + _CONV_BN[str(int(m[1]) - 1)]),
-        (r"^features\.(\d+)\.conv\.0\.([01])\.", lambda m: f"block{m[1]}_expand{_CONV_BN[m[2]]}"),
-        (r"^features\.(\d+)\.conv\.1\.([01])\.", lambda m: f"block{m[1]}_depthwise{_PLAIN_BN[m[2]]}"),
-        (r"^features\.(\d+)\.conv\.([23])\.", lambda m: f"block{m[1]}_project{_CONV_BN[str(int(m[2]) - 2)]}"),
-        (r"^classifier\.1\.", "logits."),
-    ),
-    "mobilenet_v3": (
-        (r"^features\.(\d+)\.([01])\.", lambda m: ("stem" if m[1] == "0" else "last") + _CONV_BN[m[2]]),
-        (r"^features\.(\d+)\.block\.\d\.(fc[12])\.", r"block\1_squeeze_\2."),
-        # The first block does not expand: its modules are one earlier.
-        (r"^features\.1\.block\.(\d)\.", lambda m: f"features.1.block.{int(m[1]) + 1}."),
-        (r"^features\.(\d+)\.block\.0\.([01])\.", lambda m: f"block{m[1]}_expand{_CONV_BN[m[2]]}"),
-        (r"^features\.(\d+)\.block\.1\.([01])\.", lambda m: f"block{m[1]}_depthwise{_PLAIN_BN[m[2]]}"),
-        (r"^features\.(\d+)\.block\.[23]\.([01])\.", lambda m: f"block{m[1]}_project{_CONV_BN[m[2]]}"),
-        (r"^classifier\.0\.", "head_fc."),
-        (r"^classifier\.3\.", "logits."),
-    ),
-    "convnext": (
-        (r"^features\.0\.([01])\.", lambda m: ("stem_conv.", "stem_norm.")[int(m[1])]),
-        (r"^features\.([246])\.0\.", lambda m: f"down{int(m[1]) // 2 + 1}_norm."),
-        (r"^features\.([246])\.1\.", lambda m: f"down{int(m[1]) // 2 + 1}_conv."),
-        (r"^features\.([1357])\.(\d+)\.", lambda m: f"stage{int(m[1]) // 2 + 1}_block{int(m[2]) + 1}_"),
-        (r"_layer_scale$", "_scale.scale"),
-        (r"_block\.([0235])\.", lambda m: f"_{_CONVNEXT[m[1]]}."),
-        (r"^classifier\.0\.", "head_norm."),
-        (r"^classifier\.2\.", "logits."),
-    ),
 }
-_CONV_BN = {"0": "_conv.", "1": "_bn."}  # of a module whose parts are numbered
-_PLAIN_BN = {"0": ".", "1": "_bn."}
-_CONVNEXT = {"0": "depthwise", "2": "norm", "3": "expand", "5": "project"}
 _RCNN: tuple[Rule, ...] = (  # torchvision's checkpoints and its present modules differ in ".0"
     (r"^backbone\.body\.", ""),
     *RULES["resnet"],
@@ -121,55 +87,18 @@ _RCNN: tuple[Rule, ...] = (  # torchvision's checkpoints and its present modules
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
 )
-_AUXILIARY: tuple[Rule, ...] = (
-    (r"^aux_classifier\.0\.", "aux_head."),
-    (r"^aux_classifier\.1\.", "aux_head_bn."),
-    (r"^aux_classifier\.4\.", "logits_aux."),
-)
 _FCN: tuple[Rule, ...] = (
     (r"^classifier\.0\.", "head3."),
     (r"^classifier\.1\.", "head3_bn."),
     (r"^classifier\.4\.", "logits."),
 )
-_DEEPLABV3: tuple[Rule, ...] = (
-    (r"^classifier\.0\.convs\.4\.([12])\.", lambda m: ("aspp_image.", "aspp_image_bn.")[int(m[1]) - 1]),
-    (r"^classifier\.0\.convs\.(\d)\.([01])\.", lambda m: f"aspp{m[1]}{_PLAIN_BN[m[2]]}"),
-    (r"^classifier\.0\.project\.([01])\.", lambda m: f"aspp_project{_PLAIN_BN[m[1]]}"),
-    (r"^classifier\.1\.", "head."),
-    (r"^classifier\.2\.", "head_bn."),
-    (r"^classifier\.4\.", "logits."),
-)
-_LRASPP: tuple[Rule, ...] = (
-    (r"^classifier\.cbr\.([01])\.", lambda m: f"head{_PLAIN_BN[m[1]]}"),
-    (r"^classifier\.scale\.1\.", "factors."),
-    (r"^classifier\.(low|high)_classifier\.", r"logits_\1."),
-)
-_SSDLITE: tuple[Rule, ...] = (
-    (r"^head\.(classification|regression)_head\.module_list\.(\d)\.", lambda m: f"{_KIND[m[1]]}{int(m[2]) + 4}."),
-    (r"^(class|box)_head(\d)\.0\.0\.", r"\1_depthwise\2."),
-    (r"^(class|box)_head(\d)\.0\.1\.", r"\1_depthwise\2_bn."),
-    (r"^(class|box)_head(\d)\.1\.", r"\1_head\2."),
-    (r"^backbone\.extra\.(\d)\.0\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_reduce{_CONV_BN[m[2]]}"),
-    (r"^backbone\.extra\.(\d)\.1\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_depthwise{_PLAIN_BN[m[2]]}"),
-    (r"^backbone\.extra\.(\d)\.2\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_expand{_CONV_BN[m[2]]}"),
-    # The network is cut in two behind the expansion of its block 13.
-    (r"^backbone\.features\.0\.13\.", "features.13.block.0."),
-    (r"^backbone\.features\.0\.", "features."),
-    (r"^backbone\.features\.1\.0\.", "features.13.block."),
-    (r"^backbone\.features\.1\.(\d)\.", lambda m: f"features.{int(m[1]) + 13}."),
-    *RULES["mobilenet_v3"],
-)
-_KIND = {"classification": "class_head", "regression": "box_head"}
 _ON_RESNET: tuple[Rule, ...] = ((r"^backbone\.", ""), *RULES["resnet"])
-_ON_MOBILENET: tuple[Rule, ...] = ((r"^backbone\.", "features."), *RULES["mobilenet_v3"])
 RULES |= {
     "fasterrcnn_resnet": _RCNN,
     "maskrcnn_resnet": _RCNN,
-    "ssdlite320_mobilenet_v3": _SSDLITE,
-    "fcn_resnet": (*_FCN, *_AUXILIARY, *_ON_RESNET),
-    "deeplabv3_resnet": (*_DEEPLABV3, *_AUXILIARY, *_ON_RESNET),
-    "deeplabv3_mobilenet_v3": (*_DEEPLABV3, *_AUXILIARY, *_ON_MOBILENET),
-    "lraspp_mobilenet_v3": (*_LRASPP, *_ON_MOBILENET),
+    "fcn_resnet": (*_FCN, *AUXILIARY, *_ON_RESNET),
+    "deeplabv3_resnet": (*DEEPLABV3, *AUXILIARY, *_ON_RESNET),
+    **MOBILE,
 }
 _VGG16 = {  # module number -> our convolution
     **{"0": "1_1", "2": "1_2", "5": "2_1", "7": "2_2"},
