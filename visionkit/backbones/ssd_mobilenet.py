@@ -7,12 +7,17 @@ from keras import layers
 
 from visionkit.backbones.blocks import InputShape, depthwise_convolution
 from visionkit.backbones.mobilenet_v2 import conv_norm
-from visionkit.backbones.mobilenet_v3 import LARGE, batch_norm, mobilenet_v3
+from visionkit.backbones.mobilenet_v3 import LARGE, SWISH, Row, batch_norm, mobilenet_v3
 
 EXTRAS = (512, 256, 256, 128)  # channels of the levels on top
 HALF = (127.5,) * 3  # images become -1..1
 # Table 6: half the channels from C4 on, since 80 classes need fewer than 1000 do.
-REDUCED = LARGE[:12] + tuple((kernel, e if e == 672 else e // 2, 80, *rest) for kernel, e, _, *rest in LARGE[12:])
+REDUCED: tuple[Row, ...] = (
+    *LARGE[:12],
+    (5, 672, 80, True, SWISH, 2),
+    (5, 480, 80, True, SWISH, 1),
+    (5, 480, 80, True, SWISH, 1),
+)
 
 
 def ssdlite_mobilenet_v3(input_shape: InputShape = (None, None, 3), name: str = "ssdlite_mobilenet_v3") -> keras.Model:

@@ -77,10 +77,12 @@ class UNet(Segmenter):
 def _climb(features: dict[str, Tensor], image_size: tuple[int, int], units: Sequence[int]) -> Tensor:
     """The steps from the coarsest level, one for each of `units`."""
     coarsest = max(features)
+    height, width = image_size
     x = features[coarsest]
     for number, channels in zip(range(int(coarsest[1:]) - 1, -1, -1), units, strict=False):
+        stride = 2**number
         skip = features.get(f"C{number}")
-        size = tuple(-(-side // 2**number) for side in image_size) if skip is None else skip.shape[1:3]
+        size = (-(-height // stride), -(-width // stride)) if skip is None else skip.shape[1:3]
         x = layers.UpSampling2D(2, name=f"up{number}")(x)
         x = CropOrPad(size, name=f"up{number}_crop")(x)
         if skip is not None:
