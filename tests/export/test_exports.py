@@ -26,8 +26,11 @@ from visionkit.types import Classification, Detections
 
 NAMES = ["cat", "dog", "cow"]
 COMMON = {"num_classes": 3, "class_names": NAMES, "image_size": SIZE, "licence": "MIT"}
-# Rows of MobileNetV3 with everything that they may have, up to C4.
-TINY_ROWS = ((3, 16, 16, True, "relu", 2), (3, 24, 16, False, SWISH, 2), (5, 32, 24, True, SWISH, 2))
+# Rows of MobileNetV3 with everything that they may have; the last is dilated in place of its stride.
+TINY_ROWS = (
+    *((3, 16, 16, True, "relu", 2), (3, 24, 16, False, SWISH, 2)),
+    *((5, 32, 24, True, SWISH, 2), (5, 32, 24, True, SWISH, 2)),
+)
 # One level: the graphs are those of more, and the converters need a third of the time.
 TWO_STAGES = COMMON | {"levels": ("C4",), "pyramid_channels": 0, "anchor_scales": (1.5,), "head_units": 16}
 BUILD = {
@@ -39,13 +42,14 @@ BUILD = {
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, **COMMON),
     "deeplabv3": lambda: MODELS["deeplabv3"](tiny_backbone(levels=("C3", "C4")), units=8, **COMMON),
     # On the smallest backbones with the layers of MobileNetV3 and of ConvNeXt, which the converters see here.
-    "lraspp": lambda: MODELS["lraspp"](mobilenet_v3(TINY_ROWS), units=8, **COMMON),
+    "lraspp": lambda: MODELS["lraspp"](mobilenet_v3(TINY_ROWS, dilated=True), units=8, **COMMON),
     "unet": lambda: MODELS["unet"](convnext((1, 1, 1, 1), channels=(8, 8, 8, 8)), units=(8,) * 5, **COMMON),
 }
-# The graph of mask_rcnn holds all of faster_rcnn's, and converting either takes the better part of a minute: the
-# converters are shown the larger one.
+# Conversions take long, so converters are shown mask_rcnn, whose graph holds all of faster_rcnn's, and lraspp, whose
+# kinds of layers are those of deeplabv3: dilated convolutions, the average of the image, and upsampling.
 OWN = ("keras_file", "saved_model")
-PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if model != "faster_rcnn" or to in OWN]
+COVERED = ("faster_rcnn", "deeplabv3")
+PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if model not in COVERED or to in OWN]
 # Loads exports by the folders' names and runs each on 1 and on 3 images; then runs verbs.
 RUN = """
 import json, sys
