@@ -19,6 +19,7 @@ CLASSES = {
     "visionkit.layers.decode_distances": ("DecodeDistances",),
     "visionkit.layers.edge_padding": ("EdgePadding",),
     "visionkit.layers.fpn": ("NearestLike",),
+    "visionkit.layers.gelu": ("Gelu",),
     "visionkit.layers.l2_normalize": ("L2Normalize",),
     "visionkit.layers.layer_scale": ("LayerScale",),
     "visionkit.layers.proposals": ("Proposals",),

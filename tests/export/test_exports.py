@@ -102,7 +102,8 @@ def runs(tmp_path_factory):
     for name, build in BUILD.items():
         keras.utils.set_random_seed(0)
         model = build()
-        lift(model)
+        if name != "unet":  # whose scores lie far apart as they are
+            lift(model)
         network = model.serving()
         model.serving = lambda network=network: network  # built once for all exporters
         for count in (1, 3):

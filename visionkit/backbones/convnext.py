@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from visionkit.backbones.blocks import InputShape, convolution, depthwise_convolution, images
+from visionkit.layers.gelu import Gelu
 from visionkit.layers.layer_scale import LayerScale
 from visionkit.types import Tensor
 
@@ -68,7 +69,7 @@ def _block(x: Tensor, drop: float, name: str) -> Tensor:
     new = depthwise_convolution(x, 7, use_bias=True, initializer=_normal(), name=f"{name}_depthwise")
     new = _norm(new, f"{name}_norm")
     new = convolution(new, 4 * channels, 1, use_bias=True, initializer=_normal(), name=f"{name}_expand")
-    new = layers.Activation("gelu", name=f"{name}_gelu")(new)
+    new = Gelu(name=f"{name}_gelu")(new)
     new = convolution(new, channels, 1, use_bias=True, initializer=_normal(), name=f"{name}_project")
     new = LayerScale(name=f"{name}_scale")(new)
     if drop:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 # Keras finds a layer of a .keras file only if its module was imported, and some layers are used by backbones only.
-from visionkit.layers import edge_padding, l2_normalize, layer_scale  # noqa: F401
+from visionkit.layers import edge_padding, gelu, l2_normalize, layer_scale  # noqa: F401
 from visionkit.models.classifier import Classifier
 from visionkit.models.deeplabv3 import DeepLabV3
 from visionkit.models.faster_rcnn import FasterRCNN
