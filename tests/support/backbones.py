@@ -57,8 +57,8 @@ def answers(name):
 def first_weights_of_zero():
     """Layers built within have kernels of zeros, for those whose weights are assigned next."""
     with contextlib.ExitStack() as stack:
-        kinds = ("VarianceScaling", "TruncatedNormal", "RandomNormal")
-        for kind in (getattr(keras.initializers, name) for name in kinds):
+        drawing = keras.initializers
+        for kind in (drawing.VarianceScaling, drawing.TruncatedNormal, drawing.RandomNormal):
             stack.enter_context(mock.patch.object(kind, "__call__", _zeros))
         yield
 
