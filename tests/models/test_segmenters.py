@@ -49,8 +49,12 @@ def test_it_learns_four_images_by_heart(name):
             labels[i, y : y + 20, 30 * (k - 1) + x // 6 : 30 * (k - 1) + x // 6 + 22] = k
     colours = np.array([[90, 90, 90], [220, 60, 60], [60, 60, 220]])
     images = (colours[labels] + rng.integers(-30, 30, (4, *size, 3))).astype(np.uint8)
-    backbone = tiny_backbone(16, levels=("C2", "C3") if name != "unet" else ("C1", "C2", "C3"))
-    options = {"lraspp": {"low": "C2", "units": 16}, "unet": {"units": (16, 16, 16)}}.get(name, {"units": 8})
+    levels, options = {
+        "deeplabv3": (("C2",), {"units": 8, "dropout": 0.0}),
+        "lraspp": (("C2", "C3"), {"low": "C2", "units": 16}),
+        "unet": (("C1", "C2", "C3"), {"units": (16, 16, 16)}),
+    }[name]
+    backbone = tiny_backbone(16, levels=levels)
     model = MODELS[name](backbone, K, image_size=size, **options)
     model.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
     serving = model.serving()
