@@ -25,6 +25,10 @@ from visionkit.weights.detectors import DETECTORS
 
 FOLDER = GOLDEN / "detectors"
 TOLERANCE = 1e-4  # of the output's range
+OPTIONS = {  # of `serving`, where torchvision's are others than ours
+    "ssd300_vgg16": {"iou_threshold": 0.45},
+    "ssdlite320_mobilenet_v3_large": {"iou_threshold": 0.55, "score_threshold": 0.001, "keep": 300},
+}
 
 
 # Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
@@ -52,9 +56,9 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
     for i, size in enumerate(SCENES[name]):
         model = first if i == 0 or single else first.for_size(size)
         image = drawn_scene(size)
-        if single:  # torchvision resizes to 300 x 300 itself
+        if single:  # torchvision resizes to the network's size itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = {"iou_threshold": 0.45} if single else {"proposals": PROPOSALS}
+        options = OPTIONS[name] if single else {"proposals": PROPOSALS}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs(image))
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
@@ -68,7 +72,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
             assert error <= TOLERANCE, (key, size)
         expected = {key: golden[f"found_{key}_{i}"] for key in ("boxes", "scores", "labels")}
         if single:
-            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / 300)
+            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / model.image_size[0])
         partners = same_detections(found, expected)
         if f"found_masks_{i}" in golden:
             masks = golden[f"found_masks_{i}"].astype(np.float32)
@@ -94,7 +98,10 @@ LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
 
 
 # Faster R-CNN's losses are Mask R-CNN's.
-@pytest.mark.parametrize("detector", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"], indirect=True)
+WITH_LOSSES = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn")
+
+
+@pytest.mark.parametrize("detector", WITH_LOSSES, indirect=True)
 def test_training_losses_equal_torchvisions(detector):
     name, model, golden = detector
     images, y = drawn_training_batch(name)

@@ -21,8 +21,8 @@ from visionkit.data.render import Transform
 from visionkit.environment import free_memory, peak_memory
 from visionkit.evaluate.scores import class_ids, evaluate
 from visionkit.models.faster_rcnn import FasterRCNN
-from visionkit.models.fcn import FCN
 from visionkit.models.nanodet import NanoDet
+from visionkit.models.segmenter import Segmenter
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
 from visionkit.ops.distances import to_distances
@@ -164,7 +164,7 @@ def _rcnn(model: Any, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor
     return detections
 
 
-def _fcn(model: FCN, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
+def _segmenter(model: Segmenter, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
     logits = SURE * _one_hot(y["segmentation"], model.num_classes)  # all zero where the map has 255, ignored
     return {"probabilities": layer("probabilities")(logits)}
 
@@ -173,7 +173,8 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
     return ops.one_hot(labels, count)
 
 
-ANSWERS = {SSD: _ssd, NanoDet: _nanodet, FasterRCNN: _rcnn, FCN: _fcn}  # and their subclasses, such as Mask R-CNN
+# And their subclasses, such as Mask R-CNN.
+ANSWERS = {SSD: _ssd, NanoDet: _nanodet, FasterRCNN: _rcnn, Segmenter: _segmenter}
 
 
 def practice(

@@ -27,7 +27,7 @@ def finetune(
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
-    model: Literal["ssd", "faster_rcnn", "nanodet"] | None = None,
+    model: Literal["ssd", "faster_rcnn", "nanodet", "fcn", "deeplabv3", "lraspp", "unet"] | None = None,
     start: From = None,
     renamed: Map = (),
     backbone: str = "efficientnet_lite0",
@@ -58,7 +58,8 @@ def finetune(
         data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
             Face, CSV, masks, class maps, class folders), or a YOLO data.yaml.
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
-        model: (detect) the detector; by default ssd.
+        model: (detect) the detector, by default ssd; (segment) fcn, which is the default and the fastest, deeplabv3,
+            lraspp, which is small, or unet, which draws the finest borders and takes the longest.
         start: a trained model to begin with, in place of model and backbone: the name of a published one, a run folder
             or a .keras file. Classes of equal names keep what they know; a table shows which.
         renamed: OLD=NEW, such as person=pedestrian: the start's class OLD becomes the data's class NEW.
