@@ -63,8 +63,10 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.models.classifier import Classifier as Classifier
     from visionkit.models.faster_rcnn import FasterRCNN as FasterRCNN
     from visionkit.models.fcn import FCN as FCN
+    from visionkit.models.fcos import FCOS as FCOS
     from visionkit.models.mask_rcnn import MaskRCNN as MaskRCNN
     from visionkit.models.nanodet import NanoDet as NanoDet
+    from visionkit.models.retinanet import RetinaNet as RetinaNet
     from visionkit.models.ssd import SSD as SSD
     from visionkit.models.task import Task as Task
     from visionkit.open_model import open_predictor as open_predictor
@@ -138,8 +140,10 @@ _PLACES = {
     "Classifier": "visionkit.models.classifier",
     "FasterRCNN": "visionkit.models.faster_rcnn",
     "FCN": "visionkit.models.fcn",
+    "FCOS": "visionkit.models.fcos",
     "MaskRCNN": "visionkit.models.mask_rcnn",
     "NanoDet": "visionkit.models.nanodet",
+    "RetinaNet": "visionkit.models.retinanet",
     "SSD": "visionkit.models.ssd",
     "Task": "visionkit.models.task",
     "open_predictor": "visionkit.open_model",

@@ -17,6 +17,7 @@ PACKAGE = "visionkit"
 CLASSES = {
     "visionkit.layers.decode": ("DecodeDetections", "DecodeRegions"),
     "visionkit.layers.decode_distances": ("DecodeDistances",),
+    "visionkit.layers.decode_levels": ("DecodeAnchors", "DecodePoints"),
     "visionkit.layers.edge_padding": ("EdgePadding",),
     "visionkit.layers.fpn": ("NearestLike",),
     "visionkit.layers.l2_normalize": ("L2Normalize",),
@@ -26,8 +27,10 @@ CLASSES = {
     "visionkit.models.classifier": ("Classifier",),
     "visionkit.models.faster_rcnn": ("FasterRCNN",),
     "visionkit.models.fcn": ("FCN",),
+    "visionkit.models.fcos": ("FCOS",),
     "visionkit.models.mask_rcnn": ("PickMasks", "MaskRCNN"),
     "visionkit.models.nanodet": ("NanoDet",),
+    "visionkit.models.retinanet": ("RetinaNet",),
     "visionkit.models.ssd": ("SSD",),
     "visionkit.style.layers": ("Moments", "Restyle", "Grain", "Reflect", "StyleOfRow"),
     "visionkit.style.network": ("StyleNetwork",),

@@ -26,10 +26,13 @@ NAMES = ["cat", "dog", "cow"]
 COMMON = {"num_classes": 3, "class_names": NAMES, "image_size": SIZE, "licence": "MIT"}
 # One level: the graphs are those of more, and the converters need a third of the time.
 TWO_STAGES = COMMON | {"levels": ("C4",), "pyramid_channels": 0, "anchor_scales": (1.5,), "head_units": 16}
+HEADS = COMMON | {"pyramid_channels": 16, "head_convs": 1}
 BUILD = {
     "classifier": lambda: MODELS["classifier"](tiny_backbone(), head="pool", **COMMON),
     "ssd": lambda: MODELS["ssd"](tiny_backbone(), extra_levels=0, pyramid_channels=0, levels=("C4", "C5"), **COMMON),
     "nanodet": lambda: MODELS["nanodet"](tiny_backbone(), head_convs=1, pyramid_channels=16, **COMMON),
+    "retinanet": lambda: MODELS["retinanet"](tiny_backbone(), levels=("C4",), group_norm=True, **HEADS),
+    "fcos": lambda: MODELS["fcos"](tiny_backbone(), levels=("C4",), **HEADS),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, **COMMON),
@@ -66,8 +69,9 @@ def lift(model):
     """Scores of random weights lie close together: this pulls them apart, so that some pass the threshold."""
     for variable in model.serving().variables:
         if "kernel" in variable.path and any(name in variable.path for name in ("class_head", "logits")):
-            small = re.search(r"box_logits|(logits\d)", variable.path)  # drawn with 0.01 there
-            variable.assign((12 if not small else 2000 if small[1] else 1000) * variable)
+            # Kernels that are drawn with 0.01 need more.
+            factors = (("box_logits", 1000), ("class_logits", 40), (r"logits\d", 2000), ("", 12))
+            variable.assign(next(factor for name, factor in factors if re.search(name, variable.path)) * variable)
 
 
 def test_every_model_is_here():

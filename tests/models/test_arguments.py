@@ -101,7 +101,11 @@ def test_what_is_right_is_taken(backbone):
     "registry, name, message",
     [
         (MODELS, "SSD", "no model 'SSD'; did you mean 'ssd'?"),
-        (MODELS, "yolo", "no model 'yolo'; there are classifier, ssd, nanodet, faster_rcnn, mask_rcnn, fcn"),
+        (
+            MODELS,
+            "yolo",
+            "no model 'yolo'; there are classifier, ssd, nanodet, retinanet, fcos, faster_rcnn, mask_rcnn, fcn",
+        ),
         (BACKBONES, "ResNet50", "no backbone 'ResNet50'; did you mean 'resnet50'?"),
     ],
 )

@@ -11,7 +11,7 @@ from support.models import BUILD
 from support.on_jax import ON_JAX
 from support.paths import ROOT
 
-NAMES = ["ssd", "nanodet", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
+NAMES = ["ssd", "nanodet", "retinanet", "fcos", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
 SCRIPT = f"""
 import json, sys
 import keras, numpy as np

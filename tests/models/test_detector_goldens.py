@@ -13,6 +13,7 @@ from support.drawn import (
     drawn_places,
     drawn_scene,
     drawn_training_batch,
+    is_two_stage,
 )
 from support.paths import GOLDEN
 from support.tiny import SIZE, tiny_backbone
@@ -24,27 +25,41 @@ from visionkit.weights.detectors import DETECTORS
 
 FOLDER = GOLDEN / "detectors"
 TOLERANCE = 1e-4  # of the output's range
+# Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
+EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 
 
-@pytest.mark.parametrize("name", sorted(SCENES))
-def test_raw_outputs_and_detections_equal_torchvisions(name):
-    golden = np.load(FOLDER / f"{name}.npz")
-    shapes = json.loads(golden["tensors"].tobytes())
-    tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
-    single = name.startswith("ssd")
+class Published:
+    """One of torchvision's detectors here, with the drawn weights, and the file of what torchvision gave."""
+
+    def __init__(self, name):
+        self.name, self.golden = name, np.load(FOLDER / f"{name}.npz")
+        shapes = json.loads(self.golden["tensors"].tobytes())
+        tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+        self.resized, self.two_stage = name.startswith("ssd"), is_two_stage(name)
+        options = EVERYTHING if self.two_stage else {}
+        self.model = DETECTORS[name](80, image_size=SCENES[name][0], **options)
+        report = assign(self.model, tensors, name)
+        assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
+
+
+@pytest.fixture(scope="module", params=sorted(SCENES))
+def published(request):
+    return Published(request.param)
+
+
+def test_raw_outputs_and_detections_equal_torchvisions(published):
+    name, golden, resized, two_stage = published.name, published.golden, published.resized, published.two_stage
     for i, size in enumerate(SCENES[name]):
-        if i == 0 or not single:
-            model = DETECTORS[name](80, **({} if single else {"image_size": size}))
-            report = assign(model, tensors, name)
-            assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
+        model = published.model if i == 0 or resized else published.model.for_size(size)
         image = drawn_scene(size)
-        if single:  # torchvision resizes to 300 x 300 itself
+        if resized:  # torchvision resizes to the network's size itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = {"iou_threshold": 0.45} if single else {"proposals": PROPOSALS}
+        options = {"iou_threshold": 0.45} if resized else {"proposals": PROPOSALS} if two_stage else {}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = outputs.predict_on_batch(image)
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
-        if not single:
+        if two_stage:
             features = {level: keras.ops.convert_to_tensor(raw[level]) for level in model.pooled}
             head = model.box_head(model.pool(features, golden[f"proposals_{i}"][None]))
             raw |= {f"box_{key}": keras.ops.convert_to_numpy(value) for key, value in head.items()}
@@ -53,7 +68,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(name):
             error = np.abs(values[0].ravel()[places] - golden[f"{key}_{i}"]).max() / golden[f"{key}_{i}_range"]
             assert error <= TOLERANCE, (key, size)
         expected = {key: golden[f"found_{key}_{i}"] for key in ("boxes", "scores", "labels")}
-        if single:
+        if resized:
             found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / 300)
         partners = same_detections(found, expected)
         if f"found_masks_{i}" in golden:
@@ -69,27 +84,20 @@ def test_raw_outputs_and_detections_equal_torchvisions(name):
 LOSSES = {
     "classification": "class_loss",
     "bbox_regression": "box_loss",
+    "bbox_ctrness": "centerness_loss",
     "loss_classifier": "class_loss",
     "loss_box_reg": "box_loss",
     "loss_objectness": "rpn_class_loss",
     "loss_rpn_box_reg": "rpn_box_loss",
     "loss_mask": "mask_loss",
 }
-# Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
-EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 # Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
 LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
 
 
-@pytest.mark.parametrize("name", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"])  # Faster R-CNN's losses are Mask R-CNN's
-def test_training_losses_equal_torchvisions(name):
-    golden = np.load(FOLDER / f"{name}.npz")
-    shapes = json.loads(golden["tensors"].tobytes())
-    tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
-    size = SCENES[name][0]
-    model = DETECTORS[name](80, image_size=size, **({} if name.startswith("ssd") else EVERYTHING))
-    assign(model, tensors, name)
-    images, y = drawn_training_batch(name)
+def test_training_losses_equal_torchvisions(published):
+    golden, model = published.golden, published.model
+    images, y = drawn_training_batch(published.name)
     y = {key: keras.ops.convert_to_tensor(value) for key, value in y.items()}
     raw = {key: keras.ops.convert_to_tensor(out) for key, out in model.predict_on_batch(images).items()}
     model.compute_loss(None, y, raw, training=False)

@@ -39,7 +39,7 @@ def test_saved_and_loaded_it_gives_the_same(name, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [*DETECTORS, "fcos"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_serving_keeps_the_conventions(name, batch):
     model = BUILD[name]()
@@ -56,7 +56,7 @@ def test_serving_keeps_the_conventions(name, batch):
     assert (boxes <= [w, h, w, h]).all()
 
 
-@pytest.mark.parametrize("name", [*DETECTORS, "fcn"])
+@pytest.mark.parametrize("name", [*DETECTORS, "retinanet", "fcos", "fcn"])
 def test_for_another_size_it_is_the_same_network_with_the_same_variables(name):
     model, turned = BUILD[name](), SIZE[::-1]
     assert model.any_size

@@ -27,7 +27,7 @@ def finetune(
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
-    model: Literal["ssd", "faster_rcnn", "nanodet"] | None = None,
+    model: Literal["ssd", "faster_rcnn", "nanodet", "retinanet", "fcos"] | None = None,
     start: From = None,
     renamed: Map = (),
     backbone: str = "efficientnet_lite0",
