@@ -7,12 +7,17 @@ import resource
 import subprocess
 import sys
 
+import hypothesis
 import pytest
 from support.disks import mount
 
 # TensorFlow's own allocator for oneDNN keeps what it once had: a worker would hold the weights of the largest backbones
 # to its end. Read when TensorFlow is loaded, here and in every child.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
+# How long an example takes says nothing on a machine that does other things as well.
+hypothesis.settings.register_profile("visionkit")
+hypothesis.settings.load_profile("visionkit")
 
 PEAKS = []  # of the workers that have ended, in bytes
 # They start many processes, or long ones: a worker that began one of them last would keep the other waiting. Or they

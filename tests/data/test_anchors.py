@@ -26,7 +26,7 @@ def drawn_boxes(sides, ratios, count=300, seed=0):
     return np.concatenate([low, low + size], axis=1).astype(np.float32)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 30))
 def test_best_overlap_is_the_greatest_iou(seed, n, a):
     rng = np.random.default_rng(seed)
@@ -86,7 +86,7 @@ def test_known_shapes_are_found_again():
     np.testing.assert_allclose(fitted["aspect_ratios"], [0.5, 3], rtol=0.01)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=7), st.integers(1, 3))
 def test_no_other_intervals_are_nearer_to_the_numbers(numbers, count):
     x = np.log(np.array(numbers, float) + 3)
@@ -104,7 +104,7 @@ def test_round_off_does_not_decide_which_of_two_equal_clusters_is_split(move):
     np.testing.assert_allclose(np.exp(anchors.cluster(sides[:30], 3)), [8, 8, 16], rtol=1e-3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.floats(8, 200), min_size=1, max_size=4), st.integers(0, 1000), st.floats(0.5, 3))
 def test_sizes_grow_with_the_boxes_and_stay_large_beside_their_cells(sides, seed, factor):
     boxes = drawn_boxes(sides, [0.5, 1, 2], count=60, seed=seed)

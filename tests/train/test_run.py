@@ -16,7 +16,7 @@ from support.recipes import SIZE, recipe, sorter
 from visionkit.cli import main
 from visionkit.data.batches import batch_ids, batches
 from visionkit.data.dataset import Dataset
-from visionkit.data.folder import folder
+from visionkit.data.readers.folder import folder
 from visionkit.data.shapes import shapes
 from visionkit.evaluate.scores import evaluate
 from visionkit.images import read_image, write_image
