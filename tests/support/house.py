@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
     "export": {"callable_package", "environment", "processes", "limits", "npboxes", "images", "resizing", "image_files"}
     | {"models", "predict", "style"},
+    "certify": {"backbones", "models", "weights"},
     "open_model": {"environment", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
