@@ -24,6 +24,9 @@ from visionkit.types import Tensor
 from visionkit.weights.convert import assign, fit, our_layers, our_names
 
 TOLERANCE = 1e-3  # relative, of each loss at the last step and of the norm of every tensor
+LEAST_NORM = (
+    1e-5  # smaller ones are of biases before a norm, which only round-off moves; differences count against this
+)
 LOSSES = {  # torchvision's name -> ours
     "classification": "class_loss",
     "bbox_regression": "box_loss",
@@ -166,7 +169,7 @@ def compare(model: Task, losses: list[dict[str, float]], name: str, record: Mapp
         steps=steps,
         losses={ours: _difference(losses[-1][ours], value) for ours, value in expected.items()},
         norms={
-            tensor: _difference(norm, tensors[tensor]["norms"][column])
+            tensor: _difference(norm, tensors[tensor]["norms"][column], LEAST_NORM)
             for tensor, norm in found.items()
             # Torch's running variance is that of a sample, Keras' that of a population: a known difference.
             if not (name == "fcn" and "running" in tensor)
@@ -199,8 +202,8 @@ def _known_noise(shape: tuple[Any, ...]) -> Tensor:
     return keras.ops.convert_to_tensor(scenes.sampling_noise(shape[1])[None])
 
 
-def _difference(found: float, expected: float) -> float:
-    return abs(found - expected) / max(abs(expected), 1e-6)
+def _difference(found: float, expected: float, least: float = 1e-6) -> float:
+    return abs(found - expected) / max(abs(expected), least)
 
 
 def _size(difference: float) -> float:

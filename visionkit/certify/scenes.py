@@ -57,8 +57,8 @@ COURSES = {
         Course("retinanet", 2e-5),
         Course("retinanet_v2", 2e-5),
         Course("fcos", 2e-5),
-        Course("faster_rcnn", 2e-5),
-        Course("mask_rcnn", 2e-5),
+        Course("faster_rcnn", 1e-5),
+        Course("mask_rcnn", 1e-5),
         Course("fcn", 1e-3),
     )
 }
