@@ -38,9 +38,10 @@ BUILD = {
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, **COMMON),
 }
 # The graph of mask_rcnn holds all of faster_rcnn's, and converting either takes the better part of a minute: the
-# converters are shown the larger one.
+# converters are shown the larger one. FCOS has the operations of RetinaNet, but three outputs where it is cut for int8.
 OWN = ("keras_file", "saved_model")
-PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if model != "faster_rcnn" or to in OWN]
+SHOWN = {"faster_rcnn": OWN, "fcos": (*OWN, "litert_int8")}
+PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if to in SHOWN.get(model, EXPORTERS)]
 # Loads exports by the folders' names and runs each on 1 and on 3 images; then runs verbs.
 RUN = """
 import json, sys
