@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torchvision.models import detection, resnet
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.detection import anchor_utils, backbone_utils, faster_rcnn, mask_rcnn, retinanet
+from torchvision.models.detection import anchor_utils, backbone_utils, faster_rcnn, retinanet
 from torchvision.models.segmentation import fcn
 from torchvision.ops import FrozenBatchNorm2d, feature_pyramid_network
 
@@ -96,12 +96,6 @@ class Sampler:
         return tuple(list(masks) for masks in zip(*chosen, strict=True))
 
 
-def mask_rcnn_model(course):
-    c = scenes.CHANNELS
-    head, predictor = mask_rcnn.MaskRCNNHeads(c, (c,) * 4, 1), mask_rcnn.MaskRCNNPredictor(c, c, K + 1)
-    return two_stage(detection.MaskRCNN, course, mask_head=head, mask_predictor=predictor)
-
-
 def ssd(course):
     body = IntermediateLayerGetter(trunk(), {"layer2": "0", "layer3": "1", "layer4": "2"})
     body.out_channels = [512, 1024, 2048]
@@ -133,7 +127,6 @@ BUILD = {
     "retinanet_v2": retinanet_v2,
     "fcos": functools.partial(one_stage, detection.FCOS),
     "faster_rcnn": functools.partial(two_stage, detection.FasterRCNN),
-    "mask_rcnn": mask_rcnn_model,
     "fcn": lambda course: Segmenter(),
 }
 
@@ -187,7 +180,7 @@ def real_rows(name, value):
         return value.view(-1, K + 1, *value.shape[1:])[:, 1:]
     if "bbox_pred" in name and "roi_heads" in name:
         return value.view(K + 1, 4, *value.shape[1:])[1:]
-    return value[1:] if "mask_fcn_logits" in name else value
+    return value
 
 
 def inputs(course, step):

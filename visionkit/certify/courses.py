@@ -16,7 +16,6 @@ from visionkit.certify.scenes import CHANNELS, COURSES, NUM_CLASSES, OBJECTS, PR
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN, FCN_RESNET
 from visionkit.models.fcos import FCOS
-from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.retinanet import RETINANET_V2, RetinaNet
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
@@ -35,7 +34,6 @@ LOSSES = {  # torchvision's name -> ours
     "loss_box_reg": "box_loss",
     "loss_objectness": "rpn_class_loss",
     "loss_rpn_box_reg": "rpn_box_loss",
-    "loss_mask": "mask_loss",
     "loss": "loss",
 }
 _MORE = (1.0, 2.0, 0.5, 3.0, 1 / 3)
@@ -78,7 +76,6 @@ BUILD: dict[str, tuple[str, Callable[[tuple[int, int]], Task]]] = {
     "retinanet_v2": ("retinanet_resnet", _on_pyramid(RetinaNet, pyramid_channels=CHANNELS, **RETINANET_V2)),
     "fcos": ("fcos_resnet", _on_pyramid(FCOS, pyramid_channels=CHANNELS)),
     "faster_rcnn": ("fasterrcnn_resnet", _on_pyramid(FasterRCNN, **_REGIONS)),
-    "mask_rcnn": ("maskrcnn_resnet", _on_pyramid(MaskRCNN, mask_channels=CHANNELS, **_REGIONS)),
     "fcn": ("fcn_resnet", _fcn),
 }
 

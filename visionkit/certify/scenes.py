@@ -19,16 +19,7 @@ PROPOSALS = 60  # of a two-stage detector, per level before suppression and per 
 RPN_SAMPLES = 64
 COLOURS = np.float32([[220, 60, 50], [60, 200, 70], [60, 80, 220], [230, 210, 60]])  # of the classes
 # Names of the last layers of a head. Their kernels are drawn small, as the papers draw them.
-_LAST = (
-    "cls_logits",
-    "bbox_reg",
-    "bbox_ctrness",
-    "cls_score",
-    "bbox_pred",
-    "module_list",
-    "fcn_logits",
-    "classifier.4",
-)
+_LAST = ("cls_logits", "bbox_reg", "bbox_ctrness", "cls_score", "bbox_pred", "module_list", "classifier.4")
 
 
 @dataclass(frozen=True)
@@ -58,7 +49,6 @@ COURSES = {
         Course("retinanet_v2", 2e-5),
         Course("fcos", 2e-5),
         Course("faster_rcnn", 1e-5),
-        Course("mask_rcnn", 1e-5),
         Course("fcn", 1e-3),
     )
 }
