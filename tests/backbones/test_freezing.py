@@ -106,9 +106,10 @@ def test_frozen_layers_stay_as_they_were_through_fit_and_a_file(name, task, tmp_
 
 
 @pytest.mark.slow
-def test_a_partly_frozen_nested_model_is_exported(tmp_path):
+def test_a_partly_frozen_nested_model_is_exported(tmp_path, monkeypatch):
+    monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", "no")  # it need not keep copies of the graph to go back to
     keras.utils.set_random_seed(0)
-    model = TASKS["fcn"](wrapped("EfficientNetV2B0"))
+    model = TASKS["fcn"](wrapped("MobileNetV2"))
     freeze(model.backbone, "C3")
     images, _ = batch()
     expected = model.serving().predict_on_batch(images)["probabilities"]
