@@ -66,7 +66,8 @@ def _on_pyramid(kind: Any, **options: Any) -> Callable[[tuple[int, int]], Task]:
 
 
 def _fcn(size: tuple[int, int]) -> FCN:
-    return FCN(_trunk(dilated=True), NUM_CLASSES + 1, image_size=size, **FCN_RESNET | {"dropout": 0.0})
+    options: dict[str, Any] = FCN_RESNET | {"dropout": 0.0}
+    return FCN(_trunk(dilated=True), NUM_CLASSES + 1, image_size=size, **options)
 
 
 # The name of a certificate -> (the family of rules that convert torchvision's names, the model for images of a size).
@@ -138,7 +139,8 @@ def build(name: str, record: Mapping[str, Any]) -> Task:
 def prepare(model: Task, course: Course) -> None:
     """Compiles a model for its course."""
     optimizer: Any = keras.optimizers.SGD(course.lr, momentum=scenes.MOMENTUM)
-    model.compile(optimizer=optimizer, jit_compile=keras.backend.backend() == "jax")
+    compiled: Any = keras.backend.backend() == "jax"  # which otherwise runs operation by operation
+    model.compile(optimizer=optimizer, jit_compile=compiled)
     optimizer.build(model.trainable_variables)
 
 

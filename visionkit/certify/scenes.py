@@ -17,7 +17,7 @@ MOMENTUM = 0.9
 CHANNELS = 64  # of pyramids: a quarter of the published, and of every other width of a head
 PROPOSALS = 60  # of a two-stage detector, per level before suppression and per image after it
 RPN_SAMPLES = 64
-COLOURS = np.float32([[220, 60, 50], [60, 200, 70], [60, 80, 220], [230, 210, 60]])  # of the classes
+COLOURS = np.array([[220, 60, 50], [60, 200, 70], [60, 80, 220], [230, 210, 60]], np.float32)  # of the classes
 # Names of the last layers of a head. Their kernels are drawn small, as the papers draw them.
 _LAST = ("cls_logits", "bbox_reg", "bbox_ctrness", "cls_score", "bbox_pred", "module_list", "classifier.4")
 

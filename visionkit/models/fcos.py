@@ -83,9 +83,9 @@ class FCOS(Task):
         sizes = {level: x.shape[1:3] for level, x in pyramid.items()}
         self.level_sizes = [height * width for height, width in sizes.values()]
         self.points = np.concatenate([_points(size, self.image_size) for size in sizes.values()])  # [A, 2]
-        strides = [2.0 ** int(level[1:]) for level in sizes]
-        self.strides = np.repeat(strides, self.level_sizes).astype(np.float32)  # [A]
-        least, most = np.float32(strides) * REACH[0], np.float32(strides) * REACH[1]
+        strides = np.array([2 ** int(level[1:]) for level in sizes], np.float32)
+        self.strides = np.repeat(strides, self.level_sizes)  # [A]
+        least, most = strides * REACH[0], strides * REACH[1]
         least[0], most[-1] = 0.0, np.inf  # the finest level learns all smaller objects, the coarsest all larger ones
         self.reach = np.stack([np.repeat(side, self.level_sizes) for side in (least, most)])  # [2, A]
         self.class_loss = keras.metrics.Mean(name="class_loss")
