@@ -75,6 +75,8 @@ def lift(model):
             # Kernels that are drawn with 0.01 need more.
             factors = (("box_logits", 1000), ("class_logits", 40), (r"logits\d", 2000), ("", 12))
             variable.assign(next(factor for name, factor in factors if re.search(name, variable.path)) * variable)
+        if variable.path.endswith("box_regression/bias") and variable.shape == (4,):
+            variable.assign(variable + 2.0)  # FCOS: half of an untrained box's sides are 0, and such a box has no area
 
 
 @functools.cache
