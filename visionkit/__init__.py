@@ -69,9 +69,11 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.models.deeplabv3 import DeepLabV3 as DeepLabV3
     from visionkit.models.faster_rcnn import FasterRCNN as FasterRCNN
     from visionkit.models.fcn import FCN as FCN
+    from visionkit.models.fcos import FCOS as FCOS
     from visionkit.models.lraspp import LRASPP as LRASPP
     from visionkit.models.mask_rcnn import MaskRCNN as MaskRCNN
     from visionkit.models.nanodet import NanoDet as NanoDet
+    from visionkit.models.retinanet import RetinaNet as RetinaNet
     from visionkit.models.ssd import SSD as SSD
     from visionkit.models.task import Task as Task
     from visionkit.models.unet import UNet as UNet
@@ -152,9 +154,11 @@ _PLACES = {
     "DeepLabV3": "visionkit.models.deeplabv3",
     "FasterRCNN": "visionkit.models.faster_rcnn",
     "FCN": "visionkit.models.fcn",
+    "FCOS": "visionkit.models.fcos",
     "LRASPP": "visionkit.models.lraspp",
     "MaskRCNN": "visionkit.models.mask_rcnn",
     "NanoDet": "visionkit.models.nanodet",
+    "RetinaNet": "visionkit.models.retinanet",
     "SSD": "visionkit.models.ssd",
     "Task": "visionkit.models.task",
     "UNet": "visionkit.models.unet",

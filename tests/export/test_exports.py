@@ -34,10 +34,13 @@ TINY_ROWS = (
 )
 # One level: the graphs are those of more, and the converters need a third of the time.
 TWO_STAGES = COMMON | {"levels": ("C4",), "pyramid_channels": 0, "anchor_scales": (1.5,), "head_units": 16}
+HEADS = COMMON | {"pyramid_channels": 16, "head_convs": 1}
 BUILD = {
     "classifier": lambda: MODELS["classifier"](tiny_backbone(), head="pool", **COMMON),
     "ssd": lambda: MODELS["ssd"](tiny_backbone(), extra_levels=0, pyramid_channels=0, levels=("C4", "C5"), **COMMON),
     "nanodet": lambda: MODELS["nanodet"](tiny_backbone(), head_convs=1, pyramid_channels=16, **COMMON),
+    "retinanet": lambda: MODELS["retinanet"](tiny_backbone(), levels=("C4",), group_norm=True, **HEADS),
+    "fcos": lambda: MODELS["fcos"](tiny_backbone(), levels=("C4",), **HEADS),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, **COMMON),
@@ -46,11 +49,12 @@ BUILD = {
     "lraspp": lambda: MODELS["lraspp"](mobilenet_v3(TINY_ROWS, dilated=True), units=8, **COMMON),
     "unet": lambda: MODELS["unet"](convnext((1, 1, 1, 1), channels=(8, 8, 8, 8)), units=(8,) * 5, **COMMON),
 }
-# Conversions take long, so converters are shown mask_rcnn, whose graph holds all of faster_rcnn's, and lraspp, whose
-# kinds of layers are those of deeplabv3: dilated convolutions, the average of the image, and upsampling.
+# The graph of mask_rcnn holds all of faster_rcnn's, and converting either takes the better part of a minute: the
+# converters are shown the larger one. FCOS has the operations of RetinaNet, but three outputs where it is cut for int8;
+# lraspp has deeplabv3's kinds of layers: dilated convolutions, the average of the image, and upsampling.
 OWN = ("keras_file", "saved_model")
-COVERED = ("faster_rcnn", "deeplabv3")
-PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if model not in COVERED or to in OWN]
+SHOWN = {"faster_rcnn": OWN, "deeplabv3": OWN, "fcos": (*OWN, "litert_int8")}
+PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if to in SHOWN.get(model, EXPORTERS)]
 # Loads exports by the folders' names and runs each on 1 and on 3 images; then runs verbs.
 RUN = """
 import json, sys
@@ -80,8 +84,11 @@ def lift(model):
     """Scores of random weights lie close together: this pulls them apart, so that some pass the threshold."""
     for variable in model.serving().variables:
         if "kernel" in variable.path and any(name in variable.path for name in ("class_head", "logits")):
-            small = re.search(r"box_logits|(logits\d)", variable.path)  # drawn with 0.01 there
-            variable.assign((12 if not small else 2000 if small[1] else 1000) * variable)
+            # Kernels that are drawn with 0.01 need more.
+            factors = (("box_logits", 1000), ("class_logits", 40), (r"logits\d", 2000), ("", 12))
+            variable.assign(next(factor for name, factor in factors if re.search(name, variable.path)) * variable)
+        if variable.path.endswith("box_regression/bias") and variable.shape == (4,):
+            variable.assign(variable + 2.0)  # FCOS: half of an untrained box's sides are 0, and such a box has no area
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from support.drawn import (
     drawn_places,
     drawn_scene,
     drawn_training_batch,
+    is_two_stage,
 )
 from support.paths import GOLDEN
 from support.tiny import SIZE, tiny_backbone
@@ -29,8 +30,6 @@ OPTIONS = {  # of `serving`, where torchvision's are others than ours
     "ssd300_vgg16": {"iou_threshold": 0.45},
     "ssdlite320_mobilenet_v3_large": {"iou_threshold": 0.55, "score_threshold": 0.001, "keep": 300},
 }
-
-
 # Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
 EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 
@@ -43,7 +42,7 @@ def detector(request):
     shapes = json.loads(golden["tensors"].tobytes())
     tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
     with first_weights_of_zero():
-        model = DETECTORS[name](80, image_size=SCENES[name][0], **({} if name.startswith("ssd") else EVERYTHING))
+        model = DETECTORS[name](80, image_size=SCENES[name][0], **(EVERYTHING if is_two_stage(name) else {}))
     report = assign(model, tensors, name)
     assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
     return name, model, golden
@@ -52,17 +51,17 @@ def detector(request):
 @pytest.mark.parametrize("detector", sorted(SCENES), indirect=True)
 def test_raw_outputs_and_detections_equal_torchvisions(detector):
     name, first, golden = detector
-    single = name.startswith("ssd")
+    resized, two_stage = name.startswith("ssd"), is_two_stage(name)
     for i, size in enumerate(SCENES[name]):
-        model = first if i == 0 or single else first.for_size(size)
+        model = first if i == 0 or resized else first.for_size(size)
         image = drawn_scene(size)
-        if single:  # torchvision resizes to the network's size itself
+        if resized:  # torchvision resizes to the network's size itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = OPTIONS[name] if single else {"proposals": PROPOSALS}
+        options = OPTIONS[name] if resized else {"proposals": PROPOSALS} if two_stage else {}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs(image))
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
-        if not single:
+        if two_stage:
             features = {level: keras.ops.convert_to_tensor(raw[level]) for level in model.pooled}
             head = model.box_head(model.pool(features, golden[f"proposals_{i}"][None]))
             raw |= {f"box_{key}": keras.ops.convert_to_numpy(value) for key, value in head.items()}
@@ -71,7 +70,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
             error = np.abs(values[0].ravel()[places] - golden[f"{key}_{i}"]).max() / golden[f"{key}_{i}_range"]
             assert error <= TOLERANCE, (key, size)
         expected = {key: golden[f"found_{key}_{i}"] for key in ("boxes", "scores", "labels")}
-        if single:
+        if resized:
             found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / model.image_size[0])
         partners = same_detections(found, expected)
         if f"found_masks_{i}" in golden:
@@ -87,6 +86,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
 LOSSES = {
     "classification": "class_loss",
     "bbox_regression": "box_loss",
+    "bbox_ctrness": "centerness_loss",
     "loss_classifier": "class_loss",
     "loss_box_reg": "box_loss",
     "loss_objectness": "rpn_class_loss",
@@ -94,14 +94,11 @@ LOSSES = {
     "loss_mask": "mask_loss",
 }
 # Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
-LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
+LOSS_TOLERANCE = {"mask_loss": 3e-3}  # when measured 5e-5, and 2.7e-3 for the second version
 
 
 # Faster R-CNN's losses are Mask R-CNN's.
-WITH_LOSSES = ("ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "maskrcnn_resnet50_fpn")
-
-
-@pytest.mark.parametrize("detector", WITH_LOSSES, indirect=True)
+@pytest.mark.parametrize("detector", sorted(set(SCENES) - {"fasterrcnn_resnet50_fpn"}), indirect=True)
 def test_training_losses_equal_torchvisions(detector):
     name, model, golden = detector
     images, y = drawn_training_batch(name)

@@ -38,7 +38,7 @@ def test_saved_and_loaded_it_gives_the_same(name, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("name", [*DETECTORS, "fcos"])
 def test_serving_keeps_the_conventions(name):
     serving = BUILD[name]().serving(score_threshold=0.1)
     images, _ = random_batch(batch=3)
@@ -55,7 +55,7 @@ def test_serving_keeps_the_conventions(name):
         assert (boxes <= [w, h, w, h]).all()
 
 
-@pytest.mark.parametrize("name", [*DETECTORS, "fcn", "deeplabv3", "lraspp", "unet"])
+@pytest.mark.parametrize("name", [*DETECTORS, "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"])
 def test_for_another_size_it_is_the_same_network_with_the_same_variables(name):
     model, turned = BUILD[name](), SIZE[::-1]
     assert model.any_size

@@ -54,20 +54,35 @@ _CALM = {
     "roi_heads.mask_predictor.mask_fcn_logits.weight": 4.0,
     "backbone.scale_weight": 20.0,
     "backbone.extra.0.7.1.weight": 1 / 140,
-    "head.regression_head": 0.5,
-    "head.classification_head": 1.5,
+    "head.regression_head.module_list": 0.5,
+    "head.classification_head.module_list": 1.5,
+    "head.classification_head.cls_logits.weight": 1.2,
+    "head.regression_head.bbox_reg.weight": 0.3,
 }
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # numbers below 91 that stand for no class
+
+
+def is_two_stage(name: str) -> bool:
+    """Whether a detector of torchvision has proposals; the others answer for anchors or points."""
+    return "rcnn" in name
 
 
 def drawn_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """As `drawn_tensor`, for torchvision's detectors of 91 classes, which must not find the ten that do not exist."""
     values = drawn_tensor(name, shape)
-    values *= np.float32(next((factor for start, factor in _CALM.items() if name.startswith(start)), 1.0))
-    classes = "cls_score" in name or name.startswith("head.classification_head")
+    if not re.match(r"backbone\.fpn\.\w+\.\d\.1\.", name):  # a norm, which calms by itself
+        values *= np.float32(next((factor for start, factor in _CALM.items() if name.startswith(start)), 1.0))
+    if name.endswith("extra_blocks.p6.weight") and shape[1] == 2048:  # it takes the backbone's features
+        values *= np.float32(1 / 2000)
+    classes = "cls_score" in name or "classification_head.module_list" in name
     norm = re.search(r"module_list\.\d\.0\.", name)  # SSDLite has some in its heads
     if classes and name.endswith("bias") and not norm:
         values.reshape(-1, 91)[:, COCO_GAPS] = -100.0
+    if (
+        name == "head.classification_head.cls_logits.bias"
+    ):  # sigmoids: most candidates are unlikely, and there is no background
+        values -= np.float32(6.0)
+        values.reshape(-1, 91)[:, [0, *COCO_GAPS]] = -100.0
     return values
 
 
@@ -76,8 +91,12 @@ SCENES = {
     "ssd300_vgg16": ((300, 300), (200, 260)),
     # Doubled without rounding, whose errors drawn weights of such depth would amplify beyond the tolerance.
     "ssdlite320_mobilenet_v3_large": ((320, 320), (160, 320)),
+    "retinanet_resnet50_fpn": ((128, 192), (160, 96)),
+    "retinanet_resnet50_fpn_v2": ((128, 192), (160, 96)),
+    "fcos_resnet50_fpn": ((128, 192), (160, 96)),
     "fasterrcnn_resnet50_fpn": ((128, 192), (160, 96)),
     "maskrcnn_resnet50_fpn": ((128, 192), (160, 96)),
+    "maskrcnn_resnet50_fpn_v2": ((128, 192), (160, 96)),
 }
 PROPOSALS = 300
 

@@ -22,10 +22,13 @@ TWO_STAGES = COMMON | {
     "train_proposals": 60,
 }
 
+HEADS = COMMON | {"pyramid_channels": 8, "head_convs": 1}  # that all levels share
 
 BUILD = {
     "ssd": lambda: MODELS["ssd"](tiny_backbone(), **COMMON),
     "nanodet": lambda: MODELS["nanodet"](tiny_backbone(), pyramid_channels=16, **COMMON),
+    "retinanet": lambda: MODELS["retinanet"](tiny_backbone(), **HEADS),
+    "fcos": lambda: MODELS["fcos"](tiny_backbone(), **HEADS),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
     # No dropout: backends draw differently.

@@ -9,7 +9,7 @@ from support.tiny import random_batch
 
 import visionkit.models  # noqa: F401, so that Keras knows the classes that the files name
 
-NAMES = ["ssd", "nanodet", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
+NAMES = ["ssd", "nanodet", "retinanet", "fcos", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
 
 
 def losses(folder: Path):

@@ -29,6 +29,7 @@ from support.drawn import (  # noqa: E402
     drawn_places,
     drawn_scene,
     drawn_training_batch,
+    is_two_stage,
 )
 
 CLASSES = [n for n in range(1, 91) if n not in COCO_GAPS]
@@ -73,7 +74,7 @@ def make(name):
 def drawn_model(name):
     """torchvision's detector with drawn weights; and its tensors as torchvision drew them, by name."""
     limits = {}
-    if not name.startswith("ssd"):
+    if is_two_stage(name):
         for when in ("pre", "post"):
             for use in ("test", "train"):
                 limits[f"rpn_{when}_nms_top_n_{use}"] = PROPOSALS
@@ -87,11 +88,11 @@ def drawn_model(name):
 
 def watch(model, name):
     """A dict that holds the latest output of each stage of the model after every call."""
-    if name.startswith("ssd"):
-        stages = {"head": model.head}
-    else:
+    if is_two_stage(name):
         box = model.roi_heads.box_predictor
         stages = {"rpn": model.rpn, "head": model.rpn.head, "box": box, "features": model.backbone}
+    else:
+        stages = {"head": model.head}
     seen = {}
     for key, module in stages.items():
         module.register_forward_hook(lambda _, __, out, key=key: seen.__setitem__(key, out))
@@ -99,11 +100,12 @@ def watch(model, name):
 
 
 def raw_outputs(name, seen):
-    if name.startswith("ssd"):
-        return {
-            "logits": ours(seen["head"]["cls_logits"][0].numpy()),
-            "deltas": seen["head"]["bbox_regression"][0].numpy(),
-        }
+    if not is_two_stage(name):
+        head = {key: value[0].numpy() for key, value in seen["head"].items()}
+        logits = ours(head["cls_logits"], background=name.startswith("ssd"))
+        if "bbox_ctrness" not in head:
+            return {"logits": logits, "deltas": head["bbox_regression"]}
+        return {"logits": logits, "distances": head["bbox_regression"], "centerness": head["bbox_ctrness"][:, 0]}
 
     def rows(maps, values):  # [1, a * values, h, w] a level -> [A, values]
         maps = [m[0].unflatten(0, (-1, values)).permute(2, 3, 0, 1).reshape(-1, values) for m in maps]

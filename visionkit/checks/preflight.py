@@ -21,10 +21,13 @@ from visionkit.data.render import Transform
 from visionkit.environment import free_memory, peak_memory
 from visionkit.evaluate.scores import class_ids, evaluate
 from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.fcos import FCOS, centerness
 from visionkit.models.nanodet import NanoDet
+from visionkit.models.retinanet import RetinaNet
 from visionkit.models.segmenter import Segmenter
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
+from visionkit.ops.boxes import encode
 from visionkit.ops.distances import to_distances
 from visionkit.predict.predictor import Predictor
 from visionkit.train.options import Options
@@ -151,6 +154,21 @@ def _nanodet(model: NanoDet, layer: Callable, y: dict[str, Tensor]) -> dict[str,
     return layer("decode")(SURE * (2 * is_class - 1), rows)
 
 
+def _retinanet(model: RetinaNet, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
+    labels, boxes, _, _ = model.targets(y)
+    deltas = encode(boxes, ops.convert_to_tensor(model.anchors), model.variances)
+    return layer("decode")(SURE * (2 * _one_hot(labels, model.num_classes) - 1), deltas)
+
+
+def _fcos(model: FCOS, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
+    labels, boxes, _, _ = model.targets(y)
+    points = ops.convert_to_tensor(model.points)
+    near = ops.clip(centerness(points, boxes), 1e-6, 1 - 1e-6)  # [1, A]
+    distances = to_distances(points, boxes) / model.strides[:, None]  # [1, A, 4]
+    logits = SURE * (2 * _one_hot(labels, model.num_classes) - 1)
+    return layer("decode")(logits, distances, ops.log(near / (1 - near)))
+
+
 def _rcnn(model: Any, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
     _, positive, _, deltas = model.anchor_targets(y)
     is_object: Tensor = ops.cast(positive, "float32")
@@ -174,7 +192,14 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
 
 
 # And their subclasses, such as Mask R-CNN.
-ANSWERS = {SSD: _ssd, NanoDet: _nanodet, FasterRCNN: _rcnn, Segmenter: _segmenter}
+ANSWERS = {
+    SSD: _ssd,
+    NanoDet: _nanodet,
+    RetinaNet: _retinanet,
+    FCOS: _fcos,
+    FasterRCNN: _rcnn,
+    Segmenter: _segmenter,
+}
 
 
 def practice(

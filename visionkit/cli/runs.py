@@ -17,8 +17,7 @@ from visionkit.types import DataError
 
 AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 RESUME_ALONE = "--resume takes a run folder and nothing else: the folder says how the run was started"
-_Moved = cyclopts.Parameter(name="*", group="How the weights are updated")
-_Learning = Annotated[Learning, _Moved]
+_Learning = Annotated[Learning, cyclopts.Parameter(name="*", group="How the weights are updated")]
 RunOptions = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
 
@@ -27,7 +26,8 @@ def finetune(
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
-    model: Literal["ssd", "faster_rcnn", "nanodet", "fcn", "deeplabv3", "lraspp", "unet"] | None = None,
+    model: Literal["ssd", "faster_rcnn", "nanodet", "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"]
+    | None = None,
     start: From = None,
     renamed: Map = (),
     backbone: str = "efficientnet_lite0",

@@ -11,6 +11,8 @@ from visionkit.types import DataError, objects_of
 MOST_BOXES = 500  # evenly picked; their share of misses is within 2 points of that of all boxes
 ENOUGH = 0.02  # a smaller share of missed boxes deserves no advice
 OVERLAP = 0.5
+STEP = 2e-3  # logarithms are clustered in such steps: two thousandths of a side
+ALIKE = 5e-3  # clusterings whose mean distances differ by less are equally good
 
 
 def network_boxes(dataset: Dataset, size: tuple[int, int], resize: str = "letterbox") -> tuple[np.ndarray, np.ndarray]:
@@ -117,11 +119,11 @@ def fit_ssd_anchors(boxes: np.ndarray, strides: Sequence[int], ratios: int = 3) 
     # Above the finest level an anchor must be large compared with a cell, or boxes between two cells fit neither: half
     # a cell apart in x and y, equal boxes of 2.7 strides a side have an IoU of 0.5.
     least = [0.0, *(2.7 * stride for stride in strides[1:])]
-    sizes = np.maximum(np.exp(_centres(side, len(strides))), least)
+    sizes = np.maximum(np.exp(cluster(side, len(strides))), least)
     largest = max(2 * sizes[-1], np.exp(side.max()))
     return {
         "anchor_sizes": tuple(np.round([*sizes, largest], 1).tolist()),
-        "aspect_ratios": (1.0, *np.round(np.exp(_centres(ratio, ratios)), 2).tolist()),
+        "aspect_ratios": (1.0, *np.round(np.exp(cluster(ratio, ratios)), 2).tolist()),
     }
 
 
@@ -142,10 +144,10 @@ def fit_rcnn_anchors(
         DataError: there are no boxes.
     """
     side, ratio = _log_shapes(boxes)
-    scale = _centres(side, scales, np.log(np.asarray(strides, float)))
+    scale = _centres_of_levels(side, scales, np.log(np.asarray(strides, float)))
     return {
         "anchor_scales": tuple(np.round(np.exp(scale), 2).tolist()),
-        "aspect_ratios": tuple(np.round(np.exp(_centres(ratio, ratios)), 2).tolist()),
+        "aspect_ratios": tuple(np.round(np.exp(cluster(ratio, ratios)), 2).tolist()),
     }
 
 
@@ -157,15 +159,46 @@ def _log_shapes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.log(width * height) / 2, np.log(width / height)
 
 
-def _centres(x: np.ndarray, count: int, levels: np.ndarray | None = None) -> np.ndarray:
-    """Finds `count` cluster centres of the logarithms `[N]` of sides or ratios: Lloyd's algorithm, near meaning IoU.
+def cluster(x: np.ndarray, count: int) -> np.ndarray:
+    """The `count` centres with the least mean distance from the numbers `x` `[N]`, ascending float64 `[count]`.
 
-    Two squares with one centre have the IoU exp(-2 |a - b|), and the IoU of two boxes of equal area and centre also
-    falls with |a - b|: the nearest by IoU is the nearest logarithm, and the median is what most are near to. Each
-    centre occurs once on every one of `levels`, added to it; None is a single level at 0. Returns the best centres
-    met, ascending float64 `[count]`.
+    Of logarithms of sides or ratios these are the best anchors: two squares with one centre have the IoU
+    exp(-2 |a - b|), and the IoU of two boxes of equal area and centre also falls with |a - b|.
+
+    In one dimension clusters are intervals, so the least sum is found by dynamic programming (Wang and Song 2011,
+    "Ckmeans.1d.dp", with medians). Of clusterings that are `ALIKE` the one with the largest upper clusters is taken, so
+    that the centres do not depend on round-off. If there are fewer values than centres, some centres are equal.
     """
-    levels = np.zeros(1) if levels is None else levels
+    x = np.sort(x)
+    steps, counts = np.unique(np.round(x / STEP), return_counts=True)
+    values = steps * STEP
+    weight, total = (np.concatenate([[0.0], np.cumsum(part)]) for part in (counts, counts * values))  # of the first n
+    ends = len(values) + 1
+    least = np.full((count + 1, ends), np.inf)  # the sum of distances of the first n values in k clusters
+    least[:, 0] = 0.0
+    begins = np.zeros((count + 1, ends), int)  # of the last of these clusters, which may be empty
+    for end in range(1, ends):
+        middle = np.searchsorted(2 * weight[1:], weight[:end] + weight[end])  # the median from each beginning to `end`
+        below = values[middle] * (weight[middle] - weight[:end]) - (total[middle] - total[:end])
+        above = total[end] - total[middle] - values[middle] * (weight[end] - weight[middle])
+        for k in range(1, count + 1):
+            sums = least[k - 1, : end + 1] + np.append(below + above, 0.0)
+            begins[k, end] = np.argmax(sums <= sums.min() + ALIKE * len(x))  # the first
+            least[k, end] = sums[begins[k, end]]
+    centres = np.zeros(count)
+    end = len(values)
+    for k in range(count, 0, -1):
+        inside = x[int(weight[begins[k, end]]) : int(weight[end])]
+        centres[k - 1] = np.median(inside) if len(inside) else centres[k]  # an empty one is never the last
+        end = begins[k, end]
+    return centres
+
+
+def _centres_of_levels(x: np.ndarray, count: int, levels: np.ndarray) -> np.ndarray:
+    """`cluster` for centres that occur on every one of `levels`, added to it: by Lloyd's algorithm.
+
+    Returns the best centres met, ascending float64 `[count]`.
+    """
     centres = np.quantile(x, (np.arange(count) + 0.5) / count) - np.mean(levels)
     best, least = centres, np.inf
     for _ in range(100):

@@ -8,9 +8,11 @@ from visionkit.models.classifier import Classifier
 from visionkit.models.deeplabv3 import DeepLabV3
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcn import FCN
+from visionkit.models.fcos import FCOS
 from visionkit.models.lraspp import LRASPP
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NanoDet
+from visionkit.models.retinanet import RetinaNet
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
 from visionkit.models.unet import UNet
@@ -22,6 +24,8 @@ MODELS: dict[str, Callable[..., Task]] = ByName(
         "classifier": Classifier,
         "ssd": SSD,
         "nanodet": NanoDet,
+        "retinanet": RetinaNet,
+        "fcos": FCOS,
         "faster_rcnn": FasterRCNN,
         "mask_rcnn": MaskRCNN,
         "fcn": FCN,

@@ -25,6 +25,8 @@ RPN_RULE: dict[str, Any] = {"positive_iou": 0.7, "negative_iou": 0.3, "ties": Tr
 ROI_RULE: dict[str, Any] = {"positive_iou": 0.5, "negative_iou": 0.5, "force": False}  # Fast R-CNN, section 2.3
 RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # the greatest share of positives in a sample
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
+# torchvision's second version (after arXiv 2111.11429), also of Mask R-CNN: FasterRCNN(..., **RCNN_V2).
+RCNN_V2: dict[str, Any] = {"rpn_convs": 2, "head_convs": 4, "batch_norm": True}
 
 
 class FasterRCNN(Task):
@@ -50,7 +52,11 @@ class FasterRCNN(Task):
         anchor_scales: sides of the square anchors of a level, in units of its stride: 8 gives 32 pixels at P2 to 512 at
             P6, (8, 16, 32) gives the paper's 128, 256 and 512 at C4.
         aspect_ratios: width / height of the anchors.
-        head_units: width of the head's two dense layers.
+        rpn_convs: 3x3 convolutions of the RPN.
+        head_convs: 3x3 convolutions of the head, each with batch normalisation, in place of its first dense layer; 0
+            for the papers' head.
+        batch_norm: batch normalisation in the pyramid, and in the mask head of Mask R-CNN.
+        head_units: width of the head's dense layers.
         head_dropout: probability after each of them; VGG16 has 4096 units and 0.5.
         rpn_samples, roi_samples: anchors and proposals per image that the loss is averaged over.
         train_proposals: in training, proposals per level before suppression and per image after it.
@@ -71,6 +77,9 @@ class FasterRCNN(Task):
         pyramid_channels: int = 256,
         anchor_scales: Sequence[float] = (8.0,),
         aspect_ratios: Sequence[float] = (2.0, 1.0, 0.5),
+        rpn_convs: int = 1,
+        head_convs: int = 0,
+        batch_norm: bool = False,
         head_units: int = 1024,
         head_dropout: float = 0.0,
         rpn_samples: int = 256,
@@ -83,11 +92,11 @@ class FasterRCNN(Task):
         features = take_levels(backbone, images, levels)
         scanned = features
         if pyramid_channels:
-            features = feature_pyramid(features, pyramid_channels)
+            features = feature_pyramid(features, pyramid_channels, batch_norm=batch_norm)
             top = max(features)
             coarser = f"P{int(top[1:]) + 1}"
             scanned = features | {coarser: layers.MaxPooling2D(1, 2, name="subsample")(features[top])}
-        objectness, deltas = _proposal_head(scanned, len(anchor_scales) * len(aspect_ratios))
+        objectness, deltas = _proposal_head(scanned, len(anchor_scales) * len(aspect_ratios), rpn_convs)
         super().__init__(
             images,
             {**features, "objectness": objectness, "deltas": deltas},
@@ -99,17 +108,12 @@ class FasterRCNN(Task):
         )
         self.backbone = backbone
         self.pooled = tuple(features)
-        self.rpn_anchors: list[np.ndarray] = []  # one [h * w * a, 4] per level
-        for level, feature in scanned.items():
-            stride = 2 ** int(level[1:])
-            shapes = anchor_ops.shapes_of_ratios([scale * stride for scale in anchor_scales], aspect_ratios)
-            height, width = feature.shape[1:3]
-            # If the stride does not divide the image's size, torchvision spaces the anchors by this quotient.
-            spacing = (self.image_size[0] // height, self.image_size[1] // width)
-            self.rpn_anchors.append(anchor_ops.grid((height, width), spacing, shapes, offset=0.0))
+        self.rpn_anchors = _anchors(scanned, self.image_size, anchor_scales, aspect_ratios)
         self.anchors = np.concatenate(self.rpn_anchors)  # [A, 4]
         channels = features[self.pooled[0]].shape[-1]
-        self.box_head = PerRegion(_box_head(channels, num_classes, head_units, head_dropout), name="box_regions")
+        self.box_head = PerRegion(
+            _box_head(channels, num_classes, head_convs, head_units, head_dropout), name="box_regions"
+        )
         self.propose = Proposals(self.rpn_anchors, self.image_size, train_proposals, train_proposals)
         self.pool = RoIAlign(7, name="box_pool")
         self.rpn_samples, self.roi_samples = rpn_samples, roi_samples
@@ -268,19 +272,38 @@ class FasterRCNN(Task):
         """
         return keras.Model(self.input, self.detections(self(self.input), **options), name=f"{self.name}_serving")
 
+    def noise(self, shape: tuple[Any, ...]) -> Tensor:
+        """Uniform random numbers 0..1, float32 of `shape` [B, A], which decide what is sampled."""
+        return keras.random.uniform(shape, seed=self.seed_generator)
+
     def _sample(
         self, positive: Tensor, negative: Tensor, count: int, positive_fraction: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        noise = keras.random.uniform(ops.shape(positive), seed=self.seed_generator)
-        return sample(positive, negative, noise, count, positive_fraction)
+        return sample(positive, negative, self.noise(ops.shape(positive)), count, positive_fraction)
 
 
-def _proposal_head(features: dict[str, Tensor], anchors: int) -> tuple[Tensor, Tensor]:
-    """Section 3.1: a 3x3 and two sibling 1x1 convolutions, shared by all levels.
+def _anchors(
+    features: dict[str, Tensor], image_size: tuple[int, int], scales: Sequence[float], aspect_ratios: Sequence[float]
+) -> list[np.ndarray]:
+    """The anchors of every level {"P2": `[B, h, w, C]`, ...}, float32 `[h * w * a, 4]` each."""
+    grids: list[np.ndarray] = []
+    for level, feature in features.items():
+        stride = 2 ** int(level[1:])
+        shapes = anchor_ops.shapes_of_ratios([scale * stride for scale in scales], aspect_ratios)
+        height, width = feature.shape[1:3]
+        # If the stride does not divide the image's size, torchvision spaces the anchors by this quotient.
+        spacing = (image_size[0] // height, image_size[1] // width)
+        grids.append(anchor_ops.grid((height, width), spacing, shapes, offset=0.0))
+    return grids
+
+
+def _proposal_head(features: dict[str, Tensor], anchors: int, convs: int) -> tuple[Tensor, Tensor]:
+    """Section 3.1: 3x3 convolutions, one in the paper, and two sibling 1x1 convolutions, shared by all levels.
 
     Args:
         features: {"P2": `[B, h, w, C]`, ...}.
         anchors: per cell of a level.
+        convs: how many 3x3 convolutions.
 
     Returns:
         objectness float32 `[B, A]` and deltas float32 `[B, A, 4]`, A over all levels in order.
@@ -291,13 +314,16 @@ def _proposal_head(features: dict[str, Tensor], anchors: int) -> tuple[Tensor, T
         normal: Any = keras.initializers.RandomNormal(stddev=0.01)  # one per layer, so that each draws other values
         return layers.Conv2D(filters, size, padding="same", activation=activation, kernel_initializer=normal, name=name)
 
-    shared = convolution(channels, 3, "rpn_conv", activation="relu")
+    names = ["rpn_conv", *(f"rpn_conv{i}" for i in range(2, convs + 1))]
+    shared = [convolution(channels, 3, name, activation="relu") for name in names]
     score = convolution(anchors, 1, "rpn_logits")
     regress = convolution(4 * anchors, 1, "rpn_deltas")
     objectness: list[Tensor] = []
     deltas: list[Tensor] = []
     for level, feature in features.items():
-        x = shared(feature)  # [B, h, w, C]
+        x = feature
+        for layer in shared:
+            x = layer(x)  # [B, h, w, C]
         objectness.append(layers.Reshape((-1,), name=f"objectness_{level}")(score(x)))  # [B, h*w*a]
         deltas.append(layers.Reshape((-1, 4), name=f"deltas_{level}")(regress(x)))  # [B, h*w*a, 4]
     return (
@@ -306,11 +332,13 @@ def _proposal_head(features: dict[str, Tensor], anchors: int) -> tuple[Tensor, T
     )
 
 
-def _box_head(channels: int, num_classes: int, units: int, dropout: float) -> keras.Model:
+def _box_head(channels: int, num_classes: int, convs: int, units: int, dropout: float) -> keras.Model:
     """Fast R-CNN's head: pooled features `[N, 7, 7, C]` -> logits `[N, K + 1]`, background last, deltas `[N, K, 4]`."""
-    inputs = keras.Input((7, 7, channels), name="pooled")
-    x = layers.Flatten(name="flatten")(inputs)
-    for name in ("fc6", "fc7"):
+    inputs = x = keras.Input((7, 7, channels), name="pooled")
+    for i in range(1, convs + 1):
+        x = normed_convolution(x, channels, f"box_conv{i}")
+    x = layers.Flatten(name="flatten")(x)
+    for name in ("fc6",) if convs else ("fc6", "fc7"):
         x = layers.Dense(units, activation="relu", name=name)(x)  # [N, units]
         if dropout:
             x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
@@ -322,6 +350,14 @@ def _box_head(channels: int, num_classes: int, units: int, dropout: float) -> ke
         "deltas": layers.Reshape((num_classes, 4), dtype="float32", name="box_rows")(deltas),
     }
     return keras.Model(inputs, outputs, name="box_head")
+
+
+def normed_convolution(x: Tensor, filters: int, name: str) -> Tensor:
+    """A 3x3 convolution of a head with batch normalisation and ReLU."""
+    he = "he_normal"  # a name, from which each layer makes an initializer of its own
+    x = layers.Conv2D(filters, 3, padding="same", use_bias=False, kernel_initializer=he, name=name)(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_bn")(x)
+    return layers.ReLU(name=f"{name}_relu")(x)
 
 
 def _targets(boxes: Tensor, matched: Tensor, positive: Tensor, anchors: Tensor, variances: Sequence[float]) -> Tensor:

@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from visionkit.layers.roi_align import PerRegion, RoIAlign
-from visionkit.models.faster_rcnn import ROI_POSITIVE, TINY, FasterRCNN
+from visionkit.models.faster_rcnn import ROI_POSITIVE, TINY, FasterRCNN, normed_convolution
 from visionkit.models.task import ClassRows
 from visionkit.ops.losses import binary_cross_entropy
 from visionkit.ops.roi_align import roi_align
@@ -45,6 +45,7 @@ class MaskRCNN(FasterRCNN):
     Args:
         backbone, num_classes, class_names, kwargs: see `FasterRCNN`.
         mask_channels: channels of the mask head's four convolutions and of its transposed convolution.
+        batch_norm: batch normalisation in the pyramid and in the mask head's four convolutions.
     """
 
     class_layers: ClassVar = {**FasterRCNN.class_layers, "mask_logits": ClassRows()}
@@ -56,12 +57,13 @@ class MaskRCNN(FasterRCNN):
         num_classes: int,
         class_names: Sequence[str] = (),
         mask_channels: int = 256,
+        batch_norm: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(backbone, num_classes, class_names, **kwargs)
+        super().__init__(backbone, num_classes, class_names, batch_norm=batch_norm, **kwargs)
         outputs: Any = self.output
         channels = outputs[self.pooled[0]].shape[-1]
-        self.mask_head = PerRegion(_mask_head(channels, num_classes, mask_channels), name="mask_regions")
+        self.mask_head = PerRegion(_mask_head(channels, num_classes, mask_channels, batch_norm), name="mask_regions")
         self.mask_pool = RoIAlign(MASK_SIZE // 2, name="mask_pool")
         self.mask_loss = keras.metrics.Mean(name="mask_loss")
 
@@ -108,12 +110,16 @@ class MaskRCNN(FasterRCNN):
         return super().serving(**options)
 
 
-def _mask_head(channels: int, num_classes: int, filters: int) -> keras.Model:
+def _mask_head(channels: int, num_classes: int, filters: int, batch_norm: bool) -> keras.Model:
     """Figure 4, right: pooled features `[N, 14, 14, C]` -> one mask per class, logits `[N, 28, 28, K]`."""
     inputs = x = keras.Input((MASK_SIZE // 2, MASK_SIZE // 2, channels), name="pooled")
     he = "he_normal"  # a name, from which each layer makes an initializer of its own
     for i in range(1, 5):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=he, name=f"mask_conv{i}")(x)
+        name = f"mask_conv{i}"
+        if batch_norm:
+            x = normed_convolution(x, filters, name)
+        else:
+            x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=he, name=name)(x)
     x = layers.Conv2DTranspose(filters, 2, 2, activation="relu", kernel_initializer=he, name="mask_deconv")(x)
     # x: [N, 28, 28, filters]
     logits = layers.Conv2D(num_classes, 1, kernel_initializer=he, dtype="float32", name="mask_logits")(x)

@@ -37,3 +37,21 @@ def hardest(loss: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy in nats of logits with probabilities 0..1 of the same shape: `[...]` -> `[...]`."""
     return ops.softplus(logits) - logits * targets
+
+
+def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy that counts less the more certain a logit is right (RetinaNet, arXiv 1708.02002, eq. 5).
+
+    Args:
+        logits: one per class, `[...]`.
+        targets: 0 or 1, of the same shape.
+        alpha: the weight where the target is 1; where it is 0 the weight is 1 - alpha.
+        gamma: the exponent of what is missing to certainty.
+
+    Returns:
+        Nats, `[...]`.
+    """
+    probability = ops.sigmoid(logits)
+    missing = probability + targets - 2.0 * probability * targets  # 1 - p where the target is 1, p where it is 0
+    weight = alpha * targets + (1.0 - alpha) * (1.0 - targets)
+    return weight * missing**gamma * binary_cross_entropy(logits, targets)

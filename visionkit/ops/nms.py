@@ -1,5 +1,7 @@
 """Non-maximum suppression with static shapes, so that it compiles, exports and runs on every backend."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from keras import ops  # pyright: ignore[reportMissingTypeStubs]
 
@@ -26,6 +28,32 @@ def best(scores: Tensor, threshold: float, count: int) -> tuple[Tensor, Tensor, 
     scores, place = ops.top_k(scores, min(count, rows * classes))  # [B, T]
     place = ops.cast(place, "int32")
     return scores, place // classes, place % classes
+
+
+def best_by_level(
+    scores: Tensor, level_sizes: Sequence[int], threshold: float, count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`best` of every level, so that the many places of the finest level do not crowd out the coarser ones.
+
+    Args:
+        scores: float32 `[B, N, K]`, level by level.
+        level_sizes: rows of each level; their sum is N.
+        threshold: see `best`.
+        count: candidates per level; all of a level that has fewer.
+
+    Returns:
+        What `best` returns, sorted over all levels.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    start = 0
+    for size in level_sizes:
+        found, row, labels = best(scores[:, start : start + size], threshold, count)
+        parts.append((found, row + start, labels))
+        start += size
+    found, row, labels = (ops.concatenate(part, axis=1) for part in zip(*parts, strict=True))  # [B, T]
+    found, order = ops.top_k(found, found.shape[1])
+    order = ops.cast(order, "int32")
+    return found, _take(row, order), _take(labels, order)
 
 
 def nms(

@@ -1,4 +1,4 @@
-"""Fine-tunes a detector: an SSD or a Faster R-CNN on a pretrained backbone; Mask R-CNN shares `detector`."""
+"""Fine-tunes a detector on a pretrained backbone, or one that was trained before; Mask R-CNN shares `detector`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +11,10 @@ from visionkit.data.dataset import Dataset
 from visionkit.data.transforms import detection_train
 from visionkit.models import MODELS
 from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.fcos import FCOS
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NanoDet
+from visionkit.models.retinanet import RETINANET_V2, RetinaNet
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
 from visionkit.recipes.shared import (
@@ -41,9 +43,12 @@ SMALL: dict[str, Any] = {
     "roi_samples": 64,
     "train_proposals": 300,
 }
+LIGHT: dict[str, Any] = {"pyramid_channels": 128, "head_convs": 2}  # heads for such images, too
 DETECTORS: dict[str, dict[str, Any]] = {
     "ssd": {},
     "nanodet": {},
+    "retinanet": RETINANET_V2 | LIGHT,
+    "fcos": LIGHT,
     "faster_rcnn": SMALL,
     "mask_rcnn": SMALL | {"mask_channels": 128},
 }
@@ -51,6 +56,8 @@ DETECTORS: dict[str, dict[str, Any]] = {
 KINDS: dict[str, tuple[type[Task], ...]] = {
     "ssd": (SSD,),
     "nanodet": (NanoDet,),
+    "retinanet": (RetinaNet,),
+    "fcos": (FCOS,),
     "faster_rcnn": (FasterRCNN,),
     "mask_rcnn": (FasterRCNN, MaskRCNN),
 }
@@ -78,8 +85,9 @@ def detect(
 
     Args:
         data: a folder in any layout that `open_dataset` recognises.
-        model: SSD; Faster R-CNN, which takes longer and usually finds small objects better; or NanoDet, which is small
-            and has no anchors. By default SSD, or what `start` is. Any other name in `MODELS` is taken as well.
+        model: SSD; Faster R-CNN, which takes longer and usually finds small objects better; NanoDet, which is small and
+            has no anchors; RetinaNet or FCOS, with and without anchors. By default SSD, or what `start` is. Any other
+            name in `MODELS` is taken as well.
         backbone: the name of one with published ImageNet weights, or that you added to `BACKBONES`.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
@@ -151,12 +159,12 @@ def detector(
         network, name = _on_backbone(model, backbone, size, train.class_names), f"{model} on {backbone}"
     else:
         refuse_with_start(start, backbone=(backbone, BACKBONE))
-        kinds = (SSD, NanoDet, FasterRCNN) if model is None else _kinds(model)
+        kinds = (SSD, NanoDet, RetinaNet, FCOS, FasterRCNN) if model is None else _kinds(model)
         network = start_model(start, kinds, MaskRCNN if model == "mask_rcnn" else None, train, size, renamed)
         name = f"{type(network).__name__} from {start}"
     two_stages = isinstance(network, FasterRCNN)
     freeze_levels(network.backbone, freeze)
-    if two_stages:
+    if two_stages or isinstance(network, RetinaNet | FCOS):
         freeze_batch_norm(network.backbone)  # a step has too few images for statistics of its own
     if batch_size is None:
         batch_size = 8 if two_stages else 16

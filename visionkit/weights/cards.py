@@ -229,7 +229,12 @@ _CARDS = (
         std=(1.0,) * 3,
     ),
     _detector("ssdlite320_mobilenet_v3_large_coco-a79551df.pth", (320, 320), 21.3, mean=(127.5,) * 3, std=(127.5,) * 3),
+    _detector("retinanet_resnet50_fpn_coco-eeacb38b.pth", (800, 1344), 36.4, norm_epsilon=0.0),
+    _detector("retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", (800, 1344), 41.5),
+    _detector("fcos_resnet50_fpn_coco-99b0c9b7.pth", (800, 1344), 39.2),
     _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1344), 37.0, norm_epsilon=0.0),
+    _detector("fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", (800, 1344), 46.7),
+    _detector("maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", (800, 1344), 47.4),
     _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1344), 37.9, norm_epsilon=0.0),
     Card(
         name="nanodet_g_coco",

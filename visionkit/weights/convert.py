@@ -71,21 +71,64 @@ RULES: dict[str, tuple[Rule, ...]] = {
         (r"^_fc\.", "logits."),
     ),
 }
-_RCNN: tuple[Rule, ...] = (  # torchvision's checkpoints and its present modules differ in ".0"
-    (r"^backbone\.body\.", ""),
-    *RULES["resnet"],
-    (r"^backbone\.fpn\.inner_blocks\.(\d)\.(0\.)?", lambda m: f"lateral{int(m[1]) + 2}."),
-    (r"^backbone\.fpn\.layer_blocks\.(\d)\.(0\.)?", lambda m: f"pyramid{int(m[1]) + 2}."),
+
+
+def _pyramid(first: int) -> tuple[Rule, ...]:
+    """The rules of a ResNet with a feature pyramid whose finest level has the number `first`."""
+    return (  # torchvision's checkpoints and its present modules differ in ".0"
+        (r"^backbone\.body\.", ""),
+        *RULES["resnet"],
+        (r"^backbone\.fpn\.inner_blocks\.(\d)\.1\.", lambda m: f"lateral{int(m[1]) + first}_bn."),
+        (r"^backbone\.fpn\.layer_blocks\.(\d)\.1\.", lambda m: f"pyramid{int(m[1]) + first}_bn."),
+        (r"^backbone\.fpn\.inner_blocks\.(\d)\.(0\.)?", lambda m: f"lateral{int(m[1]) + first}."),
+        (r"^backbone\.fpn\.layer_blocks\.(\d)\.(0\.)?", lambda m: f"pyramid{int(m[1]) + first}."),
+        (r"^backbone\.fpn\.extra_blocks\.p(\d)\.", r"extra\1."),
+    )
+
+
+_RCNN: tuple[Rule, ...] = (
+    *_pyramid(2),
+    (r"^rpn\.head\.conv\.1\.0\.", "rpn_conv2."),
     (r"^rpn\.head\.conv\.(0\.0\.)?", "rpn_conv."),
     (r"^rpn\.head\.cls_logits\.", "rpn_logits."),
     (r"^rpn\.head\.bbox_pred\.", "rpn_deltas."),
     (r"^roi_heads\.box_head\.(fc[67])\.", r"\1."),
+    (r"^roi_heads\.box_head\.(\d)\.0\.", lambda m: f"box_conv{int(m[1]) + 1}."),
+    (r"^roi_heads\.box_head\.(\d)\.1\.", lambda m: f"box_conv{int(m[1]) + 1}_bn."),
+    (r"^roi_heads\.box_head\.5\.", "fc6."),
     (r"^roi_heads\.box_predictor\.cls_score\.", "box_logits."),
     (r"^roi_heads\.box_predictor\.bbox_pred\.", "box_deltas."),
     (r"^roi_heads\.mask_head\.mask_fcn(\d)\.", r"mask_conv\1."),
     (r"^roi_heads\.mask_head\.(\d)\.0\.", lambda m: f"mask_conv{int(m[1]) + 1}."),
+    (r"^roi_heads\.mask_head\.(\d)\.1\.", lambda m: f"mask_conv{int(m[1]) + 1}_bn."),
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
+)
+_RETINANET: tuple[Rule, ...] = (
+    *_pyramid(3),
+    (r"^head\.classification_head\.", "class_"),
+    (r"^head\.regression_head\.", "box_"),
+    (r"_conv\.(\d)\.0\.", lambda m: f"_conv{int(m[1]) + 1}."),
+    (r"_conv\.(\d)\.1\.", lambda m: f"_conv{int(m[1]) + 1}_norm."),
+    (r"_conv\.(\d)\.(weight|bias)$", lambda m: f"_conv{int(m[1]) // 2 + 1}.{m[2]}"),  # its first checkpoint: 0, 2, ...
+    (r"^class_cls_logits\.", "class_logits."),
+    (r"^box_bbox_reg\.", "box_regression."),
+)
+_FCOS: tuple[Rule, ...] = (
+    *_pyramid(3),
+    (r"^head\.classification_head\.", "class_"),
+    (r"^head\.regression_head\.", "box_"),
+    # convolution, norm and ReLU in turn
+    (r"_conv\.(\d+)\.", lambda m: f"_conv{int(m[1]) // 3 + 1}{'_norm' if int(m[1]) % 3 else ''}."),
+    (r"^class_cls_logits\.", "class_logits."),
+    (r"^box_bbox_reg\.", "box_regression."),
+    (r"^box_bbox_ctrness\.", "centerness."),
+)
+_SSD_RESNET: tuple[Rule, ...] = (  # torchvision's SSD class on a ResNet
+    (r"^backbone\.", ""),
+    *RULES["resnet"],
+    (r"^head\.classification_head\.module_list\.(\d)\.", lambda m: f"class_head{int(m[1]) + 3}."),
+    (r"^head\.regression_head\.module_list\.(\d)\.", lambda m: f"box_head{int(m[1]) + 3}."),
 )
 _FCN: tuple[Rule, ...] = (
     (r"^classifier\.0\.", "head3."),
@@ -96,6 +139,9 @@ _ON_RESNET: tuple[Rule, ...] = ((r"^backbone\.", ""), *RULES["resnet"])
 RULES |= {
     "fasterrcnn_resnet": _RCNN,
     "maskrcnn_resnet": _RCNN,
+    "retinanet_resnet": _RETINANET,
+    "fcos_resnet": _FCOS,
+    "ssd_resnet": _SSD_RESNET,
     "fcn_resnet": (*_FCN, *AUXILIARY, *_ON_RESNET),
     "deeplabv3_resnet": (*DEEPLABV3, *AUXILIARY, *_ON_RESNET),
     **MOBILE,
@@ -105,7 +151,13 @@ _VGG16 = {  # module number -> our convolution
     **{"10": "3_1", "12": "3_2", "14": "3_3", "17": "4_1", "19": "4_2", "21": "4_3"},
 }
 # Layers of detectors that depend on the classes: values per class, and whether background is one of the classes.
-_CLASS_ROWS = {"class_head": (1, True), "box_logits": (1, True), "box_deltas": (4, False), "mask_logits": (1, False)}
+_CLASS_ROWS = {
+    "class_head": (1, True),
+    "class_logits": (1, False),
+    "box_logits": (1, True),
+    "box_deltas": (4, False),
+    "mask_logits": (1, False),
+}
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -238,7 +290,8 @@ def fit(array: np.ndarray, parameter: str, layer: Any) -> tuple[str, np.ndarray]
     Torch stores kernels with outputs first, and channels before rows and columns. The rows of a dense layer after a
     Flatten are in that order too: C, H, W there, but H, W, C here. A convolution may take its place (FCN's fc6).
     """
-    if isinstance(layer, keras.layers.BatchNormalization | keras.layers.LayerNormalization):
+    norms = keras.layers.BatchNormalization | keras.layers.LayerNormalization | keras.layers.GroupNormalization
+    if isinstance(layer, norms):
         return _NORM.get(parameter, parameter), array
     if parameter != "weight":
         return parameter, array.reshape(-1) if parameter == "scale" else array  # torch's may be [C, 1, 1]

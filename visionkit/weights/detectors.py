@@ -8,9 +8,11 @@ from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.resnet import resnet50
 from visionkit.backbones.ssd_mobilenet import ssdlite_mobilenet_v3
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
-from visionkit.models.faster_rcnn import FasterRCNN
+from visionkit.models.faster_rcnn import RCNN_V2, FasterRCNN
+from visionkit.models.fcos import FCOS
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NANODET_G, NanoDet
+from visionkit.models.retinanet import RETINANET_V2, RetinaNet
 from visionkit.models.ssd import SSD, SSD300_COCO, SSDLITE320
 from visionkit.models.task import Task
 from visionkit.types import DataError
@@ -31,8 +33,9 @@ def _nanodet_g(num_classes: int, **options: Any) -> NanoDet:
     return NanoDet(csp_nanodet(batch_norm=False), num_classes, **settings)
 
 
-def _two_stage(model: type[FasterRCNN], num_classes: int, **options: Any) -> FasterRCNN:
-    return model(resnet50(), num_classes, **options)
+def _on_resnet50(model: type[Task], num_classes: int, **options: Any) -> Task:
+    kind: Any = model
+    return kind(resnet50(), num_classes, **options)
 
 
 # Functions of num_classes and, by keyword, any argument of the model.
@@ -40,8 +43,13 @@ DETECTORS: dict[str, Callable[..., Task]] = {
     "ssd300_vgg16": _ssd300,
     "ssdlite320_mobilenet_v3_large": _ssdlite320,
     "nanodet_g": _nanodet_g,
-    "fasterrcnn_resnet50_fpn": functools.partial(_two_stage, FasterRCNN),
-    "maskrcnn_resnet50_fpn": functools.partial(_two_stage, MaskRCNN),
+    "retinanet_resnet50_fpn": functools.partial(_on_resnet50, RetinaNet),
+    "retinanet_resnet50_fpn_v2": functools.partial(_on_resnet50, RetinaNet, **RETINANET_V2),
+    "fcos_resnet50_fpn": functools.partial(_on_resnet50, FCOS),
+    "fasterrcnn_resnet50_fpn": functools.partial(_on_resnet50, FasterRCNN),
+    "fasterrcnn_resnet50_fpn_v2": functools.partial(_on_resnet50, FasterRCNN, **RCNN_V2),
+    "maskrcnn_resnet50_fpn": functools.partial(_on_resnet50, MaskRCNN),
+    "maskrcnn_resnet50_fpn_v2": functools.partial(_on_resnet50, MaskRCNN, **RCNN_V2),
 }
 
 
