@@ -59,8 +59,8 @@ def finetune(
             Face, CSV, masks, class maps, class folders), or a YOLO data.yaml.
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector; by default ssd.
-        start: a trained model to begin with, in place of model and backbone: the name of a published one, a run folder
-            or a .keras file. Classes of equal names keep what they know; a table shows which.
+        start: a trained model to begin with, in place of model and backbone: the name of a published one, a run
+            folder, a .keras file or hf://OWNER/NAME. Classes of equal names keep what they know; a table shows which.
         renamed: OLD=NEW, such as person=pedestrian: the start's class OLD becomes the data's class NEW.
         backbone: the pretrained network that the model is built on.
         check: do not train, but try everything for a minute and print what is wrong; the exit code is then 1.
