@@ -6,13 +6,20 @@ import os
 import resource
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import hypothesis
 import pytest
 from support.disks import mount
+from support.preloaded import Preloaded
 
 # TensorFlow's own allocator for oneDNN keeps what it once had: a worker would hold the weights of the largest backbones
 # to its end. Read when TensorFlow is loaded, here and in every child.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
+
+# How long an example takes says nothing on a machine that does other things as well.
+hypothesis.settings.register_profile("visionkit")
+hypothesis.settings.load_profile("visionkit")
 
 PEAKS = []  # of the workers that have ended, in bytes
 # They start many processes, or long ones: a worker that began one of them last would keep the other waiting. Or they
@@ -40,6 +47,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Collections need not look through what was imported so far, TensorFlow above all: it takes half a second."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def state(tmp_path_factory):
     """A state folder of the tests' own, so that they leave the user's key alone."""
@@ -52,7 +65,8 @@ def state(tmp_path_factory):
 def forget(request):
     """Frees what a file's tests leave in memory: models in its caches, Keras' graphs, and what malloc keeps for later.
 
-    Without it a worker holds every backbone of the zoo to the end, 7 GB.
+    Without it a worker holds every backbone of the zoo to the end, 7 GB. What is alive afterwards belongs to imported
+    libraries; later collections leave it out, because to look through it takes seconds, once for every file.
     """
     yield
     for value in vars(request.module).values():
@@ -61,10 +75,11 @@ def forget(request):
     if "keras" in sys.modules:
         import keras
 
-        keras.backend.clear_session()
+        keras.backend.clear_session(free_memory=False)  # the collection follows
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
     gc.collect()
+    gc.freeze()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -82,6 +97,29 @@ def pytest_testnodedown(node):
 def pytest_terminal_summary(terminalreporter):
     if PEAKS:
         terminalreporter.write_line(f"largest worker: {max(PEAKS) / 1e9:.1f} GB")
+
+
+@pytest.fixture(scope="session")
+def _preloaded():
+    process = Preloaded()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope="module")
+def preloaded(_preloaded):
+    """The processes that visionkit starts, of a file that asks for this, share one start of TensorFlow.
+
+    Of each kind another file makes a real one: test_exports.py, test_readme.py and test_deploy_page.py do.
+    """
+
+    def run(words, **options):
+        without = "visionkit.export.alone" in words  # it insists on running without TensorFlow
+        return subprocess.run(words, **options) if without else _preloaded.run(words, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("visionkit.processes.subprocess", SimpleNamespace(run=run))
+        yield _preloaded
 
 
 @pytest.fixture

@@ -4,13 +4,16 @@ import inspect
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from support import tiny_data
 from support.paths import ROOT
+from support.tiny import tiny_backbone
 
+from visionkit.backbones import BACKBONES, ssd_vgg
 from visionkit.models import MODELS
 from visionkit.open_model import open_predictor
 from visionkit.train.recipe import load_recipe
@@ -52,7 +55,12 @@ def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["fcn_camvid", "fcn_isbi", "fcn_shapes"])
-def test_a_segmenter_runs_and_opens(name, tmp_path):
+def test_a_segmenter_runs_and_opens(name, tmp_path, monkeypatch):
+    """One on the network that all three are for, the others on a tiny one."""
+    if name != "fcn_shapes":
+        levels = [f"C{n}" for n in range(1, 6)]
+        monkeypatch.setitem(BACKBONES, "efficientnet_lite0", lambda: tiny_backbone(levels=levels))
+        monkeypatch.setattr("visionkit.recipes.shared.load_weights", lambda *args, **options: None)
     rng, knobs = np.random.default_rng(0), {"image_size": 64, "epochs": 1, "batch_size": 2, "seed": 0}
     if name == "fcn_shapes":
         knobs |= {"images": 4, "val_images": 2}
@@ -123,7 +131,12 @@ def test_the_first_weights_are_drawn_as_their_name_says(start, kernel, bias, tmp
     assert not np.array_equal(make(tmp_path, start=start).model.get_weights()[0], weights)
 
 
-def test_the_papers_ssd_takes_two_steps(tmp_path):
+def test_the_papers_ssd_takes_two_steps(tmp_path, monkeypatch):
+    """With a sixteenth of its channels; test_ssd.py builds it as it is."""
+    wide = ssd_vgg.convolution
+    monkeypatch.setattr(ssd_vgg, "convolution", lambda x, filters, *args, **more: wide(x, filters // 16, *args, **more))
+    conv = lambda filters, *args, **more: keras.layers.Conv2D(filters // 16, *args, **more)  # noqa: E731
+    monkeypatch.setattr(ssd_vgg, "layers", SimpleNamespace(**vars(keras.layers) | {"Conv2D": conv}))
     objects = [("cat", 2, 2, 20, 20), ("dog", 10, 5, 30, 20)]
     tiny_data.voc(tmp_path / "VOC2007", {"a": objects, "b": objects[:1]}, {"trainval": "a", "test": "b"})
     tiny_data.voc(tmp_path / "VOC2012", {"c": objects}, {"trainval": "c"})

@@ -77,8 +77,8 @@ def test_export_is_compared_with_the_model(folder, done):
     assert report["compared"] > 10  # detections: an export that is compared on none has passed nothing
 
 
-def test_the_programs_run(folder, done):
-    result = subprocess.run([sys.executable, "-c", PROGRAM], cwd=folder, capture_output=True, text=True, env=QUIET)
+def test_the_programs_run(folder, done, preloaded):
+    result = preloaded.run([sys.executable, "-c", PROGRAM], cwd=folder, env=QUIET)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("\n") >= 1
 

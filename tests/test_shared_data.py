@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 from support.shared_data import SHARED, case, needs
 
 from visionkit import npboxes
-from visionkit.data.masks import semantic_masks
+from visionkit.data.readers.masks import semantic_masks
 from visionkit.data.recognise import describe, open_dataset
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.types import Detections, check_sample
@@ -47,8 +47,8 @@ def test_the_two_zero_area_boxes_of_bccd_are_named(caplog):
     assert len(data) == 205 + 87
     assert len(open_dataset(SHARED / "detection/bccd", "test")) == 72
     assert caplog.messages == [
-        "voc: 1 box dropped (zero area: BloodImage_00343)",
-        "voc: 1 box dropped (zero area: BloodImage_00338)",
+        "Pascal VOC XML: 1 box dropped (zero area: BloodImage_00343)",
+        "Pascal VOC XML: 1 box dropped (zero area: BloodImage_00338)",
     ]
 
 

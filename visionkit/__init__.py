@@ -53,8 +53,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.data.batches import batches as batches
     from visionkit.data.batches import steps_per_epoch as steps_per_epoch
     from visionkit.data.dataset import Dataset as Dataset
-    from visionkit.data.recognise import READERS as READERS
-    from visionkit.data.recognise import Reader as Reader
+    from visionkit.data.readers import READERS as READERS
+    from visionkit.data.readers import Reader as Reader
     from visionkit.data.recognise import open_dataset as open_dataset
     from visionkit.evaluate.scores import evaluate as evaluate
     from visionkit.export import EXPORTERS as EXPORTERS
@@ -131,8 +131,8 @@ _PLACES = {
     "batches": "visionkit.data.batches",
     "steps_per_epoch": "visionkit.data.batches",
     "Dataset": "visionkit.data.dataset",
-    "READERS": "visionkit.data.recognise",
-    "Reader": "visionkit.data.recognise",
+    "READERS": "visionkit.data.readers",
+    "Reader": "visionkit.data.readers",
     "open_dataset": "visionkit.data.recognise",
     "EXPORTERS": "visionkit.export",
     "push": "visionkit.hub.push",

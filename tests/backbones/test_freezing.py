@@ -1,7 +1,5 @@
 """Freezing finds its way into models within a backbone: those of keras.applications behind a `Rescaling` layer."""
 
-import functools
-
 import keras
 import numpy as np
 import pytest
@@ -109,7 +107,6 @@ def test_frozen_layers_stay_as_they_were_through_fit_and_a_file(name, task, tmp_
         np.testing.assert_array_equal(got[key], value)
 
 
-@functools.cache
 def fitted(name, task):
     """A model after one step, partly frozen.
 
@@ -137,10 +134,10 @@ def fitted(name, task):
         ("MobileNetV2", "ssd", "onnx"),
         ("MobileNetV2", "faster_rcnn", "saved_model"),
         ("EfficientNetV2B0", "fcn", "onnx"),
-        ("EfficientNetV2B0", "fcn", "saved_model"),
     ],
 )
-def test_a_partly_frozen_nested_model_is_exported(name, task, to, tmp_path):
+def test_a_partly_frozen_nested_model_is_exported(name, task, to, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", "no")  # it need not keep copies of the graph to go back to
     model = fitted(name, task)
     images, _ = batch()
     expected = model.serving().predict_on_batch(images)

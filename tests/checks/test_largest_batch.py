@@ -9,6 +9,7 @@ from visionkit.environment import free_memory
 from visionkit.train.recipe import load_recipe
 from visionkit.types import DataError
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 FILE = ROOT / "configs" / "mnist_mlp.py"
 
 

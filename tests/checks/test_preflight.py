@@ -11,7 +11,6 @@ from support.paths import ROOT
 from support.recipes import SIZE, of_kind, recipe
 from support.tiny import tiny_backbone
 
-from visionkit.checks import preflight as preflight_module
 from visionkit.checks.preflight import anchor_coverage, oracle, practice, preflight
 from visionkit.cli import main
 from visionkit.data.arrays import arrays
@@ -62,8 +61,9 @@ def test_the_oracle_sees_targets_that_cannot_be_decoded(plan, monkeypatch):
 )
 def test_the_oracle_of_every_kind_sees_its_own_fault(kind, part, score, monkeypatch):
     broken = of_kind(kind)
-    assert oracle(broken).ok, oracle(broken)
-    assert f"{score} " in oracle(broken).figure
+    row = oracle(broken)
+    assert row.ok, row
+    assert f"{score} " in row.figure
     good = getattr(broken.model, part)
     if part == "class_names":
         wrong = good[::-1]
@@ -134,10 +134,14 @@ def test_a_classifier_passes_and_a_poisoned_one_does_not():
 
 
 def test_it_is_built_and_fed_as_the_run_would_be(monkeypatch):
+    def twice():
+        plan = classifier()
+        seen.append(plan.model.compute_dtype)
+        return replace(plan, phases=[*plan.phases, Phase(1, keras.optimizers.SGD(0.1))])
+
     seen, feed = [], recipe_module.batches
     monkeypatch.setattr(recipe_module, "batches", lambda *a, **k: seen.append(k["workers"]) or feed(*a, **k))
-    monkeypatch.setattr(preflight_module, "oracle", lambda plan: seen.append(plan.model.compute_dtype))
-    preflight(recipe, {}, Options(precision="mixed_bfloat16", workers=1))
+    preflight(twice, {}, Options(precision="mixed_bfloat16", workers=1))
     assert seen == ["bfloat16", 1, 1]  # two phases
     assert keras.config.dtype_policy().name == "float32"
 

@@ -24,7 +24,7 @@ def drawn_boxes(sides, ratios, count=300, seed=0):
     return np.concatenate([low, low + size], axis=1).astype(np.float32)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(0, 30))
 def test_best_overlap_is_the_greatest_iou(seed, n, a):
     rng = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def test_known_shapes_are_found_again():
 
 
 # Always the same draws: where a quantile falls just between two clusters, round-off decides which of them it joins.
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=20, derandomize=True)
 @given(st.lists(st.floats(8, 200), min_size=1, max_size=4), st.integers(0, 1000), st.floats(0.5, 3))
 def test_sizes_grow_with_the_boxes_and_stay_large_beside_their_cells(sides, seed, factor):
     boxes = drawn_boxes(sides, [0.5, 1, 2], count=60, seed=seed)

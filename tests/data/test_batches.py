@@ -41,7 +41,7 @@ def assert_equal(a, b):
             np.testing.assert_array_equal(y_a[name], y_b[name])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(1, 25), st.integers(1, 9), st.integers(1, 3), st.booleans(), st.booleans(), st.integers(0, 9), st.data()
 )

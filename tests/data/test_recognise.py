@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from support import tiny_data
 
-from visionkit.data.recognise import READERS, describe, open_dataset, splits
+from visionkit.data.readers import READERS
+from visionkit.data.recognise import describe, open_dataset, splits
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError, check_sample
 

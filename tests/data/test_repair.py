@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from support import tiny_data
@@ -12,7 +12,6 @@ from visionkit.data.repair import Repairs
 from visionkit.types import DataError, Sample, check_sample
 
 
-@settings(deadline=None)
 @given(arrays(np.float32, (5, 4), elements=st.floats(-50, 80, width=32)))
 def test_what_is_left_keeps_the_conventions_and_nothing_is_lost_silently(boxes):
     repairs = Repairs("test")

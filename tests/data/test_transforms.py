@@ -68,7 +68,7 @@ def any_sample(draw):
 
 
 @every
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sample=any_sample(), seed=st.integers(0, 2**32 - 1), with_masks=st.booleans())
 def test_what_comes_out_keeps_the_conventions(transform, sample, seed, with_masks):
     if not with_masks:
@@ -277,7 +277,7 @@ def test_the_centre_crop_is_the_centre():
     assert result.label == 3 and result.boxes is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(h=st.integers(1, 300), w=st.integers(1, 300), seed=st.integers(0, 999))
 def test_random_resized_crops_lie_inside_and_are_large_enough(h, w, seed):
     sample = Sample(id="a", image_size=(h, w))

@@ -48,7 +48,7 @@ def test_confusion_and_mistakes_by_hand():
     assert [len(part) for part in curves.worst([(there, said)], [0.2, 0.2], limit=1)] == [1, 1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 1000), st.floats(0.05, 0.95))
 def test_counts_agree_with_each_other(seed, threshold):
     pairs = drawn_set(seed, images=6)

@@ -1,6 +1,7 @@
 """Every MODEL through every EXPORTER: the written files, in a fresh process, give what `serving()` gives."""
 
 import csv
+import functools
 import json
 import re
 import shutil
@@ -15,7 +16,7 @@ from PIL import Image
 from support.paths import ROOT
 from support.tiny import SIZE, random_batch, tiny_backbone
 
-from visionkit.export import EXPORTERS
+from visionkit.export import EXPORTERS, litert, onnx, openvino, saved_model
 from visionkit.export.compare import TOLERANCES
 from visionkit.export.exported import read_metadata
 from visionkit.export.verify import verify
@@ -47,8 +48,9 @@ from visionkit.export.load import load_exported
 images, outputs = np.load("images.npy"), {}
 for name in json.load(sys.stdin):
     serving = load_exported(name).serving()
+    run = serving if callable(serving) else serving.predict_on_batch  # Keras' own would trace it
     for batch in (images[:1], images):
-        for key, value in serving.predict_on_batch(batch).items():
+        for key, value in run(batch).items():
             outputs[f"{name}/{len(batch)}/{key}"] = np.asarray(value)
 for words in json.loads(sys.argv[2]):
     assert visionkit.cli.main(words) == 0, words
@@ -70,12 +72,40 @@ def lift(model):
             variable.assign((12 if not small else 2000 if small[1] else 1000) * variable)
 
 
+@functools.cache
+def traced(network, batch=None, trace=saved_model.network_function):
+    """A network as a tf.function, which exporters of the same network and batch can share: tracing takes seconds."""
+    return trace(network, batch)
+
+
 def test_every_model_is_here():
     assert set(BUILD) == set(MODELS)
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def quick(tmp_path_factory):
+    kept = {}
+
+    def save(folder, variables, signatures):
+        """As `saved_model.save_module`, once for a function: exporters in several precisions begin with the same."""
+        (function,) = signatures.values()
+        if function not in kept:
+            kept[function] = tmp_path_factory.mktemp("kept")
+            saved_model.save_module(kept[function], variables, signatures)
+        shutil.copytree(kept[function], folder, dirs_exist_ok=True)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for exporter in (saved_model, onnx, openvino, litert):
+            patch.setattr(exporter, "network_function", traced)
+        for exporter in (openvino, litert):
+            patch.setattr(exporter, "save_module", save)
+        # tf2onnx then keeps no copies of the graph to go back to when one of its optimisations fails.
+        patch.setenv("TF2ONNX_CATCH_ERRORS", "no")
+        yield
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, quick):
     """Outputs as (of the models, of the exports), by "MODEL-EXPORTER/BATCH/OUTPUT"; and the folder of the exports."""
     folder = tmp_path_factory.mktemp("exports")
     images, _ = random_batch(batch=3)
@@ -94,7 +124,7 @@ def runs(tmp_path_factory):
         network = model.serving()
         model.serving = lambda network=network: network  # built once for all exporters
         for count in (1, 3):
-            outputs = network.predict_on_batch(images[:count])
+            outputs = network(images[:count])  # at once, not as the graph that is exported
             expected |= {f"{name}/{count}/{key}": np.asarray(value) for key, value in outputs.items()}
         for pair in PAIRS:
             if pair[0] == name:

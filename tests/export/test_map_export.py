@@ -83,7 +83,7 @@ def test_it_takes_a_tasks_place_with_flip_and_window(exported):
             assert (one.segmentation == other.segmentation).mean() >= 0.999, options
 
 
-def test_it_is_proven_in_a_fresh_process(exported):
+def test_it_is_proven_in_a_fresh_process(exported, preloaded):
     model, folder, files = exported
     report = check_export("saved_model", saved_model, Predictor(model, one_size=True), folder, files, 0, "two pictures")
     assert report["verdict"] == "passed"

@@ -1,6 +1,7 @@
 """The exported SavedModel against the Predictor of the model it was made from."""
 
 import base64
+import functools
 import io
 import json
 import runpy
@@ -33,14 +34,26 @@ from visionkit.models import Classifier
 from visionkit.predict.predictor import Failure, Predictor, _in_original_pixels
 from visionkit.types import Classification, DataError, Detections, SegmentationMap, check_detections
 
+pytestmark = pytest.mark.usefixtures("preloaded")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A function of how images are resized: a detector, its Predictor, and its export, loaded; each is made once."""
+
+    @functools.cache
+    def make(resize):
+        model, folder = detector(resize), tmp_path_factory.mktemp("saved_model")
+        saved_model.save(model, folder)
+        predictor = Predictor(model, one_size=True)
+        return SimpleNamespace(model=model, folder=folder, loaded=saved_model.load(folder), predictor=predictor)
+
+    return make
+
 
 @pytest.fixture(scope="module", params=["letterbox", "stretch"])
-def exported(request, tmp_path_factory):
-    model, folder = detector(request.param), tmp_path_factory.mktemp("saved_model")
-    saved_model.save(model, folder)
-    return SimpleNamespace(
-        model=model, folder=folder, loaded=saved_model.load(folder), predictor=Predictor(model, one_size=True)
-    )
+def exported(request, made):
+    return made(request.param)
 
 
 def rows(outputs, files):
@@ -207,29 +220,27 @@ def ignore_exif(monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [flip_channels, stretch, ignore_exif])
-def test_a_planted_fault_fails_the_check(monkeypatch, tmp_path, photos, fault):
-    model = detector()
+def test_a_planted_fault_fails_the_check(monkeypatch, tmp_path, photos, fault, made):
+    right = made("letterbox")
     with monkeypatch.context() as patched:
         fault(patched)
-        saved_model.save(model, tmp_path)
+        saved_model.save(right.model, tmp_path)
     exporter = SimpleNamespace(predict_alone=in_process)
     chosen = [file for file in photos if file.suffix == ".jpg"]
     with pytest.raises(verify.ExportError, match=r"the export differs from the model on \d of 3 images") as caught:
-        verify.check_export("in_process", exporter, Predictor(model, one_size=True), tmp_path, chosen, 200, "photos")
+        verify.check_export("in_process", exporter, right.predictor, tmp_path, chosen, 200, "photos")
     assert "\n" not in str(caught.value)
     report = json.loads((tmp_path / verify.REPORT).read_text())
     assert report["verdict"] == "failed" and str(photos[-1]) in report["failures"]  # turned.jpg
 
 
-def test_altered_weights_fail_in_a_fresh_process(tmp_path, photos):
-    model = detector()
-    saved_model.save(model, tmp_path)
-    head = model.get_layer("class_head4")
+def test_altered_weights_fail_in_a_fresh_process(tmp_path, photos, made):
+    folder, altered = shutil.copytree(made("letterbox").folder, tmp_path / "export"), detector()
+    head = altered.get_layer("class_head4")
     head.kernel.assign(1.1 * head.kernel)
+    predictor = Predictor(altered, one_size=True)
     with pytest.raises(verify.ExportError, match=r"only the (model|export) finds class"):
-        verify.check_export(
-            "saved_model", saved_model, Predictor(model, one_size=True), tmp_path, photos, 200, "photos"
-        )
+        verify.check_export("saved_model", saved_model, predictor, folder, photos, 200, "photos")
 
 
 def test_the_lone_runner_insists_on_being_alone(monkeypatch, tmp_path, exported):
@@ -242,8 +253,8 @@ def test_the_lone_runner_insists_on_being_alone(monkeypatch, tmp_path, exported)
 
 
 @pytest.mark.parametrize("to", ["keras_file", "saved_model", "onnx"])  # test_exports has them all
-def test_export_model_ends_in_a_checked_folder(tmp_path, photos, to):
-    detector().save(tmp_path / "model.keras")
+def test_export_model_ends_in_a_checked_folder(tmp_path, photos, to, made):
+    made("letterbox").model.save(tmp_path / "model.keras")
     (photos[0].parent / "broken.png").write_bytes(b"broken")
     said = export_model(tmp_path, to, tmp_path / "out", check=photos[0].parent, licence="CC-BY-4.0")
     (photos[0].parent / "broken.png").unlink()
@@ -304,7 +315,7 @@ def test_an_export_that_cannot_be_scored_is_kept_as_failed(tmp_path):
     def score(folder):
         raise DataError("a.png: broken image")
 
-    detector().save(tmp_path / "model.keras")
+    classifier(3, "crop").save(tmp_path / "model.keras")
     with pytest.raises(verify.ExportError, match=r"a\.png: broken image \(kept in .*out\.failed\)"):
         export_model(tmp_path, "keras_file", tmp_path / "out", score=score)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.keras", "out.failed"]
@@ -312,7 +323,7 @@ def test_an_export_that_cannot_be_scored_is_kept_as_failed(tmp_path):
 
 def test_an_export_removes_what_it_made_and_nothing_else(tmp_path):
     """Folders with the names of a failed export and of a part of one may be anybody's."""
-    detector().save(tmp_path / "model.keras")
+    classifier(3, "crop").save(tmp_path / "model.keras")
     mine = [tmp_path / "out.failed" / "mine.txt", tmp_path / "out.part" / "mine.txt"]
     for file in mine:
         file.parent.mkdir()

@@ -43,7 +43,7 @@ def test_nothing_yet():
     assert scored([], np.zeros((0, 3))).result()["images"] == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 8), st.integers(0, 12), st.integers(0, 2**32 - 1))
 def test_equals_plain_python_in_any_batches(k, n, seed):
     rng = np.random.default_rng(seed)

@@ -47,7 +47,7 @@ def test_nothing_counts():
     assert scored()["mIoU"] == -1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 5), st.integers(1, 4))
 def test_equals_plain_python(seed, k, images):
     rng = np.random.default_rng(seed)
@@ -92,7 +92,7 @@ def test_boundary_f1_leaves_the_unknown_out():
     assert boundary_f1(truth, predicted, 0) < 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(arrays(bool, (9, 11)), arrays(bool, (9, 11)), st.integers(0, 3))
 def test_boundary_f1_equals_plain_python(truth, predicted, reach):
     def outline(mask):

@@ -97,7 +97,7 @@ def test_inclusive_pixels_change_the_overlap():
 boxes = st.lists(st.tuples(*[st.integers(0, 12)] * 2, *[st.integers(4, 9)] * 2), max_size=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(boxes, boxes), min_size=1, max_size=3), st.randoms(use_true_random=False))
 def test_equals_plain_python(images, random):
     pairs = []

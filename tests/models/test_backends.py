@@ -5,54 +5,31 @@ import os
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
+from support import three_steps
 from support.models import BUILD
 from support.on_jax import ON_JAX
 from support.paths import ROOT
 
-NAMES = ["ssd", "nanodet", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
-SCRIPT = f"""
-import json, sys
-import keras, numpy as np
-sys.path.insert(0, {str(ROOT / "tests")!r})
-from support.tiny import random_batch
-import visionkit.models
-jit = keras.backend.backend() == "jax"  # which otherwise compiles operation by operation
-losses = {{}}
-for name in {NAMES}:
-    model = keras.saving.load_model(f"{{name}}.keras", compile=False)
-    model.compile(optimizer=keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=jit)
-    losses[name] = []
-    portrait = model.for_size(model.image_size[::-1]) if name == "ssd" else None
-    for step in range(3):
-        images, y = random_batch(batch=2, seed=step)
-        losses[name].append(float(model.train_on_batch(images, y, return_dict=True)["loss"]))
-        model.reset_metrics()
-    if portrait:  # a network of another size that shares the trained weights
-        images = np.swapaxes(random_batch(batch=2)[0], 1, 2)
-        portraits = np.abs(portrait.predict_on_batch(images)["logits"]).mean(axis=(1, 2)).tolist()
-print(json.dumps([keras.backend.backend(), losses | {{"portraits": portraits}}]))
-"""
-
 
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory):
-    """The three losses by backend and model, from one process for each backend."""
-    folder, found = tmp_path_factory.mktemp("models"), {}
-    for name in NAMES:
+    """What models lose, by backend and model: JAX runs in a process of its own."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in three_steps.NAMES:
         BUILD[name]().save(folder / f"{name}.keras")
-    for backend in ("tensorflow", "jax"):
-        environment = os.environ | ON_JAX | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-c", SCRIPT]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
-        assert done.returncode == 0, done.stderr
-        ran_on, found[backend] = json.loads(done.stdout.splitlines()[-1])
-        assert ran_on == backend
-    return found
+    environment = os.environ | ON_JAX | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    command = [sys.executable, "-m", "support.three_steps"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    ran_on, found = json.loads(done.stdout.splitlines()[-1])
+    assert (ran_on, keras.backend.backend()) == ("jax", "tensorflow")
+    return {"jax": found, "tensorflow": three_steps.losses(folder)}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", three_steps.NAMES)
 def test_three_steps_on_tensorflow_and_jax_lose_the_same(losses, name):
     ours, theirs = losses["tensorflow"][name], losses["jax"][name]
     assert ours[2] != pytest.approx(ours[0], rel=0.003)  # it did train

@@ -5,6 +5,7 @@ import json
 import keras
 import numpy as np
 import pytest
+from support.backbones import first_weights_of_zero
 from support.drawn import (
     COCO_GAPS,
     PROPOSALS,
@@ -26,23 +27,36 @@ FOLDER = GOLDEN / "detectors"
 TOLERANCE = 1e-4  # of the output's range
 
 
-@pytest.mark.parametrize("name", sorted(SCENES))
-def test_raw_outputs_and_detections_equal_torchvisions(name):
+# Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
+EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
+
+
+@pytest.fixture(scope="module")
+def detector(request):
+    """(its name, the detector for its first image with the drawn weights, what torchvision made of them)."""
+    name = request.param
     golden = np.load(FOLDER / f"{name}.npz")
     shapes = json.loads(golden["tensors"].tobytes())
     tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+    with first_weights_of_zero():
+        model = DETECTORS[name](80, image_size=SCENES[name][0], **({} if name.startswith("ssd") else EVERYTHING))
+    report = assign(model, tensors, name)
+    assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
+    return name, model, golden
+
+
+@pytest.mark.parametrize("detector", sorted(SCENES), indirect=True)
+def test_raw_outputs_and_detections_equal_torchvisions(detector):
+    name, first, golden = detector
     single = name.startswith("ssd")
     for i, size in enumerate(SCENES[name]):
-        if i == 0 or not single:
-            model = DETECTORS[name](80, **({} if single else {"image_size": size}))
-            report = assign(model, tensors, name)
-            assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
+        model = first if i == 0 or single else first.for_size(size)
         image = drawn_scene(size)
         if single:  # torchvision resizes to 300 x 300 itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
         options = {"iou_threshold": 0.45} if single else {"proposals": PROPOSALS}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
-        outputs = outputs.predict_on_batch(image)
+        outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs(image))
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
         if not single:
             features = {level: keras.ops.convert_to_tensor(raw[level]) for level in model.pooled}
@@ -75,24 +89,17 @@ LOSSES = {
     "loss_rpn_box_reg": "rpn_box_loss",
     "loss_mask": "mask_loss",
 }
-# Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
-EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 # Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
 LOSS_TOLERANCE = {"mask_loss": 1e-3}  # 5e-5 when it was measured
 
 
-@pytest.mark.parametrize("name", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"])  # Faster R-CNN's losses are Mask R-CNN's
-def test_training_losses_equal_torchvisions(name):
-    golden = np.load(FOLDER / f"{name}.npz")
-    shapes = json.loads(golden["tensors"].tobytes())
-    tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
-    size = SCENES[name][0]
-    model = DETECTORS[name](80, image_size=size, **({} if name.startswith("ssd") else EVERYTHING))
-    assign(model, tensors, name)
+# Faster R-CNN's losses are Mask R-CNN's.
+@pytest.mark.parametrize("detector", ["ssd300_vgg16", "maskrcnn_resnet50_fpn"], indirect=True)
+def test_training_losses_equal_torchvisions(detector):
+    name, model, golden = detector
     images, y = drawn_training_batch(name)
     y = {key: keras.ops.convert_to_tensor(value) for key, value in y.items()}
-    raw = {key: keras.ops.convert_to_tensor(out) for key, out in model.predict_on_batch(images).items()}
-    model.compute_loss(None, y, raw, training=False)
+    model.compute_loss(None, y, model(images), training=False)
     for theirs, expected in zip(golden["loss_names"], golden["losses"], strict=True):
         found = float(getattr(model, LOSSES[theirs]).result())
         assert found == pytest.approx(expected, rel=LOSS_TOLERANCE.get(LOSSES[theirs], 1e-4)), theirs

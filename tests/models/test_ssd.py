@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from support.models import detections_of, loss_and_gradients
+from support.models import detections_of, learned, loss_and_gradients
 from support.tiny import SIZE, random_batch, tiny_backbone
 
 from visionkit.backbones.ssd_vgg import ssd300_vgg16, ssd512_vgg16
@@ -57,8 +57,8 @@ def test_an_empty_image_teaches_background():
     keras.utils.set_random_seed(0)
     images, y = random_batch(batch=2, objects=0)
     model = ssd()
-    model.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
-    losses = [float(model.train_on_batch(images, y, return_dict=True)["loss"]) for _ in range(30)]
+    model.compile(optimizer=keras.optimizers.Adam(3e-2), run_eagerly=True)
+    losses = [float(model.train_on_batch(images, y, return_dict=True)["loss"]) for _ in range(10)]
     assert losses[-1] < losses[0] / 2
 
 
@@ -93,14 +93,18 @@ def test_learns_eight_images_by_heart():
             image[y1:y2, x1:x2, label] = 255
     model = ssd(num_classes=2)
     model.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
-    model.fit(images, y, batch_size=8, epochs=120, verbose=0)
-    served = model.serving().predict_on_batch(images)
-    metric = DetectionMetric(["a", "b"])
-    for i in range(8):
-        real = y["labels"][i] >= 0
-        truth = Sample(id=str(i), image_size=SIZE, boxes=y["boxes"][i][real], labels=y["labels"][i][real])
-        metric.update(truth, detections_of(served, i, str(i)))
-    assert metric.result()["mAP50"] >= 0.9
+    serving = model.serving()
+
+    def score():
+        served = serving.predict_on_batch(images)
+        metric = DetectionMetric(["a", "b"])
+        for i in range(8):
+            real = y["labels"][i] >= 0
+            truth = Sample(id=str(i), image_size=SIZE, boxes=y["boxes"][i][real], labels=y["labels"][i][real])
+            metric.update(truth, detections_of(served, i, str(i)))
+        return metric.result()["mAP50"]
+
+    assert learned(lambda: model.fit(images, y, batch_size=8, epochs=15, verbose=0), score, 8) >= 0.9
 
 
 @pytest.mark.parametrize(

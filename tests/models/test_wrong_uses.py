@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from support.models import BUILD
+from support.on_jax import ON_JAX
 from support.paths import ROOT
 from support.tiny import random_batch
 from support.wrong_uses import answers, classifier, small
@@ -29,7 +30,7 @@ def test_each_wrong_use_is_answered_in_one_line():
 
 
 def test_on_jax_too():
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | ON_JAX
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     command = [sys.executable, "-m", "support.wrong_uses"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)

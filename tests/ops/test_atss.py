@@ -40,7 +40,7 @@ def plainly(boxes, nearest=9):
     return {a: max(claim)[1] for a, claim in claims.items()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 6), padding=st.integers(0, 3))
 def test_it_is_the_papers_algorithm(seed, count, padding):
     rng = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def test_a_row_that_is_no_target_claims_nothing():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_overlaps_are_those_of_pairs(seed):
     rng = np.random.default_rng(seed)
     low = rng.uniform(0, 50, (2, 7, 2))

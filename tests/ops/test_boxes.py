@@ -11,7 +11,7 @@ from visionkit import npboxes
 from visionkit.ops import boxes as box_ops
 
 SIZE = (48, 64)  # not square on purpose: swapped axes must show
-quick = settings(max_examples=50, deadline=None)
+quick = settings(max_examples=50)
 
 
 def numpy(tensor):

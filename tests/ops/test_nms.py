@@ -30,7 +30,7 @@ def greedy(boxes, scores, score_threshold=0.05, iou_threshold=0.5, keep=20):
     return sorted(rows, key=lambda row: -row[0])[:keep]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pixel_boxes(count=12), st.permutations(range(24)), st.sampled_from([0.3, 0.5, 0.7]))
 def test_equals_plain_python(boxes, order, threshold):
     scores = (np.array(order, np.float32).reshape(12, 2) + 1) / 25  # all different, so that the order is defined

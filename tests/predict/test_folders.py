@@ -16,9 +16,9 @@ from pycocotools import mask as rle
 from support.predictors import FakePredictor
 
 from visionkit import images
-from visionkit.data.coco import coco
-from visionkit.data.voc import voc
-from visionkit.data.yolo import yolo
+from visionkit.data.readers.coco import coco
+from visionkit.data.readers.voc import voc
+from visionkit.data.readers.yolo import yolo
 from visionkit.open_model import made_by
 from visionkit.predict import folder_job, folders, journal
 from visionkit.predict.folders import detect_folder

@@ -9,7 +9,7 @@ from support.painter import Painter, painted
 from support.predictors import FakePredictor
 
 from visionkit.cli import main
-from visionkit.data.masks import semantic_masks
+from visionkit.data.readers.masks import semantic_masks
 from visionkit.images import read_image, read_mask, write_image, write_mask
 from visionkit.predict.folders import classify_folder, detect_folder, segment_folder
 from visionkit.predict.journal import Journal

@@ -11,7 +11,7 @@ from support.paths import SHARED
 from support.tiny import tiny_backbone
 
 from visionkit.cli import main
-from visionkit.data.folder import folder
+from visionkit.data.readers.folder import folder
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.experiments.rates import rate_of

@@ -33,6 +33,7 @@ from visionkit.train.recipe import load_recipe
 from visionkit.train.run import run
 from visionkit.types import DataError
 
+pytestmark = pytest.mark.usefixtures("preloaded")
 NAMES = ("enter", "colours", "grain/", "grain_restyle", "block", "up", "out")
 CONFIG = ROOT / "configs" / "style_network.py"
 

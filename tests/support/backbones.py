@@ -57,7 +57,8 @@ def answers(name):
 def first_weights_of_zero():
     """Layers built within have kernels of zeros, for those whose weights are assigned next."""
     with contextlib.ExitStack() as stack:
-        for kind in (keras.initializers.VarianceScaling, keras.initializers.TruncatedNormal):
+        drawing = keras.initializers
+        for kind in (drawing.VarianceScaling, drawing.TruncatedNormal, drawing.RandomNormal):
             stack.enter_context(mock.patch.object(kind, "__call__", _zeros))
         yield
 

@@ -16,8 +16,8 @@ from support import tiny_data
 from support.shared_data import SHARED
 
 from visionkit import npboxes
+from visionkit.data.readers.voc import voc
 from visionkit.data.recognise import open_dataset, splits
-from visionkit.data.voc import voc
 from visionkit.images import write_image
 from visionkit.types import DataError, Sample
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 from support.tiny import tiny_backbone
 
-from visionkit.data.folder import folder
+from visionkit.data.readers.folder import folder
 from visionkit.data.render import Transform
 from visionkit.data.shapes import shape_maps, shapes
 from visionkit.data.transforms import detection_train

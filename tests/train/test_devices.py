@@ -22,16 +22,20 @@ from visionkit.types import DataError
 SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
 
 
-def start(backend, *words, **environment):
+def program(backend, *words, **environment):
+    """The command that trains on devices, and its environment."""
     environment |= ON_JAX | {
         "KERAS_BACKEND": backend,
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": str(SCRIPT.parents[1]),
     }
     environment["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
-    command = [sys.executable, SCRIPT, *map(str, words)]
+    return {"args": [sys.executable, str(SCRIPT), *map(str, words)], "env": os.environ | environment}
+
+
+def start(*words, **environment):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, env=os.environ | environment, **pipes)
+    return subprocess.Popen(**program(*words, **environment), text=True, **pipes)
 
 
 def finish(*processes):
@@ -64,11 +68,23 @@ def agree(one, two):
 
 
 @pytest.fixture(scope="module")
-def mirrored(tmp_path_factory):
+def on_tensorflow(preloaded):
+    """A function that trains in a process forked off one that has TensorFlow imported."""
+
+    def run(*words):
+        command = program("tensorflow", *words)
+        done = preloaded.run(command["args"], env=command["env"])
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def mirrored(tmp_path_factory, on_tensorflow):
     """Runs on one and on two TensorFlow devices."""
     folder = tmp_path_factory.mktemp("mirrored")
     names = [f"{name}-{count}" for name in ("detect", "segment") for count in (1, 2)]
-    finish(start("tensorflow", "train", *(word for name in names for word in (folder / name, *name.split("-")))))
+    on_tensorflow("train", *(word for name in names for word in (folder / name, *name.split("-"))))
     return folder
 
 
@@ -87,7 +103,7 @@ def test_the_model_of_two_devices_runs_on_one(mirrored):
         np.testing.assert_allclose(two.predict_on_batch(image)[key], value, atol=1e-3)
 
 
-def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp_path):
+def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp_path, on_tensorflow):
     whole, out = mirrored / "segment-2", tmp_path / "run"
     shutil.copytree(whole, out)
     (out / "results.json").unlink()
@@ -95,7 +111,7 @@ def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp
         if file.name != "step-000000007.ckpt":
             file.unlink()
     assert checkpoint.newest(out / "checkpoints")[1]["step"] == 3
-    finish(start("tensorflow", "resume", out))
+    on_tensorflow("resume", out)
     for row, other in zip(rows(out), rows(whole), strict=True):
         assert row == pytest.approx(other, rel=1e-6)  # devices add up their halves of an epoch's losses
     for name, array in weights(whole).items():

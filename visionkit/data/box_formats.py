@@ -65,7 +65,7 @@ def looks_like(boxes: np.ndarray, image_size: tuple[int, int], format_name: str)
     Args:
         boxes: `[N, 4]` x1, y1, x2, y2 in pixels, as annotated.
         image_size: (height, width) of the image.
-        format_name: a key of `recognise.READERS`.
+        format_name: a key of `readers.READERS`.
     """
     boxes = boxes[(boxes[:, :2] != boxes[:, 2:]).any(axis=1)]  # a mere point proves nothing
     if not len(boxes) or format_name not in _READINGS:
@@ -83,7 +83,7 @@ def check_box_format(records: Sequence[Sample], format_name: str, repairs: Repai
 
     Args:
         records: of the data set.
-        format_name: a key of `recognise.READERS`.
+        format_name: a key of `readers.READERS`.
         repairs: has seen the unchanged boxes of the records.
         where: the data set, for the message.
 

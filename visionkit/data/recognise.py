@@ -1,137 +1,17 @@
 """Recognises the format of the data set in a folder, and reads it."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import NamedTuple
 
-from visionkit.data import (
-    arrays,
-    coco,
-    cvat,
-    fiftyone,
-    folder,
-    labelme,
-    mask_pairs,
-    masks,
-    metadata_jsonl,
-    tables,
-    via,
-    voc,
-    yolo,
-)
 from visionkit.data.box_formats import check_box_format
 from visionkit.data.dataset import Dataset, join
 from visionkit.data.files import SPLIT_NAMES, SPLITS, load_image, split_name, subfolders
-from visionkit.data.refusals import foreign_format, why_not
+from visionkit.data.readers import READERS
+from visionkit.data.readers.refusals import why_not
+from visionkit.data.readers.yolo_layouts import YAML_SUFFIXES
 from visionkit.data.repair import Finding, Repairs
-from visionkit.data.yolo_layouts import YAML_SUFFIXES
 from visionkit.types import DataError
 
-
-class Reader(NamedTuple):
-    """A format of data sets and its reader.
-
-    Args:
-        tasks: what it is for, the usual one first: "detect", "instance", "classify" or "segment".
-        layout: the files by which it is recognised, as shown to the user.
-        recognise: root -> what was found, something true if the folder has this format; it reads as little as it can.
-        splits: root -> the names of its splits.
-        open: `(root, split, repairs=...) -> Dataset`; split None stands for everything.
-    """
-
-    tasks: tuple[str, ...]
-    layout: str
-    recognise: Callable[[Path], object]
-    splits: Callable[[Path], Iterable[str]]
-    open: Callable[..., Dataset]
-
-
-def _several_classes(root: Path) -> bool:
-    """Whether there are two class folders or more; a single folder of images is not a data set of one class.
-
-    Folders with as many annotations of a foreign format as images are something else, such as photographs of two days.
-    """
-    parts = folder.splits(root)
-    if len({name for part in parts.values() for name in folder.classes(part)}) < 2:
-        return False
-    some = [part / folder.classes(part)[0] for part in parts.values()]
-    files = [file for where in some for file in sorted(where.iterdir()) if not file.name.startswith(".")]
-    labels = [file for file in files if file.suffix.lower() in (".json", ".xml", ".txt")]
-    return 2 * len(labels) < len(files) or foreign_format(labels) is None
-
-
-# The first that recognises a folder reads it, so class folders, which match nearly anything, come last.
-READERS = {
-    "Pascal VOC XML": Reader(
-        ("detect",), "Annotations/*.xml beside JPEGImages/, or XML among the images", voc.folders, voc.splits, voc.voc
-    ),
-    "COCO JSON": Reader(
-        ("detect", "instance"), "annotations/*.json, *.json or train/*.json", coco.splits, coco.splits, coco.coco
-    ),
-    "YOLO txt": Reader(
-        ("detect", "instance"),
-        "images/ beside labels/*.txt, or txt among the images",
-        yolo.splits,
-        yolo.splits,
-        yolo.yolo,
-    ),
-    "CVAT for images": Reader(
-        ("detect", "instance"), "annotations.xml beside images/", cvat.files, cvat.splits, cvat.cvat
-    ),
-    "LabelMe": Reader(
-        ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
-    ),
-    "VIA": Reader(("detect", "instance"), "*.json or *.csv with regions", via.files, via.splits, via.via),
-    "FiftyOne": Reader(
-        ("detect", "instance"),
-        "samples.json beside data/",
-        fiftyone.objects,
-        fiftyone.splits,
-        fiftyone.fiftyone,
-    ),
-    "FiftyOne classes": Reader(
-        ("classify",), "samples.json with classifications", fiftyone.classes, fiftyone.splits, fiftyone.fiftyone
-    ),
-    "metadata.jsonl of boxes": Reader(
-        ("detect",),
-        "metadata.jsonl with `objects`",
-        metadata_jsonl.boxes,
-        metadata_jsonl.splits,
-        metadata_jsonl.metadata_jsonl,
-    ),
-    "metadata.jsonl of classes": Reader(
-        ("classify",),
-        "metadata.jsonl with `label`",
-        metadata_jsonl.classes,
-        metadata_jsonl.splits,
-        metadata_jsonl.metadata_jsonl,
-    ),
-    "CSV of boxes": Reader(
-        ("detect",), "*.csv with a box a row", tables.boxes, tables.splits_of_boxes, tables.csv_boxes
-    ),
-    "CSV of classes": Reader(
-        ("classify",), "*.csv with an image's class a row", tables.classes, tables.splits_of_classes, tables.csv_classes
-    ),
-    "images and class maps": Reader(
-        ("segment",),
-        "images/ beside masks/, or train/ beside trainannot/",
-        mask_pairs.folders,
-        mask_pairs.splits,
-        masks.semantic_masks,
-    ),
-    "images and instance masks": Reader(
-        ("instance", "detect"),
-        "images/ beside masks/",
-        mask_pairs.folders,
-        mask_pairs.splits,
-        masks.instance_masks,
-    ),
-    "MNIST": Reader(("classify",), arrays.FILE, arrays.splits, arrays.splits, arrays.mnist),
-    "class folders": Reader(
-        ("classify",), "CLASS/*.jpg or train/CLASS/*.jpg", _several_classes, folder.splits, folder.folder
-    ),
-}
 TASKS = tuple(dict.fromkeys(task for reader in READERS.values() for task in reader.tasks))
 
 
@@ -164,7 +44,7 @@ def open_dataset(
         keys = " and ".join(mask_values)
         raise DataError(f"{root}: only class maps take {keys}, found {name}")
     wanted = [None] if split is None else split.split("+")
-    repairs = Repairs(reader.open.__module__.rpartition(".")[2]) if repairs is None else repairs
+    repairs = Repairs(name) if repairs is None else repairs
     known = len(repairs.findings)
     parts = [reader.open(root, part, repairs=repairs, **mask_values) for part in wanted]
     dataset = parts[0] if len(parts) == 1 else join(parts)

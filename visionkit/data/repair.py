@@ -39,7 +39,7 @@ class Repairs:
     """What was changed or, if it collects, left out while a data set was read.
 
     Args:
-        reader: the name at the start of a warning, e.g. "voc".
+        reader: what is read, at the start of a warning, e.g. "Pascal VOC XML".
         collect: False lets the first `DataError` stop the reader, for training; True records it as a finding and
             continues without the box, annotation or image concerned, for the doctor.
     """

@@ -195,7 +195,7 @@ def check_numbers(file: Path, class_names: Sequence[str]) -> None:
     try:
         names = yaml.safe_load(text)["names"] if file.suffix == ".yaml" else text.rstrip("\n").split("\n")
         names = [names[i] for i in range(len(names))]  # also {0: name, ...}
-    except Exception:  # as in data/yolo.py: PyYAML raises many kinds of errors on bad text
+    except Exception:  # as in data/readers/yolo.py: PyYAML raises many kinds of errors on bad text
         names = None
     if names is None:
         raise DataError(f"{file}: no class names that can be read; mend it, or choose another output folder")

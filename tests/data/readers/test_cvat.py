@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support import tiny_data
 
-from visionkit.data import cvat as reader
-from visionkit.data.cvat import cvat, splits
+from visionkit.data.readers import cvat as reader
+from visionkit.data.readers.cvat import cvat, splits
 from visionkit.types import DataError
 
 BOX = '<box label="cat" xtl="2.0" ytl="3.0" xbr="7.0" ybr="7.5" occluded="0"><attribute name="x">1</attribute></box>'

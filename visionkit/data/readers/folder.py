@@ -15,6 +15,7 @@ from visionkit.data.files import (
     split_name,
     subfolders,
 )
+from visionkit.data.readers.refusals import foreign_format
 from visionkit.data.repair import Repairs
 from visionkit.image_files import unread
 from visionkit.images import image_size
@@ -36,6 +37,20 @@ def classes(folder: Path) -> list[str]:
     """
     names = [f.name for f in subfolders(folder) if list_images(f, recursive=False)]
     return names if any(not _is_split(name) and name.lower() not in _CONTAINERS for name in names) else []
+
+
+def recognise(root: Path) -> bool:
+    """Whether there are two class folders or more; a single folder of images is not a data set of one class.
+
+    Folders with as many annotations of a foreign format as images are something else, such as photographs of two days.
+    """
+    parts = splits(root)
+    if len({name for part in parts.values() for name in classes(part)}) < 2:
+        return False
+    some = [part / classes(part)[0] for part in parts.values()]
+    files = [file for where in some for file in sorted(where.iterdir()) if not file.name.startswith(".")]
+    labels = [file for file in files if file.suffix.lower() in (".json", ".xml", ".txt")]
+    return 2 * len(labels) < len(files) or foreign_format(labels) is None
 
 
 def _is_split(name: str) -> bool:
@@ -68,7 +83,7 @@ def folder(root: Path, split: str | None = None, repairs: Repairs | None = None)
     parts = splits(root) if root.is_dir() else {}
     if not parts:
         raise DataError(f"{root}: expected folders of images, one per class, or train/, val/, test/ with such folders")
-    repairs = Repairs("folder") if repairs is None else repairs
+    repairs = Repairs("class folders") if repairs is None else repairs
     for name, part in parts.items():
         _check_classes(part, name)
     names = sorted({name for part in parts.values() for name in classes(part)})

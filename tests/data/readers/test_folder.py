@@ -3,7 +3,7 @@
 import pytest
 from support import tiny_data
 
-from visionkit.data.folder import folder, splits
+from visionkit.data.readers.folder import folder, splits
 from visionkit.data.recognise import open_dataset
 from visionkit.doctor.examine import examine
 from visionkit.types import DataError, check_sample

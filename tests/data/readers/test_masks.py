@@ -6,8 +6,8 @@ from PIL import Image
 from support import tiny_data
 
 from visionkit import limits, npboxes
-from visionkit.data.mask_pairs import splits
-from visionkit.data.masks import instance_masks, semantic_masks
+from visionkit.data.readers.mask_pairs import splits
+from visionkit.data.readers.masks import instance_masks, semantic_masks
 from visionkit.types import DataError, check_sample
 
 MAP = [[0, 0, 3], [7, 7, 255]]

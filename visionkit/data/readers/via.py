@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.entries import (
+from visionkit.data.files import number, read_bytes, read_json, read_text, regular
+from visionkit.data.readers.entries import (
     Entry,
     Images,
     Object,
@@ -19,7 +20,6 @@ from visionkit.data.entries import (
     split_in,
     splits_of,
 )
-from visionkit.data.files import number, read_bytes, read_json, read_text, regular
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
@@ -41,7 +41,7 @@ def files(root: Path) -> list[Path]:
 
 def splits(root: Path) -> list[str]:
     """Returns the folders of splits that the files or images are in; [""] if there are none."""
-    return splits_of(_entries(root, Repairs("via", collect=True)))
+    return splits_of(_entries(root, Repairs("VIA", collect=True)))
 
 
 def via(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -60,7 +60,7 @@ def via(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
             the class; or the available splits.
     """
     root = Path(root)
-    repairs = Repairs("via") if repairs is None else repairs
+    repairs = Repairs("VIA") if repairs is None else repairs
     return dataset_of(root, _entries(root, repairs), split, repairs, "VIA")
 
 

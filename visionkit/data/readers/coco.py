@@ -104,7 +104,7 @@ class _FileReader:
     def __init__(self, root: Path, split: str, file: Path, repairs: Repairs | None):
         self.root = root
         self.file = file
-        self.repairs = Repairs("coco") if repairs is None else repairs
+        self.repairs = Repairs("COCO JSON") if repairs is None else repairs
         beside = file.parent
         self.image_folders = (
             *(beside, root / "images" / split, root / split, root / "images", root),

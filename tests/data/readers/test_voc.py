@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from support import tiny_data
 
-from visionkit.data.voc import splits, voc
+from visionkit.data.readers.voc import splits, voc
 from visionkit.doctor.examine import examine
 from visionkit.types import DataError, check_sample
 
@@ -64,7 +64,7 @@ def test_wrong_boxes_are_repaired_and_told_in_one_line(tmp_path, caplog):
     assert data.records[0].boxes.tolist() == [[0, 1, 40, 20], [0, 0, 9, 9]]
     assert data.records[0].labels.tolist() == [0, 1]
     assert caplog.messages == [
-        "voc: 4 boxes dropped (zero area: a, b; outside the image: a; corners in the wrong order: a), "
+        "Pascal VOC XML: 4 boxes dropped (zero area: a, b; outside the image: a; corners in the wrong order: a), "
         "1 clipped to the image (a)"
     ]
 
@@ -151,7 +151,7 @@ def test_images_without_an_annotation_are_said(tmp_path, caplog):
     assert [record.id for record in voc(root)] == ["a", "b"] and not caplog.messages
     tiny_data.picture(root / "JPEGImages" / "c.png")
     assert len(voc(root)) == 2
-    assert caplog.messages == [f"voc: 1 image of {root / 'JPEGImages'} left out without an XML (c.png)"]
+    assert caplog.messages == [f"Pascal VOC XML: 1 image of {root / 'JPEGImages'} left out without an XML (c.png)"]
     assert "unannotated image" in {finding.kind for finding in examine(root).findings}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from visionkit import npboxes
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import load_image, read_names, sample_ids
-from visionkit.data.mask_pairs import Pair, all_pairs
+from visionkit.data.readers.mask_pairs import Pair, all_pairs
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import check_masks
 from visionkit.images import image_size, read_mask
@@ -47,7 +47,7 @@ def semantic_masks(
     Raises:
         DataError: a mask is broken, lacks its image or has another size, or a value has no name; names the file.
     """
-    root, repairs = Path(root), Repairs("masks") if repairs is None else repairs
+    root, repairs = Path(root), Repairs("images and class maps") if repairs is None else repairs
     everything, chosen = all_pairs(root, split, repairs)
     values, good = _values(everything, repairs)
     if classes is not None or (root / "classes.txt").is_file():
@@ -66,7 +66,7 @@ def instance_masks(root: Path, split: str | None = None, *, repairs: Repairs | N
 
     The class is named by the line of `root`/classes.txt, or "object". Arguments and errors as in `semantic_masks`.
     """
-    root, repairs = Path(root), Repairs("masks") if repairs is None else repairs
+    root, repairs = Path(root), Repairs("images and instance masks") if repairs is None else repairs
     _, chosen = all_pairs(root, split, repairs)
     file = root / "classes.txt"
     names = read_names(file) if file.is_file() else ["object"]

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as mask_utils
 from support import tiny_data
 
 from visionkit import limits
-from visionkit.data.coco import coco, splits
+from visionkit.data.readers.coco import coco, splits
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import parse_segment, rasterise
 from visionkit.data.transforms import detection_eval
@@ -53,7 +53,7 @@ def test_masks_stay_with_their_boxes_when_one_is_dropped(tmp_path, caplog):
     data = coco(tiny_data.coco(tmp_path, tiny_data.coco_dict([flat, SQUARE, {**SQUARE, "bbox": [30, 3, 50, 4]}])))
     assert data[0].boxes.tolist() == [[2, 3, 7, 7], [30, 3, 40, 7]]
     assert data[0].masks.sum(axis=(1, 2)).tolist() == [20, 20]
-    assert caplog.messages == ["coco: 1 box dropped (zero area: a), 1 clipped to the image (a)"]
+    assert caplog.messages == ["COCO JSON: 1 box dropped (zero area: a), 1 clipped to the image (a)"]
 
 
 def test_areas_are_those_that_the_annotation_states(tmp_path, caplog):
@@ -178,7 +178,6 @@ def test_run_lengths_equal_pycocotools(data):
     np.testing.assert_array_equal(rasterise(parse_segment(compressed, (h, w), ""), (h, w)), mask)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-400, 800), min_size=3, max_size=12), st.integers(0, 2**32 - 1))
 def test_polygons_equal_pycocotools(tenths, seed):
     x = np.array(tenths) / 10
@@ -192,7 +191,6 @@ def test_polygons_equal_pycocotools(tenths, seed):
         assert mask_utils.iou([mask_utils.encode(np.asfortranarray(found))], [runs], [0])[0, 0] == 1
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-10, 50), min_size=6, max_size=12), min_size=2, max_size=4))
 def test_several_polygons_are_their_union(polygons):
     even = [polygon[: len(polygon) // 2 * 2] for polygon in polygons]

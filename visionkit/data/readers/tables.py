@@ -11,8 +11,17 @@ from typing import NamedTuple
 
 from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
-from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, split_in, splits_of
 from visionkit.data.files import SPLIT_NAMES, number, read_text, regular, split_name
+from visionkit.data.readers.entries import (
+    Entry,
+    Images,
+    Object,
+    annotation_files,
+    class_name,
+    dataset_of,
+    split_in,
+    splits_of,
+)
 from visionkit.data.repair import ROUNDING, Repairs
 from visionkit.images import image_size
 from visionkit.types import DataError
@@ -82,12 +91,12 @@ def classes(root: Path) -> list[Path]:
 
 def splits_of_boxes(root: Path) -> list[str]:
     """Returns the splits: a column, the folder of images or table, or the table's name; [""] if there are none."""
-    return splits_of(_box_entries(root, Repairs("csv", collect=True)))
+    return splits_of(_box_entries(root, Repairs("CSV", collect=True)))
 
 
 def splits_of_classes(root: Path) -> list[str]:
     """Returns the splits, as `splits_of_boxes` does."""
-    return splits_of(_class_entries(root, Repairs("csv", collect=True)))
+    return splits_of(_class_entries(root, Repairs("CSV", collect=True)))
 
 
 def csv_boxes(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -107,14 +116,14 @@ def csv_boxes(root: Path, split: str | None = None, repairs: Repairs | None = No
             wrong, or the available splits.
     """
     root = Path(root)
-    repairs = Repairs("csv") if repairs is None else repairs
+    repairs = Repairs("CSV of boxes") if repairs is None else repairs
     return dataset_of(root, _box_entries(root, repairs), split, repairs, "CSV of boxes")
 
 
 def csv_classes(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
     """Reads tables with one image and its class a row. Arguments and errors as in `csv_boxes`."""
     root = Path(root)
-    repairs = Repairs("csv") if repairs is None else repairs
+    repairs = Repairs("CSV of classes") if repairs is None else repairs
     return dataset_of(root, _class_entries(root, repairs), split, repairs, "CSV of classes")
 
 
@@ -181,7 +190,7 @@ def _names_images(file: Path, root: Path) -> bool:
         return False
     if columns is None or first is None:
         return False
-    return len(Images(root, Repairs("csv")).candidates(first[1][columns.file], file.parent)) == 1
+    return len(Images(root, Repairs("CSV")).candidates(first[1][columns.file], file.parent)) == 1
 
 
 def _rows(file: Path, root: Path, images: Images, repairs: Repairs) -> list[_Row]:

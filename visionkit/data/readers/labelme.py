@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.entries import (
+from visionkit.data.files import HIDDEN, list_images, number, read_bytes, read_json, regular
+from visionkit.data.readers.entries import (
     Entry,
     Images,
     Object,
@@ -18,7 +19,6 @@ from visionkit.data.entries import (
     split_in,
     splits_of,
 )
-from visionkit.data.files import HIDDEN, list_images, number, read_bytes, read_json, regular
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 
@@ -34,7 +34,7 @@ def recognise(root: Path) -> bool:
 
 def splits(root: Path) -> list[str]:
     """Returns the names of the folders of splits; [""] if the data is not split."""
-    return splits_of(_entries(root, Repairs("labelme", collect=True)))
+    return splits_of(_entries(root, Repairs("LabelMe", collect=True)))
 
 
 def labelme(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -51,7 +51,7 @@ def labelme(root: Path, split: str | None = None, repairs: Repairs | None = None
         DataError: names the file and shape that is wrong, such as a circle, or the available splits.
     """
     root = Path(root)
-    repairs = Repairs("labelme") if repairs is None else repairs
+    repairs = Repairs("LabelMe") if repairs is None else repairs
     return dataset_of(root, _entries(root, repairs), split, repairs, "LabelMe")
 
 

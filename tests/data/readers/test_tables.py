@@ -3,8 +3,8 @@
 import pytest
 from support import tiny_data
 
+from visionkit.data.readers.tables import classes, csv_boxes, csv_classes, splits_of_boxes, splits_of_classes
 from visionkit.data.recognise import describe, open_dataset
-from visionkit.data.tables import classes, csv_boxes, csv_classes, splits_of_boxes, splits_of_classes
 from visionkit.types import DataError
 
 CORNERS = "filename,class,xmin,ymin,xmax,ymax\n"

@@ -22,9 +22,7 @@ from visionkit.data.files import (
     sample_ids,
     spelling,
 )
-from visionkit.data.repair import Repairs
-from visionkit.data.segments import Segment, check_length, check_masks, load_masks
-from visionkit.data.yolo_layouts import (
+from visionkit.data.readers.yolo_layouts import (
     Part,
     check_labelled,
     images_of,
@@ -34,6 +32,8 @@ from visionkit.data.yolo_layouts import (
     names_of,
     parts_of,
 )
+from visionkit.data.repair import Repairs
+from visionkit.data.segments import Segment, check_length, check_masks, load_masks
 from visionkit.images import image_size
 from visionkit.types import DataError, Sample
 
@@ -73,7 +73,7 @@ def yolo(root: Path, split: str | None = None, repairs: Repairs | None = None) -
     parts = parts_of(root)
     if not parts:
         raise DataError(f"{root}: expected images/ beside labels/*.txt, or *.txt among the images")
-    repairs = Repairs("yolo") if repairs is None else repairs
+    repairs = Repairs("YOLO txt") if repairs is None else repairs
     check_labelled(parts, root, repairs)
     folders = {name: several[0][:2] for name, several in parts.items() if several[0].listed is None}
     by_folder = root.is_dir() and all(name in images.relative_to(root).parts for name, (images, _) in folders.items())

@@ -10,7 +10,8 @@ import defusedxml.ElementTree
 import numpy as np
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.entries import (
+from visionkit.data.files import number, regular
+from visionkit.data.readers.entries import (
     Entry,
     Images,
     Object,
@@ -21,7 +22,6 @@ from visionkit.data.entries import (
     split_in,
     splits_of,
 )
-from visionkit.data.files import number, regular
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import Segment, from_rows
 from visionkit.types import DataError
@@ -38,7 +38,7 @@ def files(root: Path) -> list[Path]:
 
 def splits(root: Path) -> list[str]:
     """Returns the subsets of the images, or the folders of splits that they are in; [""] if there are none."""
-    return splits_of(_entries(root, Repairs("cvat", collect=True))[0])
+    return splits_of(_entries(root, Repairs("CVAT for images", collect=True))[0])
 
 
 def cvat(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -56,7 +56,7 @@ def cvat(root: Path, split: str | None = None, repairs: Repairs | None = None) -
         DataError: names the file, the image and the shape that is wrong, or the available splits.
     """
     root = Path(root)
-    repairs = Repairs("cvat") if repairs is None else repairs
+    repairs = Repairs("CVAT for images") if repairs is None else repairs
     entries, names = _entries(root, repairs)
     return dataset_of(root, entries, split, repairs, "CVAT for images", names or None)
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 from support import tiny_data
 
-from visionkit.data.labelme import labelme, splits
+from visionkit.data.readers.labelme import labelme, splits
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 

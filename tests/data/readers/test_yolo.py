@@ -5,7 +5,7 @@ import pytest
 from support import tiny_data
 
 from visionkit import limits
-from visionkit.data.yolo import splits, yolo
+from visionkit.data.readers.yolo import splits, yolo
 from visionkit.types import DataError, check_sample
 
 
@@ -44,7 +44,7 @@ def test_split_folders(tmp_path, layout):
 def test_box_over_the_border_is_cut_and_rounding_is_not_worth_a_word(tmp_path, caplog):
     data = yolo(tiny_data.yolo(tmp_path, {"a": "0 0.9 0.5 0.4 0.5\n0 0.5 0.5 1.001 1\n0 0.5 0.5 0 0.1\n"}))
     np.testing.assert_allclose(data.records[0].boxes, [[28, 7.5, 40, 22.5], [0, 0, 40, 30]], atol=1e-4)
-    assert caplog.messages == ["yolo: 1 box dropped (zero area: images/a), 1 clipped to the image (images/a)"]
+    assert caplog.messages == ["YOLO txt: 1 box dropped (zero area: images/a), 1 clipped to the image (images/a)"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from visionkit.data.files import HIDDEN, SPLIT_NAMES, split_name, subfolders
-from visionkit.data.tables import header
+from visionkit.data.readers.tables import header
 from visionkit.image_files import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 
 _MOST_FILES = 50_000  # that are counted

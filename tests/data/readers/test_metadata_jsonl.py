@@ -3,7 +3,7 @@
 import pytest
 from support import tiny_data
 
-from visionkit.data.metadata_jsonl import metadata_jsonl, splits
+from visionkit.data.readers.metadata_jsonl import metadata_jsonl, splits
 from visionkit.types import DataError
 
 

@@ -3,7 +3,7 @@
 import pytest
 from support import fuzz_readers
 
-from visionkit.data import voc
+from visionkit.data.readers import voc
 
 
 def test_damaged_sets_are_read_or_refused_with_a_file_named():

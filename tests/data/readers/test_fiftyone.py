@@ -5,7 +5,7 @@ import json
 import pytest
 from support import tiny_data
 
-from visionkit.data.fiftyone import fiftyone, splits
+from visionkit.data.readers.fiftyone import fiftyone, splits
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 

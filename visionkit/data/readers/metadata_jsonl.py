@@ -7,8 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.data.dataset import Dataset
-from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, split_in, splits_of
 from visionkit.data.files import number, read_lines, regular
+from visionkit.data.readers.entries import (
+    Entry,
+    Images,
+    Object,
+    annotation_files,
+    class_name,
+    dataset_of,
+    split_in,
+    splits_of,
+)
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError
 

@@ -120,7 +120,7 @@ def voc(root: Path, split: str | None = None, repairs: Repairs | None = None) ->
     found = folders(root)
     if not found:
         raise DataError(f"{root}: expected Annotations/*.xml beside JPEGImages/ or images/, or XML among the images")
-    repairs = Repairs("voc") if repairs is None else repairs
+    repairs = Repairs("Pascal VOC XML") if repairs is None else repairs
     for images, xml in lone_splits({name: (images, xml) for name, (xml, images) in found.items()}):
         with repairs.skipping():
             raise DataError(f"{images}: its annotations {xml / '*.xml'} do not exist", "missing annotation")

@@ -5,7 +5,7 @@ import json
 import pytest
 from support import tiny_data
 
-from visionkit.data.via import splits, via
+from visionkit.data.readers.via import splits, via
 from visionkit.types import DataError
 
 RECT = {"name": "rect", "x": 2, "y": 3, "width": 5, "height": 4}

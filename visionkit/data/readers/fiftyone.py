@@ -8,8 +8,17 @@ import numpy as np
 
 from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
-from visionkit.data.entries import Entry, Images, Object, annotation_files, class_name, dataset_of, polygons, splits_of
 from visionkit.data.files import SPLIT_NAMES, flag, number, read_bytes, read_json, regular, split_name
+from visionkit.data.readers.entries import (
+    Entry,
+    Images,
+    Object,
+    annotation_files,
+    class_name,
+    dataset_of,
+    polygons,
+    splits_of,
+)
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import Segment
 from visionkit.types import DataError
@@ -34,7 +43,7 @@ classes = partial(recognise, kinds=("Classification",))
 
 def splits(root: Path) -> list[str]:
     """Returns the tags of the samples that are named like splits; [""] if there are none."""
-    return splits_of(_entries(root, Repairs("fiftyone", collect=True))[0])
+    return splits_of(_entries(root, Repairs("FiftyOne", collect=True))[0])
 
 
 def fiftyone(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
@@ -53,7 +62,7 @@ def fiftyone(root: Path, split: str | None = None, repairs: Repairs | None = Non
         DataError: names the file and sample that is wrong, the fields that could hold the labels, or the splits.
     """
     root = Path(root)
-    repairs = Repairs("fiftyone") if repairs is None else repairs
+    repairs = Repairs("FiftyOne") if repairs is None else repairs
     entries, names = _entries(root, repairs)
     return dataset_of(root, entries, split, repairs, "FiftyOne", names)
 
