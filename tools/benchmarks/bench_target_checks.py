@@ -52,7 +52,7 @@ def main() -> None:
 
     def seconds(checked: bool) -> float:
         epochs = -(-given.steps * given.batch_size // len(samples)) + 1
-        feed = vk.batches(data, batch_size=given.batch_size, epochs=epochs, seed=0)
+        feed = vk.batches(data, None, batch_size=given.batch_size, epochs=epochs, seed=0)
         clock = Clock()
         options = {"epochs": 1, "steps_per_epoch": given.steps, "shuffle": False, "verbose": 0, "callbacks": [clock]}
         if checked:
