@@ -56,7 +56,7 @@ def test_a_name_that_it_lacks_is_answered_with_the_nearest():
 
 
 def test_packages_that_are_called_are_their_functions():
-    assert list(inspect.signature(vk.evaluate).parameters) == ["predictor", "dataset", "closely"]
+    assert list(inspect.signature(vk.evaluate).parameters) == ["predictor", "dataset", "closely", "intervals"]
     assert next(iter(inspect.signature(vk.train).parameters)) == "recipe_function"
     from visionkit.export.export_model import export_model
 

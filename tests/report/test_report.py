@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from support.browser import check_page, needs_browser, open_page
+from support.predictors import Says
 from support.recipes import recipe
 
 from visionkit.cli import main
@@ -26,16 +27,6 @@ from visionkit.report.page import write_report
 from visionkit.report.words import mix_ups, remarks
 from visionkit.train.run import run
 from visionkit.types import Classification, DataError, Detections, SegmentationMap
-
-
-class Says:
-    """Stands where a Predictor does: `say(sample)` is the answer."""
-
-    def __init__(self, task, class_names, say):
-        self.task, self.class_names, self.say, self.synonyms = task, class_names, say, {}
-
-    def __call__(self, samples, score=None):
-        return (self.say(samples[i]) for i in range(len(samples)))
 
 
 def classifier():

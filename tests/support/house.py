@@ -46,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "open_model": {"environment", "hub", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
+    "guarantee": {"files", "images", "metrics", "npboxes", "resizing"},
     "doctor": {"npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
+    "compare": {"html", "data", "metrics", "predict", "evaluate"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
     "recipes": {"backbones", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
     "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},

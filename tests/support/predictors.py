@@ -1,8 +1,18 @@
-"""A predictor without a network."""
+"""Predictors without a network."""
 
 import numpy as np
 
 from visionkit.predict.predictor import Predictor
+
+
+class Says:
+    """Stands where a Predictor does: `say(sample)` is the answer."""
+
+    def __init__(self, task, class_names, say):
+        self.task, self.class_names, self.say, self.synonyms = task, class_names, say, {}
+
+    def __call__(self, samples, score=None):
+        return (self.say(samples[i]) for i in range(len(samples)))
 
 
 class FakePredictor(Predictor):

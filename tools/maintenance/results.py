@@ -37,14 +37,17 @@ def add(recipe: str, run: Path, scores: Path) -> Path:
 
 
 def table() -> str:
-    """One row for each recipe: each metric as the median over the seeds (min..max), the training time, and where."""
+    """One row for each recipe: each metric as the median over the seeds (min..max), the training time, and where.
+
+    With one seed, a metric that was filed with its 95 % interval over images shows that.
+    """
     runs = defaultdict(list)
     for file in sorted(RESULTS.glob("*.json")):
         entry = json.loads(file.read_text())
         runs[entry["recipe"]].append(entry)
     lines = ["| recipe | reached | images scored | training | machine |", "|---|---|---|---|---|"]
     for recipe, entries in sorted(runs.items()):
-        reached = [_spread(key, [e["scores"][key] for e in entries]) for key in METRICS if key in entries[0]["scores"]]
+        reached = [_spread(key, [e["scores"] for e in entries]) for key in METRICS if key in entries[0]["scores"]]
         time = _duration(median(e["training_seconds"] for e in entries))
         images, machine = entries[0]["scores"]["images"], entries[0]["environment"]["machine"]
         link = f"[{recipe}](configs/{recipe}.py)"
@@ -57,11 +60,16 @@ def readme(text: str) -> str:
     return re.sub(r"(<!-- results -->\n).*(<!-- /results -->)", rf"\g<1>{table()}\n\g<2>", text, flags=re.S)
 
 
-def _spread(key, values):
-    if len(values) == 1:
-        return f"{key} {values[0]:.{METRICS[key]}f}"
-    middle, low, high = (f"{value:.{METRICS[key]}f}" for value in (median(values), min(values), max(values)))
-    return f"{key} {middle} ({low}..{high}, {len(values)} seeds)"
+def _spread(key, scores):
+    values = [of_run[key] for of_run in scores]
+    decimals = METRICS[key]
+    if len(values) > 1:
+        middle, low, high = (f"{value:.{decimals}f}" for value in (median(values), min(values), max(values)))
+        return f"{key} {middle} ({low}..{high}, {len(values)} seeds)"
+    text = f"{key} {values[0]:.{decimals}f}"
+    if f"{key}_low" not in scores[0]:
+        return text
+    return f"{text} (95 %: {scores[0][f'{key}_low']:.{decimals}f}..{scores[0][f'{key}_high']:.{decimals}f})"
 
 
 def _duration(seconds):

@@ -70,8 +70,8 @@ def scoring_pace(model: Task, dataset: Dataset) -> tuple[float, float]:
     """Seconds to score an image of `dataset`, and those that a new model's first scoring takes besides."""
     predictor, some = Predictor(model), dataset.subset(range(min(SCORED, len(dataset))))
     start = time.monotonic()
-    evaluate(predictor, some)
+    evaluate(predictor, some, intervals=False)
     compiled = time.monotonic()
-    evaluate(predictor, some)
+    evaluate(predictor, some, intervals=False)
     seconds = time.monotonic() - compiled
     return seconds / len(some), max(0.0, compiled - start - seconds)

@@ -92,7 +92,7 @@ def anchor_coverage(recipe: Recipe) -> Row:
 def oracle(recipe: Recipe) -> Row:
     """The score of perfect outputs: truth -> network size -> the model's targets -> its decoding -> the metric."""
     some = _some(recipe.train)
-    scores = evaluate(Predictor(_Oracle(recipe.model, some)), some)
+    scores = evaluate(Predictor(_Oracle(recipe.model, some)), some, intervals=False)
     wanted, advice = WANTED[recipe.model.task]
     reached = {name: scores[name] for name in wanted if scores.get(name, -1) != -1}
     text = ", ".join(f"{name} {score:.3f}" for name, score in reached.items()) or "nothing to score"

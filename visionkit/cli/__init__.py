@@ -13,9 +13,11 @@ import sys
 import cyclopts
 
 from visionkit import __version__, limits
+from visionkit.cli.compare import compare
 from visionkit.cli.data import convert, doctor
 from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
+from visionkit.cli.guarantee import guarantee
 from visionkit.cli.models import bench, classify, detect, segment, serve
 from visionkit.cli.reports import report
 from visionkit.cli.runs import finetune, train
@@ -36,7 +38,7 @@ app = cyclopts.App(
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
-for _verbs in (weights, selftest):
+for _verbs in (compare, guarantee, weights, selftest):
     app.command(_verbs)
 for _verb in (train, folds, search, seeds):
     app.command(_verb, help_flags=[])  # the recipe has a help of its own

@@ -4,11 +4,14 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
 from visionkit.types import DataError, plain
+
+if TYPE_CHECKING:
+    from visionkit.guarantee.promise import Promise
 
 FORMATS = ("json", "csv")  # in which detect writes what it finds in photos, by default
 PARTLY_DONE = 3  # the exit code when some images could not be read and the others are done
@@ -22,9 +25,10 @@ def detect(
     /,
     *,
     out: Path,
-    score: float = 0.3,
+    score: float | None = None,
     format: Annotated[Sequence[str], _Several] = FORMATS,
     pictures: bool = True,
+    guarantee: bool = False,
     tile: int | None = None,
     frames: int | None = None,
     track: bool = False,
@@ -42,15 +46,19 @@ def detect(
             name of published weights: visionkit weights list.
         images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1.
         out: the folder for the results.
-        score: detections below this are left out, 0 to 1.
+        score: detections below this are left out, 0 to 1; by default 0.3.
         format: json, csv, coco (annotations of the images), voc or yolo (labels to correct and learn from); several.
         pictures: draw what was found into a picture for each image, or into the video.
+        guarantee: (photos) use the thresholds, and the margin, that visionkit guarantee has stored in the run; warns
+            if the photos are unlike those that it was made with.
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
         frames: (video) stop after so many.
         track: (video) number the objects: one keeps its id from frame to frame, for a second also where it is not seen.
         batch_size: images a step.
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
+    promise = _promise(model, score, tile) if guarantee else None
+    score = 0.3 if score is None else score
     _check_score(score)
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.tracking import check_tracking
@@ -62,6 +70,8 @@ def detect(
         if not video:
             raise DataError("--track is for a video or a camera; leave it out")
         check_tracking()  # before the model is opened, which takes long
+    if video and promise:
+        raise DataError("--guarantee is for photos: the frames of a video resemble each other; leave it out")
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
     predictor: Any = open_predictor(model, batch_size, trust)
@@ -76,8 +86,34 @@ def detect(
         return _report(found, out, "frames")
     from visionkit.predict.folders import detect_folder
 
-    report = detect_folder(predictor, images, out, score, formats=format, pictures=pictures, made_by=made_by(model))
+    identity = made_by(model)
+    if promise:
+        predictor = _promised(predictor, promise, images)
+        score = min(promise.thresholds)
+        identity += f" {promise.fingerprint}"
+    report = detect_folder(predictor, images, out, score, formats=format, pictures=pictures, made_by=identity)
     return _report(report, out)
+
+
+def _promise(model: Path, score: float | None, tile: int | None) -> "Promise":
+    """The guarantee that is stored in a run; a DataError if there is none, or if an option contradicts it."""
+    if score is not None:
+        raise DataError("--score and --guarantee: the guarantee has its own threshold; leave one of them out")
+    if tile is not None:
+        raise DataError("--tile and --guarantee: the guarantee was made without tiles; leave one of them out")
+    from visionkit.guarantee.promise import read_promise
+
+    return read_promise(model)
+
+
+def _promised(predictor: Any, promise: "Promise", images: list[str]) -> Any:
+    """The predictor that keeps a promise; warns on stderr if the images are unlike the calibration images."""
+    from visionkit.guarantee.keep import Promised, warning
+    from visionkit.image_files import find_images
+
+    if sentence := warning(promise, find_images(images)):
+        print(plain(f"warning: {sentence}"), file=sys.stderr)
+    return Promised(predictor, promise)
 
 
 def classify(

@@ -26,7 +26,7 @@ def evaluate(
     curves: Path | None = None,
     trust: bool = False,
 ) -> None:
-    """Score a model on labelled data.
+    """Score a model on labelled data, with the 95 % intervals of the scores: how far other images may move them.
 
     Args:
         model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME, or published weights by name.
@@ -34,7 +34,8 @@ def evaluate(
         split: the part to score, such as test or train+val; by default all of it.
         classes: (segment) file that names the values of the class maps; see finetune.
         void: (segment) the value of the class maps that is not scored, besides 255.
-        json: also write the numbers to this file, as one flat object.
+        json: also write the numbers to this file, as one flat object with the intervals (mAP50_low, mAP50_high), and
+            per_class with those of each class.
         flip: (segment) average over the image and its mirror image.
         window: (segment) slide a window over images at full resolution; see segment.
         curves: also write to this folder: the confusion matrix and pictures of the worst mistakes; of a detector
@@ -49,13 +50,13 @@ def evaluate(
     predictor = open_predictor(model, trust=trust).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import evaluate as score
-    from visionkit.evaluate.scores import numbers
+    from visionkit.evaluate.scores import with_intervals
     from visionkit.files import write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset, closely=curves is not None)
     if json:
-        write_json(json, numbers(scores))
+        write_json(json, with_intervals(scores))
     if curves:
         from visionkit.evaluate.mistakes import write_mistakes
 
@@ -66,7 +67,24 @@ def evaluate(
 def print_scores(scores: dict[str, Any]) -> None:
     """Prints those numbers of `evaluate` or of a run that people look for."""
     print("  ".join(f"{key} {scores[key]:.4g}" for key in PRINTED if key in scores))
+    if intervals := scores.get("intervals"):
+        ends = "  ".join(f"{key} {_range(intervals[key])}" for key in PRINTED if key in intervals)
+        print(f"95 % intervals over images: {ends}")
+    of_classes = scores.get("class_intervals", {})
     for name, row in scores.get("per_class", {}).items():
-        print("  " + f"{plain(name):20} " + "  ".join(f"{key} {value:.4g}" for key, value in row.items()))
+        ends = of_classes.get(name, {})
+        cells = [
+            f"{key} {value:.4g}" + (f" ({_range(ends[key])})" if key in ends else "") for key, value in row.items()
+        ]
+        print("  " + f"{plain(name):20} " + "  ".join(cells))
+    if scores.get("intervals") is not None:
+        from visionkit.evaluate.scores import small_test_set
+
+        if sentence := small_test_set(scores):
+            print(sentence)
     for reason in scores.get("why", ()):
         print(f"mAP50 is about 0: {plain(reason)}")
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"

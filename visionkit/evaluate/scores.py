@@ -4,7 +4,7 @@ import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,15 +14,32 @@ from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
 from visionkit.metrics.detection import DetectionMetric
+from visionkit.metrics.resampling import intervals as intervals_of
 from visionkit.metrics.segmentation import SegmentationMetric
+from visionkit.metrics.weighted import Table
 from visionkit.metrics.why_zero import ABOUT_ZERO
 from visionkit.predict.predictor import DECODERS, Predictor
-from visionkit.types import IGNORE, DataError, Sample, objects_of
+from visionkit.types import IGNORE, DataError, Detections, Sample, objects_of
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many
 
-Scored = tuple[dict[str, Any], Callable[[], CloseLook]]  # the scores, and a function that looks at the mistakes
+FEW = 100  # images; scores on fewer say little
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's predictions on a data set, counted.
+
+    Args:
+        scores: the `result` of its metric.
+        tables: what the metric kept of each image.
+        look: looks at the mistakes.
+    """
+
+    scores: dict[str, Any]
+    tables: Sequence[Table]
+    look: Callable[[], CloseLook]
 
 
 class HasClasses(Protocol):
@@ -32,7 +49,7 @@ class HasClasses(Protocol):
     def class_names(self) -> Sequence[str]: ...
 
 
-def evaluate(predictor: Any, dataset: Dataset, closely: bool = False) -> dict[str, Any]:
+def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals: bool = True) -> dict[str, Any]:
     """Scores a model and returns the `result` of its metric, with `seconds`.
 
     If a detector's mAP50 is about 0, `why` has the likely reasons. Maps are compared at each image's original size.
@@ -42,21 +59,32 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False) -> dict[st
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
         closely: also return `closely`, a `CloseLook` at the mistakes; for a detector, the best thresholds are then
             added to `per_class`.
+        intervals: also return `intervals`, the 95 % bootstrap intervals over the images: score -> (low, high), and
+            `class_intervals`: class -> score -> (low, high). See `metrics.resampling`.
 
     Raises:
         DataError: the data has a class that the model lacks, is for another task, or an image cannot be read.
     """
     start = time.monotonic()
-    if hasattr(predictor, "serving"):  # a Task
-        predictor = Predictor(predictor)
-    score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
-    scores, look_closely = score(predictor, dataset)
+    measured = measure(predictor, dataset)
+    scores = measured.scores
+    if intervals:
+        names = getattr(predictor, "class_names", ())
+        scores["intervals"], scores["class_intervals"] = intervals_of(measured.tables, names)
     scores["seconds"] = round(time.monotonic() - start, 2)
     if closely:
-        scores["closely"] = look_closely()
+        scores["closely"] = measured.look()
         for name, best in best_thresholds(scores["closely"]).items():
             scores["per_class"][name] |= best
     return scores
+
+
+def measure(predictor: Any, dataset: Dataset) -> Measured:
+    """Runs a model on a data set; the arguments and errors are those of `evaluate`."""
+    if hasattr(predictor, "serving"):  # a Task
+        predictor = Predictor(predictor)
+    score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
+    return score(predictor, dataset)
 
 
 def numbers(scores: dict[str, Any]) -> dict[str, int | float]:
@@ -64,19 +92,56 @@ def numbers(scores: dict[str, Any]) -> dict[str, int | float]:
     return {key: value for key, value in scores.items() if isinstance(value, int | float) and value != -1}
 
 
-def _detector(predictor: Any, dataset: Dataset) -> Scored:
+def with_intervals(scores: dict[str, Any]) -> dict[str, Any]:
+    """Returns what `numbers` returns, for a JSON file with the intervals.
+
+    `mAP50_low` and `mAP50_high` stand beside `mAP50`, and `per_class` has the same for each class.
+    """
+    flat: dict[str, Any] = numbers(scores) | _ends(scores.get("intervals", {}))
+    ends = scores.get("class_intervals", {})
+    flat["per_class"] = {name: numbers(row) | _ends(ends.get(name, {})) for name, row in scores["per_class"].items()}
+    return flat
+
+
+def small_test_set(scores: dict[str, Any]) -> str:
+    """A sentence on how little a small test set says; "" if it is not small, or unknown."""
+    images, intervals = scores.get("images", 0), scores.get("intervals")
+    if intervals is None or images >= FEW:
+        return ""
+    key = next((key for key in MONITOR.values() if key in intervals), None)
+    if key is None:
+        return f"{images} images are too few to say how far these scores may be off."
+    low, high = intervals[key]
+    return f"{images} images are few: on others of the same kind, {key} may as well be {low:.2f} or {high:.2f}."
+
+
+def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, float]:
+    return {f"{name}_{end}": pair[i] for name, pair in intervals.items() for i, end in enumerate(("low", "high"))}
+
+
+def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Detections]]:
+    """Each sample, in the model's class ids and without its image, with the detections down to a score of 0.01."""
+    return _detected(predictor, dataset).pairs
+
+
+def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
     for i, (record, detections) in enumerate(_predictions(dataset, predictor(dataset, score=SCORE))):
         truth = record if detections.masks is None else dataset[i]  # masks are read only if they are needed
         metric.update(replace(truth, labels=ids[objects_of(truth).labels]), detections)
+    return metric
+
+
+def _detector(predictor: Any, dataset: Dataset) -> Measured:
+    metric = _detected(predictor, dataset)
     scores = metric.result()
     if scores["mAP50"] < ABOUT_ZERO:
         scores["why"] = metric.why_zero()
-    return scores, lambda: of_detector(metric.pairs, predictor.class_names, dataset)
+    return Measured(scores, metric.tables(), lambda: of_detector(metric.pairs, predictor.class_names, dataset))
 
 
-def _classifier(predictor: Any, dataset: Dataset) -> Scored:
+def _classifier(predictor: Any, dataset: Dataset) -> Measured:
     ids = class_ids(predictor, dataset)
     metric = ClassificationMetric(predictor.class_names)
     scores, labels = [], []  # of the predicted class and the true one
@@ -90,10 +155,10 @@ def _classifier(predictor: Any, dataset: Dataset) -> Scored:
         scores.append(prediction.scores[list(labels[-1])])
         metric.update(np.array([truth]), prediction.scores[None])
     look = partial(of_classifier, metric.matrix, np.array(scores), np.array(labels), predictor.class_names, dataset)
-    return metric.result(), look
+    return Measured(metric.result(), metric.tables(), look)
 
 
-def _segmenter(predictor: Any, dataset: Dataset) -> Scored:
+def _segmenter(predictor: Any, dataset: Dataset) -> Measured:
     if unnamed := _without_names(predictor.class_names, dataset):
         raise DataError(unnamed)
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
@@ -109,7 +174,8 @@ def _segmenter(predictor: Any, dataset: Dataset) -> Scored:
         metric.update(truth, predicted)
         counts = segmentation != IGNORE
         wrong.append(float((truth != predicted)[counts].mean()) if counts.any() else 0.0)
-    return metric.result(), partial(of_segmenter, metric.matrix, wrong, table, predictor, dataset)
+    look = partial(of_segmenter, metric.matrix, wrong, table, predictor, dataset)
+    return Measured(metric.result(), metric.tables(), look)
 
 
 def _without_names(names: Sequence[str], dataset: Dataset) -> str | None:

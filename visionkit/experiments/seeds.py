@@ -65,5 +65,5 @@ def _tested(folder: Path, test: Dataset) -> dict:
     """The scores of the run in `folder` on `test`, from its test.json if they are there already."""
     file = folder / "test.json"
     if not file.is_file():
-        write_json(file, as_json(numbers(evaluate(open_predictor(folder), test))))
+        write_json(file, as_json(numbers(evaluate(open_predictor(folder), test, intervals=False))))
     return json.loads(file.read_text())

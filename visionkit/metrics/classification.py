@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from visionkit.metrics.weighted import Answers
 from visionkit.types import DataError
 
 
 class ClassificationMetric:
-    """Collects scores and true labels batch by batch; only counts are kept.
+    """Collects scores and true labels batch by batch; of each image only the true and the best class are kept.
 
     Args:
         class_names: names of the class ids 0..K-1.
@@ -19,7 +20,7 @@ class ClassificationMetric:
         self.class_names = list(class_names)
         k = len(self.class_names)
         self.matrix = np.zeros((k, k), np.int64)  # [true class, predicted class] -> images
-        self._in_top5 = 0
+        self._answers: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # labels, predicted, in_top5 of a batch
 
     def update(self, labels: np.ndarray, scores: np.ndarray) -> None:
         """Adds a batch.
@@ -40,7 +41,8 @@ class ClassificationMetric:
         if not np.isfinite(scores).all():
             raise DataError(f"expected finite scores, found {scores[~np.isfinite(scores)][0]}")
         ranking = np.argsort(-scores, axis=1, kind="stable")  # [B, K]
-        self._in_top5 += int((ranking[:, :5] == labels[:, None]).sum())
+        in_top5 = (ranking[:, :5] == labels[:, None]).any(axis=1)  # [B]
+        self._answers.append((labels, ranking[:, 0], in_top5))
         np.add.at(self.matrix, (labels, ranking[:, 0]), 1)
 
     def result(self) -> dict[str, Any]:
@@ -65,10 +67,16 @@ class ClassificationMetric:
         }
         return {
             "top1": _share(correct.sum(), images),
-            "top5": _share(self._in_top5, images),
+            "top5": _share(sum(int(in_top5.sum()) for _, _, in_top5 in self._answers), images),
             "images": images,
             "per_class": per_class,
         }
+
+    def tables(self) -> list[Answers]:
+        """What is kept of the images, for `metrics.resampling`."""
+        none = (np.empty(0, int), np.empty(0, int), np.empty(0, bool))
+        columns = [np.concatenate(column) for column in zip(none, *self._answers, strict=True)]
+        return [Answers(columns[0], columns[1], columns[2], len(self.class_names))]
 
 
 def _share(part: float, whole: float) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from visionkit.metrics.coco_ap import AREAS, CAPS, Rles, coco_tables, encode_masks, mean_defined
+from visionkit.metrics.matches import Matches, match_all
 from visionkit.metrics.voc_ap import voc_ap
 from visionkit.metrics.why_zero import why_zero
 from visionkit.types import DataError, Detections, Sample, objects_of
@@ -78,6 +79,13 @@ class DetectionMetric:
         scores["images"] = len(self.pairs)
         scores["per_class"] = self._per_class(precision)
         return scores
+
+    def tables(self) -> list[Matches]:
+        """The matches of the boxes, and where there are masks theirs, for `metrics.resampling`."""
+        of_boxes = match_all(self.pairs, len(self.class_names))
+        if not self._has_masks():
+            return [of_boxes]
+        return [of_boxes, match_all(self.pairs, len(self.class_names), self._rles)]
 
     def why_zero(self) -> list[str]:
         """One sentence for each common mistake that explains an mAP50 of about 0; see `metrics.why_zero`."""

@@ -6,11 +6,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from visionkit.metrics.weighted import Areas
 from visionkit.types import IGNORE, DataError
 
 
 class SegmentationMetric:
-    """Collects maps image by image; only counts are kept.
+    """Collects maps image by image; only counts of pixels are kept.
 
     Long et al., "Fully Convolutional Networks", CVPR 2015, section 5, defines the four classical scores. Boundary F1:
     Csurka et al., "What is a good evaluation measure for semantic segmentation?", BMVC 2013.
@@ -28,6 +29,7 @@ class SegmentationMetric:
         self.matrix = np.zeros((k, k), np.int64)  # [true class, predicted class] -> pixels
         self._images = 0
         self._boundary = np.zeros((k, 2))  # for each class the sum of F1 over its images, and how many images
+        self._rows: list[np.ndarray] = []  # of each image [4, K], the fields of `Areas`
 
     def update(self, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Adds one image.
@@ -48,13 +50,17 @@ class SegmentationMetric:
             if ids.size and not 0 <= ids.min() <= ids.max() < k:
                 raise DataError(f"{what}: expected class ids 0..{k - 1}, found {ids.min()}..{ids.max()}")
         cells = truth[counts].astype(np.int64) * k + predicted[counts]
-        self.matrix += np.bincount(cells, minlength=k * k).reshape(k, k)
+        matrix = np.bincount(cells, minlength=k * k).reshape(k, k)
+        self.matrix += matrix
         self._images += 1
         reach = int(np.ceil(self.tolerance * np.hypot(*truth.shape)))
+        boundary = np.full(k, np.nan)
         for label in range(k):
             f1 = boundary_f1(truth == label, predicted == label, reach, counts)
             if f1 is not None:
                 self._boundary[label] += f1, 1
+                boundary[label] = f1
+        self._rows.append(np.stack([np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0), boundary]))
 
     def result(self) -> dict[str, Any]:
         """Returns the scores over all images so far.
@@ -85,6 +91,11 @@ class SegmentationMetric:
             "images": self._images,
             "per_class": per_class,
         }
+
+    def tables(self) -> list[Areas]:
+        """What is kept of the images, for `metrics.resampling`."""
+        rows = np.array(self._rows).reshape(-1, 4, len(self.class_names))
+        return [Areas(*np.moveaxis(rows, 1, 0))]
 
 
 def boundary_f1(truth: np.ndarray, predicted: np.ndarray, reach: int, counts: np.ndarray | None = None) -> float | None:

@@ -55,20 +55,23 @@ def class_scores(assessment: Assessment) -> str | None:
     head = "".join(f'<th class="number">{text(heading)}</th>' for _, heading in columns)
     rows = []
     for name in names[:ROWS]:
-        cells = [_cell(table[name].get(key), with_bar=key == first) for key, _ in columns]
+        ends = assessment.scores.get("class_intervals", {}).get(name, {})
+        cells = [_cell(table[name].get(key), key == first, ends.get(key)) for key, _ in columns]
         rows.append(f"<tr><td>{text(name)}</td>{''.join(cells)}</tr>")
     more = f"<p>and {len(names) - ROWS} more, which are better</p>" if len(names) > ROWS else ""
     note = "<p class='soft'>The weakest first.</p>" if len(names) > 1 else ""
     return f'{note}<div class="card scroll"><table><tr><th>class</th>{head}</tr>{"".join(rows)}</table></div>{more}'
 
 
-def _cell(value: float | int | None, with_bar: bool) -> str:
+def _cell(value: float | int | None, with_bar: bool, ends: tuple[float, float] | None) -> str:
     if value is None or value == -1:
         shown = "–"
     elif isinstance(value, int):
         shown = f"{value:,}"
     else:
         shown = (bar(value) if with_bar else "") + f"{value:.3f}"
+        if ends:
+            shown += f'<br><span class="soft">{ends[0]:.3f} to {ends[1]:.3f}</span>'
     return f'<td class="number">{shown}</td>'
 
 

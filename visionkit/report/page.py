@@ -40,6 +40,7 @@ _STYLE = (
 header p { margin: .1em 0 } .cards { display: grid; gap: 1em; margin: 1.2em 0;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 11em), 1fr)) }
 .cards b { display: block; font-size: 1.7em; line-height: 1.25; font-variant-numeric: tabular-nums }
+.cards .ends { display: block; margin-bottom: .3em }
 .cards .first { grid-column: span 2; border-left: .4em solid rgb(var(--blue)) } .cards .first b { font-size: 2.6em }
 @media (max-width: 30em) { .cards { grid-template-columns: 1fr 1fr } }
 .words { list-style: none; margin: 0; padding: .6em 1em } .words li { padding: .3em 0 .3em 1.5em; text-indent: -1.5em }
@@ -115,11 +116,18 @@ def _cards(assessment: Assessment) -> str:
             continue
         first = "" if cards else " first"
         value = f"{scores[key]:.1%}" if assessment.task == "classify" else f"{scores[key]:.3f}"
-        card = f"{text(name)}<b>{value}</b><span class='soft'>{text(meaning)}</span>"
+        interval = ""
+        if ends := scores.get("intervals", {}).get(key):
+            shown = " to ".join(f"{end:.1%}" if assessment.task == "classify" else f"{end:.3f}" for end in ends)
+            interval = f"<span class='ends'>{shown}</span>"
+        card = f"{text(name)}<b>{value}</b>{interval}<span class='soft'>{text(meaning)}</span>"
         cards.append(f'<div class="card{first}">{card}</div>')
     if not cards:
         return f'<p class="absent">{text(assessment.absent.get("model", "This run was not scored."))}</p>'
-    return f'<div class="cards">{"".join(cards)}</div><p class="soft">Measured on {text(assessment.measured)}.</p>'
+    note = f"Measured on {assessment.measured}."
+    if scores.get("intervals"):
+        note += " Below a score its 95 % interval: where it may lie on other images of the same kind."
+    return f'<div class="cards">{"".join(cards)}</div><p class="soft">{text(note)}</p>'
 
 
 def _in_short(run: RunFacts, assessment: Assessment) -> str:

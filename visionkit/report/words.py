@@ -7,12 +7,12 @@ import numpy as np
 
 from visionkit.evaluate.learning_curves import verdict
 from visionkit.evaluate.mistakes import BACKGROUND, CloseLook
+from visionkit.evaluate.scores import FEW, small_test_set
 
 WEAK = 0.75  # a class below this share of the mean over the classes is called weak
 MIXED = 0.05  # two classes are called confused if this share of one is predicted as the other
 SMALL = 0.6  # small objects are mentioned if their mAP is below this share of that of larger ones
 WAITED = 0.2  # of the training time
-FEW = 100  # images; scores on fewer say little
 CLASS_SCORE = {"detect": "mAP50", "instance": "mAP50", "classify": "recall", "segment": "IoU"}
 
 Scores = dict[str, Any]
@@ -161,5 +161,7 @@ def _data(grades: dict[str, int] | None) -> Iterator[Remark]:
 
 def _few(scores: Scores) -> Iterator[Remark]:
     n = scores.get("images", 0)
-    if 0 < n < FEW:
+    if sentence := small_test_set(scores):
+        yield Remark("note", sentence)
+    elif 0 < n < FEW:
         yield Remark("note", f"All this was measured on {n} images: differences of a few points may be chance.")

@@ -188,7 +188,7 @@ class Training:
     def _evaluate(self, predictor: Predictor) -> dict:
         assert self.recipe.val is not None
         with self.devices.alone(), self.progress.scoring():
-            return evaluate(predictor, self.recipe.val)
+            return evaluate(predictor, self.recipe.val, intervals=False)
 
     def _make_callbacks(self, users: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
         """In the order in which they are called: each may use, and write down, what those before it have done."""

@@ -1,0 +1,216 @@
+"""`visionkit guarantee` and `visionkit detect --guarantee`: what is promised, stored, refused and warned of."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from support.detections import found, sample
+
+from visionkit.cli import main
+from visionkit.data.shapes import shapes
+from visionkit.data.writers import write_coco
+from visionkit.guarantee.keep import Promised, warning
+from visionkit.guarantee.promise import FILE, fingerprint_of, in_words, make_promise, read_promise
+from visionkit.guarantee.shift import looks, shift
+from visionkit.images import write_image
+from visionkit.types import DataError, Detections
+
+NAMES = ["cat", "dog"]
+
+
+def pairs_of(images=40, weak=()):
+    """Images of a cat and a dog; the detector is sure of the cats, less so of the dogs, and invents a dog in each.
+
+    In the images `weak` the dog is not found.
+    """
+    pairs = []
+    for i in range(images):
+        there = sample([[10, 10, 50, 50], [60, 10, 110, 60]], [0, 1], name=str(i))
+        boxes = [[10, 10, 48, 50], [60, 10, 110, 60 - 10 * (i % 2)], [150, 50, 190, 90]]
+        scores = [0.9 - i / 1000, 0.01 if i in weak else 0.6 - i / 1000, 0.3]
+        labels = [0, 0 if i in weak else 1, 1]
+        order = np.argsort(scores)[::-1]
+        pairs.append((there, found(np.array(boxes)[order], np.array(scores)[order], np.array(labels)[order])))
+    return pairs
+
+
+def test_a_promise_for_all_classes_and_for_each():
+    together = make_promise(pairs_of(), NAMES, 0.1)
+    # Images count equally, and a dog is half of one: (missed / 2 + 1) / 41 <= 0.1 lets the 6 least sure dogs go.
+    assert together.thresholds == [pytest.approx(0.6 - 33 / 1000)] * 2
+    assert together.missed == pytest.approx(3 / 40)
+    assert together.price.detections == pytest.approx(2 - 6 / 40)
+    each = make_promise(pairs_of(), NAMES, 0.1, per_class=True)
+    assert each.thresholds == pytest.approx([0.9 - 36 / 1000, 0.6 - 36 / 1000])  # (3 + 1) / 41
+    assert in_words(each)[1] == "Thresholds: cat 0.864, dog 0.564."
+    assert "on average at most 10% of an image's objects of a class are missed" in in_words(each)[0]
+
+
+def test_a_class_of_which_nothing_can_be_promised_is_named():
+    promise = make_promise(pairs_of(weak=range(10)), NAMES, 0.1, per_class=True)
+    assert promise.thresholds[1] == 0
+    assert promise.unpromised == {
+        "dog": "even at the lowest threshold the model misses too many objects to promise 10%; the least that these 40 "
+        "images allow is 26.8%"
+    }
+    assert any(line.startswith("No promise for dog: even") for line in in_words(promise))
+    with pytest.raises(DataError, match=r"to promise 5%; the least that these 40 images allow is 14\.6%"):
+        make_promise(pairs_of(weak=range(10)), NAMES, 0.05)
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(DataError, match="8 images with objects are too few to promise 10%: at least 9 are needed"):
+        make_promise(pairs_of(8), NAMES, 0.1)
+    with pytest.raises(DataError, match="nothing can be promised for any class; of cat: 8 images"):
+        make_promise(pairs_of(8), NAMES, 0.1, per_class=True)
+    with pytest.raises(
+        DataError, match=r"--margin: 8 images with found objects are too few .* in one half of the data"
+    ):
+        make_promise(pairs_of(17), NAMES, 0.1, margin=True)
+    with pytest.raises(DataError, match="--miss: expected a share above 0 and below 1, found 1"):
+        make_promise(pairs_of(8), NAMES, 1.0)
+
+
+def test_a_margin_makes_boxes_contain_their_objects():
+    promise = make_promise(pairs_of(), NAMES, 0.1, margin=True)
+    assert promise.images == 20  # half of them
+    assert promise.margin == pytest.approx(0.25)  # every other dog's box ends 10 pixels early, and is 40 high
+    assert promise.price.growth > 1.5
+    said = pairs_of(1)[0][1]
+    kept = Promised(Says([said]), promise)([None])
+    (only,) = list(kept)
+    assert only.scores.tolist() == pytest.approx([0.9, 0.6])  # not the invented one
+    assert only.boxes[0].tolist() == [0.5, 0, 57.5, 60]  # 38 wide and 40 high, within the image
+
+
+class Says:
+    """Stands where a detector does: these are its answers."""
+
+    task, batch_size, class_names = "detect", 1, NAMES
+
+    def __init__(self, answers):
+        self.answers = answers
+
+    def __call__(self, items, score=None, failures="raise"):
+        if isinstance(items, np.ndarray):
+            return self.answers[0][self.answers[0].scores >= score]
+        return (answer[answer.scores >= score] for answer in self.answers)
+
+
+def test_a_promised_detector_is_used_like_its_predictor():
+    promise = make_promise(pairs_of(), NAMES, 0.1, per_class=True)
+    said = found([[0, 0, 9, 9]] * 3, [0.95, 0.7, 0.5], [0, 0, 1])
+    only = Promised(Says([said]), promise)(np.zeros((8, 8, 3), np.uint8))
+    assert isinstance(only, Detections)
+    assert only.scores.tolist() == pytest.approx([0.95])  # a cat of 0.7 and a dog of 0.5 are too unsure
+    with pytest.raises(DataError, match="a model with other classes"):
+        Promised(Says([said]), replace(promise, class_names=["dog", "cat"]))
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "model.keras").write_bytes(b"some weights")
+    return folder
+
+
+def test_it_is_stored_in_the_run_and_belongs_to_its_model(run):
+    promise = make_promise(pairs_of(), NAMES, 0.1, margin=True, model=fingerprint_of(run), looks={"size": [1.0]})
+    promise.save(run)
+    assert read_promise(run) == promise
+    (run / "model.keras").write_bytes(b"other weights")
+    with pytest.raises(DataError, match="was made for another model"):
+        read_promise(run)
+    (run / FILE).write_text('{"version": 1, "miss": 0.1}')
+    with pytest.raises(DataError, match="expected what visionkit guarantee writes; make it again"):
+        read_promise(run)
+    (run / FILE).unlink()
+    with pytest.raises(DataError, match=r"has no guarantee\.json; visionkit guarantee .* DATA --miss 0\.1 makes one"):
+        read_promise(run)
+    with pytest.raises(DataError, match="expected the folder of a finished run"):
+        fingerprint_of(run / "nothing")
+
+
+def test_blur_and_darkness_are_flagged_and_the_same_kind_of_images_is_not():
+    calibration = looks(sample.image for sample in shapes(40, (96, 128), seed=0))
+    others = [sample.image for sample in shapes(30, (96, 128), seed=1)]
+    assert shift(calibration, looks(others)) == []
+    assert "blurrier" in shift(calibration, looks(cv2.GaussianBlur(image, (0, 0), 2) for image in others))
+    dark = shift(calibration, looks(image // 2 for image in others))
+    assert "darker" in dark and not {"brighter", "blurrier"} & set(dark)
+    assert shift(calibration, looks(image // 2 for image in others[:4])) == []  # too few to tell
+
+
+def test_a_shift_is_flagged_without_a_reason_once_in_a_hundred_times():
+    rng, flagged = np.random.default_rng(0), 0
+    for _ in range(100):
+        before, now = (dict(zip("abcde", rng.normal(size=(5, n)).tolist(), strict=True)) for n in (50, 30))
+        names = ("brightness", "contrast", "sharpness", "saturation", "size")
+        flagged += bool(shift(*(dict(zip(names, part.values(), strict=True)) for part in (before, now))))
+    assert flagged <= 4  # 1 is expected; more than 4 happen in fewer than one of 200 cases
+
+
+class Rememberers(Says):
+    """Finds what was annotated, by the name of the file."""
+
+    def __init__(self, dataset):
+        self.truths = {record.id: record for record in dataset.records}
+        self.class_names = list(dataset.class_names)
+
+    def __call__(self, items, score=None, failures="raise"):
+        return (self._of(items[i], score) for i in range(len(items)))
+
+    def _of(self, item, score):
+        record = self.truths[Path(getattr(item, "id", item)).stem]
+        scores = np.linspace(0.9, 0.4, len(record.boxes)).astype(np.float32)
+        said = {"boxes": record.boxes, "labels": record.labels, "scores": scores}
+        result = Detections(id=record.id, image_size=record.image_size, **said)
+        return result[scores >= score]
+
+
+def test_the_verbs(run, tmp_path, monkeypatch, capsys):
+    dataset = shapes(24, (64, 96), seed=0)
+    write_coco(dataset, tmp_path / "data", "test")
+    monkeypatch.setattr("visionkit.open_model.open_predictor", lambda *_, **__: Rememberers(dataset))
+    json_file = tmp_path / "deep" / "promise.json"
+    words = ["guarantee", str(run), str(tmp_path / "data"), "--miss", "0.2", "--json", str(json_file)]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "Promised: on average at most 20% of an image's objects are missed" in printed
+    assert f"stored: {run / FILE}" in printed
+    promise = read_promise(run)
+    assert json.loads(json_file.read_text())["thresholds"] == promise.thresholds
+
+    photos = tmp_path / "photos"
+    for i in range(24):
+        write_image(photos / f"{dataset.records[i].id}.png", dataset[i].image)
+    words = ["detect", str(run), str(photos), "--out", str(tmp_path / "out"), "--guarantee", "--no-pictures"]
+    assert main(words) == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert "warning" not in capsys.readouterr().err
+    scores = [one["score"] for line in lines for one in line.get("objects", ())]  # the first line has the settings
+    assert scores and min(scores) >= promise.thresholds[0] - 1e-4
+
+    assert main([*words, "--score", "0.5"]) == 1
+    assert "--score and --guarantee: the guarantee has its own threshold" in capsys.readouterr().err
+    assert main([*words, "--tile", "64"]) == 1
+    assert "the guarantee was made without tiles" in capsys.readouterr().err
+    for i in range(24):
+        write_image(photos / f"{dataset.records[i].id}.png", dataset[i].image // 3)
+    assert main([*words[:4], str(tmp_path / "again"), *words[5:]]) == 0
+    assert "these images are unlike the calibration images (darker" in capsys.readouterr().err
+
+
+def test_a_broken_photo_does_not_stop_the_shift_check(tmp_path):
+    promise = make_promise(pairs_of(), NAMES, 0.1, looks=looks(s.image for s in shapes(20, (64, 96), seed=0)))
+    (tmp_path / "broken.png").write_bytes(b"nothing")
+    files = [tmp_path / "broken.png"]
+    for i, one in enumerate(shapes(9, (64, 96), seed=2)):
+        files.append(tmp_path / f"{i}.png")
+        write_image(files[-1], one.image // 4)
+    assert "darker" in warning(promise, files)
+    assert warning(promise, files[:4]) == ""

@@ -1,0 +1,152 @@
+"""Checks by simulation what docs/promises.md promises: a maintenance script, not a verb.
+
+python tools/maintenance/promises.py coverage [DRAWS] [SEED]  how often a 95 % interval covers the true score
+python tools/maintenance/promises.py compare [DRAWS] [SEED]   p-values of two models that are equally good
+python tools/maintenance/promises.py guarantee [DRAWS] [SEED]  how many objects are missed under a guarantee
+python tools/maintenance/promises.py guarantee MODEL DATA [SPLIT]  the same of a real detector and real images
+
+The detectors and segmenters are drawn (tests/support/worlds.py): of a large pool of images the true scores are known,
+and 100 of them at a time are picked as a test set.
+"""
+
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from support.worlds import detector, found_objects, part_of, segmenter  # noqa: E402 -- found only now
+
+from visionkit.compare.differences import compare  # noqa: E402
+from visionkit.metrics.matches import Matches  # noqa: E402
+from visionkit.metrics.resampling import interval, replications  # noqa: E402
+from visionkit.metrics.risk import box_margin, missed_share, score_threshold, split_images  # noqa: E402
+
+IMAGES = 100  # of a test set
+
+
+def coverage(pool, name, draws, resamples=1000, seed=0):
+    """How often the interval of the score `name` covers that of the whole pool, and how wide it is on average."""
+    rng = np.random.default_rng(seed)
+    truth = pool.scores(np.ones((1, pool.images))).overall[name][0]
+    covered, widths = 0, []
+    for draw in range(draws):
+        picked = np.sort(rng.choice(pool.images, IMAGES, replace=False))
+        weights = replications(IMAGES, resamples, seed=draw)
+        low, high = interval(some(pool, picked).scores(weights).overall[name][:, None], IMAGES)
+        covered += bool(low[0] <= truth <= high[0])
+        widths.append(high[0] - low[0])
+    return covered / draws, float(np.mean(widths))
+
+
+def some(table, images):
+    """The table of some of the images."""
+    if isinstance(table, Matches):
+        return part_of(table, images)
+    return replace(table, **{field.name: getattr(table, field.name)[images] for field in fields(table)})
+
+
+def equals(draws, resamples=1000, permutations=1000, seed=0, power=1.0):
+    """What `compare` says of two detectors that are equally good, `draws` times: a difference of mAP50 each.
+
+    Args:
+        power: the second detector's scores are raised to it, which changes no ranking.
+    """
+    found = []
+    for draw in range(draws):
+        first, second = (only_at_50(table) for table in detector(np.random.default_rng([seed, draw]), IMAGES, looks=2))
+        second = replace(second, score=second.score**power)
+        found.append(compare([first], [second], "abc", resamples, permutations, seed=draw).overall["mAP50"])
+    return found
+
+
+def only_at_50(table):
+    """Without hits at IoU thresholds above 0.5, which take time and do not count in mAP50."""
+    hit = table.hit.copy()
+    hit[:, 1:] = False
+    return replace(table, hit=hit)
+
+
+def misses(found, alpha, draws, seed=0):
+    """The mean share of missed objects on one half of the images with the threshold that the other half gives.
+
+    Returns:
+        float64 `[draws]`, one for each random split; empty if a half is too small, or the model too weak, for `alpha`.
+    """
+    images, means = np.unique(found.image), []
+    for draw in range(draws):
+        chosen, tested = split_images(images, seed=[seed, draw])
+        threshold = score_threshold(found.part(np.isin(found.image, chosen)), alpha)
+        if threshold is None:
+            return np.empty(0)
+        means.append(missed_share(found.part(np.isin(found.image, tested)), threshold).mean())
+    return np.array(means)
+
+
+def outside(found, alpha, draws, seed=0):
+    """Like `misses`: the mean share of found objects that stick out of boxes with the margin of the other half."""
+    found = found.part(found.score >= 0)
+    images, means = np.unique(found.image), []
+    for draw in range(draws):
+        chosen, tested = split_images(images, seed=[seed, draw])
+        margin = box_margin(found.part(np.isin(found.image, chosen)), alpha)
+        if margin is None:
+            return np.empty(0)
+        there = found.part(np.isin(found.image, tested))
+        _, place, counts = np.unique(there.image, return_inverse=True, return_counts=True)
+        means.append((np.bincount(place, weights=there.beyond > margin) / counts).mean())
+    return np.array(means)
+
+
+def say_guarantees(found, draws, seed):
+    """Prints, for three promises, what happens on the images that were not used."""
+    images = len(np.unique(found.image))
+    for alpha in (0.05, 0.1, 0.2):
+        for what, measure in (("missed", misses), ("sticking out", outside)):
+            means = measure(found, alpha, draws, seed)
+            if not len(means):
+                print(f"at most {alpha:.0%} {what}: cannot be promised with half of {images} images")
+                continue
+            error = means.std() / len(means) ** 0.5
+            print(f"at most {alpha:.0%} {what}: {means.mean():.2%} +- {error:.2%} in {draws} splits of {images} images")
+
+
+def say_real_guarantees(model, data, split=None, draws=1000):
+    """The same for a real detector: it runs over the images once."""
+    from visionkit.data.recognise import open_dataset
+    from visionkit.evaluate.scores import detection_pairs
+    from visionkit.metrics.risk import found_objects as find
+    from visionkit.open_model import open_predictor
+
+    predictor = open_predictor(model)
+    say_guarantees(find(detection_pairs(predictor, open_dataset(data, split, predictor.task))), draws, seed=0)
+
+
+def main(what, draws=500, seed=0):
+    if what == "coverage":
+        rng = np.random.default_rng(seed)
+        for table, name in ((only_at_50(detector(rng, 20_000)[0]), "mAP50"), (segmenter(rng, 20_000), "mIoU")):
+            share, width = coverage(table, name, draws, seed=seed)
+            print(f"{name}: {share:.1%} of {draws} intervals cover the true score; mean width {width:.3f}")
+    elif what == "compare":
+        found = equals(draws, seed=seed)
+        p = [difference.p for difference in found]
+        zero = np.mean([difference.low <= 0 <= difference.high for difference in found])
+        print(f"p < 0.05 in {np.mean(np.less(p, 0.05)):.1%} of {draws} comparisons of equals")
+        print(f"Kolmogorov-Smirnov test of uniform p-values: p = {stats.kstest(p, 'uniform').pvalue:.2f}")
+        print(f"{zero:.1%} of the intervals contain 0")
+    elif what == "guarantee":
+        say_guarantees(found_objects(np.random.default_rng(seed), 200), draws, seed)
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3 and not sys.argv[2].isdecimal():
+        say_real_guarantees(Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:5])
+    else:
+        main((sys.argv + [""])[1], *map(int, sys.argv[2:]))

@@ -1,0 +1,69 @@
+"""The verb guarantee. Heavy imports are inside the function."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from visionkit.types import DataError, plain
+
+
+def guarantee(
+    run: Path,
+    data: Path,
+    /,
+    *,
+    miss: float = 0.1,
+    per_class: bool = False,
+    margin: bool = False,
+    split: str | None = None,
+    json: Path | None = None,
+) -> None:
+    """Find the threshold at which a detector misses at most a tenth of the objects, guaranteed for any model.
+
+    The threshold is stored in the run, and visionkit detect RUN IMAGES --guarantee uses it. The guarantee (conformal
+    risk control, arXiv 2208.02814) is an average: of an image's objects, at most this share is missed, on new images
+    that are taken like these. The price, in detections an image, is printed; where the images are too few or the model
+    is not good enough, that is said and nothing is stored.
+
+    Args:
+        run: the folder of a finished run of a detector.
+        data: labelled images that the run has not learned from, in any layout that finetune takes.
+        miss: the share of an image's objects that may be missed, above 0 and below 1.
+        per_class: make the promise for every class, over the images that have it; each gets a threshold of its own.
+        margin: also enlarge the boxes, so that of an image's found objects at most the same share sticks out. Half of
+            the images then decide about the threshold and half about the margin.
+        split: the part of the data, such as test; by default all of it.
+        json: also write the promise to this file.
+    """
+    from visionkit.guarantee.promise import fingerprint_of, in_words, make_promise
+
+    if not 0 < miss < 1:
+        raise DataError(f"--miss: expected a share above 0 and below 1, found {miss:g}")
+    model = fingerprint_of(run)
+    from visionkit.open_model import open_predictor
+
+    predictor = open_predictor(run)
+    if predictor.task not in ("detect", "instance"):
+        raise DataError(f"{run}: a guarantee is for detectors; this model is for the task {predictor.task}")
+    from visionkit.data.recognise import open_dataset
+    from visionkit.evaluate.scores import detection_pairs
+    from visionkit.files import write_json
+    from visionkit.guarantee.shift import looks
+
+    dataset = open_dataset(data, split, predictor.task)
+    promise = make_promise(
+        detection_pairs(predictor, dataset),
+        predictor.class_names,
+        miss,
+        per_class=per_class,
+        margin=margin,
+        source=dataset.source,
+        model=model,
+        looks=looks(image for sample in dataset if (image := sample.image) is not None),
+    )
+    file = promise.save(run)
+    if json:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        write_json(json, asdict(promise))
+    for line in in_words(promise):
+        print(plain(line))
+    print(f"stored: {file}; visionkit detect {run} IMAGES --out DIR --guarantee uses it")
