@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"ops"},
     "backbones": {"layers"},
     "models": {"resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
-    "weights": {"files", "limits", "backbones", "models"},
+    "weights": {"environment", "files", "limits", "backbones", "models"},
     "html": {"resizing"},
     "data": {"files", "limits", "npboxes", "images", "resizing", "image_files"},
     "metrics": {"files", "npboxes"},
@@ -44,7 +44,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"models", "predict", "style"},
     "fast": {"files", "images", "data", "predict", "evaluate", "export"},
     "certify": {"backbones", "models", "weights"},
-    "open_model": {"environment", "fast", "backbones", "models", "weights", "style", "predict", "export"},
+    "hub": {"environment", "files", "limits", "resizing", "models", "export"},
+    "open_model": {"environment", "fast", "hub", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "guarantee": {"files", "images", "metrics", "npboxes", "resizing"},
