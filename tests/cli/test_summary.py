@@ -1,7 +1,9 @@
 """What is said at the end of a training."""
 
 import json
+import shlex
 
+from visionkit.cli import app
 from visionkit.cli.summary import lacks_test_score, print_rest, print_summary
 
 
@@ -29,13 +31,16 @@ def test_the_end_names_scores_sizes_and_the_next_commands(tmp_path, capsys):
         "model.keras: 2.5 MB, 4.12 million parameters, images of 288x384; the run folder: 2.5 MB",
     ]
     print_rest(out, "", {})
-    assert capsys.readouterr().out.splitlines() == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [
         f"run folder: {out}",
         "next:",
         f"  visionkit report '{out}'",
-        f"  visionkit detect '{out}' IMAGES '{out}/predictions'",
-        f"  visionkit export '{out}' '{out}/onnx' --to onnx",
+        f"  visionkit detect '{out}' IMAGES --out '{out}/predictions'",
+        f"  visionkit export '{out}' --to onnx --out '{out}/onnx'",
     ]
+    for line in printed[2:]:  # each is a command that the verb takes
+        app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
 
 
 def test_a_run_without_scores_says_so(tmp_path, capsys):

@@ -81,9 +81,9 @@ def print_rest(out: Path, task: str, knobs: dict[str, Any]) -> None:
         print("on the test split, which was not learned from:")
         _score_test_split(out, task, knobs)
     run = str(out)
-    commands = [["report", run], ["export", run, str(out / "onnx"), "--to", "onnx"]]
+    commands = [["report", run], ["export", run, "--to", "onnx", "--out", str(out / "onnx")]]
     if verb := _VERBS.get(json.loads((out / "results.json").read_text()).get("task", "")):
-        commands.insert(1, [verb, run, "IMAGES", str(out / "predictions")])
+        commands.insert(1, [verb, run, "IMAGES", "--out", str(out / "predictions")])
     print(f"run folder: {out}\nnext:")
     for words in commands:
         print(f"  {shlex.join(['visionkit', *words])}")
