@@ -1,10 +1,14 @@
 # make demo: set up, then fine-tune, evaluate, detect and export on drawn shapes.    make test: set up, then the tests.
+# make bench: times beside torchvision's, as ratios in bench/ratios.json; TORCH_PYTHON is the interpreter of an environment
+# with torch and torchvision. tools/benchmarks/slower.py compares two such files.
 # Another Python beside the first:    make test PYTHON=python3.13 VENV=.venv3.13
 PYTHON ?= python3
 VENV ?= .venv
+TORCH_PYTHON ?= torch/bin/python
+BENCH ?= bench
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -17,6 +21,10 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error
 
+bench: $(VENV)/ready
+	$(BIN)/python tools/benchmarks/bench_torchvision.py --torch-python $(TORCH_PYTHON) --runtime openvino openvino_bf16 --exports $(BENCH)/exports --prepare
+	$(BIN)/python tools/benchmarks/bench_torchvision.py --torch-python $(TORCH_PYTHON) --runtime openvino openvino_bf16 --exports $(BENCH)/exports --out $(BENCH)
+
 # Rebuilt only when what it installs changes.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "visionkit needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ...")'
@@ -25,4 +33,4 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv3.* demo build dist *.egg-info
+	rm -rf .venv .venv3.* demo bench build dist *.egg-info

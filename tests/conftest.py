@@ -17,6 +17,9 @@ from support.preloaded import Preloaded
 # to its end. Read when TensorFlow is loaded, here and in every child.
 os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 
+# Else every training would end with an export; what is about the choice of the runtime makes it itself.
+os.environ["VISIONKIT_RUNTIME"] = "keras"
+
 # How long an example takes says nothing on a machine that does other things as well.
 hypothesis.settings.register_profile("visionkit")
 hypothesis.settings.load_profile("visionkit")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones import BACKBONES as BACKBONES
     from visionkit.backbones.alexnet import alexnet as alexnet
     from visionkit.backbones.blocks import freeze as freeze
+    from visionkit.backbones.convnext import convnext_small as convnext_small
+    from visionkit.backbones.convnext import convnext_tiny as convnext_tiny
     from visionkit.backbones.csp_nanodet import csp_nanodet as csp_nanodet
     from visionkit.backbones.densenet import densenet121 as densenet121
     from visionkit.backbones.densenet import densenet161 as densenet161
@@ -31,6 +33,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.lenet import lenet as lenet
     from visionkit.backbones.mlp import mlp as mlp
     from visionkit.backbones.mlp import softmax_regression as softmax_regression
+    from visionkit.backbones.mobilenet_v2 import mobilenet_v2 as mobilenet_v2
+    from visionkit.backbones.mobilenet_v3 import mobilenet_v3_large as mobilenet_v3_large
+    from visionkit.backbones.mobilenet_v3 import mobilenet_v3_small as mobilenet_v3_small
     from visionkit.backbones.nin import nin as nin
     from visionkit.backbones.resnet import resnet18 as resnet18
     from visionkit.backbones.resnet import resnet20_cifar as resnet20_cifar
@@ -61,14 +66,17 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.export.export_model import export_model as export  # noqa: F401
     from visionkit.models import MODELS as MODELS
     from visionkit.models.classifier import Classifier as Classifier
+    from visionkit.models.deeplabv3 import DeepLabV3 as DeepLabV3
     from visionkit.models.faster_rcnn import FasterRCNN as FasterRCNN
     from visionkit.models.fcn import FCN as FCN
     from visionkit.models.fcos import FCOS as FCOS
+    from visionkit.models.lraspp import LRASPP as LRASPP
     from visionkit.models.mask_rcnn import MaskRCNN as MaskRCNN
     from visionkit.models.nanodet import NanoDet as NanoDet
     from visionkit.models.retinanet import RetinaNet as RetinaNet
     from visionkit.models.ssd import SSD as SSD
     from visionkit.models.task import Task as Task
+    from visionkit.models.unet import UNet as UNet
     from visionkit.open_model import open_predictor as open_predictor
     from visionkit.predict.predictor import Failure as Failure
     from visionkit.predict.predictor import Predictor as Predictor
@@ -119,6 +127,11 @@ _BACKBONES = (
     "efficientnet_lite0",
     "efficientnet_lite1",
     "efficientnet_lite2",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "convnext_tiny",
+    "convnext_small",
 )
 # Each public name and the module that has it; "" stands for a package that is called like a function.
 _PLACES = {
@@ -138,14 +151,17 @@ _PLACES = {
     "EXPORTERS": "visionkit.export",
     "MODELS": "visionkit.models",
     "Classifier": "visionkit.models.classifier",
+    "DeepLabV3": "visionkit.models.deeplabv3",
     "FasterRCNN": "visionkit.models.faster_rcnn",
     "FCN": "visionkit.models.fcn",
     "FCOS": "visionkit.models.fcos",
+    "LRASPP": "visionkit.models.lraspp",
     "MaskRCNN": "visionkit.models.mask_rcnn",
     "NanoDet": "visionkit.models.nanodet",
     "RetinaNet": "visionkit.models.retinanet",
     "SSD": "visionkit.models.ssd",
     "Task": "visionkit.models.task",
+    "UNet": "visionkit.models.unet",
     "open_predictor": "visionkit.open_model",
     "Failure": "visionkit.predict.predictor",
     "Predictor": "visionkit.predict.predictor",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,8 @@ from visionkit.types import DataError
 if TYPE_CHECKING:  # the functions import what they need: `visionkit --help` must not load Keras
     import keras
 
+    from visionkit.fast.choice import Runtime
+    from visionkit.fast.model import FastModel
     from visionkit.models.task import Task
     from visionkit.predict.predictor import Predictor
     from visionkit.style.network import StyleNetwork
@@ -34,7 +39,13 @@ def keras_path(model: Path) -> Path:
     )
 
 
-def open_predictor(model: Path | str | Task, batch_size: int = 8, trust: bool = False) -> Predictor:
+def open_predictor(
+    model: Path | str | Task,
+    batch_size: int = 8,
+    trust: bool = False,
+    runtime: Runtime = "keras",
+    images: Callable[[], Sequence[Path]] = tuple,
+) -> Predictor:
     """Opens a run folder, a .keras file, an export (in its own runtime) or the name of published weights.
 
     A model in memory is taken as well.
@@ -46,6 +57,11 @@ def open_predictor(model: Path | str | Task, batch_size: int = 8, trust: bool = 
         model: what to open.
         batch_size: images a step.
         trust: load a SavedModel that could read and write files too; see `export.graph_scan`.
+        runtime: what runs a model that is no export: "keras", or "openvino" or "onnx", which give the same answers
+            faster on CPUs. "auto" is the fastest for which the model has a form, or gets one now; the environment
+            variable VISIONKIT_RUNTIME can say otherwise.
+        images: gives the files that wait for the model; called only where it has no form yet. "auto" makes one for
+            many files, and compares it with the model on some of them.
 
     Raises:
         DataError: `model` is none of these, cannot be loaded, or is a SavedModel that does more than compute.
@@ -56,17 +72,21 @@ def open_predictor(model: Path | str | Task, batch_size: int = 8, trust: bool = 
         return Predictor(model, batch_size=batch_size)
     model = Path(model)
     if not model.exists() and not model.suffix and (card := _card(str(model))):
-        return _published(card, batch_size)
+        return _fast_published(card, batch_size, runtime, images) or _published(card, batch_size)
     from visionkit.export import keras_file
     from visionkit.export.exported import FILE, read_metadata
     from visionkit.export.load import load_exported
     from visionkit.predict.predictor import Predictor
 
     if (model / FILE).is_file():
+        if runtime not in ("auto", "keras"):
+            raise DataError(f"{model}: an export, which runs in its own runtime; leave out --runtime {runtime}")
         if read_metadata(model)["exporter"] in ("keras_file", "saved_model"):
             import_keras_quietly()  # the other runtimes do not need it
         return Predictor(load_exported(model, trust), batch_size=batch_size)
     file = keras_path(model)  # first, so that a wrong path is reported before TensorFlow is loaded
+    if runtime != "keras" and (fast := _fast(model, file, runtime, images)):
+        return Predictor(fast, batch_size=batch_size)
     import_keras_quietly()
     return Predictor(keras_file.load(file), batch_size=batch_size)
 
@@ -126,10 +146,55 @@ def _card(name: str) -> Card | None:
     return CARDS.get(name)
 
 
+def _fast(model: Path, file: Path, runtime: Runtime, images: Callable[[], Sequence[Path]]) -> FastModel | None:
+    from visionkit.fast.kept import source_of
+    from visionkit.fast.model import fast_model
+
+    return fast_model(
+        source=lambda: source_of(model),
+        runtime=runtime,
+        size=lambda: file.stat().st_size,
+        images=images,
+        keras_file=lambda: nullcontext(file),
+        open_task=lambda: open_task(file),
+    )
+
+
+def _fast_published(
+    card: Card, batch_size: int, runtime: Runtime, images: Callable[[], Sequence[Path]]
+) -> Predictor | None:
+    if runtime == "keras":
+        return None
+    from visionkit.fast.kept import Source
+    from visionkit.fast.model import fast_model
+    from visionkit.predict.predictor import Predictor
+    from visionkit.weights.store import find
+
+    digest = f"{card.name} {card.sha256} {card.beside}"
+    fast = fast_model(
+        source=lambda: Source(name=card.name, digest=digest),
+        runtime=runtime,
+        size=lambda: find(card).stat().st_size,
+        images=images,
+        keras_file=lambda: _saved(card),
+        open_task=lambda: _published(card, batch_size).model,
+    )
+    return None if fast is None else _with_synonyms(Predictor(fast, batch_size=batch_size), card)
+
+
+@contextmanager
+def _saved(card: Card) -> Iterator[Path]:
+    """A .keras file of published weights, while the block runs."""
+    model = _published(card, 1).model
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "model.keras"
+        model.save(file)
+        yield file
+
+
 def _published(card: Card, batch_size: int) -> Predictor:
     import_keras_quietly()
     from visionkit.predict.predictor import Predictor
-    from visionkit.weights.cards import imagenet_classes
     from visionkit.weights.classifiers import published_classifier
 
     if card.classes == "coco":
@@ -140,7 +205,12 @@ def _published(card: Card, batch_size: int) -> Predictor:
         from visionkit.weights.segmenters import load_segmenter
 
         return Predictor(load_segmenter(card.name, verbose=False), batch_size=batch_size)
-    predictor = Predictor(published_classifier(card), batch_size=batch_size)
+    return _with_synonyms(Predictor(published_classifier(card), batch_size=batch_size), card)
+
+
+def _with_synonyms(predictor: Predictor, card: Card) -> Predictor:
+    from visionkit.weights.cards import imagenet_classes
+
     if card.classes == "imagenet":  # ImageNet's folders are named by WordNet id: n02123045 is the tabby cat
         predictor.synonyms = {wordnet_id: k for k, (wordnet_id, _) in enumerate(imagenet_classes())}
     return predictor

@@ -19,6 +19,7 @@ ODD = (67, 75)
 KINDS = (
     *("softmax_regression", "mlp", "lenet", "alexnet", "vgg11", "vgg11_bn", "nin", "googlenet"),
     *("resnet18", "resnet50", "resnet20_cifar", "densenet121", "csp_nanodet", "efficientnet_lite0"),
+    *("mobilenet_v3_small", "convnext_tiny"),
 )
 
 

@@ -12,7 +12,10 @@ from support.on_jax import ON_JAX
 
 # One of each builder, and those among them that JAX compiles in seconds.
 FAST = ("lenet", "alexnet", "resnet20_cifar")
-REST = ("mlp", "vgg11_bn", "nin", "googlenet", "resnet50", "densenet121", "csp_nanodet", "efficientnet_lite0")
+REST = (
+    *("mlp", "vgg11_bn", "nin", "googlenet", "resnet50", "densenet121", "csp_nanodet", "efficientnet_lite0"),
+    *("mobilenet_v2", "mobilenet_v3_small", "convnext_tiny"),
+)
 TOLERANCE = 1e-4  # of a level's range
 
 

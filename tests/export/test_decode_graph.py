@@ -33,24 +33,36 @@ def cv2_png(pixels):
     return cv2.imencode(".png", pixels)[1].tobytes()
 
 
+def chunk(name, data):
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_file(header, rows, before=b""):
+    """A PNG of rows that begin with their filter, and a chunk before them."""
+    return b"".join(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", header),
+            before,
+            chunk(b"IDAT", zlib.compress(rows)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
 def grey_png(bits, transparent=None):
     """A PNG of 1, 2 or 4 bits a pixel, which Pillow cannot write."""
-
-    def chunk(name, data):
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     rows = [[(x + y) % 2**bits for x in range(16)] for y in range(6)]
     packed = [int("".join(f"{v:0{bits}b}" for v in row), 2).to_bytes(2 * bits, "big") for row in rows]
     key = chunk(b"tRNS", struct.pack(">H", transparent)) if transparent is not None else b""
-    return b"".join(
-        [
-            b"\x89PNG\r\n\x1a\n",
-            chunk(b"IHDR", struct.pack(">IIBBBBB", 16, 6, bits, 0, 0, 0, 0)),
-            key,
-            chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in packed))),
-            chunk(b"IEND", b""),
-        ]
-    )
+    return png_file(struct.pack(">IIBBBBB", 16, 6, bits, 0, 0, 0, 0), b"".join(b"\0" + row for row in packed), key)
+
+
+def grey_alpha_png(pixels):
+    """A PNG of grey and alpha with 16 bits each, `[H, W, 2]`, which neither Pillow nor OpenCV can write."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return png_file(struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 16, 4, 0, 0, 0), rows)
 
 
 def exif(orientation, order="<", kind=3, offset=8):
@@ -103,6 +115,8 @@ WITHIN_ONE = {
     "png palette, alpha": encode(PALETTE, "PNG", transparency=bytes(range(200))),
     "png colour, one transparent": encode(PICTURE, "PNG", transparency=tuple(int(v) for v in PIXELS[9, 9])),
     "png of 16 bits colour": cv2_png(np.stack([Y * 1000, X * 900, Y * X * 20], axis=-1).astype(np.uint16)),
+    "png of 16 bits colour with alpha": cv2_png(np.random.default_rng(0).integers(0, 2**16, (40, 63, 4), np.uint16)),
+    "png of 16 bits grey with alpha": grey_alpha_png(np.random.default_rng(1).integers(0, 2**16, (40, 63, 2))),
 }
 ORIENTATIONS = {
     f"{kind} exif {orientation} {order}": encode(PICTURE, kind, exif=exif(orientation, order))

@@ -124,6 +124,7 @@ def test_metadata_travels_in_the_folder(exported):
         "image_size": [96, 128],
         "channels": 3,
         "resize": exported.model.resize,
+        "any_size": exported.model.any_size,
         "licence": "Apache-2.0",
     }
 

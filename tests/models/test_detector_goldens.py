@@ -26,6 +26,10 @@ from visionkit.weights.detectors import DETECTORS
 
 FOLDER = GOLDEN / "detectors"
 TOLERANCE = 1e-4  # of the output's range
+OPTIONS = {  # of `serving`, where torchvision's are others than ours
+    "ssd300_vgg16": {"iou_threshold": 0.45},
+    "ssdlite320_mobilenet_v3_large": {"iou_threshold": 0.55, "score_threshold": 0.001, "keep": 300},
+}
 # Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
 EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 
@@ -53,7 +57,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
         image = drawn_scene(size)
         if resized:  # torchvision resizes to the network's size itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = {"iou_threshold": 0.45} if resized else {"proposals": PROPOSALS} if two_stage else {}
+        options = {"proposals": PROPOSALS} if two_stage else OPTIONS.get(name, {})
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs(image))
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}
@@ -67,7 +71,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
             assert error <= TOLERANCE, (key, size)
         expected = {key: golden[f"found_{key}_{i}"] for key in ("boxes", "scores", "labels")}
         if resized:
-            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / 300)
+            found["boxes"] = found["boxes"] * (np.float32([size[1], size[0]] * 2) / model.image_size[0])
         partners = same_detections(found, expected)
         if f"found_masks_{i}" in golden:
             masks = golden[f"found_masks_{i}"].astype(np.float32)

@@ -55,7 +55,7 @@ def test_serving_keeps_the_conventions(name):
         assert (boxes <= [w, h, w, h]).all()
 
 
-@pytest.mark.parametrize("name", [*DETECTORS, "retinanet", "fcos", "fcn"])
+@pytest.mark.parametrize("name", [*DETECTORS, "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"])
 def test_for_another_size_it_is_the_same_network_with_the_same_variables(name):
     model, turned = BUILD[name](), SIZE[::-1]
     assert model.any_size

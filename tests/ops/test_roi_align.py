@@ -90,3 +90,37 @@ def test_half_precision_does_not_round_boxes():
     found = RoIAlign(1, 1, dtype="mixed_bfloat16")({"C2": ops.convert_to_tensor(stripes, "bfloat16")}, boxes)
     expected = plain(stripes[0], boxes[0, 0], 1, 1, False, stride=4)
     np.testing.assert_allclose(ops.convert_to_numpy(ops.cast(found, "float32"))[0, 0], expected, atol=0)
+
+
+@pytest.mark.parametrize("gathered", [1, 2**23])  # each box in a turn of its own, or all in one
+def test_turns_change_neither_the_result_nor_the_gradient(monkeypatch, gathered):
+    """Pooling is linear: what a gradient says of other features is what pooling them gives."""
+    tensorflow = pytest.importorskip("tensorflow")
+    monkeypatch.setattr("visionkit.ops.roi_align.GATHERED", gathered)
+    rng = np.random.default_rng(2)
+    features, others = rng.normal(size=(2, 2, 16, 24, 3)).astype(np.float32)
+    weights = rng.normal(size=(2, 7, 7, 7, 3)).astype(np.float32)
+    boxes = np.stack([BOXES, BOXES[::-1]])
+
+    @tensorflow.function
+    def gradient(features):
+        with tensorflow.GradientTape() as tape:
+            tape.watch(features)
+            total = ops.sum(roi_align({"C2": features}, boxes, 7) * weights)
+        return tape.gradient(total, features)
+
+    pooled = np.stack([[plain(others[b], box, 7, 2, False, 4) for box in boxes[b]] for b in range(2)])
+    found = gradient(tensorflow.constant(features)).numpy()
+    np.testing.assert_allclose((found * others).sum(), (pooled * weights).sum(), rtol=1e-4)
+    np.testing.assert_allclose(roi_align({"C2": ops.convert_to_tensor(others)}, boxes, 7), pooled, atol=1e-5)
+
+
+def test_masks_need_not_be_floats():
+    masks = np.random.default_rng(3).integers(0, 2, (2, 32, 32, 1)).astype(np.uint8)
+    boxes = np.float32([[[3, 4, 19, 30]], [[0, 0, 32, 32]]])
+    found, expected = (
+        ops.convert_to_numpy(roi_align({"C0": ops.convert_to_tensor(x)}, boxes, 4, aligned=True))
+        for x in (masks, masks.astype(np.float32))
+    )
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)

@@ -40,6 +40,11 @@ def test_the_networks_size_follows_the_images(sizes, expected):
     assert network_size(sized(*sizes), 320) == expected
 
 
+def test_a_segmenters_size_has_the_proportions_of_the_images():
+    assert network_size(sized((720, 960)), 481, multiple=1) == (361, 481)
+    assert network_size(sized((10, 4000)), 320, multiple=1) == (32, 320)
+
+
 @pytest.mark.parametrize(
     ("splits", "learn_from", "train", "val"),
     [

@@ -117,8 +117,10 @@ def test_classifiers_and_segmenters_start_too(tmp_path, data, capsys):
         tiny_data.mask(tmp_path / "scenes" / "masks" / f"{name}.png", np.arange(30 * 40).reshape(30, 40) % 2)
     (tmp_path / "scenes" / "classes.txt").write_text("road\nsky\n")
     FCN(tiny_backbone(), 2, ["sky", "sea"], (64, 64), head_units=8).save(tmp_path / "map.keras")
-    with pytest.raises(DataError, match="is a Classifier; expected one of FCN"):
+    with pytest.raises(DataError, match="is a Classifier; expected one of DeepLabV3, FCN, LRASPP, UNet"):
         segment(tmp_path / "scenes", start=str(tmp_path / "sorter.keras"))
+    with pytest.raises(DataError, match="is a FCN; expected one of UNet"):
+        segment(tmp_path / "scenes", model="unet", start=str(tmp_path / "map.keras"))
     recipe = segment(tmp_path / "scenes", start=str(tmp_path / "map.keras"), image_size=64)
     assert recipe.model.class_names == ["road", "sky"]
     assert "road: drawn anew\n  sky: kept" in capsys.readouterr().out

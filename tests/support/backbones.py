@@ -17,7 +17,7 @@ class Watch(keras.optimizers.SGD):
         self.seen = dict(zip((v.path for v in trainable_variables), grads, strict=True))
 
 
-# Weights that are trained, with the paper's head. torchvision's nineteen are in test_goldens.py. Sources: akamaster's
+# Weights that are trained, with the paper's head. torchvision's are in test_goldens.py. Sources: akamaster's
 # README (0.27, 0.46, 0.66, 0.85 M; exact numbers by counting its checkpoints), the EfficientNet-Lite README (4.7, 5.4,
 # 6.1 M), arithmetic for the small ones: LeNet 156 + 2416 + 48120 + 10164 + 850; NiN, by blocks of kernel**2 in * out
 # + out: 53,568 + 746,240 + 1,180,800 + 5,459,000; csp_nanodet: 928 + 25,536 + 129,536 + 517,120 + 2,509,312, a block of

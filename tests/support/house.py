@@ -43,7 +43,8 @@ ALLOWED: dict[str, set[str]] = {
     "export": {"callable_package", "environment", "processes", "limits", "npboxes", "images", "resizing", "image_files"}
     | {"models", "predict", "style"},
     "certify": {"backbones", "models", "weights"},
-    "open_model": {"environment", "backbones", "models", "weights", "style", "predict", "export"},
+    "fast": {"files", "images", "data", "predict", "evaluate", "export"},
+    "open_model": {"environment", "fast", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "guarantee": {"files", "images", "metrics", "npboxes", "resizing"},

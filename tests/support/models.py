@@ -33,6 +33,9 @@ BUILD = {
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
     # No dropout: backends draw differently.
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), head_units=8, dropout=0.0, **COMMON),
+    "deeplabv3": lambda: MODELS["deeplabv3"](tiny_backbone(), units=8, dropout=0.0, **COMMON),
+    "lraspp": lambda: MODELS["lraspp"](tiny_backbone(), units=8, **COMMON),
+    "unet": lambda: MODELS["unet"](tiny_backbone(), units=(16, 8, 8, 8, 8), **COMMON),
 }
 
 

@@ -153,7 +153,7 @@ def uses():
     yield (
         "class_weight",
         fit(net, images, {"label": labels}, class_weight={0: 2.0}),
-        ("Classifier: class_weight would not be used; Classifier and FCN take class_weights when they are made"),
+        ("Classifier: class_weight would not be used; give class_weights to a classifier or segmenter when it is made"),
     )
     with_loss = compiled(classifier(), loss="mse")
     yield (

@@ -18,7 +18,7 @@ from visionkit.open_model import open_predictor
 from visionkit.resizing import fit
 from visionkit.types import DataError
 from visionkit.weights import classifiers, load
-from visionkit.weights.classifiers import _build
+from visionkit.weights.classifiers import _build, preparation
 from visionkit.weights.store import get_card
 from visionkit.weights.torch_file import read_torch_file
 
@@ -108,6 +108,23 @@ def test_a_torch_checkpoint_without_a_last_layer_is_no_classifier(tmp_path, caps
     assert main(["convert_weights", str(CIFAR), "--arch", "resnet20_cifar", "--out", str(out)]) == 1
     assert "holds no logits.kernel, so no classifier of resnet20_cifar" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_googlenet_of_ones_own_may_have_been_trained_without_the_published_transform(capsys):
+    half, usual = (127.5,) * 3, get_card("resnet50_imagenet").mean
+    published = get_card("googlenet_imagenet").file
+    for name, option, mean, says in (
+        (published, None, half, ""),
+        ("mine.pth", None, half, "mine.pth: taken as trained with torchvision's transform_input"),
+        ("mine.pth", True, half, ""),
+        ("mine.pth", False, usual, ""),
+    ):
+        card = preparation(Path(name), "googlenet", option)
+        assert (card.mean, card.architecture) == (mean, "googlenet")
+        said = capsys.readouterr().out
+        assert said.startswith(says) and bool(said) == bool(says)
+    with pytest.raises(DataError, match="--transform-input is an option of googlenet, not of resnet18; leave it out"):
+        preparation(Path("mine.pth"), "resnet18", False)
 
 
 @pytest.mark.parametrize(

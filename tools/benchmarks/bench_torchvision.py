@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count, at most (default 5)")
     parser.add_argument("--seconds", type=float, default=30, help="begin no third round later than this (default 30)")
     parser.add_argument("--threads", type=int, default=2, help="of each side (default 2)")
-    parser.add_argument("--out", type=Path, help="also write rows.json, table.md and ratios.png into this folder")
+    parser.add_argument("--out", type=Path, help="also write rows.json, ratios.json, table.md and ratios.png here")
     options = parser.parse_args()
     if unknown := set(options.cases) - set(CASES):
         parser.error(f"no case {sorted(unknown)[0]!r}; there are {', '.join(CASES)}")
@@ -146,8 +146,10 @@ def ratios(rows: list[dict], ratio: str) -> dict[tuple[str, str], dict[str, floa
 
 
 def write(rows: list[dict], means: str, folder: Path) -> None:
-    """Writes rows.json, table.md and ratios.png into `folder`."""
+    """Writes rows.json, ratios.json (for slower.py), table.md and ratios.png into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
+    flat = {f"{row['case']}, {row['measure']}": round(row["ratio"], 3) for row in rows}
+    (folder / "ratios.json").write_text(json.dumps(flat, indent=2) + "\n")
     (folder / "rows.json").write_text(json.dumps(rows, indent=2) + "\n")
     table = ratios(rows, "ratio")
     runtimes = list(dict.fromkeys(runtime for row in table.values() for runtime in row))

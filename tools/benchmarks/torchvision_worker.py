@@ -1,7 +1,8 @@
 """One side of one case of bench_torchvision.py: python torchvision_worker.py SIDE CASE, SIDE being ours or theirs.
 
-Its first line says which `measures` it knows; then it answers each line {"measure": NAME} with {"seconds": [by the
-clock, of CPU time]} of one call. The side "theirs" runs in an environment with torch and torchvision.
+Its first line says which `measures` it knows. Then it answers each line {"measure": NAME}, with one call, by
+{"seconds": [by the clock, of CPU time], "peak_mb": the most memory that the process has held}. The side "theirs" runs
+in an environment with torch and torchvision.
 """
 
 import argparse
@@ -48,7 +49,12 @@ def main():
     answer(measures=list(calls))
     for line in sys.stdin:
         time.sleep(PAUSE)
-        answer(seconds=calls[json.loads(line)["measure"]]())
+        answer(seconds=calls[json.loads(line)["measure"]](), peak_mb=peak())
+
+
+def peak():
+    """MiB, of Linux; `resource` would include the peak of the process that started this one."""
+    return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
 if __name__ == "__main__":

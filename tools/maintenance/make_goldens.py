@@ -27,7 +27,15 @@ NAMES = (
     *("alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn", "googlenet"),
     *("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
     *("densenet121", "densenet161", "densenet169", "densenet201"),
+    *("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small", "convnext_tiny", "convnext_small"),
 )
+FEATURES = {  # the number of the module of `features` whose output is a level, for C1 (ConvNeXt: C2) and those above
+    "mobilenet_v2": (1, 3, 6, 13, 18),
+    "mobilenet_v3_large": (1, 3, 6, 12, 16),
+    "mobilenet_v3_small": (0, 1, 3, 8, 12),
+    "convnext_tiny": (1, 3, 5, 7),
+    "convnext_small": (1, 3, 5, 7),
+}
 
 
 def levels_of(name, model):
@@ -37,6 +45,9 @@ def levels_of(name, model):
     if name.startswith("densenet"):
         blocks = {f"C{n + 1}": getattr(model.features, f"denseblock{n}") for n in (1, 2, 3)}
         return {"C1": model.features.relu0, **blocks, "C5": model.features.norm5}
+    if name in FEATURES:
+        lowest = 6 - len(FEATURES[name])
+        return {f"C{n}": model.features[module] for n, module in enumerate(FEATURES[name], lowest)}
     if name == "googlenet":
         modules = (model.conv1, model.conv3, model.inception3b, model.inception4e, model.inception5b)
         return {f"C{n}": module for n, module in enumerate(modules, 1)}

@@ -4,10 +4,10 @@ Run it in an environment with torch and torchvision (visionkit is not needed):
 
     python tools/maintenance/make_segmenter_goldens.py [NAME ...]
 
-A golden file has the names and shapes of the checkpoint's tensors, the number of parameters, and, for an image of odd
-size, 2000 places of each of the two maps of logits with the map's range. tests/models/test_fcn.py compares them with
-ours. To accept a new value, run this again and say in the commit message why the old one was wrong: it is torchvision's
-answer, not ours.
+A golden file has the names and shapes of the checkpoint's tensors, the number of parameters, and, for two images of
+sizes that no stride divides, 2000 places of each map of logits with the map's range.
+tests/models/test_segmenter_goldens.py compares them with ours. To accept a new value, run this again and say in the
+commit message why the old one was wrong: it is torchvision's answer, not ours.
 """
 
 import json
@@ -22,29 +22,35 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 from support.drawn import drawn_places, drawn_scene, drawn_tensor  # noqa: E402
 
-NAMES = ("fcn_resnet50", "fcn_resnet101")
-SIZE = (67, 91)
+NAMES = (
+    *("fcn_resnet50", "fcn_resnet101", "deeplabv3_resnet50", "deeplabv3_resnet101"),
+    *("deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"),
+)
+SIZES = ((67, 91), (90, 52))
 
 
 def make(name):
-    model = getattr(segmentation, name)(weights=None, weights_backbone=None, aux_loss=True).eval()
+    options = {} if name.startswith("lraspp") else {"aux_loss": True}  # whose checkpoint has no auxiliary head
+    model = getattr(segmentation, name)(weights=None, weights_backbone=None, **options).eval()
     state = {k: v for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     drawn = {k: torch.from_numpy(drawn_tensor(k, tuple(v.shape))) for k, v in state.items()}
     model.load_state_dict(drawn, strict=False)
-    image = torch.from_numpy(np.ascontiguousarray(drawn_scene(SIZE))).permute(0, 3, 1, 2) / 255
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    with torch.no_grad():
-        maps = model((image - mean[:, None, None]) / std[:, None, None])
     golden = {
         "tensors": np.frombuffer(json.dumps({k: list(v.shape) for k, v in state.items()}).encode(), np.uint8),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "image_size": SIZE,
+        "image_sizes": SIZES,
     }
-    for theirs, ours in (("out", "logits"), ("aux", "aux")):
-        values = maps[theirs][0].permute(1, 2, 0).numpy()  # [H, W, K], as ours
-        golden[ours] = values.ravel()[drawn_places(ours, values.size, 2000)]
-        golden[f"{ours}_range"] = np.ptp(values)
-        print(name, ours, values.shape, f"{values.min():.4g} .. {values.max():.4g}")
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    for number, size in enumerate(SIZES):
+        image = torch.from_numpy(np.ascontiguousarray(drawn_scene(size))).permute(0, 3, 1, 2) / 255
+        with torch.no_grad():
+            maps = model((image - mean[:, None, None]) / std[:, None, None])
+        for theirs, out in maps.items():
+            ours = "logits" if theirs == "out" else theirs
+            values = out[0].permute(1, 2, 0).numpy()  # [H, W, K], as ours
+            golden[f"{ours}{number}"] = values.ravel()[drawn_places(ours, values.size, 2000)]
+            golden[f"{ours}{number}_range"] = np.ptp(values)
+            print(name, ours, values.shape, f"{values.min():.4g} .. {values.max():.4g}")
     file = ROOT / "tests" / "golden" / "segmenters" / f"{name}.npz"
     file.parent.mkdir(exist_ok=True)
     np.savez_compressed(file, **golden)

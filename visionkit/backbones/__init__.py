@@ -7,17 +7,26 @@ Images are float32 `[B, H, W, C]` RGB 0..255; the first layer normalises them. `
 `visionkit.weights.load.load_weights` loads published weights.
 """
 
+import functools
 from collections.abc import Callable
 
 import keras
 
 from visionkit.backbones.alexnet import alexnet
+from visionkit.backbones.convnext import convnext_small, convnext_tiny
 from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.densenet import densenet121, densenet161, densenet169, densenet201
 from visionkit.backbones.efficientnet_lite import efficientnet_lite0, efficientnet_lite1, efficientnet_lite2
 from visionkit.backbones.googlenet import googlenet
 from visionkit.backbones.lenet import lenet
 from visionkit.backbones.mlp import mlp, softmax_regression
+from visionkit.backbones.mobilenet_v2 import mobilenet_v2
+from visionkit.backbones.mobilenet_v3 import (
+    mobilenet_v3_large,
+    mobilenet_v3_large_dilated,
+    mobilenet_v3_small,
+    mobilenet_v3_small_dilated,
+)
 from visionkit.backbones.nin import nin
 from visionkit.backbones.resnet import (
     resnet18,
@@ -26,8 +35,10 @@ from visionkit.backbones.resnet import (
     resnet34,
     resnet44_cifar,
     resnet50,
+    resnet50_dilated,
     resnet56_cifar,
     resnet101,
+    resnet101_dilated,
     resnet152,
 )
 from visionkit.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
@@ -67,5 +78,21 @@ BACKBONES: dict[str, Callable[..., keras.Model]] = ByName(
         "efficientnet_lite0": efficientnet_lite0,
         "efficientnet_lite1": efficientnet_lite1,
         "efficientnet_lite2": efficientnet_lite2,
+        "mobilenet_v2": mobilenet_v2,
+        "mobilenet_v3_large": mobilenet_v3_large,
+        "mobilenet_v3_small": mobilenet_v3_small,
+        "convnext_tiny": convnext_tiny,
+        "convnext_small": convnext_small,
     },
 )
+
+# Forms with finer deep levels, for segmentation, by the backbones whose weights fit them.
+DILATED: dict[str, Callable[..., keras.Model]] = {
+    "resnet50": resnet50_dilated,
+    "resnet101": resnet101_dilated,
+    "efficientnet_lite0": functools.partial(efficientnet_lite0, dilated=True),
+    "efficientnet_lite1": functools.partial(efficientnet_lite1, dilated=True),
+    "efficientnet_lite2": functools.partial(efficientnet_lite2, dilated=True),
+    "mobilenet_v3_large": mobilenet_v3_large_dilated,
+    "mobilenet_v3_small": mobilenet_v3_small_dilated,
+}

@@ -75,6 +75,36 @@ def convolution(
     )(x)
 
 
+def depthwise_convolution(
+    x: Tensor,
+    kernel_size: int,
+    strides: int = 1,
+    *,
+    name: str,
+    dilation: int = 1,
+    use_bias: bool = False,
+    initializer: Any = "he_normal",
+) -> Tensor:
+    """A convolution of each channel alone, padded as in torch; see `convolution`."""
+    if strides > 1:
+        x = layers.ZeroPadding2D(dilation * (kernel_size // 2), name=f"{name}_pad")(x)
+    return layers.DepthwiseConv2D(
+        kernel_size,
+        strides,
+        padding="same" if strides == 1 else "valid",
+        dilation_rate=dilation,
+        use_bias=use_bias,
+        depthwise_initializer=initializer,
+        name=name,
+    )(x)
+
+
+def round_channels(channels: float) -> int:
+    """The nearest multiple of 8 that is at most 10 % smaller than `channels`, as the MobileNets and EfficientNet do."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
 def max_pool(x: Tensor, size: int, strides: int, *, name: str, padding: int = 0, ceil: bool = False) -> Tensor:
     """Max pooling as in torch. `x` must not be negative (pool after the ReLU), because the padding is zeros.
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from visionkit.backbones.blocks import InputShape, fan_out_normal, images
+from visionkit.backbones.blocks import InputShape, fan_out_normal, images, round_channels
 from visionkit.types import Tensor
 
 # Table 1: repeats, kernel, stride, expansion, channels; and the level that ends with the stage, if one does.
@@ -26,36 +26,50 @@ STAGES = (
 
 
 def efficientnet_lite0(
-    input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "efficientnet_lite0"
+    input_shape: InputShape = (None, None, 3),
+    drop_connect: float = 0.0,
+    name: str = "efficientnet_lite0",
+    dilated: bool = False,
 ) -> keras.Model:
     """EfficientNet-Lite0, for images of 224. See `_efficientnet_lite`."""
-    return _efficientnet_lite(1.0, 1.0, input_shape, drop_connect, name)
+    return _efficientnet_lite(1.0, 1.0, input_shape, drop_connect, name, dilated)
 
 
 def efficientnet_lite1(
-    input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "efficientnet_lite1"
+    input_shape: InputShape = (None, None, 3),
+    drop_connect: float = 0.0,
+    name: str = "efficientnet_lite1",
+    dilated: bool = False,
 ) -> keras.Model:
     """EfficientNet-Lite1, for images of 240. See `_efficientnet_lite`."""
-    return _efficientnet_lite(1.0, 1.1, input_shape, drop_connect, name)
+    return _efficientnet_lite(1.0, 1.1, input_shape, drop_connect, name, dilated)
 
 
 def efficientnet_lite2(
-    input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "efficientnet_lite2"
+    input_shape: InputShape = (None, None, 3),
+    drop_connect: float = 0.0,
+    name: str = "efficientnet_lite2",
+    dilated: bool = False,
 ) -> keras.Model:
     """EfficientNet-Lite2, for images of 260. See `_efficientnet_lite`."""
-    return _efficientnet_lite(1.1, 1.2, input_shape, drop_connect, name)
+    return _efficientnet_lite(1.1, 1.2, input_shape, drop_connect, name, dilated)
 
 
 def _efficientnet_lite(
-    width: float, depth: float, input_shape: InputShape, drop_connect: float, name: str
+    width: float, depth: float, input_shape: InputShape, drop_connect: float, name: str, dilated: bool
 ) -> keras.Model:
     """images float32 `[B, H, W, C]` RGB 0..255 -> {"C1" .. "C5"}, Cn of stride 2**n.
+
+    If `dilated`, {"C1", "C2", "C3", "C4", "aux"}: C4 is the last stage, and "aux" the last block before the stride that
+    is left out, for an auxiliary head in training.
 
     Args:
         width, depth: multipliers of the channels and of the repeats.
         input_shape: (H, W, C); H and W may be None.
         drop_connect: probability that training skips the last block; it falls linearly to 0 at the first block. The
             paper trains with 0.2.
+        dilated: for segmentation. The last stages keep stride 16, and the depthwise convolutions behind the stride that
+            is left out have dilation 2, so that they compute the values of the strided network at more places.
     """
     inputs, x = images(input_shape, mean=(127.0,) * 3, std=(128.0,) * 3)
     x = _conv_bn(x, 32, 3, 2, "stem", relu6=True)  # [B, H/2, W/2, 32]
@@ -65,18 +79,25 @@ def _efficientnet_lite(
             repeats = math.ceil(depth * repeats)
         for i in range(repeats):
             first, last = i == 0, i == repeats - 1
-            channels_here = _round_channels(width * channels)
+            channels_here = round_channels(width * channels)
             blocks.append((kernel, stride if first else 1, expansion, channels_here, level if last else None))
     levels: dict[str, Tensor] = {}
+    dilation = 1
     for i, (kernel, stride, expansion, channels, level) in enumerate(blocks):
-        x = _inverted_residual(x, kernel, stride, expansion, channels, drop_connect * i / len(blocks), f"block{i}")
+        here = dilation
+        if dilated and stride == 2 and "C4" in levels:
+            stride, dilation = 1, 2  # the first block still has the dilation of the stage before
+        drop = drop_connect * i / len(blocks)
+        x = _inverted_residual(x, kernel, stride, expansion, channels, drop, f"block{i}", here)
         if level:
             levels[level] = x
+    if dilated:
+        levels["aux"], levels["C4"] = levels["C4"], levels.pop("C5")
     return keras.Model(inputs, levels, name=name)
 
 
 def _inverted_residual(
-    x: Tensor, kernel: int, stride: int, expansion: int, channels: int, drop: float, name: str
+    x: Tensor, kernel: int, stride: int, expansion: int, channels: int, drop: float, name: str, dilation: int
 ) -> Tensor:
     """MobileNetV2's block: expand 1x1, depthwise, project 1x1; the shortcut connects the narrow ends."""
     shortcut = x
@@ -87,6 +108,7 @@ def _inverted_residual(
         kernel,
         stride,
         padding="same",
+        dilation_rate=dilation,
         use_bias=False,
         depthwise_initializer=depthwise,
         name=f"{name}_depthwise",
@@ -118,9 +140,3 @@ def _norm(x: Tensor, name: str) -> Tensor:
     # The momentum does not depend on the published weights; the 0.99 that they were trained with would leave a short
     # fine-tuning with stale statistics.
     return layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=name)(x)
-
-
-def _round_channels(channels: float) -> int:
-    """The nearest multiple of 8 that is at most 10 % smaller than `channels`."""
-    rounded = max(8, int(channels + 4) // 8 * 8)
-    return rounded if rounded >= 0.9 * channels else rounded + 8

@@ -21,10 +21,10 @@ from visionkit.data.render import Transform
 from visionkit.environment import free_memory, peak_memory
 from visionkit.evaluate.scores import class_ids, evaluate
 from visionkit.models.faster_rcnn import FasterRCNN
-from visionkit.models.fcn import FCN
 from visionkit.models.fcos import FCOS, centerness
 from visionkit.models.nanodet import NanoDet
 from visionkit.models.retinanet import RetinaNet
+from visionkit.models.segmenter import Segmenter
 from visionkit.models.ssd import SSD
 from visionkit.models.task import Task
 from visionkit.ops.boxes import encode
@@ -182,7 +182,7 @@ def _rcnn(model: Any, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor
     return detections
 
 
-def _fcn(model: FCN, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
+def _segmenter(model: Segmenter, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor]:
     logits = SURE * _one_hot(y["segmentation"], model.num_classes)  # all zero where the map has 255, ignored
     return {"probabilities": layer("probabilities")(logits)}
 
@@ -192,7 +192,7 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
 
 
 # And their subclasses, such as Mask R-CNN.
-ANSWERS = {SSD: _ssd, NanoDet: _nanodet, RetinaNet: _retinanet, FCOS: _fcos, FasterRCNN: _rcnn, FCN: _fcn}
+ANSWERS = {SSD: _ssd, NanoDet: _nanodet, RetinaNet: _retinanet, FCOS: _fcos, FasterRCNN: _rcnn, Segmenter: _segmenter}
 
 
 def practice(

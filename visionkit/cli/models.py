@@ -1,5 +1,6 @@
 """The verbs that use a model: detect, classify, segment, serve and bench. Heavy imports are inside the functions."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
+from visionkit.fast.choice import Runtime
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def detect(
     frames: int | None = None,
     track: bool = False,
     batch_size: int = 8,
+    runtime: Runtime = "auto",
     trust: bool = False,
 ) -> int:
     """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
@@ -54,6 +57,7 @@ def detect(
         frames: (video) stop after so many.
         track: (video) number the objects: one keeps its id from frame to frame, for a second also where it is not seen.
         batch_size: images a step.
+        runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     promise = _promise(model, score, tile) if guarantee else None
@@ -73,7 +77,7 @@ def detect(
         raise DataError("--guarantee is for photos: the frames of a video resemble each other; leave it out")
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
-    predictor: Any = open_predictor(model, batch_size, trust)
+    predictor: Any = open_predictor(model, batch_size, trust, runtime, tuple if video else partial(images_in, images))
     if tile is not None:
         from visionkit.predict.tiling import Tiled
 
@@ -123,6 +127,7 @@ def classify(
     out: Path,
     pictures: bool = True,
     batch_size: int = 8,
+    runtime: Runtime = "auto",
     trust: bool = False,
 ) -> int:
     """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
@@ -136,12 +141,13 @@ def classify(
         out: the folder for the results.
         pictures: write the pictures.
         batch_size: images a step.
+        runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.folders import classify_folder
 
-    predictor = open_predictor(model, batch_size, trust)
+    predictor = open_predictor(model, batch_size, trust, runtime, partial(images_in, images))
     return _report(classify_folder(predictor, images, out, pictures=pictures, made_by=made_by(model)), out)
 
 
@@ -160,6 +166,7 @@ def serve(
     header_seconds: float = 10.0,
     body_seconds: float = 30.0,
     allow_host: Annotated[Sequence[str], _Several] = (),
+    runtime: Runtime = "auto",
     trust: bool = False,
 ) -> None:
     """Serve a model over HTTP, images in and JSON out: curl --data-binary @photo.jpg http://127.0.0.1:8080/predict
@@ -183,6 +190,7 @@ def serve(
         body_seconds: for a request's body to arrive, and for an answer to be taken.
         allow_host: names in requests' Host and Origin that are accepted besides this machine's own and --host; several.
             "*" is every Host.
+        runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     _check_score(score)
@@ -200,7 +208,7 @@ def serve(
         default_connections() if connections is None else connections, header_seconds, body_seconds, threads
     )
     check_address(host, port)
-    predictor = open_predictor(model, batch_size, trust)
+    predictor = open_predictor(model, batch_size, trust, runtime)
     answer(Application(predictor, score, megabytes, megapixels, [host, *allow_host]), host, port, limits)
 
 
@@ -212,6 +220,7 @@ def segment(
     out: Path,
     flip: bool = False,
     window: bool = False,
+    runtime: Runtime = "auto",
     trust: bool = False,
 ) -> int:
     """Find the class of every pixel; writes a picture for each image, index PNGs in masks/, areas.csv and classes.txt.
@@ -224,12 +233,13 @@ def segment(
         out: the folder for the results.
         flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
+        runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.folders import segment_folder
 
-    predictor = open_predictor(model, trust=trust).look(flip, window)
+    predictor = open_predictor(model, 8, trust, runtime, partial(images_in, images)).look(flip, window)
     return _report(segment_folder(predictor, images, out, made_by=made_by(model)), out)
 
 
@@ -266,6 +276,19 @@ def bench(
     say = partial(print, flush=True)
     rows = measure(models, images, batch, threads, count, rounds, say=say, trust=trust)
     write(rows, json, picture)
+
+
+def images_in(paths: Any) -> Sequence[Path]:
+    """The image files that `paths` name, quietly: whoever reads them will say what is wrong with them."""
+    from visionkit.image_files import find_images
+
+    logging.disable(logging.WARNING)
+    try:
+        return find_images(paths)
+    except (DataError, OSError):
+        return ()
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _check_score(score: float) -> None:

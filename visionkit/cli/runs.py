@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import cyclopts
 
-from visionkit.cli.summary import lacks_test_score, print_rest, print_summary
+from visionkit.cli.summary import keep_fast_form, lacks_test_score, print_rest, print_summary
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map, Options, make_deterministic
 from visionkit.types import DataError
@@ -27,7 +27,8 @@ def finetune(
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
-    model: Literal["ssd", "faster_rcnn", "nanodet", "retinanet", "fcos"] | None = None,
+    model: Literal["ssd", "faster_rcnn", "nanodet", "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"]
+    | None = None,
     start: From = None,
     renamed: Map = (),
     backbone: str = "efficientnet_lite0",
@@ -58,7 +59,8 @@ def finetune(
         data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
             Face, CSV, masks, class maps, class folders), or a YOLO data.yaml.
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
-        model: (detect) the detector; by default ssd.
+        model: (detect) the detector, by default ssd; (segment) fcn, which is the default and the fastest, deeplabv3,
+            lraspp, which is small, or unet, which draws the finest borders and takes the longest.
         start: a trained model to begin with, in place of model and backbone: the name of a published one, a run folder
             or a .keras file. Classes of equal names keep what they know; a table shows which.
         renamed: OLD=NEW, such as person=pedestrian: the start's class OLD becomes the data's class NEW.
@@ -343,10 +345,12 @@ def train_and_print(
 
         check_folder(out)
         knobs, budget = knobs_within(recipe_function, knobs, minutes, begun, options)
-    print_summary(run(recipe_function, knobs, out, recipe_file, options, budget=budget), out)
+    built: list[Any] = []
+    print_summary(run(recipe_function, knobs, out, recipe_file, options, budget=budget, ended=built.append), out)
     # Of several processes that train together, one writes the run.
     if (out / "results.json").is_file():
         print_rest(out, *finetuned(out))
+        keep_fast_form(out, built, None if minutes is None else begun + 60 * minutes)
 
 
 def _with_batch_size(
@@ -388,8 +392,10 @@ def resume_and_print(out: Path, recipe_file: Path | None = None, trust: bool = F
     from visionkit.train.run import resume
 
     task, knobs = finetuned(out)
+    built: list[Any] = []
     if not lacks_test_score(out, task, knobs):  # else all but that has finished
         started = read_interrupted(out)
         recipe = recipe_from(recipe_file, out, started) if recipe_file else None
-        print_summary(resume(out, recipe=recipe, trust=trust), out)
+        print_summary(resume(out, recipe=recipe, trust=trust, ended=built.append), out)
     print_rest(out, task, knobs)
+    keep_fast_form(out, built)

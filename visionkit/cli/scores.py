@@ -1,8 +1,11 @@
 """The verb evaluate, and how scores are printed. Heavy imports are inside the functions."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from visionkit.cli.models import images_in
+from visionkit.fast.choice import Runtime
 from visionkit.types import plain
 
 PRINTED = (
@@ -24,6 +27,7 @@ def evaluate(
     flip: bool = False,
     window: bool = False,
     curves: Path | None = None,
+    runtime: Runtime = "auto",
     trust: bool = False,
 ) -> None:
     """Score a model on labelled data, with the 95 % intervals of the scores: how far other images may move them.
@@ -34,20 +38,21 @@ def evaluate(
         split: the part to score, such as test or train+val; by default all of it.
         classes: (segment) file that names the values of the class maps; see finetune.
         void: (segment) the value of the class maps that is not scored, besides 255.
-        json: also write the numbers to this file, as one flat object with the intervals (mAP50_low, mAP50_high), and
-            per_class with those of each class.
+        json: also write the numbers to this file, as one flat object with the intervals (mAP50_low, mAP50_high), the
+            runtime, and per_class with the intervals of each class.
         flip: (segment) average over the image and its mirror image.
         window: (segment) slide a window over images at full resolution; see segment.
         curves: also write to this folder: the confusion matrix and pictures of the worst mistakes; of a detector
             (whose matrix has a row and a column for the background) also precision-recall and F1 curves, and the best
             threshold for each class.
+        runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     from visionkit.open_model import open_predictor
 
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
-    predictor = open_predictor(model, trust=trust).look(flip, window)
+    predictor = open_predictor(model, 8, trust, runtime, partial(images_in, data)).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import evaluate as score
     from visionkit.evaluate.scores import with_intervals
@@ -56,7 +61,7 @@ def evaluate(
     dataset = open_dataset(data, split, predictor.task, classes, void)
     scores = score(predictor, dataset, closely=curves is not None)
     if json:
-        write_json(json, with_intervals(scores))
+        write_json(json, with_intervals(scores) | {"runtime": predictor.runtime})
     if curves:
         from visionkit.evaluate.mistakes import write_mistakes
 

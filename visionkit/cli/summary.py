@@ -2,13 +2,16 @@
 
 import json
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
 from visionkit.cli.scores import print_scores
 from visionkit.files import write_json
+from visionkit.types import plain
 
 LAST = 3  # epochs with a score that are shown
+FAST_FORM = 90  # seconds that writing it may take, for --minutes
 TEST_FILE = "test.json"  # in the run's folder: the scores on the test split
 _VERBS = {"detect": "detect", "instance": "detect", "classify": "classify", "segment": "segment"}
 
@@ -47,6 +50,24 @@ def _sizes(results: dict[str, Any], out: Path) -> str:
 
 def _size_of(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def keep_fast_form(out: Path, built: list[Any], ends: float | None = None) -> None:
+    """Writes the form of a run's model for the fastest runtime, and prints a line about it; see `visionkit.fast`.
+
+    Args:
+        out: the run folder.
+        built: the recipe that was trained; empty where nothing was.
+        ends: when the command must be over, by `time.monotonic`, if it must.
+    """
+    from visionkit.fast.model import keep_form
+
+    if not built or built[0].model.task not in _VERBS or not (out / "model.keras").is_file():
+        return
+    if ends is not None and time.monotonic() + FAST_FORM > ends:
+        print("fast form: --minutes leaves no time for it; detect and the like make it for a large folder")
+    elif line := keep_form(out, built[0].val or built[0].train):
+        print(plain(line))
 
 
 def print_rest(out: Path, task: str, knobs: dict[str, Any]) -> None:

@@ -43,13 +43,15 @@ def path(name: str, /) -> None:
     print(find(get_card(name), offline=True))
 
 
-def convert_weights(file: Path, /, *, arch: str, out: Path) -> None:
+def convert_weights(file: Path, /, *, arch: str, out: Path, transform_input: bool | None = None) -> None:
     """Turn a torch checkpoint of a classifier into a .keras file, without torch and without running code in it.
 
     Args:
         file: a .pth, .pt or .th file with a state dict in torchvision's naming.
         arch: the network, such as resnet50.
         out: the .keras file to write.
+        transform_input: (googlenet) whether it was trained with torchvision's option of that name, which is off there
+            for what is trained from scratch; by default on, as for the published weights.
     """
     from visionkit.environment import import_keras_quietly
 
@@ -57,5 +59,5 @@ def convert_weights(file: Path, /, *, arch: str, out: Path) -> None:
     from visionkit.train.save import save_model
     from visionkit.weights.classifiers import classifier_of_file
 
-    save_model(classifier_of_file(file, arch), out)
+    save_model(classifier_of_file(file, arch, transform_input), out)
     print(f"written: {out}")

@@ -197,8 +197,9 @@ def _decode_png(data, raw):
     depth, colour = raw[24], raw[25]
     transparent = colour == 4 or colour == 6 or _png_chunk(raw, b"tRNS") > 0
     if transparent or depth == 16:
-        # 8-bit values come multiplied by 257.
-        pixels: Any = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.float32) / 257
+        wide: Any = tf.cast(tf.io.decode_png(data, channels=4, dtype=tf.uint16), tf.float32)
+        # 8-bit values come multiplied by 257. Of 16-bit colours and alpha Pillow keeps the high byte, before it blends.
+        pixels: Any = tf.where(colour == 0, wide / 257, tf.floor(wide / 256))
         alpha = pixels[..., 3:] / 255
         image = pixels[..., :3] * alpha + tf.constant(BACKGROUND, tf.float32) * (1 - alpha)
         image = tf.cast(tf.floor(image + 0.5), tf.uint8)

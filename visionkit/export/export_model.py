@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def export_model(
     model: Path | str,
     to: str,
     out: Path | str,
-    check: Path | str | None = None,
+    check: Path | str | Sequence[Path] | None = None,
     count: int = 20,
     calibrate: Path | str | None = None,
     licence: str | None = None,
@@ -38,8 +38,8 @@ def export_model(
         model: a run folder or a .keras file, trained on any backend.
         to: a name in `EXPORTERS`.
         out: the folder to write, new or empty. `export_report.json` in it holds what was compared.
-        check: a folder, glob or file of images to compare on. Without it three drawn ones, which show that the export
-            runs but seldom hold anything to detect.
+        check: a folder, glob or file of images to compare on, or a list of files. Without it three drawn ones, which
+            show that the export runs but seldom hold anything to detect.
         count: at most so many of them, evenly chosen.
         calibrate: a folder, glob or file of images from which an 8-bit exporter learns the range of every value; at
             most 100 of them are used.
@@ -68,7 +68,7 @@ def export_model(
             model=str(file),
             to=to,
             out=str(part),
-            check=None if check is None else str(check),
+            check=_described(check),
             files=[str(file) for file in files],
             calibration=[str(file) for file in calibration],
             licence=licence,
@@ -112,7 +112,14 @@ def _check_free(out: Path) -> None:
         raise DataError(f"{out}: must be new or empty; name another folder or remove this one")
 
 
-def _evenly(paths: Path | str | None, count: int) -> list[Path]:
+def _described(check: Path | str | Sequence[Path] | None) -> str | None:
+    """What the report calls the images."""
+    if check is None:
+        return None
+    return str(check) if isinstance(check, Path | str) else "given one by one"
+
+
+def _evenly(paths: Path | str | Sequence[Path] | None, count: int) -> list[Path]:
     """At most `count` of the images that `paths` names, evenly chosen."""
     files = [] if paths is None else find_images(paths)
     return [files[i * len(files) // count] for i in range(count)] if len(files) > count else files

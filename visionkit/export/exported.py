@@ -6,6 +6,7 @@
 | `task` | "detect", "instance", "classify", "segment" or "style" |
 | `class_names` | of the class ids 0..K-1; of a style network the names of its styles |
 | `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
+| `any_size` | whether the model itself sees portraits and squares at sizes of their own |
 | `licence` | of the weights, where it is known; else "unknown" |
 """
 
@@ -37,6 +38,7 @@ def write_metadata(model: Any, exporter: str, folder: Path | str) -> None:
         "image_size": list(model.image_size),
         "channels": model.channels,
         "resize": model.resize,
+        "any_size": getattr(model, "any_size", False),
         "licence": model.licence,
     }
     folder = Path(folder)
@@ -124,6 +126,7 @@ class Exported:
         self.channels: int = metadata["channels"]
         self.resize: str = metadata["resize"]
         self.licence: str = metadata["licence"]
+        self.runtime: str = metadata["exporter"]
         self._run, self._kept = run, kept
 
     def serving(self) -> "Exported":

@@ -15,8 +15,8 @@ _ALLOWED = """
     Abs Add AddN AddV2 All Any ArgMax ArgMin Assert AvgPool BatchMatMul BatchMatMulV2 BatchToSpaceND BiasAdd Bitcast
     BitwiseAnd BitwiseOr BitwiseXor BroadcastArgs BroadcastTo Case Cast Ceil ClipByValue ConcatV2 Const Conv2D
     Conv2DBackpropInput Cos CropAndResize Cumprod Cumsum DecodeBmp DecodeGif DecodeImage DecodeJpeg DecodePng DecodeRaw
-    DepthToSpace DepthwiseConv2dNative Div DivNoNan Einsum Elu EmptyTensorList EncodePng EnsureShape Equal Erf Exp
-    ExpandDims Expm1 ExtractJpegShape Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater
+    DepthToSpace DepthwiseConv2dNative Div DivNoNan Einsum Elu EmptyTensorList EncodePng EnsureShape Equal Erf Erfc
+    Exp ExpandDims Expm1 ExtractJpegShape Fill Floor FloorDiv FloorMod FusedBatchNormV3 GatherNd GatherV2 Greater
     GreaterEqual Identity IdentityN If Invert InvertPermutation IsFinite IsInf IsNan LRN LeakyRelu LeftShift Less
     LessEqual LinSpace Log Log1p LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPoolV2 Maximum Mean
     Min Minimum MirrorPad Mod Mul Neg NoOp NonMaxSuppressionV3 NonMaxSuppressionV4 NonMaxSuppressionV5 NotEqual OneHot
@@ -26,7 +26,7 @@ _ALLOWED = """
     Split SplitV Sqrt Square SquaredDifference Squeeze StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile
     StopGradient StridedSlice Sub Sum Tan Tanh TensorListElementShape TensorListFromTensor TensorListGetItem
     TensorListLength TensorListPushBack TensorListReserve TensorListSetItem TensorListStack TensorScatterUpdate Tile
-    TopKV2 Transpose TruncateDiv Unpack Where While ZerosLike
+    TopKV2 Transpose TruncateDiv Unpack UnsortedSegmentSum Where While ZerosLike
 """
 _SAVERS = """
     AssignVariableOp DisableCopyOnRead MergeV2Checkpoints Placeholder RestoreV2 SaveV2 ShardedFilename

@@ -59,8 +59,11 @@ class CropOrPad(layers.Layer):
         self.size = tuple(size)
 
     def call(self, x: Tensor) -> Tensor:
-        x = x[:, : self.size[0], : self.size[1]]
+        if x.shape[1] > self.size[0] or x.shape[2] > self.size[1]:
+            x = x[:, : self.size[0], : self.size[1]]
         missing = [(0, target - have) for target, have in zip(self.size, x.shape[1:3], strict=True)]
+        if missing == [(0, 0), (0, 0)]:
+            return x
         return ops.pad(x, [(0, 0), *missing, (0, 0)], mode="symmetric")
 
     def compute_output_shape(self, shape: tuple) -> tuple:
@@ -71,29 +74,39 @@ class CropOrPad(layers.Layer):
 
 
 def upsample(
-    x: Tensor, size: tuple[int, int], name: str, learned_factor: int | None = None, dtype: str | None = None
+    x: Tensor,
+    size: tuple[int, int],
+    name: str,
+    factor: int | None = None,
+    learned: bool = False,
+    dtype: str | None = None,
 ) -> Tensor:
     """Upsamples a map `[B, h, w, C]` to `size` (H, W).
 
     Args:
-        learned_factor: None interpolates bilinearly. A power of 2 above 1 uses a transposed convolution of this stride
-            instead, which is initialised to the interpolation; `size` is this many times (h, w), up to rounding.
+        factor: a power of 2; `size` is this many times (h, w), up to rounding, and the map is cropped or filled to it
+            at the bottom and right. So a place stays where it is, whatever `size` is. None stretches the map to `size`.
+        learned: uses a transposed convolution of stride `factor`, 2 or more, which is initialised to the interpolation.
         dtype: of the layers, by default the current policy's.
 
     Returns:
         `[B, H, W, C]`.
     """
-    if learned_factor is None:
+    if factor is None:
         return Interpolate(size, dtype=dtype, name=name)(x)
-    kernels: Any = Bilinear()  # Any, because Keras' source makes a type checker expect a string
-    x = layers.Conv2DTranspose(
-        x.shape[-1],
-        2 * learned_factor,
-        learned_factor,
-        padding="same",
-        use_bias=False,
-        kernel_initializer=kernels,
-        dtype=dtype,
-        name=f"{name}_deconv",
-    )(x)  # [B, factor * h, factor * w, C]
+    if learned:
+        kernels: Any = Bilinear()  # Any, because Keras' source makes a type checker expect a string
+        x = layers.Conv2DTranspose(
+            x.shape[-1],
+            2 * factor,
+            factor,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=kernels,
+            dtype=dtype,
+            name=f"{name}_deconv",
+        )(x)  # [B, factor * h, factor * w, C]
+    elif factor > 1:
+        enlarged = (factor * x.shape[1], factor * x.shape[2])
+        x = Interpolate(enlarged, dtype=dtype, name=f"{name}_interpolate")(x)  # [B, factor * h, factor * w, C]
     return CropOrPad(size, dtype=dtype, name=name)(x)

@@ -4,15 +4,20 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from visionkit.layers.upsample import upsample
-from visionkit.models.task import ClassRows, Task, take_levels, takes_every_size
-from visionkit.ops.segmentation_losses import dice_loss, pixel_cross_entropy
-from visionkit.types import IGNORE, Tensor
-
-AUXILIARY_WEIGHT = 0.5  # the weight of an auxiliary head's loss, as in torchvision's reference scripts
-FOCAL = 2.0  # gamma of the focal loss
+from visionkit.models.segmenter import (
+    Segmenter,
+    auxiliary_maps,
+    auxiliary_of,
+    conv_bn,
+    factor_of,
+    score,
+    stride_of,
+)
+from visionkit.models.task import ClassRows, take_levels
+from visionkit.types import Tensor
 
 # The paper's network, to be used with VGG16: FCN(vgg16(), 21, **FCN8S). The coarser variants have fewer skips.
 FCN8S: dict[str, Any] = {
@@ -25,10 +30,10 @@ FCN8S: dict[str, Any] = {
 FCN16S: dict[str, Any] = FCN8S | {"levels": ("C4", "C5")}
 FCN32S: dict[str, Any] = FCN8S | {"levels": ("C5",)}
 # torchvision's, to be used with backbones.resnet.resnet50_dilated.
-FCN_RESNET: dict[str, Any] = {"levels": ("C3",), "head_units": 512, "dropout": 0.1, "upsampling": "fixed"}
+FCN_RESNET: dict[str, Any] = {"levels": ("C3",), "head_units": 512, "dropout": 0.1, "upsampling": "stretched"}
 
 
-class FCN(Task):
+class FCN(Segmenter):
     """A fully convolutional network that predicts every pixel's class from several levels of a backbone.
 
     There are two ways to combine the levels. In the paper's, `head_units=0`, a 1x1 convolution scores every level, and
@@ -49,7 +54,9 @@ class FCN(Task):
         fc_units: channels of VGG's fc6 (7x7) and fc7 on top of the coarsest level; 0 omits them.
         dropout: probability, after fc6 and fc7 and before the last convolution of the heads.
         pooled_skips: replaces each finer level Cn by C(n-1) max-pooled; in VGG these are the paper's pool3 and pool4.
-        upsampling: "fixed" interpolates bilinearly; "learned" uses transposed convolutions that start from it.
+        upsampling: "fixed" interpolates bilinearly by the ratio of the strides; "learned" uses transposed convolutions
+            that start from it; "stretched" interpolates to the size that is needed, as torchvision does, and so moves
+            what lies far from the top left if the strides do not divide the images' size.
         loss: "cross_entropy" or "focal".
         dice: weight of the Dice loss that is added to it.
         class_weights: K factors of `loss` by the true class (see `data.balance`); None weights all equally.
@@ -57,7 +64,6 @@ class FCN(Task):
     """
 
     class_layers: ClassVar = {"logits": ClassRows(), "upsample": ClassRows(mixed=True)}
-    task = "segment"
 
     def __init__(
         self,
@@ -77,17 +83,11 @@ class FCN(Task):
         class_weights: Sequence[float] | None = None,
         **kwargs: Any,
     ):
-        if upsampling not in ("fixed", "learned"):
-            raise ValueError(f"upsampling must be 'fixed' or 'learned', not {upsampling!r}")
-        if loss not in ("cross_entropy", "focal"):
-            raise ValueError(f"loss must be 'cross_entropy' or 'focal', not {loss!r}")
-        if class_weights is not None and len(class_weights) != num_classes:
-            raise ValueError(f"{num_classes} classes but {len(class_weights)} class weights")
-        backbone_input: Tensor = backbone.input
-        backbone_outputs: Any = backbone.output
-        images = keras.Input((*image_size, backbone_input.shape[-1]), name="images")
-        auxiliary = [name for name in backbone_outputs if name.startswith("aux")]
         levels = sorted(levels, reverse=True)  # coarse to fine
+        factor = factor_of(upsampling, levels[-1], ("fixed", "learned", "stretched"))
+        backbone_input: Tensor = backbone.input
+        images = keras.Input((*image_size, backbone_input.shape[-1]), name="images")
+        auxiliary = auxiliary_of(backbone)
         below = {level: f"C{int(level[1:]) - 1}" for level in levels[1:]} if pooled_skips else {}
         features = take_levels(backbone, images, [below.get(level, level) for level in levels] + auxiliary)
         for level, finer in below.items():  # coarse to fine, so that a level is pooled before it is replaced
@@ -95,19 +95,14 @@ class FCN(Task):
         if fc_units:
             features[levels[0]] = _fully_connected(features[levels[0]], fc_units, dropout)
 
-        learned = upsampling == "learned"
-        x = _combine(features, levels, head_units, num_classes, learned)
+        x = _combine(features, levels, head_units, num_classes, upsampling)
         if head_units:
             if len(levels) > 1:
-                x = _conv_bn(x, head_units, "head")
-            x = _score(layers.Dropout(dropout, name="head_dropout")(x), num_classes, "logits")
+                x = conv_bn(x, head_units, "head")
+            x = score(layers.Dropout(dropout, name="head_dropout")(x), num_classes, "logits")
         # The large maps are float32, and so is all that follows: half precision cannot tell close probabilities apart.
-        factor = _stride(levels[-1]) if learned else None
-        outputs = {"logits": upsample(x, image_size, "upsample", factor, "float32")}  # [B, H, W, K]
-        for name in auxiliary:
-            x = _conv_bn(features[name], features[name].shape[-1] // 4, f"{name}_head")
-            x = _score(layers.Dropout(dropout, name=f"{name}_dropout")(x), num_classes, f"logits_{name}")
-            outputs[name] = upsample(x, image_size, f"{name}_upsample", dtype="float32")
+        outputs = {"logits": upsample(x, image_size, "upsample", factor, upsampling == "learned", "float32")}
+        outputs |= auxiliary_maps(features, auxiliary, num_classes, image_size, dropout)  # each [B, H, W, K]
         super().__init__(
             images,
             outputs,
@@ -117,58 +112,11 @@ class FCN(Task):
             resize=resize,
             **kwargs,
         )
-        self.backbone = backbone
-        self.focal = FOCAL if loss == "focal" else 0.0
-        self.dice = dice
-        self.class_weights = class_weights
-        self.accuracy = keras.metrics.Mean(name="accuracy")
-
-    @property
-    def any_size(self) -> bool:
-        return takes_every_size(self.backbone)
-
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
-    ) -> Tensor:
-        """The loss of `logits`, and in training half that of every auxiliary map."""
-        labels = ops.cast(y["segmentation"], "int32")  # [B, H, W]
-        self._update_accuracy(y_pred["logits"], labels)
-        loss = self.map_loss(y_pred["logits"], labels)
-        for name in y_pred:
-            if name != "logits" and training:
-                loss = loss + AUXILIARY_WEIGHT * self.map_loss(y_pred[name], labels)
-        return loss + sum(self.losses)
-
-    def map_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss of one map of logits `[B, H, W, K]` for labels int32 `[B, H, W]`: a float32 scalar."""
-        loss = pixel_cross_entropy(logits, labels, self.class_weights, self.focal, self.over_devices)
-        if self.dice:
-            loss = loss + self.dice * dice_loss(logits, labels, self.over_devices)
-        return loss
-
-    def serving(self) -> keras.Model:
-        """images `[B, H, W, C]` 0..255 -> {"probabilities": float32 `[B, H, W, K]`} at the size of the images."""
-        probabilities = layers.Softmax(dtype="float32", name="probabilities")(self(self.input)["logits"])
-        return keras.Model(self.input, {"probabilities": probabilities}, name=f"{self.name}_serving")
-
-    def _update_accuracy(self, logits: Tensor, labels: Tensor) -> None:
-        """Uses every 16th pixel, because the arg max of all of them would cost as much as the loss."""
-        logits, labels = logits[:, ::4, ::4], labels[:, ::4, ::4]
-        hits = ops.cast(ops.argmax(logits, axis=-1), "int32") == labels
-        self.accuracy.update_state(ops.cast(hits, "float32"), ops.cast(labels != IGNORE, "float32"))
-
-
-def _stride(level: str) -> int:
-    return 2 ** int(level[1:])
+        self.learn_by(backbone, loss, dice, class_weights)
 
 
 def _combine(
-    features: dict[str, Tensor], levels: Sequence[str], head_units: int, num_classes: int, learned: bool
+    features: dict[str, Tensor], levels: Sequence[str], head_units: int, num_classes: int, upsampling: str
 ) -> Tensor:
     """Sums the levels from coarse to fine, upsampling each sum to the next level's size.
 
@@ -180,12 +128,12 @@ def _combine(
     for level in levels:
         number = level[1:]
         if head_units:
-            x = _conv_bn(features[level], head_units, f"head{number}")  # [B, h, w, head_units]
+            x = conv_bn(features[level], head_units, f"head{number}")  # [B, h, w, head_units]
         else:
-            x = _score(features[level], num_classes, f"logits{number}", "zeros")  # [B, h, w, K]
+            x = score(features[level], num_classes, f"logits{number}", "zeros")  # [B, h, w, K]
         if total is not None:
-            factor = _stride(coarser) // _stride(level) if learned else None
-            total = upsample(total, x.shape[1:3], f"upsample{number}", factor)
+            factor = None if upsampling == "stretched" else stride_of(coarser) // stride_of(level)
+            total = upsample(total, x.shape[1:3], f"upsample{number}", factor, upsampling == "learned")
             x = layers.Add(name=f"sum{number}")([total, x])
         total, coarser = x, level
     return total
@@ -199,13 +147,3 @@ def _fully_connected(x: Tensor, units: int, dropout: float) -> Tensor:
         )
         x = layers.Dropout(dropout, name=f"{name}_dropout")(convolution(x))
     return x
-
-
-def _conv_bn(x: Tensor, channels: int, name: str) -> Tensor:
-    x = layers.Conv2D(channels, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=name)(x)
-    x = layers.BatchNormalization(momentum=0.95, epsilon=1e-5, name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _score(x: Tensor, num_classes: int, name: str, initializer: str = "glorot_uniform") -> Tensor:
-    return layers.Conv2D(num_classes, 1, kernel_initializer=initializer, name=name)(x)

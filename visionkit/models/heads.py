@@ -14,13 +14,17 @@ from keras import layers
 from visionkit.types import Tensor
 
 
-def pool_head(x: Tensor, num_classes: int, dropout: float = 0.0) -> Tensor:
-    """Global average pooling and one dense layer: ResNet, DenseNet, GoogLeNet; features may also be flat `[B, N]`."""
+def pool_head(x: Tensor, num_classes: int, dropout: float = 0.0, stddev: float | None = None) -> Tensor:
+    """Global average pooling and one dense layer: ResNet, DenseNet, GoogLeNet; features may also be flat `[B, N]`.
+
+    The dense layer's weights begin with the deviation `stddev`; None takes Keras' own.
+    """
     if len(x.shape) == 4:
         x = layers.GlobalAveragePooling2D(name="pool")(x)  # [B, C]
     if dropout:
         x = layers.Dropout(dropout, name="dropout")(x)
-    return layers.Dense(num_classes, dtype="float32", name="logits")(x)
+    initializer = "glorot_uniform" if stddev is None else _normal(stddev)
+    return layers.Dense(num_classes, kernel_initializer=initializer, dtype="float32", name="logits")(x)
 
 
 def efficientnet_lite_head(x: Tensor, num_classes: int, dropout: float = 0.2) -> Tensor:
@@ -28,6 +32,19 @@ def efficientnet_lite_head(x: Tensor, num_classes: int, dropout: float = 0.2) ->
     x = layers.Conv2D(1280, 1, use_bias=False, kernel_initializer="he_normal", name="head_conv")(x)
     x = layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name="head_bn")(x)
     return pool_head(layers.ReLU(6, name="head_relu")(x), num_classes, dropout)
+
+
+def mobilenet_v3_head(x: Tensor, num_classes: int, dropout: float = 0.2, units: int = 1280) -> Tensor:
+    """A dense layer of `units` with h-swish between the pooling and the logits (Tables 1 and 2)."""
+    x = layers.GlobalAveragePooling2D(name="pool")(x)  # [B, C]
+    x = layers.Dense(units, activation="hard_silu", kernel_initializer=_normal(), name="head_fc")(x)  # [B, units]
+    return pool_head(x, num_classes, dropout, 0.01)
+
+
+def convnext_head(x: Tensor, num_classes: int, dropout: float = 0.0) -> Tensor:
+    """Layer normalisation after the pooling (section 2.6)."""
+    x = layers.GlobalAveragePooling2D(name="pool")(x)  # [B, C]
+    return pool_head(layers.LayerNormalization(epsilon=1e-6, name="head_norm")(x), num_classes, dropout, 0.02)
 
 
 def dense_head(x: Tensor, num_classes: int, dropout: float = 0.5, size: int = 7) -> Tensor:
@@ -73,10 +90,14 @@ HEADS: dict[str, Callable[..., Tensor]] = {
     "googlenet": functools.partial(pool_head, dropout=0.2),
     **dict.fromkeys(("efficientnet_lite0", "efficientnet_lite1"), efficientnet_lite_head),
     "efficientnet_lite2": functools.partial(efficientnet_lite_head, dropout=0.3),
+    "mobilenet_v2": functools.partial(pool_head, dropout=0.2, stddev=0.01),
+    "mobilenet_v3_large": mobilenet_v3_head,
+    "mobilenet_v3_small": functools.partial(mobilenet_v3_head, units=1024),
+    **dict.fromkeys(("convnext_tiny", "convnext_small"), convnext_head),
 }
 
 
-def _normal() -> Any:
-    """The initial weights of the dense layers in the papers of AlexNet and VGG."""
+def _normal(stddev: float = 0.01) -> Any:
+    """The initial weights of the dense layers in the papers of AlexNet and VGG, and in torchvision's MobileNets."""
     # A new one for each layer, because one initializer draws the same values every time.
-    return keras.initializers.RandomNormal(stddev=0.01)
+    return keras.initializers.RandomNormal(stddev=stddev)

@@ -96,7 +96,7 @@ class MaskRCNN(FasterRCNN):
         objects = ops.shape(masks)[1]
         h, w = self.image_size
         rows = ops.arange(ops.shape(boxes)[0], dtype="int32")[:, None] * objects + matched  # [B, R]
-        maps = ops.reshape(ops.cast(masks, "float32"), (-1, h, w, 1))  # [B * M, H, W, 1]
+        maps = ops.reshape(masks, (-1, h, w, 1))  # [B * M, H, W, 1]; as floats they would be the largest of all tensors
         return ops.stop_gradient(roi_align({"C0": maps}, boxes, MASK_SIZE, aligned=True, rows=rows)[..., 0])
 
     def refine(self, raw: Mapping[str, Tensor], regions: Tensor, **options: Any) -> dict[str, Tensor]:

@@ -36,6 +36,15 @@ SSD512: dict[str, Any] = _PAPER | {
     "anchor_sizes": (35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6),
     "aspect_ratios": (_FEW, _MORE, _MORE, _MORE, _MORE, _FEW, _FEW),
 }
+# SSDLite of torchvision, to be used with backbones.ssd_mobilenet.ssdlite_mobilenet_v3.
+SSDLITE320: dict[str, Any] = _PAPER | {
+    "image_size": (320, 320),
+    "levels": ("C4", "C5", "C6", "C7", "C8", "C9"),
+    "steps": (16, 32, 64, 320 / 3, 160, 320),
+    "anchor_sizes": (64, 112, 160, 208, 256, 304, 320),
+    "aspect_ratios": _MORE,
+    "separable_heads": True,
+}
 
 
 class SSD(Task):
@@ -58,6 +67,8 @@ class SSD(Task):
         steps: pixels from one anchor to the next on each level; None means the level's stride 2**n.
         clip_anchors: limits the width and height of anchors to those of the image.
         variances: see `ops.boxes.encode`.
+        separable_heads: "SSDLite", for phones: the 3x3 convolution of a head is split into a depthwise one, with batch
+            normalisation and ReLU6, and a 1x1 (Sandler et al. 2018, arXiv 1801.04381, section 6.2).
         kwargs: see `Task`.
     """
 
@@ -79,6 +90,7 @@ class SSD(Task):
         steps: Sequence[float] | None = None,
         clip_anchors: bool = False,
         variances: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+        separable_heads: bool = False,
         **kwargs: Any,
     ):
         images = keras.Input((*image_size, 3), name="images")
@@ -102,7 +114,8 @@ class SSD(Task):
                 shapes = np.minimum(shapes, np.array(image_size[::-1], np.float32))
             grids.append(anchor_ops.grid(feature.shape[1:3], steps[i] if steps else stride, shapes))  # [h*w*a, 4]
             for values, width, head in ((logits, num_classes + 1, "class"), (deltas, 4, "box")):
-                x = layers.Conv2D(len(shapes) * width, 3, padding="same", name=f"{head}_head{level[1:]}")(feature)
+                make_head = _separable_head if separable_heads else _head
+                x = make_head(feature, len(shapes) * width, head, level[1:])
                 values.append(layers.Reshape((-1, width), name=f"{head}_rows{level[1:]}")(x))  # [B, h*w*a, width]
         raw = {
             "logits": layers.Concatenate(axis=1, dtype="float32", name="logits")(logits),  # [B, A, K + 1]
@@ -183,6 +196,20 @@ class SSD(Task):
             self.anchors, self.image_size, self.variances, score_threshold, iou_threshold, top_k, keep, name="decode"
         )
         return keras.Model(self.input, decode(raw["logits"], raw["deltas"]), name=f"{self.name}_serving")
+
+
+def _head(x: Tensor, channels: int, kind: str, number: str) -> Tensor:
+    return layers.Conv2D(channels, 3, padding="same", name=f"{kind}_head{number}")(x)
+
+
+def _separable_head(x: Tensor, channels: int, kind: str, number: str) -> Tensor:
+    first: Any = keras.initializers.RandomNormal(stddev=0.03)  # Any, because Keras' source makes a checker expect text
+    second: Any = keras.initializers.RandomNormal(stddev=0.03)  # one for each layer: it draws the same every time
+    name = f"{kind}_depthwise{number}"
+    x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, depthwise_initializer=first, name=name)(x)
+    x = layers.BatchNormalization(momentum=0.97, epsilon=1e-3, name=f"{name}_bn")(x)
+    x = layers.ReLU(6, name=f"{name}_relu")(x)
+    return layers.Conv2D(channels, 1, kernel_initializer=second, name=f"{kind}_head{number}")(x)
 
 
 def _ratios_of_level(aspect_ratios: Sequence[float] | Sequence[Sequence[float]], level: int) -> Sequence[float]:

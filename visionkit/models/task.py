@@ -169,7 +169,9 @@ class Task(keras.Model):
         if getattr(self, "loss", None) is not None:
             check.refuse("compile(loss=...) would be ignored, because the model has its own loss: leave it out")
         if options.get("class_weight") is not None:
-            check.refuse("class_weight would not be used; Classifier and FCN take class_weights when they are made")
+            check.refuse(
+                "class_weight would not be used; give class_weights to a classifier or segmenter when it is made"
+            )
         return check
 
     def over_devices(self, value: Tensor) -> Tensor:

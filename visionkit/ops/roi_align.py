@@ -1,14 +1,17 @@
 """RoIAlign: features of a fixed size from boxes of any size (He et al. 2017, arXiv 1703.06870, section 3)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-from keras import ops  # pyright: ignore[reportMissingTypeStubs]
+from keras import backend, ops  # pyright: ignore[reportMissingTypeStubs]
 
 from visionkit.ops.boxes import area
 from visionkit.types import Tensor
 
 CANONICAL_SIZE, CANONICAL_LEVEL = 224, 4  # a box of ImageNet's size pools from P4 (FPN, arXiv 1612.03144, eq. 1)
+# Numbers that are gathered from an image at a time; as many as its feature maps hold, if that is more.
+GATHERED = 2**23
 
 
 def assign_levels(boxes: Tensor, lowest: int, highest: int) -> Tensor:
@@ -38,7 +41,9 @@ def roi_align(
     """Pools every box to `size` x `size` bins by averaging bilinear samples, from the level that suits its area.
 
     Bilinear interpolation is separable: the rows and columns that the samples of a box touch are gathered once, and two
-    small matrix products weigh them. The result equals torchvision's `roi_align` and `MultiScaleRoIAlign`.
+    small matrix products weigh them. What is gathered is up to a hundred times larger than the feature maps, so the
+    boxes take turns, some at a time, forwards and backwards. No gradient reaches the boxes. The result equals
+    torchvision's `roi_align` and `MultiScaleRoIAlign`.
 
     Args:
         features: {"P2": `[N, h, w, C]`, ...} with static h and w, fine levels first and no gap between them; the
@@ -73,14 +78,82 @@ def roi_align(
     scaled = ops.cast(boxes, "float32") * scale[..., None] - (0.5 if aligned else 0.0)
     x_index, x_weight = _samples(scaled[..., 0], scaled[..., 2], width, size, sampling_ratio, aligned)
     y_index, y_weight = _samples(scaled[..., 1], scaled[..., 3], height, size, sampling_ratio, aligned)
-    index = start[..., None, None] + y_index[..., :, None] * width[..., None, None] + x_index[..., None, :]
-    k = index.shape[-1]
-    patch = ops.take(cells, ops.reshape(index, (-1, k * k)), axis=0)  # [B*R, K*K, C]
-    x_weight, y_weight = (ops.cast(ops.reshape(w, (-1, size, k)), patch.dtype) for w in (x_weight, y_weight))
-    patch = ops.matmul(y_weight, ops.reshape(patch, (-1, k, k * channels)))  # [B*R, size, K*C]
-    patch = ops.reshape(patch, (-1, size, k, channels))
-    patch = ops.matmul(x_weight[:, None], patch)  # [B*R, size, size, C]
-    return ops.reshape(patch, (-1, count, size, size, channels))
+    corners = start[..., None] + y_index * width[..., None]  # [B, R, K], of the rows
+    length = max(1, max(GATHERED, int(starts[-1]) * channels) // (channels * x_index.shape[-1] ** 2))
+    turns = [
+        [x[:, first : first + length] for x in (corners, x_index, y_weight, x_weight)]
+        for first in range(0, count, length)
+    ]
+    return _pool(cells, [[ops.stop_gradient(x) for x in turn] for turn in turns])
+
+
+def _pool(cells: Tensor, turns: list[list[Tensor]]) -> Tensor:
+    """Pools the boxes turn by turn.
+
+    Args:
+        cells: `[N, C]`, floats or, as of masks, whole numbers.
+        turns: for some boxes each, where their rows begin int32 `[B, r, K]`, columns int32 `[B, r, K]`, and the weights
+            of both in each bin, float32 `[B, r, size, K]`.
+
+    Returns:
+        `[B, R, size, size, C]`, float32 for whole numbers.
+    """
+
+    @ops.custom_gradient
+    def pool(cells: Tensor) -> tuple[Tensor, Any]:
+        pooled: list[Tensor] = []
+        for turn in turns:
+            pooled.append(_gather(cells, turn, pooled[-1] if pooled else None))
+        count = ops.shape(cells)[0]
+
+        def gradient(upstream: Tensor) -> Tensor:
+            total, first = ops.zeros_like(cells), 0
+            for turn in turns:
+                length = turn[0].shape[1]
+                total = total + _scatter(upstream[:, first : first + length], turn, count, total)
+                first += length
+            return total
+
+        return pooled[0] if len(pooled) == 1 else ops.concatenate(pooled, axis=1), gradient
+
+    return pool(cells)
+
+
+def _gather(cells: Tensor, turn: list[Tensor], after: Tensor | None) -> Tensor:
+    """Pools the boxes of one turn: `[B, r, size, size, C]`; `after` is the result of the turn before."""
+    index, y_weight, x_weight = _of_turn(turn, after)
+    size, k, channels = *y_weight.shape[1:], cells.shape[-1]
+    patch = ops.take(cells, index, axis=0)  # [B*r, K*K, C]
+    floats: bool = backend.is_float_dtype(cells.dtype)  # pyright: ignore[reportUnknownMemberType]
+    dtype = cells.dtype if floats else "float32"
+    patch, y_weight, x_weight = (ops.cast(x, dtype) for x in (patch, y_weight, x_weight))
+    patch = ops.matmul(y_weight, ops.reshape(patch, (-1, k, k * channels)))  # [B*r, size, K*C]
+    patch = ops.matmul(x_weight[:, None], ops.reshape(patch, (-1, size, k, channels)))  # [B*r, size, size, C]
+    return ops.reshape(patch, (-1, turn[0].shape[1], size, size, channels))
+
+
+def _scatter(upstream: Tensor, turn: list[Tensor], count: Any, after: Tensor) -> Tensor:
+    """The gradient for the `count` cells `[N, C]` of one turn; arguments as for `_gather`."""
+    index, y_weight, x_weight = _of_turn(turn, after)
+    size, k, channels = *y_weight.shape[1:], upstream.shape[-1]
+    y_weight, x_weight = (ops.cast(ops.transpose(w, (0, 2, 1)), upstream.dtype) for w in (y_weight, x_weight))
+    patch = ops.reshape(upstream, (-1, size, size, channels))  # [B*r, size, size, C]
+    patch = ops.matmul(x_weight[:, None], patch)  # [B*r, size, K, C]
+    patch = ops.matmul(y_weight, ops.reshape(patch, (-1, size, k * channels)))  # [B*r, K, K*C]
+    return ops.segment_sum(ops.reshape(patch, (-1, channels)), ops.reshape(index, (-1,)), count)
+
+
+def _of_turn(turn: list[Tensor], after: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The cells `[B*r, K*K]` that the boxes of a turn touch, and their weights along y and x `[B*r, size, K]`."""
+    corners, columns, y_weight, x_weight = turn
+    size, k = y_weight.shape[2:]
+    if after is not None:
+        # TensorFlow begins whatever can be computed, and so would gather for all turns at once. This 0 is one that only
+        # the result of the turn before gives: no number is below minus infinity.
+        corners = corners + ops.cast(ops.reshape(after, (-1,))[0] < -np.inf, "int32")
+    index = corners[..., :, None] + columns[..., None, :]  # [B, r, K, K]
+    y_weight, x_weight = (ops.reshape(w, (-1, size, k)) for w in (y_weight, x_weight))
+    return ops.reshape(index, (-1, k * k)), y_weight, x_weight
 
 
 def _samples(low: Tensor, high: Tensor, length: Tensor, size: int, ratio: int, aligned: bool) -> tuple[Tensor, Tensor]:

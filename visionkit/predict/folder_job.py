@@ -22,7 +22,7 @@ from visionkit.types import DataError, Sample
 
 JPEG_SIDE = 65_500  # pixels, the longest side that the JPEG encoder accepts
 KEPT = 2**26  # bytes of decoded images that are kept for their pictures; images beyond that are decoded again
-SETTINGS = ("class_names", "tile", "flip", "window")  # attributes of a predictor that its results depend on
+SETTINGS = ("runtime", "class_names", "tile", "flip", "window")  # attributes of a predictor that its results depend on
 
 
 @dataclass(frozen=True, kw_only=True)

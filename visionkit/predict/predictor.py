@@ -85,6 +85,7 @@ class Predictor:
         self.channels: int = getattr(model, "channels", 3)
         self.class_names: list[str] = list(model.class_names)
         self.task: str = getattr(model, "task", "detect")
+        self.runtime: str = getattr(model, "runtime", "keras")  # what computes
         self.synonyms: dict[str, int] = {}  # further names of classes, such as ImageNet's WordNet ids -> class ids
         self.batch_size, self.score = batch_size, score
         self.look(flip, window)
@@ -97,7 +98,6 @@ class Predictor:
             self.batch_size = max(1, min(batch_size, MAP_BYTES // plane))
         self._serving = _ready(model)
         self._networks = {self.image_size: self._serving}
-        self._compiled = hasattr(self._serving, "jit_compile")  # a keras Model, not an export in another runtime
 
     def __repr__(self) -> str:
         h, w = self.image_size
@@ -233,7 +233,7 @@ class Predictor:
         """What the network of `size` gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` are `_mirrored`'s."""
         network = self._networks[size]
         batch = pixels
-        if self._compiled:
+        if hasattr(network, "jit_compile"):  # a keras Model, not an export in another runtime
             batch = np.pad(pixels, [(0, self.batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])  # [B, h, w, C]
         outputs = {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
         if self.flip:

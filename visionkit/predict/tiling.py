@@ -47,7 +47,7 @@ class Tiled:
             raise DataError(f"tiles are for detectors; this model is for the task {predictor.task}")
         if tile < 16:
             raise DataError(f"expected tiles of 16 pixels or more, found {tile}")
-        self.predictor, self.tile = predictor, tile
+        self.predictor, self.tile, self.runtime = predictor, tile, predictor.runtime
         self.class_names, self.task, self.batch_size = predictor.class_names, predictor.task, predictor.batch_size
 
     def __call__(self, items: Any, score: float | None = None, failures: Failures = "raise") -> Any:

@@ -20,6 +20,7 @@ from visionkit.models.task import Task
 from visionkit.recipes.shared import (
     BACKBONE,
     augmented,
+    check_model,
     network_size,
     peak_rate,
     pretrained,
@@ -30,7 +31,6 @@ from visionkit.recipes.shared import (
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
-from visionkit.types import DataError, nearest
 
 IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
 # A two-stage detector for images of some 400 pixels, half of the papers' size: levels from stride 8 on, anchors of 32
@@ -151,6 +151,8 @@ def detector(
         model: a name in `DETECTORS`; None is "ssd", or what `start` is.
         train, val: with boxes, and masks for Mask R-CNN; the last epoch is kept if there is no `val`.
     """
+    if model:
+        check_model(model, "detect", "instance")
     size = network_size(train, image_size)
     if start is None:
         model = model or "ssd"
@@ -195,8 +197,6 @@ def _kinds(model: str) -> tuple[type[Task], ...]:
 
 def _on_backbone(model: str, backbone: str, size: tuple[int, int], class_names: list[str]) -> Task:
     """The detector `model`, untrained, on a backbone with ImageNet weights."""
-    if model not in MODELS:
-        raise DataError(f"model {model!r}: no such model{nearest(model, MODELS)}")
     trunk, licence = pretrained(backbone)
     options = DETECTORS.get(model, {})  # a model that the user added has none
     return MODELS[model](trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **options)

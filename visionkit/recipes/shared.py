@@ -9,16 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from visionkit.backbones import BACKBONES
+from visionkit.backbones import BACKBONES, DILATED
 from visionkit.data.augment import Augment
 from visionkit.data.augment_file import pipeline_of
 from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
+from visionkit.models import MODELS
 from visionkit.models.task import Task
 from visionkit.models.transfer import start_from
 from visionkit.open_model import open_task
-from visionkit.types import DataError, plain
+from visionkit.types import DataError, nearest, plain
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
@@ -95,19 +96,24 @@ def _command_of_test(data: Path, classes: Path | None, void: int | None) -> str:
     return shlex.join(words)
 
 
-def network_size(dataset: Dataset, long_side: int) -> tuple[int, int]:
+def network_size(dataset: Dataset, long_side: int, multiple: int = 32) -> tuple[int, int]:
     """(height, width) of the network's input: with the images' median aspect ratio, so that little of it is padding.
 
-    Both are multiples of 32, with which every level of a backbone lies exactly over the next finer one.
+    Both are multiples of `multiple`, and at least 32. With multiples of 32, on which detectors rely, every level of a
+    backbone lies exactly over the next finer one.
     """
     aspect = float(np.median([h / w for h, w in (record.image_size for record in dataset.records)]))
-    if aspect > 1:
-        return _multiple_of_32(long_side), _multiple_of_32(long_side / aspect)
-    return _multiple_of_32(long_side * aspect), _multiple_of_32(long_side)
+    height, width = (long_side, long_side / aspect) if aspect > 1 else (long_side * aspect, long_side)
+    return max(32, round(height / multiple) * multiple), max(32, round(width / multiple) * multiple)
 
 
-def _multiple_of_32(side: float) -> int:
-    return max(32, round(side / 32) * 32)
+def check_model(model: str, *tasks: str) -> None:
+    """Raises a DataError unless `model` is a name in `MODELS` of a model for one of the tasks."""
+    if model not in MODELS:
+        raise DataError(f"model {model!r}: no such model{nearest(model, MODELS)}")
+    task = getattr(MODELS[model], "task", tasks[0])  # the user's own may be a function, which does not tell
+    if task not in tasks:
+        raise DataError(f"model {model!r} is for the task {task}, not {tasks[0]}; name another, or give --task {task}")
 
 
 def augmented(augment: dict[str, Any] | None, size: tuple[int, int], resize: str) -> Augment | None:
@@ -138,8 +144,8 @@ def refuse_with_start(start: str, **options: tuple[Any, Any]) -> None:
             raise DataError(f"--{name} {value}: --from {start} brings its own; leave one of the two out")
 
 
-def backbone_of(name: str) -> keras.Model:
-    """The backbone `name`, with weights still to be loaded if `is_published`.
+def backbone_of(name: str, dilated: bool = False) -> keras.Model:
+    """The backbone `name`, with weights still to be loaded if `is_published`; its dilated form, if wanted and there.
 
     Raises:
         DataError: it has no published ImageNet weights and is not the user's own; lists those that there are.
@@ -147,16 +153,16 @@ def backbone_of(name: str) -> keras.Model:
     if name not in BACKBONES or not (is_published(name) or _is_the_users(BACKBONES[name])):
         known = [backbone for backbone in BACKBONES if is_published(backbone) or _is_the_users(BACKBONES[backbone])]
         raise DataError(f"no pretrained backbone {name!r}; there are {', '.join(known)}")
-    return BACKBONES[name]()
+    return DILATED[name]() if dilated and name in DILATED else BACKBONES[name]()
 
 
-def pretrained(name: str) -> tuple[keras.Model, str]:
+def pretrained(name: str, dilated: bool = False) -> tuple[keras.Model, str]:
     """(backbone, licence): the backbone `name` with its ImageNet weights, or as the user's own function makes it.
 
     Raises:
         DataError: see `backbone_of` and `load_weights`.
     """
-    backbone = backbone_of(name)
+    backbone = backbone_of(name, dilated)
     if not is_published(name):
         return backbone, "unknown"
     load_weights(backbone, f"{name}_imagenet", verbose=False)

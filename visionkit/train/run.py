@@ -40,6 +40,7 @@ def run(
     watch: Callable[[list[dict]], bool] | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     budget: Budget | None = None,
+    ended: Callable[[Recipe], None] | None = None,
 ) -> dict:
     """Trains what `recipe_function(**knobs)` describes.
 
@@ -61,6 +62,7 @@ def run(
             Keras calls their `on_train_begin` once for each phase. What they keep is not in the checkpoints.
         budget: when the training must be over; epochs that would be late are left out. budget.json says what was
             planned.
+        ended: is given the recipe once the training has ended.
 
     Returns:
         What results.json holds.
@@ -98,7 +100,10 @@ def run(
                 write_json(folder / deadline.FILE, budget.plan)
                 ends = budget.ends
             shorter = _has_epochs(recipe_function)
-            return Training(recipe, knobs, folder, options, devices, None, watch, callbacks, shorter, ends).run()
+            results = Training(recipe, knobs, folder, options, devices, None, watch, callbacks, shorter, ends).run()
+    if ended:
+        ended(recipe)
+    return results
 
 
 def resume(
@@ -107,13 +112,14 @@ def resume(
     recipe: tuple[Callable[..., Recipe], dict] | None = None,
     trust: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    ended: Callable[[Recipe], None] | None = None,
 ) -> dict:
     """Continues an interrupted run from its newest undamaged checkpoint.
 
     It ends exactly, to the bit, as it would have without the interruption.
 
     Args:
-        watch, callbacks: those that `run` was given.
+        watch, callbacks, ended: those that `run` was given.
         recipe: (recipe_function, knobs) that `run` was given; by default what the folder names, see `recipe_of`.
         trust: execute the folder's recipe, whoever made the folder.
 
@@ -139,7 +145,10 @@ def resume(
             shorter = _has_epochs(recipe_function)
             ends = math.inf if (folder / deadline.FILE).is_file() else None  # its plan is kept, whatever the time
             options = started.options
-            return Training(built, knobs, folder, options, devices, saved, watch, callbacks, shorter, ends).run()
+            results = Training(built, knobs, folder, options, devices, saved, watch, callbacks, shorter, ends).run()
+    if ended:
+        ended(built)
+    return results
 
 
 def _has_epochs(recipe_function: Callable[..., Recipe]) -> bool:

@@ -157,12 +157,14 @@ def _detector(file: str, image_size: tuple[int, int], box_ap: float, **other: An
 def _segmenter(file: str, miou: float) -> Card:
     # File names, hashes and mIoU: torchvision 0.28, models/segmentation/*.py. Trained on COCO's images with VOC's
     # classes; torchvision resizes the shorter side to 520. 784 is the longer one of a photograph of 3:2.
+    architecture, _, sha256 = file.removesuffix(".pth").partition("-")
+    architecture = architecture.removesuffix("_coco")  # which two of the files have not in their names
     return Card(
-        name=file.partition("-")[0],
-        architecture=file.partition("_coco")[0],
+        name=f"{architecture}_coco",
+        architecture=architecture,
         file=file,
         url=f"https://download.pytorch.org/models/{file}",
-        sha256=file.removesuffix(".pth").partition("-")[2],
+        sha256=sha256,
         licence="BSD-3-Clause",
         image_size=(520, 784),
         classes="voc",
@@ -212,6 +214,13 @@ _CARDS = (
     _torchvision("densenet161-8d451a50.pth", 77.138),
     _torchvision("densenet169-b2777c0a.pth", 75.600),
     _torchvision("densenet201-c1103571.pth", 76.896),
+    _torchvision("mobilenet_v2-b0353104.pth", 71.878),
+    _torchvision("mobilenet_v2-7ebf99e0.pth", 72.154, "_v2", resize=232),
+    _torchvision("mobilenet_v3_large-8738ca79.pth", 74.042),
+    _torchvision("mobilenet_v3_large-5c1a4163.pth", 75.274, "_v2", resize=232),
+    _torchvision("mobilenet_v3_small-047dcff4.pth", 67.668),
+    _torchvision("convnext_tiny-983f1562.pth", 82.520, resize=236),
+    _torchvision("convnext_small-0c510722.pth", 83.616, resize=230),
     _detector(
         "ssd300_vgg16_coco-b556d3b4.pth",
         (300, 300),
@@ -222,6 +231,7 @@ _CARDS = (
     _detector("retinanet_resnet50_fpn_coco-eeacb38b.pth", (800, 1344), 36.4, norm_epsilon=0.0),
     _detector("retinanet_resnet50_fpn_v2_coco-5905b1c5.pth", (800, 1344), 41.5),
     _detector("fcos_resnet50_fpn_coco-99b0c9b7.pth", (800, 1344), 39.2),
+    _detector("ssdlite320_mobilenet_v3_large_coco-a79551df.pth", (320, 320), 21.3, mean=(127.5,) * 3, std=(127.5,) * 3),
     _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1344), 37.0, norm_epsilon=0.0),
     _detector("fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", (800, 1344), 46.7),
     _detector("maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", (800, 1344), 47.4),
@@ -241,6 +251,10 @@ _CARDS = (
     ),
     _segmenter("fcn_resnet50_coco-1167a1af.pth", 60.5),
     _segmenter("fcn_resnet101_coco-7ecb50ca.pth", 63.7),
+    _segmenter("deeplabv3_resnet50_coco-cd0a2569.pth", 66.4),
+    _segmenter("deeplabv3_resnet101_coco-586e9e4e.pth", 67.4),
+    _segmenter("deeplabv3_mobilenet_v3_large-fc3c493d.pth", 60.3),
+    _segmenter("lraspp_mobilenet_v3_large-d234d4ea.pth", 57.9),
     _cifar(20, "12fca82f0bebc4135bf1f32f6e3710e61d5108578464b84fd6d7f5c1b04036c8", 91.73),
     _cifar(32, "d509ac1820d7f25398913559d7e81a13229b1e7adc5648e3bfa5e22dc137f850", 92.63),
     _cifar(44, "014dd6541728a1c700b1642ab640e211dc6eb8ed507d70697458dc8f8a0ae2e4", 93.10),

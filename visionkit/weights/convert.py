@@ -6,17 +6,16 @@ are laid out differently.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import keras
 import numpy as np
 
 from visionkit.types import Tensor
 from visionkit.weights.cards import coco_classes
-
-Rule: TypeAlias = tuple[str, str | Callable[[re.Match[str]], str]]  # a pattern and its replacement, as for `re.sub`
+from visionkit.weights.mobile_rules import AUXILIARY, DEEPLABV3, MOBILE, Rule
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "alexnet": (),  # its modules are only numbered, see `our_names`
@@ -132,14 +131,21 @@ _SSD_RESNET: tuple[Rule, ...] = (  # torchvision's SSD class on a ResNet
     (r"^head\.regression_head\.module_list\.(\d)\.", lambda m: f"box_head{int(m[1]) + 3}."),
 )
 _FCN: tuple[Rule, ...] = (
-    (r"^backbone\.", ""),
-    *RULES["resnet"],
-    (r"^(aux_)?classifier\.0\.", lambda m: "aux_head." if m[1] else "head3."),
-    (r"^(aux_)?classifier\.1\.", lambda m: "aux_head_bn." if m[1] else "head3_bn."),
-    (r"^(aux_)?classifier\.4\.", lambda m: "logits_aux." if m[1] else "logits."),
+    (r"^classifier\.0\.", "head3."),
+    (r"^classifier\.1\.", "head3_bn."),
+    (r"^classifier\.4\.", "logits."),
 )
-RULES.update({"fasterrcnn_resnet": _RCNN, "maskrcnn_resnet": _RCNN, "fcn_resnet": _FCN})
-RULES.update({"retinanet_resnet": _RETINANET, "fcos_resnet": _FCOS, "ssd_resnet": _SSD_RESNET})
+_ON_RESNET: tuple[Rule, ...] = ((r"^backbone\.", ""), *RULES["resnet"])
+RULES |= {
+    "fasterrcnn_resnet": _RCNN,
+    "maskrcnn_resnet": _RCNN,
+    "retinanet_resnet": _RETINANET,
+    "fcos_resnet": _FCOS,
+    "ssd_resnet": _SSD_RESNET,
+    "fcn_resnet": (*_FCN, *AUXILIARY, *_ON_RESNET),
+    "deeplabv3_resnet": (*DEEPLABV3, *AUXILIARY, *_ON_RESNET),
+    **MOBILE,
+}
 _VGG16 = {  # module number -> our convolution
     **{"0": "1_1", "2": "1_2", "5": "2_1", "7": "2_2"},
     **{"10": "3_1", "12": "3_2", "14": "3_3", "17": "4_1", "19": "4_2", "21": "4_3"},
@@ -152,6 +158,7 @@ _CLASS_ROWS = {
     "box_deltas": (4, False),
     "mask_logits": (1, False),
 }
+_NORMS = keras.layers.BatchNormalization | keras.layers.GroupNormalization | keras.layers.LayerNormalization
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -284,10 +291,10 @@ def fit(array: np.ndarray, parameter: str, layer: Any) -> tuple[str, np.ndarray]
     Torch stores kernels with outputs first, and channels before rows and columns. The rows of a dense layer after a
     Flatten are in that order too: C, H, W there, but H, W, C here. A convolution may take its place (FCN's fc6).
     """
-    if isinstance(layer, keras.layers.BatchNormalization | keras.layers.GroupNormalization):
+    if isinstance(layer, _NORMS):
         return _NORM.get(parameter, parameter), array
     if parameter != "weight":
-        return parameter, array
+        return parameter, array.reshape(-1) if parameter == "scale" else array  # torch's may be [C, 1, 1]
     if array.ndim == 4:
         depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
         if array.shape[1] == 3 and layer.kernel.shape[2] == 1 and not depthwise:

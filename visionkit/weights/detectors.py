@@ -6,13 +6,14 @@ from typing import Any
 
 from visionkit.backbones.csp_nanodet import csp_nanodet
 from visionkit.backbones.resnet import resnet50
+from visionkit.backbones.ssd_mobilenet import ssdlite_mobilenet_v3
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
 from visionkit.models.faster_rcnn import RCNN_V2, FasterRCNN
 from visionkit.models.fcos import FCOS
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NANODET_G, NanoDet
 from visionkit.models.retinanet import RETINANET_V2, RetinaNet
-from visionkit.models.ssd import SSD, SSD300_COCO
+from visionkit.models.ssd import SSD, SSD300_COCO, SSDLITE320
 from visionkit.models.task import Task
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS
@@ -21,6 +22,10 @@ from visionkit.weights.load import load_weights
 
 def _ssd300(num_classes: int, **options: Any) -> SSD:
     return SSD(ssd300_vgg16(), num_classes, **(SSD300_COCO | options))
+
+
+def _ssdlite320(num_classes: int, **options: Any) -> SSD:
+    return SSD(ssdlite_mobilenet_v3(), num_classes, **(SSDLITE320 | options))
 
 
 def _nanodet_g(num_classes: int, **options: Any) -> NanoDet:
@@ -36,6 +41,7 @@ def _on_resnet50(model: type[Task], num_classes: int, **options: Any) -> Task:
 # Functions of num_classes and, by keyword, any argument of the model.
 DETECTORS: dict[str, Callable[..., Task]] = {
     "ssd300_vgg16": _ssd300,
+    "ssdlite320_mobilenet_v3_large": _ssdlite320,
     "nanodet_g": _nanodet_g,
     "retinanet_resnet50_fpn": functools.partial(_on_resnet50, RetinaNet),
     "retinanet_resnet50_fpn_v2": functools.partial(_on_resnet50, RetinaNet, **RETINANET_V2),

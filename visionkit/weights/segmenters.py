@@ -9,8 +9,11 @@ from typing import Any
 
 import keras
 
+from visionkit.backbones.mobilenet_v3 import mobilenet_v3_large_dilated
 from visionkit.backbones.resnet import resnet50_dilated, resnet101_dilated
+from visionkit.models.deeplabv3 import DEEPLABV3_TORCHVISION, DeepLabV3
 from visionkit.models.fcn import FCN, FCN_RESNET
+from visionkit.models.lraspp import LRASPP, LRASPP_TORCHVISION
 from visionkit.models.task import Task
 from visionkit.weights.detectors import load_published
 
@@ -19,10 +22,22 @@ def _fcn(backbone: Callable[[], keras.Model], num_classes: int, **options: Any) 
     return FCN(backbone(), num_classes, **(FCN_RESNET | options))
 
 
+def _deeplabv3(backbone: Callable[[], keras.Model], num_classes: int, **options: Any) -> DeepLabV3:
+    return DeepLabV3(backbone(), num_classes, **(DEEPLABV3_TORCHVISION | options))
+
+
+def _lraspp(backbone: Callable[[], keras.Model], num_classes: int, **options: Any) -> LRASPP:
+    return LRASPP(backbone(), num_classes, **(LRASPP_TORCHVISION | options))
+
+
 # Functions of num_classes and, by keyword, any argument of the model.
 SEGMENTERS: dict[str, Callable[..., Task]] = {
     "fcn_resnet50": functools.partial(_fcn, resnet50_dilated),
     "fcn_resnet101": functools.partial(_fcn, resnet101_dilated),
+    "deeplabv3_resnet50": functools.partial(_deeplabv3, resnet50_dilated),
+    "deeplabv3_resnet101": functools.partial(_deeplabv3, resnet101_dilated),
+    "deeplabv3_mobilenet_v3_large": functools.partial(_deeplabv3, mobilenet_v3_large_dilated),
+    "lraspp_mobilenet_v3_large": functools.partial(_lraspp, mobilenet_v3_large_dilated),
 }
 
 
