@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.evaluate.scores import evaluate as evaluate
     from visionkit.export import EXPORTERS as EXPORTERS
     from visionkit.export.export_model import export_model as export  # noqa: F401
+    from visionkit.hub.push import push as push
     from visionkit.models import MODELS as MODELS
     from visionkit.models.classifier import Classifier as Classifier
     from visionkit.models.deeplabv3 import DeepLabV3 as DeepLabV3
@@ -149,6 +150,7 @@ _PLACES = {
     "Reader": "visionkit.data.readers",
     "open_dataset": "visionkit.data.recognise",
     "EXPORTERS": "visionkit.export",
+    "push": "visionkit.hub.push",
     "MODELS": "visionkit.models",
     "Classifier": "visionkit.models.classifier",
     "DeepLabV3": "visionkit.models.deeplabv3",

@@ -44,6 +44,11 @@ def import_keras_quietly() -> None:
         raise DataError(text) from None
 
 
+def is_offline() -> bool:
+    """Whether the user keeps visionkit off the network: VISIONKIT_OFFLINE=1, which --offline sets."""
+    return os.environ.get("VISIONKIT_OFFLINE", "0") not in ("", "0")
+
+
 @contextlib.contextmanager
 def keeping_freed_memory() -> Iterator[None]:
     """Inside this context the process keeps freed memory for its next allocations; without glibc it does nothing.

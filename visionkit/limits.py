@@ -28,6 +28,7 @@ JSON = 2**30  # bytes of a COCO file; instances_train2017.json has 449 MB
 ARRAYS = 2**29  # bytes of the arrays of a .npz data set, with a KiB for each row; MNIST takes 130 MB
 TORCH = 2**32  # bytes of a PyTorch checkpoint
 PICKLE = 2_000_000  # steps of a checkpoint's pickle, and items that are copied; a large model takes 100,000
+DOWNLOAD = 2**32  # bytes of a .keras file on the Hugging Face Hub
 CONFIG = 2**24  # bytes of config.json in a .keras file
 UNPACKED = 2**27  # bytes that a .keras file may unpack to, besides four times its own
 NETWORK = 2**22  # pixels of the images that a model takes; 2048 x 1024 is the largest in common use

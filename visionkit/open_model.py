@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionkit.environment import import_keras_quietly
+from visionkit.hub.address import is_address, parse
 from visionkit.types import DataError
 
 if TYPE_CHECKING:  # the functions import what they need: `visionkit --help` must not load Keras
@@ -24,18 +25,23 @@ if TYPE_CHECKING:  # the functions import what they need: `visionkit --help` mus
 
 
 def keras_path(model: Path) -> Path:
-    """The .keras file of a run folder, or the given .keras file itself.
+    """The .keras file of a run folder or of a model on the Hugging Face Hub, or the given .keras file itself.
 
     Raises:
-        DataError: `model` is neither.
+        DataError: `model` is none of these.
     """
+    if is_address(model):
+        from visionkit.hub.fetch import fetch
+
+        return fetch(parse(model))
     file = model / "model.keras" if model.is_dir() else model
     if file.suffix == ".keras" and file.is_file():
         return file
     if model.is_dir():
         raise DataError(f"{model}: holds neither model.keras nor an export; a run has one once its training has ended")
     raise DataError(
-        f"{model}: expected a run folder, a .keras file, an exported model, or a name from visionkit weights list"
+        f"{model}: expected a run folder, a .keras file, an exported model, hf://OWNER/NAME, or a name from visionkit "
+        "weights list"
     )
 
 
@@ -46,9 +52,10 @@ def open_predictor(
     runtime: Runtime = "keras",
     images: Callable[[], Sequence[Path]] = tuple,
 ) -> Predictor:
-    """Opens a run folder, a .keras file, an export (in its own runtime) or the name of published weights.
+    """Opens a run folder, a .keras file, an export (in its own runtime), hf://OWNER/NAME or published weights by name.
 
-    A model in memory is taken as well.
+    A model in memory is taken as well. hf://OWNER/NAME is a model on the Hugging Face Hub that `push` wrote; with
+    @REVISION behind it, a branch, a tag or a commit.
 
     .keras files are loaded in Keras' safe mode, which executes no Python code in them. A SavedModel is a program for
     TensorFlow: before it is loaded its graph is looked through, and one that does more than compute is refused.
@@ -92,7 +99,7 @@ def open_predictor(
 
 
 def open_task(model: Path) -> Task:
-    """Opens a run folder, a .keras file or the name of published weights as a Keras model that can be trained on.
+    """Opens what `open_predictor` does, but for exports, as a Keras model that can be trained on.
 
     Raises:
         DataError: `model` is none of these, or cannot be loaded; an export holds no model that can be trained.
@@ -219,8 +226,13 @@ def _with_synonyms(predictor: Predictor, card: Card) -> Predictor:
 def made_by(model: Path) -> str:
     """A fingerprint that tells MODEL from others and from its own earlier versions: 16 hexadecimal digits.
 
-    It is made of the path and of the files' sizes and modification times.
+    It is made of the path and of the files' sizes and modification times; of a model on the Hugging Face Hub, of the
+    copy that was opened, whose path names the commit.
     """
+    if is_address(model):
+        from visionkit.hub.fetch import fetch
+
+        model = fetch(parse(model), offline=True)
     file = model / "model.keras"
     files = [file] if file.is_file() else sorted(f for f in model.rglob("*") if f.is_file())
     lines = [f"{model.absolute()}"]

@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from support.models import detections_of
 
 from visionkit.backbones.blocks import freeze, freeze_batch_norm
 from visionkit.export import EXPORTERS
+from visionkit.export.compare import TOLERANCES, compare_answers
 from visionkit.export.load import load_exported
 from visionkit.models import FCN, SSD, FasterRCNN
 
@@ -105,18 +107,51 @@ def test_frozen_layers_stay_as_they_were_through_fit_and_a_file(name, task, tmp_
         np.testing.assert_array_equal(got[key], value)
 
 
-@pytest.mark.slow
-def test_a_partly_frozen_nested_model_is_exported(tmp_path, monkeypatch):
-    monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", "no")  # it need not keep copies of the graph to go back to
+def fitted(name, task):
+    """A model after one step, partly frozen.
+
+    With the statistics of a new batch norm, the features of a deep network fade to 1e-8. Then all scores of a detector
+    are equal but for the last bit, and each runtime lists them in an order of its own. So a detector's are replaced by
+    those of the step. A map has no order, and EfficientNetV2 with such statistics would make 0.01 of 1e-6 in a pixel.
+    """
     keras.utils.set_random_seed(0)
-    model = TASKS["fcn"](wrapped("MobileNetV2"))
+    model = TASKS[task](wrapped(name))
+    if task != "fcn":
+        for layer in model._flatten_layers():
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = 0.0
+    images, y = batch(4)
+    model.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=True)
+    model.fit(images, y, batch_size=4, verbose=0)
     freeze(model.backbone, "C3")
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, task, to",
+    [
+        ("MobileNetV2", "ssd", "onnx"),
+        ("MobileNetV2", "faster_rcnn", "saved_model"),
+        ("EfficientNetV2B0", "fcn", "onnx"),
+    ],
+)
+def test_a_partly_frozen_nested_model_is_exported(name, task, to, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", "no")  # it need not keep copies of the graph to go back to
+    model = fitted(name, task)
     images, _ = batch()
-    expected = model.serving().predict_on_batch(images)["probabilities"]
-    for to in ("saved_model", "onnx"):
-        EXPORTERS[to].save(model, tmp_path / to)
-        got = load_exported(tmp_path / to).serving().predict_on_batch(images)["probabilities"]
-        np.testing.assert_allclose(got, expected, atol=1e-4, err_msg=to)
+    expected = model.serving().predict_on_batch(images)
+    EXPORTERS[to].save(model, tmp_path)
+    got = load_exported(tmp_path).serving().predict_on_batch(images)
+    if task == "fcn":
+        np.testing.assert_allclose(got["probabilities"], expected["probabilities"], atol=1e-4)
+        return
+    room = expected["scores"].shape[1]
+    for i in range(len(images)):
+        pair = [detections_of(outputs, i, size=SIZE) for outputs in (expected, got)]
+        measures, problems = compare_answers(*pair, TOLERANCES["float32"], room)
+        assert not problems and len(measures["iou"]) > 10
+        assert max(measures["score_difference"]) < 1e-4 and max(measures["box_difference"]) < 0.01
 
 
 def test_a_sequence_within_a_backbone_is_looked_into():

@@ -15,7 +15,7 @@ from support.paths import ROOT
 from support.tiny_classifier import drawn, recipe
 
 from visionkit.cli import main
-from visionkit.cli.runs import parse_knobs
+from visionkit.cli.knobs import parse_knobs
 from visionkit.experiments import runs
 from visionkit.experiments.folds import deal, folds, held_out
 from visionkit.experiments.lr_find import lr_find, smooth, suggest

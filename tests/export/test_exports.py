@@ -49,9 +49,9 @@ BUILD = {
     "lraspp": lambda: MODELS["lraspp"](mobilenet_v3(TINY_ROWS, dilated=True), units=8, **COMMON),
     "unet": lambda: MODELS["unet"](convnext((1, 1, 1, 1), channels=(8, 8, 8, 8)), units=(8,) * 5, **COMMON),
 }
-# Conversions take long, so converters are shown mask_rcnn, whose graph holds all of faster_rcnn's, and lraspp, whose
-# kinds of layers are those of deeplabv3: dilated convolutions, the average of the image, and upsampling. fcos has the
-# operations of retinanet, but three outputs where it is cut for int8.
+# The graph of mask_rcnn holds all of faster_rcnn's, and converting either takes the better part of a minute: the
+# converters are shown the larger one. FCOS has the operations of RetinaNet, but three outputs where it is cut for int8;
+# lraspp has deeplabv3's kinds of layers: dilated convolutions, the average of the image, and upsampling.
 OWN = ("keras_file", "saved_model")
 SHOWN = {"faster_rcnn": OWN, "deeplabv3": OWN, "fcos": (*OWN, "litert_int8")}
 PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if to in SHOWN.get(model, EXPORTERS)]

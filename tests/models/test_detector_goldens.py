@@ -57,7 +57,7 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
         image = drawn_scene(size)
         if resized:  # torchvision resizes to the network's size itself
             image = keras.ops.convert_to_numpy(keras.ops.image.resize(image, model.image_size, antialias=False))
-        options = {"proposals": PROPOSALS} if two_stage else OPTIONS.get(name, {})
+        options = OPTIONS[name] if resized else {"proposals": PROPOSALS} if two_stage else {}
         outputs = keras.Model(model.input, {"raw": model.output, "found": serve(model, options)})
         outputs = keras.tree.map_structure(keras.ops.convert_to_numpy, outputs(image))
         raw, found = outputs["raw"], {key: value[0] for key, value in outputs["found"].items()}

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "layers": {"ops"},
     "backbones": {"layers"},
     "models": {"resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
-    "weights": {"files", "limits", "backbones", "models"},
+    "weights": {"environment", "files", "limits", "backbones", "models"},
     "html": {"resizing"},
     "data": {"files", "limits", "npboxes", "images", "resizing", "image_files"},
     "metrics": {"files", "npboxes"},
@@ -42,9 +42,10 @@ ALLOWED: dict[str, set[str]] = {
     "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
     "export": {"callable_package", "environment", "processes", "limits", "npboxes", "images", "resizing", "image_files"}
     | {"models", "predict", "style"},
-    "certify": {"backbones", "models", "weights"},
     "fast": {"files", "images", "data", "predict", "evaluate", "export"},
-    "open_model": {"environment", "fast", "backbones", "models", "weights", "style", "predict", "export"},
+    "certify": {"backbones", "models", "weights"},
+    "hub": {"environment", "files", "limits", "resizing", "models", "export"},
+    "open_model": {"environment", "fast", "hub", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "guarantee": {"files", "images", "metrics", "npboxes", "resizing"},

@@ -192,7 +192,14 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
 
 
 # And their subclasses, such as Mask R-CNN.
-ANSWERS = {SSD: _ssd, NanoDet: _nanodet, RetinaNet: _retinanet, FCOS: _fcos, FasterRCNN: _rcnn, Segmenter: _segmenter}
+ANSWERS = {
+    SSD: _ssd,
+    NanoDet: _nanodet,
+    RetinaNet: _retinanet,
+    FCOS: _fcos,
+    FasterRCNN: _rcnn,
+    Segmenter: _segmenter,
+}
 
 
 def practice(

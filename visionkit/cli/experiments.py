@@ -11,7 +11,8 @@ from typing import Annotated, Any, NamedTuple
 
 import cyclopts
 
-from visionkit.cli.runs import AsIs, RunOptions, open_recipe, parse_knobs
+from visionkit.cli.knobs import parse_knobs
+from visionkit.cli.runs import AsIs, RunOptions, open_recipe
 from visionkit.train.options import Options
 from visionkit.types import DataError
 

@@ -28,7 +28,7 @@ def export(
     holds what was compared. A style network can be exported to keras_file and to saved_model.
 
     Args:
-        model: a run folder or a .keras file.
+        model: a run folder, a .keras file or hf://OWNER/NAME on the Hugging Face Hub.
         out: the folder for the export, new or empty.
         to: the format: keras_file, saved_model, onnx, openvino, openvino_bf16, litert, litert_float16 or litert_int8.
         check: images to compare on; without them drawn ones, which seldom hold anything to detect.

@@ -45,7 +45,8 @@ def detect(
     that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
-        model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
+        model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME on the Hugging Face Hub, or the
+            name of published weights: visionkit weights list.
         images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1.
         out: the folder for the results.
         score: detections below this are left out, 0 to 1; by default 0.3.
@@ -136,7 +137,8 @@ def classify(
     read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
-        model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
+        model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME on the Hugging Face Hub, or the
+            name of published weights: visionkit weights list.
         images: files, folders, globs or .txt lists of files.
         out: the folder for the results.
         pictures: write the pictures.
@@ -228,7 +230,8 @@ def segment(
     Images that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
     Args:
-        model: a run folder, a .keras file, an export in its runtime, or published weights: visionkit weights list.
+        model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME on the Hugging Face Hub, or the
+            name of published weights: visionkit weights list.
         images: files, folders or globs.
         out: the folder for the results.
         flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
@@ -271,7 +274,7 @@ def bench(
     from visionkit.bench.measure import bench as measure
 
     if not models:
-        raise DataError("name a model: a run folder, a .keras file, an export, or a name of visionkit weights list")
+        raise DataError("name a model: a run folder, a .keras file, an export, hf://OWNER/NAME or published weights")
     print(HEADER, flush=True)
     say = partial(print, flush=True)
     rows = measure(models, images, batch, threads, count, rounds, say=say, trust=trust)

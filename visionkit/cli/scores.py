@@ -33,7 +33,7 @@ def evaluate(
     """Score a model on labelled data, with the 95 % intervals of the scores: how far other images may move them.
 
     Args:
-        model: a run folder, a .keras file, an export in its runtime, or published weights by name.
+        model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME, or published weights by name.
         data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
         split: the part to score, such as test or train+val; by default all of it.
         classes: (segment) file that names the values of the class maps; see finetune.

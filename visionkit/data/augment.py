@@ -1,4 +1,4 @@
-"""Augmentation that users already have: an albumentations `Compose` on whole samples, as a training transform.
+"""Augmentation that users already have, on whole samples: an albumentations `Compose`, or layers of Keras.
 
 albumentations changes pixels, boxes, masks and maps; which object is which is our own bookkeeping. Every box carries
 its index, so that a box that is dropped takes its mask and its label with it, and a mask of ones goes through all, so
@@ -17,6 +17,7 @@ import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.albumentations_adapter import A, BaseCompose
+from visionkit.data.keras_layers import KerasLayers, from_saved, is_keras
 from visionkit.data.render import Transform
 from visionkit.data.views import CentreCrop
 from visionkit.resizing import crop_share
@@ -42,7 +43,9 @@ _FILTERS = ("min_area", "min_visibility", "min_width", "min_height", "max_accept
 
 
 class Augment:
-    """An albumentations pipeline as the `transform` of a recipe or of `batches`; it replaces our own augmentation.
+    """An albumentations pipeline, or layers of Keras, as the `transform` of a recipe or of `batches`.
+
+    It replaces our own augmentation.
 
     The pipeline is applied to the original image, and the result is brought to `size` as in prediction. The same sample
     and seed give the same bits in any thread or process.
@@ -54,7 +57,8 @@ class Augment:
 
     Args:
         pipeline: a `Compose`, another composition, a transform or a list of them. Of `bbox_params` the limits are used
-            (min_area, min_visibility, ...); format and labels are not needed.
+            (min_area, min_visibility, ...); format and labels are not needed. Or a preprocessing layer of Keras, or a
+            list, a `Sequential` or a `Pipeline` of such; `data.keras_layers` lists those that keep boxes right.
         size: (height, width) of the network's input.
         resize: how an image is brought to that size, as the model's `resize`: "letterbox", "stretch" or "crop".
 
@@ -66,7 +70,8 @@ class Augment:
         self.pipeline = pipeline
         self.size = size
         self.resize = resize
-        self._composed = _compose(pipeline, check_pipeline(pipeline))
+        self._layers = KerasLayers(pipeline) if is_keras(pipeline) else None
+        self._composed: Any = None if self._layers else _compose(pipeline, check_pipeline(pipeline))
         share = crop_share(resize)
         views = (CentreCrop(size, float(share)),) if share else ()
         self._fit = Transform(size, "stretch" if share else resize, views)
@@ -76,6 +81,8 @@ class Augment:
         return self._fit(self.augment(sample, seed), seed)
 
     def __reduce__(self):
+        if self._layers:
+            return _from_saved, (self._layers.saved(), self.size, self.resize)  # layers hold variables
         return Augment, (self.pipeline, self.size, self.resize)  # a threading.local cannot be pickled
 
     def augment(self, sample: Sample, seed: int) -> Sample:
@@ -84,6 +91,8 @@ class Augment:
         Raises:
             DataError: the pipeline failed, or did not return uint8 RGB.
         """
+        if self._layers:
+            return self._layers(sample, seed)
         # A Compose holds its random state; if threads shared one, they would draw from each other's.
         if not hasattr(self._local, "compose"):
             self._local.compose = copy.deepcopy(self._composed)
@@ -107,6 +116,10 @@ class Augment:
         if sample.boxes is not None:
             changed |= _objects(sample, result, image.shape[:2])
         return replace(sample, **changed)
+
+
+def _from_saved(saved: dict[str, Any], size: tuple[int, int], resize: str) -> Augment:
+    return Augment(from_saved(saved).layers, size, resize)
 
 
 def _compose(pipeline: Any, transforms: Sequence[Any]) -> Any:
@@ -156,11 +169,13 @@ def _objects(sample: Sample, result: Mapping[str, Any], size: tuple[int, int]) -
 
 
 def check_pipeline(pipeline: Any) -> list[Any]:
-    """The transforms of the pipeline, without the outermost `Compose`, whose targets ours replace.
+    """The transforms of the pipeline, without the outermost `Compose`, whose targets ours replace; or its Keras layers.
 
     Raises:
         DataError: one of them cannot be kept in step with boxes, masks and maps; names it.
     """
+    if is_keras(pipeline):
+        return KerasLayers(pipeline).layers
     transforms = _transforms_of(pipeline)
     _check(transforms)
     return transforms

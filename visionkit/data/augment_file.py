@@ -11,6 +11,8 @@ import yaml
 
 from visionkit.data.albumentations_adapter import A, BaseCompose
 from visionkit.data.augment import check_pipeline
+from visionkit.data.keras_layers import KerasLayers, from_saved, is_keras
+from visionkit.files import as_json
 from visionkit.types import DataError, nearest
 
 _LARGEST = 1_000_000  # bytes of a file
@@ -46,14 +48,17 @@ def read_pipeline(file: Path | str) -> dict[str, Any]:
 
 
 def pipeline_of(saved: Any) -> Any:
-    """The composition that `A.to_dict(composition)` describes.
+    """The composition that `A.to_dict(composition)` describes, or the layers of Keras that `saved_form` saved.
 
     Raises:
-        DataError: it holds something that is not of albumentations, or an argument that a transform does not take.
+        DataError: it holds something else, or an argument that a transform does not take.
     """
-    if not isinstance(saved, Mapping) or not isinstance(saved.get("transform"), Mapping):
+    of_keras = isinstance(saved, Mapping) and "keras" in saved
+    if not of_keras and not (isinstance(saved, Mapping) and isinstance(saved.get("transform"), Mapping)):
         raise DataError('expected {"transform": ...}, as A.save writes it')
     _check_size(saved)
+    if of_keras:
+        return from_saved(saved).layers
     _check_names(saved["transform"])
     try:
         with warnings.catch_warnings():
@@ -69,14 +74,16 @@ def saved_form(pipeline: Any) -> dict[str, Any]:
     """What stands for a pipeline among the knobs of a run: JSON, from which the run can be resumed.
 
     Args:
-        pipeline: a composition or a transform, the file of one, or what this function returned.
+        pipeline: a composition or a transform, layers of Keras, the file of a pipeline, or what this function returned.
 
     Raises:
         DataError: it cannot be saved, as a Lambda cannot, or the file cannot be read.
     """
     if isinstance(pipeline, Path | str):
         return read_pipeline(pipeline)
-    if isinstance(pipeline, Mapping):
+    if is_keras(pipeline):
+        saved = as_json(KerasLayers(pipeline).saved())
+    elif isinstance(pipeline, Mapping):
         saved = dict(pipeline)
     else:
         try:

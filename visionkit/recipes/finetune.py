@@ -30,7 +30,8 @@ def finetune(
         data: a folder in any layout that `open_dataset` recognises.
         out: the run folder, new or empty; `open_predictor` and `resume` take it afterwards.
         task: a key of `RECIPES`: "detect", "instance", "classify" or "segment"; by default what the data is for.
-        augment: an albumentations pipeline, or the file in which `A.save` saved one; it replaces our own augmentation.
+        augment: an albumentations pipeline, the file in which `A.save` saved one, or preprocessing layers of Keras, as
+            `Augment` takes them; they replace our own augmentation.
         callbacks: Keras callbacks of your own; see `run`.
         options: how the run is carried out; see `Options`.
         knobs: of the task's recipe, such as `epochs`, `backbone` and `lr`; see `RECIPES[task]`. `model` and `backbone`

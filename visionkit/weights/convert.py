@@ -158,7 +158,6 @@ _CLASS_ROWS = {
     "box_deltas": (4, False),
     "mask_logits": (1, False),
 }
-_NORMS = keras.layers.BatchNormalization | keras.layers.GroupNormalization | keras.layers.LayerNormalization
 _NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
@@ -291,7 +290,8 @@ def fit(array: np.ndarray, parameter: str, layer: Any) -> tuple[str, np.ndarray]
     Torch stores kernels with outputs first, and channels before rows and columns. The rows of a dense layer after a
     Flatten are in that order too: C, H, W there, but H, W, C here. A convolution may take its place (FCN's fc6).
     """
-    if isinstance(layer, _NORMS):
+    norms = keras.layers.BatchNormalization | keras.layers.LayerNormalization | keras.layers.GroupNormalization
+    if isinstance(layer, norms):
         return _NORM.get(parameter, parameter), array
     if parameter != "weight":
         return parameter, array.reshape(-1) if parameter == "scale" else array  # torch's may be [C, 1, 1]

