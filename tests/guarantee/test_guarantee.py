@@ -214,3 +214,18 @@ def test_a_broken_photo_does_not_stop_the_shift_check(tmp_path):
         write_image(files[-1], one.image // 4)
     assert "darker" in warning(promise, files)
     assert warning(promise, files[:4]) == ""
+
+
+def test_promised_photos_are_seen_by_keras_unless_another_runtime_is_named(run, tmp_path, monkeypatch):
+    make_promise(pairs_of(), NAMES, 0.1, model=fingerprint_of(run), looks={"size": [1.0]}).save(run)
+    asked = []
+
+    def opened(model, batch_size, trust, runtime, images):
+        asked.append(runtime)
+        raise DataError("far enough")
+
+    monkeypatch.setattr("visionkit.open_model.open_predictor", opened)
+    words = ["detect", str(run), "photo.jpg", "--out", str(tmp_path / "out")]
+    for more in (["--guarantee"], ["--guarantee", "--runtime", "onnx"], []):
+        assert main([*words, *more]) == 1
+    assert asked == ["keras", "onnx", "auto"]

@@ -78,6 +78,8 @@ def detect(
         raise DataError("--guarantee is for photos: the frames of a video resemble each other; leave it out")
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
+    if promise and runtime == "auto":
+        runtime = "keras"  # by which the thresholds were chosen: in bfloat16, scores are others
     predictor: Any = open_predictor(model, batch_size, trust, runtime, tuple if video else partial(images_in, images))
     if tile is not None:
         from visionkit.predict.tiling import Tiled
