@@ -66,7 +66,7 @@ def test_whatever_is_said_to_be_installed_has_the_right_name():
             assert name in OTHERS or re.fullmatch(
                 r"keras-visionkit|\.|dist/keras_visionkit-[\d.]+-py3-none-any.whl", name
             ), f"{line}: pip install {match[2]}"
-            known = extras.keys() | {"{extra}", "{name}"}  # in a message
+            known = extras.keys() | {"{extra}", "{name}", "{asked}"}  # in a message
             assert not extra or name in OTHERS or set(extra.split(",")) <= known, line
     assert {"keras-visionkit", "."} <= found
 

@@ -230,7 +230,7 @@ def test_other_verbs_are_named(folder, tmp_path):
 
 def test_on_the_command_line_unreadable_images_make_exit_code_3(folder, tmp_path, capsys, monkeypatch):
     opened = Predictor(Painter())
-    monkeypatch.setattr("visionkit.open_model.open_predictor", lambda model, trust=False: opened)
+    monkeypatch.setattr("visionkit.open_model.open_predictor", lambda model, *options: opened)
     assert main(["segment", "run", str(folder), "--out", str(tmp_path / "out"), "--flip"]) == 3
     captured = capsys.readouterr()
     assert "3 images done, 1 not read, 5 rows of results" in captured.out
