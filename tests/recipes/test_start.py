@@ -97,7 +97,8 @@ def test_the_published_detector_goes_on_through_the_command_line(data, tmp_path,
 def test_map_needs_a_start_and_an_export_is_none(data, capsys, tmp_path):
     assert main(["finetune", str(data), "--map", "cow=disc"]) == 1
     assert "name that model with --from" in capsys.readouterr().err
-    with pytest.raises(DataError, match=r"expected a run folder, a \.keras file, an exported model, hf://OWNER/NAME, or a name"):
+    named = r"expected a run folder, a \.keras file, an exported model, hf://OWNER/NAME, or a name"
+    with pytest.raises(DataError, match=named):
         detect(data, start=str(tmp_path / "nothing"))
 
 

@@ -181,7 +181,7 @@ def _counts_objects(pixels: np.ndarray, class_names: Sequence[str]) -> bool:
     counts = present.sum(axis=1)
     first = present == (np.arange(present.shape[1]) < counts[:, None])
     nameless = all(name == str(k) for k, name in enumerate(class_names))
-    varied = len(pixels) >= 10 and counts.max() >= 4 and len(set(counts.tolist())) >= 3
+    varied = len(pixels) >= 10 and int(counts.max()) >= 4 and len(set(counts.tolist())) >= 3
     return nameless and varied and bool(first.all())
 
 

@@ -66,7 +66,7 @@ class ClassificationMetric:
             for k, name in enumerate(self.class_names)
         }
         return {
-            "top1": _share(correct.sum(), images),
+            "top1": _share(int(correct.sum()), images),
             "top5": _share(sum(int(in_top5.sum()) for _, _, in_top5 in self._answers), images),
             "images": images,
             "per_class": per_class,

@@ -85,7 +85,7 @@ class SegmentationMetric:
             per_class[name]["pixels"] = int(actual[k])
         return {
             "mIoU": _mean(by_class["IoU"]),
-            "pixel_accuracy": float(_shares(correct.sum(), actual.sum())),
+            "pixel_accuracy": float(_shares(np.asarray(correct.sum()), np.asarray(actual.sum()))),
             "mean_accuracy": _mean(by_class["accuracy"]),
             "boundary_f1": _mean(by_class["boundary_f1"]),
             "images": self._images,
