@@ -158,7 +158,7 @@ def _fast(model: Path, file: Path, runtime: Runtime, images: Callable[[], Sequen
     from visionkit.fast.model import fast_model
 
     return fast_model(
-        source=lambda: source_of(model),
+        source=lambda: source_of(model if model.is_dir() else file),  # not hf://OWNER/NAME, which is no file
         runtime=runtime,
         size=lambda: file.stat().st_size,
         images=images,

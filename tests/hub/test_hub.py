@@ -19,6 +19,7 @@ from support.paths import ROOT
 
 import visionkit as vk
 from visionkit import limits
+from visionkit.files import sha256_of
 from visionkit.hub.address import Address, is_address, parse
 from visionkit.hub.card import is_unchanged
 from visionkit.open_model import keras_path, made_by, open_task
@@ -158,6 +159,15 @@ def test_verbs_take_an_address(hub, run, image, tmp_path):
     assert "earlier" not in visionkit(words, tmp_path).stdout  # another commit is another model
     assert type(open_task(f"hf://{REPO}")) is vk.SSD  # for finetune --from
     assert len(made_by(f"hf://{REPO}")) == 16
+
+
+def test_an_address_may_have_a_fast_form(hub, run, monkeypatch):
+    vk.push(run, REPO)
+    asked = []
+    monkeypatch.setattr("visionkit.fast.model.fast_model", lambda **options: asked.append(options["source"]()))
+    assert vk.open_predictor(f"hf://{REPO}", runtime="auto").runtime == "keras"
+    assert asked[0].digest == sha256_of(keras_path(f"hf://{REPO}"))
+    assert asked[0].beside is None  # the copy in the library's cache gets no folder of ours
 
 
 def test_offline_the_cache_is_used(hub, run, monkeypatch, tmp_path):
