@@ -6,6 +6,7 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import secrets
@@ -74,6 +75,12 @@ def write_bytes(file: Path, data: bytes, sync: bool = False) -> None:
 def write_json(file: Path, value: Any) -> None:
     """Writes indented JSON and waits until it is on the disk; dataclasses become objects, paths become strings."""
     write_bytes(file, (json.dumps(value, indent=2, default=_as_json) + "\n").encode(), sync=True)
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's content, 64 hexadecimal digits; the file is not read into memory as a whole."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def as_json(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """What the experiments share: a folder of runs in which an interrupted one continues, and statistics of many runs."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.evaluate.scores import MONITOR
-from visionkit.files import as_json, locked, write_json
+from visionkit.files import as_json, locked, sha256_of, write_json
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
 from visionkit.train.resume import recipe_name
@@ -31,7 +30,7 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
     Raises:
         DataError: `out` holds something else.
     """
-    sha256 = _sha256(recipe_file) if recipe_file else ""
+    sha256 = sha256_of(recipe_file) if recipe_file else ""
     name = recipe_file.name if recipe_file else recipe_name(recipe_function)
     settings = as_json({"recipe": name, "sha256": sha256} | settings)
     if (out / FILE).is_file():
@@ -42,7 +41,7 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
                     f"{out}: holds an experiment with another {key}, {before.get(key)!r} and not "
                     f"{settings.get(key)!r}; name another folder with --out, or remove this one"
                 )
-        if recipe_file and _sha256(out / "recipe.py") != sha256:  # it is executed again by the runs
+        if recipe_file and sha256_of(out / "recipe.py") != sha256:  # it is executed again by the runs
             raise DataError(f"{out / 'recipe.py'}: is not the copy of {recipe_file} that it should be; put it back")
         return
     if out.exists() and any(out.iterdir()):
@@ -51,10 +50,6 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
     if recipe_file:
         shutil.copy(recipe_file, out / "recipe.py")
     write_json(out / FILE, settings)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def finish(

@@ -13,6 +13,7 @@ from typing import Any
 
 import visionkit
 from visionkit.fast.choice import version_of
+from visionkit.files import sha256_of
 
 FOLDER = "fast"
 
@@ -65,9 +66,7 @@ class Source:
 def source_of(model: Path) -> Source:
     """Of a run folder or a .keras file, which must exist."""
     file = model / "model.keras" if model.is_dir() else model
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Source(name=str(model), digest=digest, beside=model / FOLDER if model.is_dir() else None)
+    return Source(name=str(model), digest=sha256_of(file), beside=model / FOLDER if model.is_dir() else None)
 
 
 def cache_folder() -> Path:

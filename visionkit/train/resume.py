@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.data.dataset import Dataset
-from visionkit.files import as_json, write_json
+from visionkit.files import as_json, sha256_of, write_json
 from visionkit.train.options import Options
 from visionkit.train.trust import is_sealed, seal
 from visionkit.types import DataError, in_words
@@ -214,4 +214,4 @@ def _read_json(file: Path) -> dict[str, Any]:
 
 
 def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+    return sha256_of(file) if file.exists() else ""

@@ -1,6 +1,5 @@
 """Finds a card's file on this machine or downloads it, either complete and verified or not at all."""
 
-import hashlib
 import http.client
 import os
 import sys
@@ -11,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from visionkit.environment import is_offline
-from visionkit.files import whole_file
+from visionkit.files import sha256_of, whole_file
 from visionkit.types import DataError
 from visionkit.weights.cards import CARDS, Card
 
@@ -117,8 +116,7 @@ def _fetch(card: Card, path: Path) -> None:
 
 
 def _verify(file: Path, card: Card, complaint: str) -> None:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256_of(file)
     if not digest.startswith(card.sha256):
         raise DataError(f"{complaint}: expected sha256 {card.sha256}..., found {digest}")
 
