@@ -30,7 +30,7 @@ def test_every_proof_has_a_figure_and_a_date():
 def test_all_proofs_are_listed(capsys):
     assert main(["certify"]) == 0
     out = capsys.readouterr().out
-    assert "retinanet\n  forward          raw outputs 1e-4 of their range" in out
+    assert "retinanet\n  forward          within 1e-4 of the range of raw outputs" in out
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(capsys):
