@@ -208,7 +208,7 @@ def test_bfloat16_is_taken_where_the_metric_hardly_moves(run, auto, tmp_path, mo
     found = iter((0.8, score))
     monkeypatch.setattr(make, "export_model", export_model)
     monkeypatch.setattr(make, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(make, "evaluate", lambda *_: {"top1": next(found)})
+    monkeypatch.setattr(make, "evaluate", lambda *_, intervals: {"top1": next(found)})
     image = np.zeros((*SIZE, 3), np.uint8)
     data = Dataset([Sample(id=str(i), image_size=SIZE, label=0, image=image) for i in range(50)], NAMES)
     line = model.keep_form(folder, data)

@@ -89,7 +89,7 @@ def test_a_margin_makes_boxes_contain_their_objects():
 class Says:
     """Stands where a detector does: these are its answers."""
 
-    task, batch_size, class_names = "detect", 1, NAMES
+    task, batch_size, class_names, runtime = "detect", 1, NAMES, "keras"
 
     def __init__(self, answers):
         self.answers = answers

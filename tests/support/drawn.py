@@ -78,9 +78,8 @@ def drawn_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     norm = re.search(r"module_list\.\d\.0\.", name)  # SSDLite has some in its heads
     if classes and name.endswith("bias") and not norm:
         values.reshape(-1, 91)[:, COCO_GAPS] = -100.0
-    if (
-        name == "head.classification_head.cls_logits.bias"
-    ):  # sigmoids: most candidates are unlikely, and there is no background
+    # Sigmoids: most candidates are unlikely, and there is no background.
+    if name == "head.classification_head.cls_logits.bias":
         values -= np.float32(6.0)
         values.reshape(-1, 91)[:, [0, *COCO_GAPS]] = -100.0
     return values

@@ -186,11 +186,9 @@ def real_rows(name, value):
 def inputs(course, step):
     images, y = scenes.batch(course, step)
     targets = []
-    for boxes, labels, masks, segmentation in zip(
-        *(y[k] for k in ("boxes", "labels", "masks", "segmentation")), strict=True
-    ):
+    for boxes, labels, segmentation in zip(*(y[k] for k in ("boxes", "labels", "segmentation")), strict=True):
         real = labels >= 0
-        target = {"boxes": boxes[real], "labels": 1 + labels[real].astype(np.int64), "masks": masks[real]}
+        target = {"boxes": boxes[real], "labels": 1 + labels[real].astype(np.int64)}
         target["segmentation"] = segmentation.astype(np.int64)
         targets.append({key: torch.from_numpy(value) for key, value in target.items()})
     return list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255), targets

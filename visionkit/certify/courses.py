@@ -23,9 +23,8 @@ from visionkit.types import Tensor
 from visionkit.weights.convert import assign, fit, our_layers, our_names
 
 TOLERANCE = 1e-3  # relative, of each loss at the last step and of the norm of every tensor
-LEAST_NORM = (
-    1e-5  # smaller ones are of biases before a norm, which only round-off moves; differences count against this
-)
+# Smaller norms are of biases before a normalisation, which only round-off moves: differences count against this.
+LEAST_NORM = 1e-5
 LOSSES = {  # torchvision's name -> ours
     "classification": "class_loss",
     "bbox_regression": "box_loss",
@@ -149,7 +148,7 @@ def train(model: Task, course: Course, steps: int) -> list[dict[str, float]]:
     losses: list[dict[str, float]] = []
     for step in range(steps):
         images, y = scenes.batch(course, step)
-        wanted = ("segmentation",) if model.task == "segment" else ("boxes", "labels", "ignore", "masks")
+        wanted = ("segmentation",) if model.task == "segment" else ("boxes", "labels", "ignore")
         found: Any = model.train_on_batch(images, {key: y[key] for key in wanted}, return_dict=True)
         losses.append({key: float(value) for key, value in found.items()})
         model.reset_metrics()

@@ -91,8 +91,8 @@ def batch(course: Course, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
 
     Returns:
         images float32 `[3, H, W, 3]`, 0..255, and a dict of boxes float32 `[3, 3, 4]`, labels int32 `[3, 3]` with -1
-        for padding, ignore bool `[3, 3]`, masks uint8 `[3, 3, H, W]`, the left halves of the boxes, and segmentation
-        int32 `[3, H, W]`, 0 for background, 1 + the label in a box, and 255 in the first rows.
+        for padding, ignore bool `[3, 3]`, and segmentation int32 `[3, H, W]`, 0 for background, 1 + the label in a
+        box, and 255 in the first rows.
     """
     height, width = course.image_size
     random = generator(f"{course.name}.{course.image_size}.{step % BATCHES}").random
@@ -100,7 +100,6 @@ def batch(course: Course, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
     images = np.floor(40 + 80 * blocks).repeat(8, axis=1).repeat(8, axis=2)  # [3, H, W, 3]
     boxes = np.zeros((OBJECTS, OBJECTS, 4), np.float32)
     labels = np.full((OBJECTS, OBJECTS), -1, np.int32)
-    masks = np.zeros((OBJECTS, OBJECTS, height, width), np.uint8)
     segmentation = np.zeros((OBJECTS, height, width), np.int32)
     for image, count in enumerate((3, 1, 0 if course.empty else 2)):
         for row in range(count):
@@ -110,8 +109,7 @@ def batch(course: Course, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
             boxes[image, row] = x, y, x + w, y + h
             labels[image, row] = label
             images[image, y : y + h, x : x + w] = COLOURS[label]
-            masks[image, row, y : y + h, x : x + w // 2] = 1
             segmentation[image, y : y + h, x : x + w] = 1 + label
     segmentation[:, :4] = 255
-    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros(labels.shape, bool), "masks": masks}
-    return images.astype(np.float32), y | {"segmentation": segmentation}
+    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros(labels.shape, bool), "segmentation": segmentation}
+    return images.astype(np.float32), y

@@ -34,10 +34,9 @@ def guarantee(
         split: the part of the data, such as test; by default all of it.
         json: also write the promise to this file.
     """
-    from visionkit.guarantee.promise import fingerprint_of, in_words, make_promise
+    from visionkit.guarantee.promise import check_miss, fingerprint_of, in_words, make_promise
 
-    if not 0 < miss < 1:
-        raise DataError(f"--miss: expected a share above 0 and below 1, found {miss:g}")
+    check_miss(miss)  # before the model is opened, which takes long
     model = fingerprint_of(run)
     from visionkit.open_model import open_predictor
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from visionkit import npboxes
-from visionkit.types import IGNORE, DataError, Sample, nearest, objects_of
+from visionkit.types import IGNORE, DataError, Sample, in_words, nearest, objects_of
 
 GEOMETRIC = (
     *("CenterCrop", "RandomFlip", "RandomPerspective", "RandomRotation", "RandomTranslation", "RandomZoom"),
@@ -79,8 +79,8 @@ class KerasLayers:
                 image, planes, boxes, index = _apply(layer, int(own), image, planes, boxes, index)
             except Exception as error:  # whatever a layer raises; its own words come first
                 name = type(layer).__name__
-                text = str(error).partition("\n")[0]
-                raise DataError(f"sample {sample.id!r}: {name} failed: {type(error).__name__}: {text}") from error
+                text = f"{name} failed: {type(error).__name__}: {in_words(error)}"
+                raise DataError(f"sample {sample.id!r}: {text}") from error
         changed: dict[str, Any] = {"image": np.clip(np.rint(image), 0, 255).astype(np.uint8)}
         changed["image_size"] = changed["image"].shape[:2]
         valid = planes[..., 0] > _MARK / 2
@@ -110,8 +110,7 @@ def from_saved(saved: Mapping[str, Any]) -> KerasLayers:
         try:
             layers.append(getattr(keras.layers, name)(**config))
         except Exception as error:  # whatever a constructor raises
-            reason = str(error).partition("\n")[0]
-            raise DataError(f"augmentation: Keras does not take this {name}: {reason}") from error
+            raise DataError(f"augmentation: Keras does not take this {name}: {in_words(error)}") from error
     return KerasLayers(layers)
 
 

@@ -28,6 +28,7 @@ class Promised:
         if list(predictor.class_names) != promise.class_names:
             raise DataError("the guarantee is for a model with other classes; make it again")
         self.predictor, self.promise = predictor, promise
+        self.runtime = predictor.runtime
         self.class_names, self.task, self.batch_size = predictor.class_names, predictor.task, predictor.batch_size
         self._limits = np.asarray(promise.thresholds, np.float32)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from visionkit.files import write_json
+from visionkit.files import sha256_of, write_json
 from visionkit.metrics.coco_ap import Pairs
 from visionkit.metrics.curves import WRONG, match
 from visionkit.metrics.risk import (
@@ -124,8 +124,13 @@ def fingerprint_of(run: Path) -> str:
     file = run / "model.keras"
     if not file.is_file():
         raise DataError(f"{run}: expected the folder of a finished run, in which a guarantee is stored")
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sha256_of(file)
+
+
+def check_miss(miss: float) -> None:
+    """Raises a DataError unless `miss` is a share that can be promised."""
+    if not 0 < miss < 1:
+        raise DataError(f"--miss: expected a share above 0 and below 1, found {miss:g}")
 
 
 def make_promise(
@@ -154,8 +159,7 @@ def make_promise(
     Raises:
         DataError: too few images have objects, or the model misses too many at any threshold.
     """
-    if not 0 < miss < 1:
-        raise DataError(f"--miss: expected a share above 0 and below 1, found {miss:g}")
+    check_miss(miss)
     everything = found_objects(pairs)
     found, others = everything, None
     if margin:

@@ -19,10 +19,8 @@ from visionkit.ops.matching import ignored, real
 from visionkit.types import Tensor
 
 RADIUS = 1.5  # of the square around an object's centre whose points are positive, in strides (version 4 of the paper)
-REACH = (
-    4,
-    8,
-)  # strides: a level learns objects whose farthest side is this far from a point; section 3.2: 64..128 at P4
+# Strides: a level learns objects whose farthest side is this far from a point; section 3.2: 64..128 pixels at P4.
+REACH = (4, 8)
 NOTHING = 1e12  # the area of an object that a point is not trained for: larger than any
 
 
