@@ -14,7 +14,7 @@ demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
