@@ -55,7 +55,8 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals:
     If a detector's mAP50 is about 0, `why` has the likely reasons. Maps are compared at each image's original size.
 
     Args:
-        predictor: a `Predictor`, of a Task or of an exported model; or a Task.
+        predictor: a `Predictor`, of a Task or of an exported model; or a Task; or any object with `task` and
+            `class_names` that is called as `predictor(dataset, score=0.01)` and gives the results in order.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
         closely: also return `closely`, a `CloseLook` at the mistakes; for a detector, the best thresholds are then
             added to `per_class`.
