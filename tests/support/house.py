@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "ops": set(),
     "layers": {"ops"},
     "backbones": {"layers"},
-    "models": {"resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
+    "models": {"npboxes", "resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
     "weights": {"environment", "files", "limits", "backbones", "models"},
     "html": {"resizing"},
     "data": {"files", "limits", "npboxes", "images", "resizing", "image_files"},

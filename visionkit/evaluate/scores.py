@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from visionkit.data.box_formats import warn_if_xywh
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
@@ -128,6 +129,7 @@ def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Dete
 def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
+    warn_if_xywh(dataset)
     for i, (record, detections) in enumerate(_predictions(dataset, predictor(dataset, score=SCORE))):
         truth = record if detections.masks is None else dataset[i]  # masks are read only if they are needed
         metric.update(replace(truth, labels=ids[objects_of(truth).labels]), detections)
