@@ -4,6 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from scipy import stats
@@ -170,6 +171,12 @@ def test_from_python_models_are_compared_under_their_names():
     assert [model.milliseconds for model in contest.models] == [None, None]
     with pytest.raises(DataError, match="expected two or three models to compare, found 1"):
         vk.compare({"old": first}, data)
+    with pytest.raises(DataError, match="give the models to compare under their names"):
+        vk.compare([first, second], data)
+    with pytest.raises(DataError, match="expected a model of visionkit or a Predictor, found Dense; "):
+        vk.compare({"old": first, "new": keras.layers.Dense(1)}, data)
+    with pytest.raises(DataError, match=r"expected a data set, found list; make one: vk.Dataset\(samples"):
+        vk.compare({"old": first, "new": second}, [data[0]])
 
 
 def test_pages_of_all_tasks(tmp_path):

@@ -71,7 +71,9 @@ def test_from_python_a_detector_keeps_the_promise(tmp_path):
         safe.promise.save(tmp_path)
     says.task = "classify"
     with pytest.raises(DataError, match="a guarantee is for detectors; this model is for the task classify"):
-        vk.guarantee(says, data)
+        vk.guarantee(Says(**vars(says)), data)
+    with pytest.raises(DataError, match=r"found 'runs/first'; vk\.open_predictor opens a file"):
+        vk.guarantee("runs/first", data)
 
 
 def test_a_class_of_which_nothing_can_be_promised_is_named():

@@ -10,10 +10,9 @@ import numpy as np
 
 from visionkit.compare.differences import Comparison, Difference, compare, holm, verdict
 from visionkit.data.dataset import Dataset
-from visionkit.evaluate.scores import MONITOR, Measured, measure
+from visionkit.evaluate.scores import MONITOR, Measured, as_predictor, measure
 from visionkit.metrics.matches import Matches
 from visionkit.metrics.resampling import Intervals, intervals
-from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError
 
 SHOWN = 6  # images of a pair of models, at most
@@ -144,9 +143,11 @@ def compare_models(models: Mapping[str, Any], dataset: Dataset, timed: bool = Fa
         DataError: there are fewer than two models or more than three, their tasks or classes differ, there are fewer
             than 5 images, or `evaluate` cannot score one of the models.
     """
+    if not isinstance(models, Mapping):
+        raise DataError('give the models to compare under their names, as in vk.compare({"old": a, "new": b}, dataset)')
     if len(models) not in (2, 3):
         raise DataError(f"expected two or three models to compare, found {len(models)}")
-    predictors = [Predictor(model) if hasattr(model, "serving") else model for model in models.values()]
+    predictors = [as_predictor(model) for model in models.values()]
     return hold(list(models), predictors, [None] * len(models), dataset, timed)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -83,10 +84,28 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals:
 
 def measure(predictor: Any, dataset: Dataset) -> Measured:
     """Runs a model on a data set; the arguments and errors are those of `evaluate`."""
-    if hasattr(predictor, "serving"):  # a Task
-        predictor = Predictor(predictor)
+    predictor = as_predictor(predictor)
+    if not hasattr(dataset, "records"):
+        found = type(dataset).__name__
+        raise DataError(
+            f"expected a data set, found {found}; make one: vk.Dataset(samples, class_names), vk.arrays(...)"
+        )
     score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
     return score(predictor, dataset)
+
+
+def as_predictor(model: Any) -> Any:
+    """Returns the predictor of a model, or what is called like one as it is.
+
+    Raises:
+        DataError: it is neither, but for example the path of a model.
+    """
+    if hasattr(model, "serving"):  # a Task
+        return Predictor(model)
+    if not (callable(model) and hasattr(model, "task") and hasattr(model, "class_names")):
+        found = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
+        raise DataError(f"expected a model of visionkit or a Predictor, found {found}; vk.open_predictor opens a file")
+    return model
 
 
 def numbers(scores: dict[str, Any]) -> dict[str, int | float]:

@@ -3,11 +3,10 @@
 from typing import Any
 
 from visionkit.data.dataset import Dataset
-from visionkit.evaluate.scores import detection_pairs
+from visionkit.evaluate.scores import as_predictor, detection_pairs
 from visionkit.guarantee.keep import Promised
 from visionkit.guarantee.promise import check_miss, make_promise
 from visionkit.guarantee.shift import looks
-from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError
 
 
@@ -39,8 +38,7 @@ def guarantee(
         DataError: the model is no detector, `miss` is no share, or with these images it cannot be promised.
     """
     check_miss(miss)
-    if hasattr(predictor, "serving"):  # a Task
-        predictor = Predictor(predictor)
+    predictor = as_predictor(predictor)
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"a guarantee is for detectors; this model is for the task {predictor.task}")
     promise = make_promise(
