@@ -1,8 +1,8 @@
 """The pages of docs/ do what they say: their Python is run, and what they show it printing is what it prints."""
 
-import ast
 import json
 import re
+import shlex
 
 import keras
 import numpy as np
@@ -12,12 +12,15 @@ from support.paths import ROOT
 
 import visionkit
 from visionkit.backbones import BACKBONES
+from visionkit.cli import main
 from visionkit.weights.cards import CARDS
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
-# A block of Python, and the output that is shown right below it, if any.
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
+# A block of Python, or of commands behind a $, and the output that is shown right below it, if any.
+BLOCK = re.compile(r"^```(python|console)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
+IMPORT = re.compile(r"^ *(?:from (visionkit\S*) import (.+)|import (visionkit\S*).*)$", re.M)
+FOR_CONTRIBUTORS = {"design.md"}
 ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([^|]*) \|", re.M)  # | `name` | parameters | top-1 |
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
@@ -32,11 +35,17 @@ def test_the_page_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)
     for block in BLOCK.finditer(text):
-        first = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * first + block[1], page, "exec"), names)  # tracebacks name the page and its line
+        kind, content, shown = block.groups()
+        first = text.count("\n", 0, block.start(2))
+        if kind == "python":
+            exec(compile("\n" * first + content, page, "exec"), names)  # tracebacks name the page and its line
+        else:
+            for line in content.splitlines():
+                command, _, code = line.removeprefix("$ visionkit ").partition("# exit code ")
+                assert main(shlex.split(command)) == int(code[:1] or 0), f"{page}:{first}: {command}"
         printed = capsys.readouterr().out
-        if block[2] is not None:
-            assert printed == block[2], f"{page}:{first}"
+        if shown is not None:
+            assert printed == shown, f"{page}:{first}"
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT)))
@@ -68,11 +77,34 @@ def test_measured_numbers_are_those_that_are_filed():
             assert all(percent in page.read_text() for page in ARCHITECTURES if name in page.read_text()), file.name
 
 
-def test_the_page_for_python_names_nothing_private():
-    tree = ast.parse("\n".join(block[1] for block in BLOCK.finditer((ROOT / "docs" / "from_python.md").read_text())))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "vk"}
-    assert len(used) > 10
-    assert used <= set(visionkit.__all__)
-    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    modules += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert [name for name in modules if name.startswith("visionkit")] == ["visionkit"]
+def private_names(text):
+    """What a page for users names of visionkit that is not public."""
+    found = []
+    for module, names, alone in IMPORT.findall(text):
+        imported = [name.partition(" as ")[0].strip() for name in names.split(",")]
+        if alone != "visionkit" and not (module == "visionkit" and set(imported) <= set(visionkit.__all__)):
+            found.append(module or alone)
+    found += [f"vk.{name}" for name in re.findall(r"\bvk\.([a-zA-Z]\w*)", text) if name not in visionkit.__all__]
+    modules = re.findall(r"\bvisionkit((?:\.\w+)+)", text)
+    return found + [f"visionkit{name}" for name in modules if is_module(name.split(".")[1])]
+
+
+def is_module(name):
+    return any((ROOT / "visionkit" / file).exists() for file in (name, f"{name}.py"))
+
+
+@named([page for page in PAGES if page.name not in FOR_CONTRIBUTORS])
+def test_pages_for_users_name_nothing_private(page):
+    assert private_names(page.read_text()) == []
+
+
+def test_the_readme_names_nothing_private():
+    assert private_names((ROOT / "README.md").read_text()) == []
+
+
+def test_a_private_name_is_found():
+    assert private_names("    from visionkit.models import MODELS\n") == ["visionkit.models", "visionkit.models"]
+    assert private_names("from visionkit import SSD, Nothing\n") == ["visionkit"]
+    assert private_names("call `visionkit.train.run.run` or vk.run(x)") == ["vk.run", "visionkit.train.run.run"]
+    text = "import visionkit as vk\nfrom visionkit import SSD\nvk.SSD(), visionkit.json\n"
+    assert private_names(text) == []
