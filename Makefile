@@ -2,6 +2,7 @@
 # make bench: times beside torchvision's, as ratios in bench/ratios.json; TORCH_PYTHON is the interpreter of an environment
 # with torch and torchvision. tools/benchmarks/slower.py compares two such files.
 # make docs: the documentation as a site, in site/.
+# make book: runs every page of docs/course, slow ones included, and draws their figures.
 # Another Python beside the first:    make test PYTHON=python3.13 VENV=.venv3.13
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +10,7 @@ TORCH_PYTHON ?= torch/bin/python
 BENCH ?= bench
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint docs bench clean
+.PHONY: demo test lint docs book bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -28,6 +29,9 @@ docs: $(VENV)/ready-docs
 bench: $(VENV)/ready
 	$(BIN)/python tools/benchmarks/bench_torchvision.py --torch-python $(TORCH_PYTHON) --runtime openvino openvino_bf16 --exports $(BENCH)/exports --prepare
 	$(BIN)/python tools/benchmarks/bench_torchvision.py --torch-python $(TORCH_PYTHON) --runtime openvino openvino_bf16 --exports $(BENCH)/exports --out $(BENCH)
+
+book: $(VENV)/ready
+	$(BIN)/python tools/maintenance/book.py
 
 # Rebuilt only when what it installs changes.
 $(VENV)/ready: pyproject.toml constraints.txt
