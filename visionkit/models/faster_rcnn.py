@@ -125,10 +125,8 @@ class FasterRCNN(Task):
         self.pooled = tuple(features)
         self.rpn_anchors = _anchors(scanned, self.image_size, anchor_scales, anchor_sizes, aspect_ratios)
         self.anchors = np.concatenate(self.rpn_anchors)  # [A, 4]
-        channels = features[self.pooled[0]].shape[-1]
-        self.box_head = PerRegion(
-            _box_head(channels, num_classes, head_convs, head_units, head_dropout), name="box_regions"
-        )
+        head = _box_head(features[self.pooled[0]].shape[-1], num_classes, head_convs, head_units, head_dropout)
+        self.box_head = PerRegion(head, name="box_regions")
         self.proposals, self.proposal_threshold = proposals, proposal_threshold
         self.propose = self._proposals(train_proposals)
         self.pool = RoIAlign(7, name="box_pool")
