@@ -29,8 +29,8 @@ API = {
     ),
     "data": (
         "Data",
-        "Data sets of any known format, and the batches that models learn from.",
-        "open_dataset Dataset Sample batches steps_per_epoch Augment READERS Reader",
+        "Data sets of any known format, what is wrong with them, and the batches that models learn from.",
+        "doctor open_dataset Dataset Sample batches steps_per_epoch Augment READERS Reader",
     ),
     "models": (
         "Models",
@@ -40,8 +40,8 @@ API = {
     "backbones": ("Backbones", "Functions that make a network from images to feature maps by their stride.", ""),
     "train": (
         "Training and scoring",
-        "What `visionkit finetune`, `train` and `evaluate` do.",
-        "finetune train Recipe Phase Options resume RECIPES evaluate freeze load_weights list_models",
+        "What `visionkit finetune`, `train`, `evaluate`, `compare` and `guarantee` do.",
+        "finetune train Recipe Phase Options resume RECIPES evaluate compare guarantee freeze load_weights list_models",
     ),
     "share": (
         "Exporting and sharing",
