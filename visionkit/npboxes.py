@@ -62,7 +62,7 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
     return np.stack([x1, y1, x2 - x1, y2 - y1], axis=-1).astype(np.float32)
 
 
-def fit_as_xywh(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def fit_as_xywh(boxes: np.ndarray, sizes: np.ndarray | tuple[int, int]) -> np.ndarray:
     """Whether boxes end inside their images if they are read as x, y, width, height.
 
     Args:
@@ -72,7 +72,8 @@ def fit_as_xywh(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     Returns:
         bool `[N]`; a pixel outside is explained by rounding.
     """
-    return (boxes[:, :2] + boxes[:, 2:] <= np.asarray(sizes)[..., ::-1] + 1).all(axis=1)
+    inside = boxes[:, :2] + boxes[:, 2:] <= np.asarray(sizes)[..., ::-1] + 1  # [N, 2]
+    return np.all(inside, axis=1)
 
 
 def may_be_xywh(boxes: np.ndarray, sizes: np.ndarray) -> bool:

@@ -336,8 +336,7 @@ def check_detections(detections: Detections, num_classes: int | None = None) -> 
     """
     expect = _expectation(f"detections of {detections.id!r}")
     _check_boxes(expect, detections.boxes, detections.labels, detections.image_size, num_classes, allow_empty_area=True)
-    scores = detections.scores
-    _check_array(expect, "scores", scores, "float32", (len(detections.boxes),))
+    _check_array(expect, "scores", scores := detections.scores, "float32", (len(detections.boxes),))
     expect(bool(np.all((scores >= 0) & (scores <= 1))), "scores in 0..1", scores[:5])
     expect(bool(np.all(np.diff(scores) <= 0)), "scores descending", scores[:5])
     return detections
@@ -383,22 +382,19 @@ def _check_boxes(
     num_classes: int | None,
     allow_empty_area: bool = False,
 ) -> None:
-    h, w = image_size
-    is_list_of_boxes = boxes.dtype == np.float32 and boxes.ndim == 2 and boxes.shape[1] == 4
-    expect(is_list_of_boxes, "boxes float32 (N, 4)", f"{boxes.dtype} {boxes.shape}")
+    is_list = boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
+    expect(is_list, "boxes float32 (N, 4)", f"{boxes.dtype} {boxes.shape}")
     expect(labels is not None, f"labels int32 ({len(boxes)},)", labels)
     assert labels is not None
     _check_array(expect, "labels", labels, "int32", (len(boxes),))
     if not len(boxes):
         return
-    x1, y1, x2, y2 = boxes.T
+    (h, w), (x1, y1, x2, y2) = image_size, boxes.T
     ordered = (x1 <= x2) & (y1 <= y2) if allow_empty_area else (x1 < x2) & (y1 < y2)
     good = np.isfinite(boxes).all(axis=1) & ordered & (x1 >= 0) & (y1 >= 0) & (x2 <= w) & (y2 <= h)
-    if not good.all():
-        box = boxes[~good][0]
-        would_fit = bool((box > 0).all() and box[0] + box[2] <= w and box[1] + box[3] <= h)
-        hint = "; as x, y, width, height it would fit" if would_fit else ""
-        expect(False, f"boxes x1 < x2 <= {w}, y1 < y2 <= {h}, all >= 0", f"box {[box.tolist()]}{hint}")
+    for x, y, width, height in boxes[~good][:1].tolist():
+        fits = min(x, y, width, height) > 0 and x + width <= w and y + height <= h
+        hint = "; as x, y, width, height it would fit" if fits else ""
+        expect(False, f"boxes x1 < x2 <= {w}, y1 < y2 <= {h}, all >= 0", f"box {[[x, y, width, height]]}{hint}")
     top = labels.max() if num_classes is None else num_classes - 1
-    in_range = labels.min() >= 0 and labels.max() <= top
-    expect(bool(in_range), f"labels 0..{top}", f"{labels.min()}..{labels.max()}")
+    expect(bool(0 <= labels.min() <= labels.max() <= top), f"labels 0..{top}", f"{labels.min()}..{labels.max()}")
