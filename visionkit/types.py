@@ -372,6 +372,7 @@ def _expectation(subject: str) -> _Expect:
 
 
 def _check_array(expect: _Expect, name: str, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:
+    array = np.asarray(array)
     expect(array.dtype == dtype and array.shape == shape, f"{name} {dtype} {shape}", f"{array.dtype} {array.shape}")
 
 
@@ -384,6 +385,7 @@ def _check_boxes(
     allow_empty_area: bool = False,
 ) -> None:
     h, w = image_size
+    boxes = np.asarray(boxes)
     is_list_of_boxes = boxes.dtype == np.float32 and boxes.ndim == 2 and boxes.shape[1] == 4
     expect(is_list_of_boxes, "boxes float32 (N, 4)", f"{boxes.dtype} {boxes.shape}")
     expect(labels is not None, f"labels int32 ({len(boxes)},)", labels)

@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, cast
@@ -12,7 +14,7 @@ from visionkit.models.arguments import check_arguments
 from visionkit.models.checked import checked
 from visionkit.models.target_check import TargetCheck
 from visionkit.resizing import crop_share
-from visionkit.types import Tensor
+from visionkit.types import DataError, Tensor
 
 _P = ParamSpec("_P")
 
@@ -127,6 +129,27 @@ class Task(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define serving()")
 
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        **options: Any,
+    ) -> None:
+        """As in Keras, without a loss, which the model has, and without metrics, to which its targets are unknown.
+
+        Raises:
+            DataError: there are metrics.
+        """
+        if metrics or weighted_metrics:
+            raise DataError(
+                f"{type(self).__name__}: compile(metrics=...) cannot read the model's targets: leave it out; "
+                "vk.evaluate(model, dataset) scores the model"
+            )
+        super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, **options)
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
         """As in Keras, with each batch checked on the host before the model sees it.
 
@@ -201,8 +224,32 @@ def take_levels(backbone: keras.Model, images: Tensor, levels: Iterable[str]) ->
     outputs: Any = backbone(images)
     missing = set(levels) - set(outputs)
     if missing:
-        raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
-    return {level: outputs[level] for level in sorted(levels)}
+        there = f"it has {sorted(outputs)}; name those to use with levels="
+        raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; {there}")
+    features = {level: outputs[level] for level in sorted(levels)}
+    for level, feature in features.items():
+        _check_stride(backbone.name, level, tuple(images.shape), tuple(feature.shape))
+    return features
+
+
+def _check_stride(name: str, level: str, images: tuple[int | None, ...], feature: tuple[int | None, ...]) -> None:
+    """Raises a ValueError if a level "Cn" is not about 2**n times smaller than the images `[B, H, W, C]`.
+
+    Anchors would lie beside what they stand for. Convolutions without padding make small features smaller still, so
+    only one that should have 8 rows or more is called too coarse.
+    """
+    if not re.fullmatch(r"C\d+", level):
+        return
+    for side, found in zip(images[1:3], feature[1:3], strict=False):
+        expected = (side or 0) / 2 ** int(level[1:])
+        too_fine = found and expected >= 2 and found > 1.8 * expected
+        too_coarse = found and expected >= 8 and found < 0.55 * expected
+        if side and found and (too_fine or too_coarse):
+            stride = side / found
+            raise ValueError(
+                f"backbone {name!r}: its level {level!r} has a stride of about {stride:.0f} pixels, expected "
+                f"{2 ** int(level[1:])}; it should be called 'C{round(math.log2(stride))}'"
+            )
 
 
 def takes_every_size(backbone: keras.Model) -> bool:
