@@ -2,26 +2,22 @@
 
 import json
 import re
-import shlex
 
-import keras
 import numpy as np
 import pytest
 from support.backbones import PARAMETERS
+from support.pages import BLOCK, COURSE, PAGES, SLOW, is_slow, run
 from support.paths import ROOT
 
 import visionkit
 from visionkit.backbones import BACKBONES
-from visionkit.cli import main
 from visionkit.weights.cards import CARDS
 
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
-# A block of Python, or of commands behind a $, and the output that is shown right below it, if any.
-BLOCK = re.compile(r"^```(python|console)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
 IMPORT = re.compile(r"^ *(?:from (visionkit\S*) import (.+)|import (visionkit\S*).*)$", re.M)
 FOR_CONTRIBUTORS = {"design.md"}
 ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([^|]*) \|", re.M)  # | `name` | parameters | top-1 |
+FIGURE = re.compile(r"!\[[^]]+\]\(figures/([\w-]+\.png)\)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -30,22 +26,34 @@ def named(pages):
 
 
 @named(PAGES)
-def test_the_page_runs(page, tmp_path, monkeypatch, capsys):
-    text, names = page.read_text(), {"__name__": "page"}
+def test_the_page_runs(page, tmp_path, monkeypatch):
+    if is_slow(page):
+        pytest.skip("slow: `make book` runs it")
     monkeypatch.chdir(tmp_path)
-    keras.utils.set_random_seed(0)
-    for block in BLOCK.finditer(text):
-        kind, content, shown = block.groups()
-        first = text.count("\n", 0, block.start(2))
-        if kind == "python":
-            exec(compile("\n" * first + content, page, "exec"), names)  # tracebacks name the page and its line
-        else:
-            for line in content.splitlines():
-                command, _, code = line.removeprefix("$ visionkit ").partition("# exit code ")
-                assert main(shlex.split(command)) == int(code[:1] or 0), f"{page}:{first}: {command}"
-        printed = capsys.readouterr().out
-        if shown is not None:
-            assert printed == shown, f"{page}:{first}"
+    run(page)
+
+
+def test_a_page_that_shows_something_else_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Two lines.\n\n```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n")
+    with pytest.raises(AssertionError, match=r"page\.md:3: shows\n3\nand prints\n2"):
+        run(page)
+
+
+def test_only_pages_of_the_course_are_slow():
+    assert {page for page in PAGES if is_slow(page)} <= set(COURSE)
+    assert not [page.name for page in PAGES if SLOW in page.read_text() and not is_slow(page)]
+
+
+def test_every_figure_of_the_course_is_drawn_by_its_page_and_small():
+    shown = {}
+    for page in COURSE:
+        for name in FIGURE.findall(page.read_text()):
+            assert f'"{name}"' in page.read_text(), f"{page.name} shows {name} and does not draw it"
+            shown[name] = (ROOT / "docs" / "course" / "figures" / name).stat().st_size
+    assert shown, "no figures"
+    assert not {name for name, size in shown.items() if size > 60_000}
+    assert {file.name for file in (ROOT / "docs" / "course" / "figures").iterdir()} == set(shown)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT)))
