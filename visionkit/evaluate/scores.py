@@ -104,7 +104,7 @@ def as_predictor(model: Any) -> Any:
     """
     if hasattr(model, "serving"):  # a Task
         return Predictor(model)
-    if not (callable(model) and hasattr(model, "task") and hasattr(model, "class_names")):
+    if not (hasattr(model, "task") and hasattr(model, "class_names")):
         found = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
         raise DataError(f"expected a model of visionkit or a Predictor, found {found}; vk.open_predictor opens a file")
     return model
