@@ -176,8 +176,8 @@ def uses():
     )
     yield (
         "metrics",
-        lambda: compiled(classifier(), metrics=["accuracy"]),
-        ("Classifier: compile(metrics=...) cannot read the model's targets: leave it out; vk.evaluate("),
+        fit(compiled(classifier(), metrics=["accuracy"]), images, {"label": labels}),
+        ("Classifier: compile(metrics=...) cannot read the model's targets: leave it out and score by vk.evaluate"),
     )
     yield (
         "a data set",

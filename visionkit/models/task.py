@@ -14,7 +14,7 @@ from visionkit.models.arguments import check_arguments
 from visionkit.models.checked import checked
 from visionkit.models.target_check import TargetCheck
 from visionkit.resizing import crop_share
-from visionkit.types import DataError, Tensor
+from visionkit.types import Tensor
 
 _P = ParamSpec("_P")
 
@@ -129,27 +129,6 @@ class Task(keras.Model):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define serving()")
 
-    def compile(
-        self,
-        optimizer: Any = "rmsprop",
-        loss: Any = None,
-        loss_weights: Any = None,
-        metrics: Any = None,
-        weighted_metrics: Any = None,
-        **options: Any,
-    ) -> None:
-        """As in Keras, without a loss, which the model has, and without metrics, to which its targets are unknown.
-
-        Raises:
-            DataError: there are metrics.
-        """
-        if metrics or weighted_metrics:
-            raise DataError(
-                f"{type(self).__name__}: compile(metrics=...) cannot read the model's targets: leave it out; "
-                "vk.evaluate(model, dataset) scores the model"
-            )
-        super().compile(optimizer=optimizer, loss=loss, loss_weights=loss_weights, **options)
-
     def fit(self, x: Any = None, y: Any = None, *args: Any, **options: Any) -> Any:
         """As in Keras, with each batch checked on the host before the model sees it.
 
@@ -191,6 +170,9 @@ class Task(keras.Model):
         check = TargetCheck(type(self).__name__, self.task, self.num_classes, tuple(images.shape[1:]))
         if getattr(self, "loss", None) is not None:
             check.refuse("compile(loss=...) would be ignored, because the model has its own loss: leave it out")
+        if getattr(self, "_compile_metrics", None) is not None:
+            self._compile_metrics = None  # Keras would keep them when the model is compiled again
+            check.refuse("compile(metrics=...) cannot read the model's targets: leave it out and score by vk.evaluate")
         if options.get("class_weight") is not None:
             check.refuse(
                 "class_weight would not be used; give class_weights to a classifier or segmenter when it is made"
