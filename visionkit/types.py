@@ -307,7 +307,7 @@ def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
     if sample.image is not None:
         _check_array(expect, "image", sample.image, "uint8", (h, w, 3))
     if sample.boxes is not None:
-        _check_boxes(expect, sample.boxes, sample.labels, sample.image_size, num_classes)
+        _check_boxes(expect, np.asarray(sample.boxes), sample.labels, sample.image_size, num_classes)
         n = len(sample.boxes)
         if sample.ignore is not None:
             _check_array(expect, "ignore", sample.ignore, "bool", (n,))
@@ -315,8 +315,7 @@ def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
             _check_array(expect, "areas", sample.areas, "float64", (n,))
         if sample.masks is not None:
             _check_array(expect, "masks", sample.masks, "uint8", (n, h, w))
-            highest = int(sample.masks.max(initial=0))
-            expect(highest <= 1, "masks of 0 and 1", highest)
+            expect(bool(sample.masks.max(initial=0) <= 1), "masks of 0 and 1", sample.masks.max(initial=0))
     if sample.segmentation is not None:
         _check_array(expect, "segmentation", sample.segmentation, "int32", (h, w))
         if num_classes is not None:
@@ -336,7 +335,8 @@ def check_detections(detections: Detections, num_classes: int | None = None) -> 
     """
     expect = _expectation(f"detections of {detections.id!r}")
     _check_boxes(expect, detections.boxes, detections.labels, detections.image_size, num_classes, allow_empty_area=True)
-    _check_array(expect, "scores", scores := detections.scores, "float32", (len(detections.boxes),))
+    scores = detections.scores
+    _check_array(expect, "scores", scores, "float32", (len(detections.boxes),))
     expect(bool(np.all((scores >= 0) & (scores <= 1))), "scores in 0..1", scores[:5])
     expect(bool(np.all(np.diff(scores) <= 0)), "scores descending", scores[:5])
     return detections
@@ -382,19 +382,19 @@ def _check_boxes(
     num_classes: int | None,
     allow_empty_area: bool = False,
 ) -> None:
-    is_list = boxes.dtype == np.float32 and boxes.shape[1:] == (4,)
-    expect(is_list, "boxes float32 (N, 4)", f"{boxes.dtype} {boxes.shape}")
+    h, w = image_size
+    is_list_of_boxes = boxes.dtype == np.float32 and boxes.ndim == 2 and boxes.shape[1] == 4
+    expect(is_list_of_boxes, "boxes float32 (N, 4)", f"{boxes.dtype} {boxes.shape}")
     expect(labels is not None, f"labels int32 ({len(boxes)},)", labels)
     assert labels is not None
-    _check_array(expect, "labels", labels, "int32", (len(boxes),))
+    _check_array(expect, "labels", np.asarray(labels), "int32", (len(boxes),))
     if not len(boxes):
         return
-    (h, w), (x1, y1, x2, y2) = image_size, boxes.T
+    x1, y1, x2, y2 = boxes.T
     ordered = (x1 <= x2) & (y1 <= y2) if allow_empty_area else (x1 < x2) & (y1 < y2)
     good = np.isfinite(boxes).all(axis=1) & ordered & (x1 >= 0) & (y1 >= 0) & (x2 <= w) & (y2 <= h)
-    for x, y, width, height in boxes[~good][:1].tolist():
-        fits = min(x, y, width, height) > 0 and x + width <= w and y + height <= h
-        hint = "; as x, y, width, height it would fit" if fits else ""
-        expect(False, f"boxes x1 < x2 <= {w}, y1 < y2 <= {h}, all >= 0", f"box {[[x, y, width, height]]}{hint}")
+    fits = ((boxes > 0).all(axis=1) & (x1 + x2 <= w) & (y1 + y2 <= h))[~good][:1].any()
+    box = f"box {boxes[~good][:1].tolist()}{'; as x, y, width, height it would fit' if fits else ''}"
+    expect(bool(good.all()), f"boxes x1 < x2 <= {w}, y1 < y2 <= {h}, all >= 0", box)
     top = labels.max() if num_classes is None else num_classes - 1
     expect(bool(0 <= labels.min() <= labels.max() <= top), f"labels 0..{top}", f"{labels.min()}..{labels.max()}")

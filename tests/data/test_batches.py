@@ -193,6 +193,11 @@ def test_errors_name_the_sample():
         next(iter(feed({}, transform=uneven)))
 
 
+def test_one_text_is_no_list_of_class_names():
+    with pytest.raises(ValueError, match=r"class_names: expected a list of names, such as \['cat'\], found a text"):
+        Dataset([], "cat")
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(DataError, match="the data set is empty"):
         batches(SHAPES[:0], TRANSFORM, 2)

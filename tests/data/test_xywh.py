@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -90,6 +91,23 @@ def test_batches_and_evaluate_warn_of_samples_made_in_python(caplog):
         use(silent)
         (said,) = caplog.messages
         assert said.startswith(f"mine: its 40 boxes {SAID}") and "makes corners" in said
+
+
+def test_evaluate_refuses_samples_that_it_cannot_score():
+    class Finds(SimpleNamespace):
+        def __call__(self, items, score=None):
+            return (None for _ in items.records)
+
+    model, boxes = Finds(task="detect", class_names=["thing"]), np.float32([[10, 10, 50, 50]])
+    (sample,) = dataset(boxes).records
+    for wrong, said in (
+        (replace(sample, labels=np.int32([1])), r"sample '0': expected labels 0\.\.0, found 1\.\.1"),
+        (replace(sample, boxes=[[10, 10, 50, 50]]), r"expected boxes float32 \(N, 4\), found int64 \(1, 4\)"),
+    ):
+        with pytest.raises(DataError, match=said):
+            vk.evaluate(model, vk.Dataset([wrong], ["thing"]))
+    with pytest.raises(DataError, match="the data set: holds no images to score the model on"):
+        vk.evaluate(model, vk.Dataset([], ["thing"]))
 
 
 def test_fit_warns_once_and_whatever_reads_the_batches(caplog):

@@ -73,7 +73,7 @@ def backbone():
             SSD,
             {"backbone": "resnet50"},
             TypeError,
-            "SSD: backbone='resnet50' is a name; give the model: BACKBONES['resnet50']() from visionkit.backbones",
+            "SSD: backbone='resnet50' is a name; give the model: vk.BACKBONES['resnet50']()",
         ),
     ],
 )

@@ -16,6 +16,8 @@ from support.paths import ROOT
 from support.tiny import random_batch
 from support.wrong_uses import answers, classifier, small
 
+from visionkit.models.target_check import TargetCheck
+
 
 def check(found):
     assert len(found) >= 20
@@ -38,6 +40,31 @@ def test_on_jax_too():
     backend, found = json.loads(done.stdout.splitlines()[-1])
     assert backend == "jax"
     check(found)
+
+
+def test_maps_of_0_and_255_alone_are_warned_of(caplog):
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    for values, said in (([0, 255], 1), ([0, 1, 255], 0), ([0, 0], 0)):
+        caplog.clear()
+        maps = np.resize(values, (2, 8, 8))
+        look = TargetCheck("FCN", "segment", 2, (8, 8, 3))
+        for _ in range(2):
+            look((images, {"segmentation": maps}))
+        assert len(caplog.messages) == said
+    TargetCheck("FCN", "segment", 2, (8, 8, 3))((images, {"segmentation": np.resize([0, 255], (2, 8, 8))}))
+    assert caplog.messages == [
+        "FCN: the class maps hold only 0 and 255, and 255 is ignored; if it is a class, give its id in its place"
+    ]
+
+
+def test_a_model_can_be_compiled_again_after_metrics_were_refused():
+    net = classifier()
+    images, labels = small()
+    net.compile("sgd", metrics=["accuracy"])
+    with pytest.raises(ValueError, match="leave it out"):
+        net.fit(images, {"label": labels}, verbose=0)
+    net.compile("sgd", run_eagerly=True)
+    assert "loss" in net.fit(images, {"label": labels}, verbose=0).history
 
 
 class Pairs(keras.utils.PyDataset):

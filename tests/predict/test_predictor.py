@@ -328,6 +328,10 @@ def test_wrong_arrays_and_models_are_refused(predictor):
         predictor({"a.png": 1})
     with pytest.raises(ValueError, match=r"found float64 \[4, 4\]"):
         predictor(np.zeros((4, 4)))
+    with pytest.raises(
+        DataError, match=r"^\.: is a folder; give its files, such as sorted\(Path\('\.'\)\.glob\('\*\.jpg'\)\)$"
+    ):
+        predictor(".")
     with pytest.raises(DataError, match=r"^nowhere\.png: no such file$"):
         predictor("nowhere.png")
     with pytest.raises(ValueError, match="failures: expected 'raise' or 'yield', found 'skip'"):

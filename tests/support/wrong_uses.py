@@ -11,6 +11,7 @@ import numpy as np
 from support.tiny import SIZE, random_batch, tiny_backbone
 
 from visionkit.backbones import BACKBONES
+from visionkit.data.dataset import Dataset
 from visionkit.models import FCN, MODELS, SSD, Classifier
 
 H, W = SIZE
@@ -22,6 +23,13 @@ MAPS = {"segmentation": Y["segmentation"]}
 def classifier():
     backbone = BACKBONES["mlp"]((8, 8, 3), widths=(4,), activation="tanh")
     return compiled(Classifier(backbone, 3, image_size=(8, 8)))
+
+
+def fixed_backbone():
+    """Takes images of one size; its C3 has the stride of a C2."""
+    inputs = keras.Input((*SIZE, 3))
+    outputs = tiny_backbone(levels=("C2", "C4", "C5"))(inputs)
+    return keras.Model(inputs, {"C3": outputs["C2"], "C4": outputs["C4"], "C5": outputs["C5"]}, name="fixed")
 
 
 def compiled(model, **options):
@@ -106,6 +114,11 @@ def uses():
         ("SSD: row 0: the box 50 40 40 30 has no area; expected x1 < x2 and y1 < y2"),
     )
     yield (
+        "padding with the label 0",
+        objects(labels=np.maximum(Y["labels"], 0)),
+        ("SSD: row 0: a box 0 0 0 0; rows without an object need the label -1"),
+    )
+    yield (
         "fractions",
         boxes(lambda box: box / [W, H, W, H]),
         (f"SSD: the boxes look like fractions of the image; {in_pixels}"),
@@ -162,6 +175,22 @@ def uses():
         ("Classifier: compile(loss=...) would be ignored, because the model has its own loss: leave it out"),
     )
     yield (
+        "metrics",
+        fit(compiled(classifier(), metrics=["accuracy"]), images, {"label": labels}),
+        ("Classifier: compile(metrics=...) cannot read the model's targets: leave it out and score by vk.evaluate"),
+    )
+    yield (
+        "a data set",
+        fit(ssd, Dataset([], ["cat"]), None),
+        ("SSD: a data set has no batches: give fit vk.batches(dataset, transform, batch_size, ...)"),
+    )
+    ragged = np.array([np.zeros((n, 4)) for n in (1, 2)], dtype=object)
+    yield (
+        "ragged boxes",
+        objects(boxes=ragged, labels=ragged),
+        ("SSD: expected boxes [B, M, 4] and labels [B, M], -1 in rows without an object; found (2,) and (2,)"),
+    )
+    yield (
         "validation data",
         fit(net, images, {"label": labels}, validation_data=(images, {"label": labels + 7})),
         ("Classifier: row 0: label must be 0..2, found 7"),
@@ -196,6 +225,17 @@ def uses():
         lambda: SSD(tiny_backbone(), 3, image_size=96),
         ("SSD: image_size must be (height, width) in pixels, such as (96, 96), found 96"),
     )
+    fixed = fixed_backbone()
+    yield (
+        "a backbone of another size",
+        lambda: SSD(fixed, 3, levels=("C4", "C5")),
+        (f"SSD: backbone 'fixed' is made for images of {SIZE} (height, width), not (320, 320); give image_size={SIZE}"),
+    )
+    yield (
+        "a level of another stride",
+        lambda: SSD(fixed, 3, image_size=SIZE, levels=("C3",)),
+        ("backbone 'fixed': its level 'C3' has a stride of about 4 pixels, expected 8; it should be called 'C2'"),
+    )
     yield (
         "levels",
         lambda: SSD(tiny_backbone(), 3, levels="C3"),
@@ -204,7 +244,7 @@ def uses():
     yield (
         "a backbone's name",
         lambda: SSD("resnet50", 3),
-        ("SSD: backbone='resnet50' is a name; give the model: BACKBONES['resnet50']() from visionkit.backbones"),
+        ("SSD: backbone='resnet50' is a name; give the model: vk.BACKBONES['resnet50']()"),
     )
     yield "a model's name", lambda: MODELS["SSD"], "\"no model 'SSD'; did you mean 'ssd'?\""
     yield (

@@ -113,6 +113,14 @@ def test_the_same_seed_gives_the_same_weights(done, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_model_is_no_recipe(tmp_path):
+    model = keras.Sequential()
+    with pytest.raises(TypeError, match=r"expected a recipe, a function .* or the path of its file; found Sequential"):
+        run(model, {}, tmp_path / "out")
+    with pytest.raises(DataError, match=r"none\.py: there is no such recipe file"):
+        run(tmp_path / "none.py", {}, tmp_path / "out")
+
+
 def test_a_used_folder_is_refused(done):
     with pytest.raises(DataError, match="must be new or empty"):
         run(recipe, {}, done[0])

@@ -130,6 +130,8 @@ def _may_be_xywh(records: Sequence[Sample]) -> bool:
     for record in records:
         if record.boxes is None or not len(record.boxes):
             continue
+        if not isinstance(record.boxes, np.ndarray) or record.boxes.shape[1:] != (4,):
+            return False  # whoever reads the sample refuses it
         if not npboxes.fit_as_xywh(record.boxes, record.image_size).all():
             return False  # in most data sets the first image shows it
         boxes.append(record.boxes)

@@ -29,6 +29,8 @@ class Dataset(Sequence[Sample]):
     def __init__(
         self, records: Sequence[Sample], class_names: Sequence[str], load: Load | None = None, source: str = ""
     ):
+        if isinstance(class_names, str):
+            raise ValueError(f"class_names: expected a list of names, such as [{class_names!r}], found a text")
         self.records = list(records)
         self.class_names = list(class_names)
         self.load: Load = load or _with_image

@@ -21,7 +21,7 @@ from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.metrics.weighted import Table
 from visionkit.metrics.why_zero import ABOUT_ZERO
 from visionkit.predict.predictor import DECODERS, Predictor
-from visionkit.types import IGNORE, DataError, Detections, Sample, objects_of
+from visionkit.types import IGNORE, DataError, Detections, Sample, check_sample, objects_of
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many
@@ -90,6 +90,8 @@ def measure(predictor: Any, dataset: Dataset) -> Measured:
         raise DataError(
             f"expected a data set, found {found}; make one: vk.Dataset(samples, class_names), vk.arrays(...)"
         )
+    if not len(dataset):
+        raise DataError(f"{dataset.source or 'the data set'}: holds no images to score the model on")
     score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
     return score(predictor, dataset)
 
@@ -102,7 +104,7 @@ def as_predictor(model: Any) -> Any:
     """
     if hasattr(model, "serving"):  # a Task
         return Predictor(model)
-    if not (callable(model) and hasattr(model, "task") and hasattr(model, "class_names")):
+    if not (hasattr(model, "task") and hasattr(model, "class_names")):
         found = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
         raise DataError(f"expected a model of visionkit or a Predictor, found {found}; vk.open_predictor opens a file")
     return model
@@ -213,8 +215,9 @@ def _without_names(names: Sequence[str], dataset: Dataset) -> str | None:
 
 
 def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple[Sample, Any]]:
-    """Each record with its prediction."""
-    yield from zip(dataset.records, predictions, strict=True)
+    """Each record, checked, with its prediction."""
+    for record, prediction in zip(dataset.records, predictions, strict=True):
+        yield check_sample(record, len(dataset.class_names)), prediction
 
 
 class _KeepsMaps(Sequence[Sample]):

@@ -36,6 +36,21 @@ def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:
             f"{kind.__name__}: {count} classes but {len(names)} class names: {list(names)}; give one name for each"
         )
 
+    _check_size_of_backbone(kind.__name__, arguments.get("backbone"), arguments.get("image_size"))
+
+
+def _check_size_of_backbone(name: str, backbone: Any, image_size: Any) -> None:
+    """Refuses a backbone that was made for images of another size."""
+    shape = getattr(backbone, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or image_size is None:
+        return
+    made, wanted = shape[1:3], tuple(image_size)
+    if any(side not in (None, other) for side, other in zip(made, wanted, strict=True)):
+        raise ValueError(
+            f"{name}: backbone {backbone.name!r} is made for images of {made} (height, width), not {wanted}; give "
+            f"image_size={made}, or make it for every size: (None, None, {shape[3]})"
+        )
+
 
 def _options(kind: type) -> dict[str, None]:
     """The names of all options of a class, in order: its own, then those of its bases."""
@@ -52,9 +67,7 @@ def _options(kind: type) -> dict[str, None]:
 
 def _check_backbone(backbone: Any) -> None:
     if isinstance(backbone, str):
-        raise TypeError(
-            f"backbone={backbone!r} is a name; give the model: BACKBONES[{backbone!r}]() from visionkit.backbones"
-        )
+        raise TypeError(f"backbone={backbone!r} is a name; give the model: vk.BACKBONES[{backbone!r}]()")
     if not isinstance(backbone, keras.Model):
         called = f"; call it: {backbone.__name__}()" if inspect.isfunction(backbone) else ""
         raise TypeError(f"backbone must be a keras.Model, found {_shown(backbone)}{called}")

@@ -18,6 +18,8 @@ def checked(x: Any, y: Any, sample_weight: Any, check: TargetCheck) -> Any:
     reads the first before it compiles anything, except from a `tf.data.Dataset`, of which this checks the structure.
     Other sources, such as a torch `DataLoader` or a distributed data set, are returned as they are.
     """
+    if hasattr(x, "records") and hasattr(x, "class_names"):
+        check.refuse("a data set has no batches: give fit vk.batches(dataset, transform, batch_size, ...)")
     if isinstance(x, keras.utils.PyDataset):
         return _CheckedSequence(x, check)
     if isinstance(x, types.GeneratorType):

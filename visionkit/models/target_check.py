@@ -18,6 +18,7 @@ KEYS = {
     "style": (),
 }
 SPILL = 0.05  # of an image's side: a box that reaches further outside is not explained by rounding
+_log = logging.getLogger("visionkit")
 WATCHED = 1000  # boxes, at most, by which corners are told from x, y, width, height
 
 
@@ -121,7 +122,8 @@ class TargetCheck:
     def _check_objects(self, targets: Mapping[str, np.ndarray], image_size: tuple[int, int]) -> None:
         boxes, labels = targets["boxes"], targets["labels"]
         if boxes.ndim != 3 or boxes.shape[2] != 4 or labels.shape != boxes.shape[:2]:
-            self.refuse(f"expected boxes [B, M, 4] and labels [B, M], found {boxes.shape} and {labels.shape}")
+            wanted = f"boxes [B, M, 4] and labels [B, M], {PADDING} in rows without an object"
+            self.refuse(f"expected {wanted}; found {boxes.shape} and {labels.shape}")
         if "ignore" in targets and targets["ignore"].shape != labels.shape:
             self.refuse(f"expected ignore [B, M] like the labels {labels.shape}, found {targets['ignore'].shape}")
         self._check_ids(labels, "labels", PADDING, f" ({PADDING} where there is no object)")
@@ -155,6 +157,8 @@ class TargetCheck:
         box, (h, w) = boxes[first], image_size
         corners = " ".join(f"{value:g}" for value in box)
         ordered = np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]
+        if not box.any():
+            self.refuse(f"row {rows[first]}: a box 0 0 0 0; rows without an object need the label {PADDING}")
         wrong = f"reaches outside of its image of {h}x{w}" if ordered else "has no area; expected x1 < x2 and y1 < y2"
         self.refuse(f"row {rows[first]}: the box {corners} {wrong}")
 
@@ -171,7 +175,7 @@ class TargetCheck:
             self.watched = None
             text = "%s: the boxes may be x, y, width, height: read so, all of them end inside the images, which is "
             text += "rare for x1, y1, x2, y2, as the model reads them"
-            logging.getLogger("visionkit").warning(text, self.name)
+            _log.warning(text, self.name)
 
     def _check_label(self, label: np.ndarray) -> None:
         if label.ndim == 1:
@@ -193,6 +197,11 @@ class TargetCheck:
             self.refuse(f"expected segmentation [B, {image_size[0]}, {image_size[1]}], found {values.shape}")
         if self.checked:
             values = values[:, ::4, ::4]
+        elif self.num_classes > 1 and set(np.unique(values).tolist()) == {0, IGNORE}:
+            text = (
+                "%s: the class maps hold only 0 and %d, and %d is ignored; if it is a class, give its id in its place"
+            )
+            _log.warning(text, self.name, IGNORE, IGNORE)
         self._check_ids(np.where(values == IGNORE, 0, values), "segmentation", 0, f" ({IGNORE} where nothing is known)")
 
     def _check_ids(self, ids: np.ndarray, what: str, lowest: int, remark: str = "") -> None:

@@ -2,6 +2,8 @@
 
 import functools
 import inspect
+import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, ParamSpec, cast
@@ -168,6 +170,9 @@ class Task(keras.Model):
         check = TargetCheck(type(self).__name__, self.task, self.num_classes, tuple(images.shape[1:]))
         if getattr(self, "loss", None) is not None:
             check.refuse("compile(loss=...) would be ignored, because the model has its own loss: leave it out")
+        if getattr(self, "_compile_metrics", None) is not None:
+            self._compile_metrics = None  # Keras would keep them when the model is compiled again
+            check.refuse("compile(metrics=...) cannot read the model's targets: leave it out and score by vk.evaluate")
         if options.get("class_weight") is not None:
             check.refuse(
                 "class_weight would not be used; give class_weights to a classifier or segmenter when it is made"
@@ -201,8 +206,32 @@ def take_levels(backbone: keras.Model, images: Tensor, levels: Iterable[str]) ->
     outputs: Any = backbone(images)
     missing = set(levels) - set(outputs)
     if missing:
-        raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; it has {sorted(outputs)}")
-    return {level: outputs[level] for level in sorted(levels)}
+        there = f"it has {sorted(outputs)}; name those to use with levels="
+        raise ValueError(f"backbone {backbone.name!r} has no level {sorted(missing)}; {there}")
+    features = {level: outputs[level] for level in sorted(levels)}
+    for level, feature in features.items():
+        _check_stride(backbone.name, level, tuple(images.shape), tuple(feature.shape))
+    return features
+
+
+def _check_stride(name: str, level: str, images: tuple[int | None, ...], feature: tuple[int | None, ...]) -> None:
+    """Raises a ValueError if a level "Cn" is not about 2**n times smaller than the images `[B, H, W, C]`.
+
+    Anchors would lie beside what they stand for. Convolutions without padding make small features smaller still, so
+    only one that should have 8 rows or more is called too coarse.
+    """
+    if not re.fullmatch(r"C\d+", level):
+        return
+    for side, found in zip(images[1:3], feature[1:3], strict=False):
+        expected = (side or 0) / 2 ** int(level[1:])
+        too_fine = found and expected >= 2 and found > 1.8 * expected
+        too_coarse = found and expected >= 8 and found < 0.55 * expected
+        if side and found and (too_fine or too_coarse):
+            stride = side / found
+            raise ValueError(
+                f"backbone {name!r}: its level {level!r} has a stride of about {stride:.0f} pixels, expected "
+                f"{2 ** int(level[1:])}; it should be called 'C{round(math.log2(stride))}'"
+            )
 
 
 def takes_every_size(backbone: keras.Model) -> bool:

@@ -132,6 +132,9 @@ def read_item(number: int, get: Callable[[], Image]) -> Sample | Failure:
             image = images.read_image(file)
     except FileNotFoundError:
         return Failure(id=name, file=file, error=f"{name}: no such file")
+    except IsADirectoryError:
+        error = f"{name}: is a folder; give its files, such as sorted(Path({name!r}).glob('*.jpg'))"
+        return Failure(id=name, file=file, error=error)
     except (DataError, OSError) as error:
         return Failure(id=name, file=file, error=str(error))
     image = _of_array(name, image)

@@ -76,6 +76,9 @@ def run(
     if isinstance(recipe_function, str | Path):
         recipe_file = recipe_function
         recipe_function = load_recipe(Path(recipe_file))
+    if isinstance(recipe_function, keras.Model | Recipe) or not callable(recipe_function):
+        found = type(recipe_function).__name__
+        raise TypeError(f"expected a recipe, a function that returns a Recipe, or the path of its file; found {found}")
     out, recipe_file = Path(out), Path(recipe_file) if recipe_file else None
     if options.keep_checkpoints < 1:
         raise DataError(f"--keep-checkpoints: expected 1 or more, found {options.keep_checkpoints}")
