@@ -16,7 +16,7 @@ from visionkit.weights.cards import CARDS
 
 ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
 ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([^|]*) \|", re.M)  # | `name` | parameters | top-1 |
-FIGURE = re.compile(r"!\[[^]]+\]\(figures/([\w-]+\.png)\)")
+FIGURE = re.compile(r"!\[[^]]+\]\(figures/([\w-]+\.(?:png|jpg))\)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -42,6 +42,14 @@ def test_a_page_that_shows_something_else_is_refused(tmp_path):
 def test_only_pages_of_the_course_are_slow():
     assert {page for page in PAGES if is_slow(page)} <= set(COURSE)
     assert not [page.name for page in PAGES if SLOW in page.read_text() and not is_slow(page)]
+
+
+def test_the_overview_lists_the_pages_of_the_course_in_order():
+    listed = re.findall(r"\]\(course/([^)]+)\)", (ROOT / "docs" / "README.md").read_text())
+    assert listed == [page.name for page in COURSE]
+    for page in COURSE:  # the title has the page's number
+        number = page.name.partition("-")[0]
+        assert re.search(rf"^# {number} · \S", page.read_text(), re.M), page.name
 
 
 def test_every_figure_of_the_course_is_drawn_by_its_page_and_small():
