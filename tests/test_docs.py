@@ -29,7 +29,7 @@ def named(pages):
 @named(PAGES)
 def test_the_page_runs(page, tmp_path, monkeypatch):
     if is_slow(page):
-        pytest.skip("slow: `make book` runs it")
+        pytest.skip(f"{page.name} is slow: `make book` runs it")
     monkeypatch.chdir(tmp_path)
     run(page)
 
