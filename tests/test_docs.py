@@ -16,16 +16,9 @@ from visionkit.weights.cards import CARDS
 ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
 IMPORT = re.compile(r"^ *(?:from (visionkit\S*) import (.+)|import (visionkit\S*).*)$", re.M)
 FOR_CONTRIBUTORS = {"design.md"}
-LOOK_INSIDE = {  # lessons that compare a formula with the function of visionkit that computes it
-    "10-bounding-boxes.md",
-    "11-anchor-boxes.md",
-    "12-multi-scale-detection.md",
-    "14-r-cnn.md",
-    "15-semantic-segmentation.md",
-    "16-transposed-convolution.md",
-}
+LOOK_INSIDE = {9, 10, 11, 12, 14, 15, 16, 18}  # pages of the course that compare what they do by hand with visionkit
 ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([^|]*) \|", re.M)  # | `name` | parameters | top-1 |
-FIGURE = re.compile(r"!\[[^]]+\]\(figures/([\w-]+\.png)\)")
+FIGURE = re.compile(r"!\[[^]]+\]\(figures/([\w-]+\.(?:png|jpg))\)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -36,7 +29,7 @@ def named(pages):
 @named(PAGES)
 def test_the_page_runs(page, tmp_path, monkeypatch):
     if is_slow(page):
-        pytest.skip("slow: `make book` runs it")
+        pytest.skip(f"{page.name} is slow: `make book` runs it")
     monkeypatch.chdir(tmp_path)
     run(page)
 
@@ -51,6 +44,14 @@ def test_a_page_that_shows_something_else_is_refused(tmp_path):
 def test_only_pages_of_the_course_are_slow():
     assert {page for page in PAGES if is_slow(page)} <= set(COURSE)
     assert not [page.name for page in PAGES if SLOW in page.read_text() and not is_slow(page)]
+
+
+def test_the_overview_lists_the_pages_of_the_course_in_order():
+    listed = re.findall(r"\]\(course/([^)]+)\)", (ROOT / "docs" / "README.md").read_text())
+    assert listed == [page.name for page in COURSE]
+    for page in COURSE:  # the title has the page's number
+        number = page.name.partition("-")[0]
+        assert re.search(rf"^# {number} · \S", page.read_text(), re.M), page.name
 
 
 def test_every_figure_of_the_course_is_drawn_by_its_page_and_small():
@@ -109,9 +110,18 @@ def is_module(name):
     return any((ROOT / "visionkit" / file).exists() for file in (name, f"{name}.py"))
 
 
-@named([page for page in PAGES if page.name not in FOR_CONTRIBUTORS | LOOK_INSIDE])
+def looks_inside(page):
+    return page in COURSE and int(page.name.partition("-")[0]) in LOOK_INSIDE
+
+
+@named([page for page in PAGES if page.name not in FOR_CONTRIBUTORS and not looks_inside(page)])
 def test_pages_for_users_name_nothing_private(page):
     assert private_names(page.read_text()) == []
+
+
+@named([page for page in PAGES if looks_inside(page)])
+def test_only_pages_that_must_look_inside(page):
+    assert private_names(page.read_text())
 
 
 def test_the_readme_names_nothing_private():

@@ -62,8 +62,7 @@ def run_page(page: Path) -> tuple[bool, str]:
     start, used = time.monotonic(), cpu_seconds()
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run([sys.executable, "-c", RUN, str(page)], cwd=folder, env=QUIET, check=False)
-        figures = sorted(Path(folder).glob("*.png"))
-        shown = [file for file in figures if f"(figures/{file.name})" in page.read_text()]
+        shown = [file for file in sorted(Path(folder).iterdir()) if f"(figures/{file.name})" in page.read_text()]
         if done.returncode == 0:
             (page.parent / "figures").mkdir(exist_ok=True)
             for file in shown:
