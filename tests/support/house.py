@@ -49,8 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "guarantee": {"files", "images", "metrics", "npboxes", "resizing"},
-    "suspects": {"data", "evaluate", "files", "html", "image_files", "limits", "metrics", "npboxes", "predict"}
-    | {"resizing"},
+    "suspects": {"data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes", "predict"} | {"resizing"},
     "doctor": {"npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"html", "data", "metrics", "predict", "evaluate"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
