@@ -93,6 +93,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.predict.predictor import Predictor as Predictor
     from visionkit.recipes import RECIPES as RECIPES
     from visionkit.recipes.finetune import finetune as finetune
+    from visionkit.suspects.find import suspects as suspects
     from visionkit.train.options import Options as Options
     from visionkit.train.recipe import Phase as Phase
     from visionkit.train.recipe import Recipe as Recipe
@@ -153,6 +154,7 @@ _PLACES = {
     "evaluate": "",
     "export": "",
     "guarantee": "",
+    "suspects": "",
     "train": "",
     "BACKBONES": "visionkit.backbones",
     "DILATED": "visionkit.backbones",

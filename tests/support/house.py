@@ -49,7 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate"},
-    "suspects": {"data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes", "predict"} | {"resizing"},
+    "suspects": {"callable_package", "data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes"}
+    | {"predict", "resizing"},
     "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},

@@ -2,15 +2,19 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from support import tiny_data
+from support import tiny_classifier, tiny_data
 from support.detections import found, sample
+from support.wrong_labels import hits, plant
 
 from visionkit.cli import main
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset
+from visionkit.images import write_image
+from visionkit.recipes import RECIPES
 from visionkit.suspects.boxes import suspicious_boxes
 from visionkit.suspects.classes import suspicious_classes
 from visionkit.suspects.page import SIDE, draw
@@ -74,45 +78,33 @@ def test_a_class_that_the_model_never_finds_is_not_suspicious():
     assert suspicious_boxes([(empty, found(np.empty((0, 4)), [], []))], 2) == []
 
 
-def planted(share, seed, images=120):
-    """Detections of 5 objects an image, some unsure, with false alarms, and labels of which `share` are wrong."""
-    rng = np.random.default_rng(seed)
-    pairs, wrong = [], set()
+def drawn(seed, images=120):
+    """Five objects an image, some of which the detector is unsure of, and false alarms."""
+    rng, pairs = np.random.default_rng(seed), []
     for i in range(images):
         corners = np.stack([np.arange(5) * 40.0 + 5, rng.uniform(5, 60, 5)], 1)
         true = np.concatenate([corners, corners + rng.uniform(20, 34, (5, 2))], 1).astype(np.float32)
         labels = rng.integers(0, 3, 5)
-        said = true + rng.normal(0, 1, (5, 4)).astype(np.float32)
-        scores, kinds = np.where(rng.random(5) < 0.9, rng.beta(6, 2, 5), rng.beta(1, 8, 5)), labels
         alarms = rng.uniform(100, 150, (3, 2))
-        said = np.concatenate([said, np.concatenate([alarms, alarms + 25], 1)])
-        scores, kinds = np.append(scores, rng.beta(1, 8, 3)), np.append(kinds, rng.integers(0, 3, 3))
+        said = np.concatenate([true + rng.normal(0, 1, (5, 4)), np.concatenate([alarms, alarms + 25], 1)])
+        scores = np.where(rng.random(5) < 0.9, rng.beta(6, 2, 5), rng.beta(1, 8, 5))
+        scores, kinds = np.append(scores, rng.beta(1, 8, 3)), np.append(labels, rng.integers(0, 3, 3))
         order = np.argsort(-scores)
-        if rng.random() < 5 * share:
-            wrong.add(i)
-            labels, true = _spoil(rng.integers(4), labels.copy(), true.copy())
-        there = replace(sample(true, labels, name=str(i)), image_size=(200, 240))
-        pairs.append((there, replace(found(said[order], scores[order], kinds[order]), image_size=(200, 240))))
-    return pairs, wrong
-
-
-def _spoil(kind, labels, boxes):
-    if kind == 0:
-        return labels[1:], boxes[1:]
-    if kind == 1:
-        return np.append(labels, 0), np.concatenate([boxes, np.float32([[5, 160, 35, 190]])])
-    if kind == 2:
-        labels[0] = (labels[0] + 1) % 3
-    else:
-        boxes[0] += 14
-    return labels, boxes
+        size = (200, 240)
+        pairs.append((sample(true, labels, size, str(i)), found(said[order], scores[order], kinds[order], size)))
+    return pairs
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_planted_errors_come_first(seed):
-    pairs, wrong = planted(0.05, seed)
-    first = suspicious_boxes(pairs, 3)[: len(wrong) // 2]
-    assert np.mean([suspect.image in wrong for suspect in first]) >= 0.8
+def test_planted_errors_come_first_and_by_their_names(seed):
+    right = drawn(seed)
+    pairs, errors = plant(right, 0.05, seed, num_classes=3)
+    assert len(errors) == 28
+    first = suspicious_boxes(pairs, 3)[:14]
+    kinds = hits(first, errors)
+    assert np.mean([kind != "" for kind in kinds]) >= 0.8
+    assert np.mean([kind == suspect.kind for kind, suspect in zip(kinds, first, strict=True)]) >= 0.7
+    assert not any(hits(suspicious_boxes(right, 3)[:14], errors[7:]))  # without them, nothing is found at their places
 
 
 def test_wrong_classes_of_images_are_found_by_what_is_usual_for_each_class():
@@ -157,7 +149,7 @@ def test_the_command_reads_detections_and_writes_page_json_and_tasks(data, tmp_p
         *(("a.png", "cat", CAT, 0.9), ("x/a.png", "dog", DOG, 0.8)),
         *(("b.png", "cat", CAT, 0.9), ("b.png", "dog", DOG, 0.85), ("b.png", "horse", DOG, 0.99)),
     )
-    words = ["suspects", str(data), "--from-run", str(said), "--out", str(tmp_path / "p.html")]
+    words = ["suspects", str(data), "--from-run", str(said), "--html", str(tmp_path / "p.html")]
     words += ["--json", str(tmp_path / "p.json"), "--to", "cvat", "--tasks", str(tmp_path / "tasks")]
     assert main(words) == 0
     out = capsys.readouterr().out
@@ -175,7 +167,7 @@ def test_the_command_reads_detections_and_writes_page_json_and_tasks(data, tmp_p
 
 def test_images_of_which_nothing_is_said_are_left_out(data, tmp_path, capsys):
     said = detections(tmp_path / "said.json", ("b.png", "cat", CAT, 0.9))
-    assert main(["suspects", str(data), "--from-run", str(said), "--out", str(tmp_path / "p.html")]) == 0
+    assert main(["suspects", str(data), "--from-run", str(said), "--html", str(tmp_path / "p.html")]) == 0
     assert f"1 images were left out: {said} says nothing about them" in capsys.readouterr().out
     with pytest.raises(DataError, match="says nothing about the images of CSV"):
         read_predictions(detections(said, ("z.png", "cat", CAT, 0.9)), open_dataset(data))
@@ -219,13 +211,35 @@ def test_classes_of_images_are_read_from_out_of_fold_csv(tmp_path, capsys):
     rows[2] = "cat2,0,cat,dog,0.95,0.05"
     said = tmp_path / "out_of_fold.csv"
     said.write_text("\n".join(["id,fold,label,predicted,dog,cat", *rows]) + "\n")
-    words = ["suspects", str(data), "--from-run", str(said), "--out", str(tmp_path / "p.html")]
+    words = ["suspects", str(data), "--from-run", str(said), "--html", str(tmp_path / "p.html")]
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "8 images, 1 suspicious labels: 1 wrong class" in out
     assert "cat2: wrong class: cat, probably dog (0.95)" in out
     assert main([*words, "--to", "cvat", "--tasks", str(tmp_path / "tasks")]) == 1
     assert "--to writes boxes; the page and --json list images" in capsys.readouterr().err
+
+
+def test_without_predictions_models_are_trained_that_have_not_seen_the_images(tmp_path, monkeypatch, capsys):
+    for k, name in enumerate(("top", "middle", "bottom")):
+        for i in range(6):
+            image = np.full((6, 6, 3), 40 + i, np.uint8)
+            image[2 * k : 2 * k + 2] += 150
+            write_image(tmp_path / "data" / "train" / name / f"{name}{i}.png", image)
+            write_image(tmp_path / "data" / "test" / name / f"{name}{i}.png", image)
+    (tmp_path / "data" / "train" / "top" / "top3.png").rename(tmp_path / "data" / "train" / "bottom" / "wrong.png")
+    monkeypatch.setitem(RECIPES, "classify", tiny_classifier.of_folder)
+    words = ["suspects", str(tmp_path / "data"), "--k", "3", "--epochs", "40", "--out", str(tmp_path / "folds")]
+    words += ["--html", str(tmp_path / "p.html"), "--json", str(tmp_path / "p.json")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "fold 3 of 3" in out and "18 images," in out  # of train, whose images the models could learn from
+    content = json.loads((tmp_path / "p.json").read_text())
+    first = content["suspects"][0]
+    assert (Path(first["file"]).name, first["proposed_class"]) == ("wrong.png", "top")
+    assert content["left_out"] == 0 and content["predictions"] == str(tmp_path / "folds")
+    assert main([*words, "--seed", "1"]) == 1  # the folder's trainings had another seed
+    assert "name another folder with --out" in capsys.readouterr().err
 
 
 class Says:
@@ -244,6 +258,21 @@ def test_a_model_may_know_more_classes_than_the_data(data):
     segmenter.task = "segment"
     with pytest.raises(DataError, match="this model is for the task segment"):
         ask(segmenter, open_dataset(data))
+
+
+def test_a_run_that_has_learned_from_the_images_is_warned_of(tmp_path, monkeypatch, capsys):
+    data = tiny_data.voc(
+        tmp_path / "data", {"a": [("cat", 1, 1, 9, 9)], "b": [("cat", 1, 1, 9, 9)]}, {"train": ["a"], "val": ["b"]}
+    )
+    monkeypatch.setattr("visionkit.open_model.open_predictor", lambda model: Says())
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "knobs.json").write_text(json.dumps({"data": str(data)}))
+    words = ["suspects", str(data), "--from-run", str(run), "--html", str(tmp_path / "p.html")]
+    assert main([*words, "--split", "val"]) == 0
+    assert "warning" not in capsys.readouterr().out
+    assert main(words) == 0
+    assert f"warning: {run} seems to have learned from train of these images" in capsys.readouterr().out
 
 
 def test_options_that_belong_together_are_asked_for(data, tmp_path, capsys):

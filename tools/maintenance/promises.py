@@ -4,6 +4,7 @@ python tools/maintenance/promises.py coverage [DRAWS] [SEED]  how often a 95 % i
 python tools/maintenance/promises.py compare [DRAWS] [SEED]   p-values of two models that are equally good
 python tools/maintenance/promises.py guarantee [DRAWS] [SEED]  how many objects are missed under a guarantee
 python tools/maintenance/promises.py guarantee MODEL DATA [SPLIT]  the same of a real detector and real images
+python tools/maintenance/promises.py suspects MODEL DATA [SPLIT]  how many of the first 50 suspects were planted
 
 The detectors and segmenters are drawn (tests/support/worlds.py): of a large pool of images the true scores are known,
 and 100 of them at a time are picked as a test set.
@@ -20,11 +21,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from support.worlds import detector, found_objects, part_of, segmenter  # noqa: E402 -- found only now
+from support.wrong_labels import hits, plant  # noqa: E402
 
 from visionkit.compare.differences import compare  # noqa: E402
 from visionkit.metrics.matches import Matches  # noqa: E402
 from visionkit.metrics.resampling import interval, replications  # noqa: E402
 from visionkit.metrics.risk import box_margin, missed_share, score_threshold, split_images  # noqa: E402
+from visionkit.suspects.boxes import suspicious_boxes  # noqa: E402
 
 IMAGES = 100  # of a test set
 
@@ -117,13 +120,35 @@ def say_guarantees(found, draws, seed):
 
 def say_real_guarantees(model, data, split=None, draws=1000):
     """The same for a real detector: it runs over the images once."""
+    from visionkit.metrics.risk import found_objects as find
+
+    say_guarantees(find(real_pairs(model, data, split)[0]), draws, seed=0)
+
+
+def real_pairs(model, data, split):
+    """What a detector says of a data set, and the names of its classes."""
     from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import detection_pairs
-    from visionkit.metrics.risk import found_objects as find
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(model)
-    say_guarantees(find(detection_pairs(predictor, open_dataset(data, split, predictor.task))), draws, seed=0)
+    return detection_pairs(predictor, open_dataset(data, split, predictor.task)), predictor.class_names
+
+
+def say_suspects(model, data, split=None, share=0.05, first=50):
+    """Prints, for five seeds, how many of the first suspects are errors that were planted into the labels."""
+    pairs, names = real_pairs(model, data, split)
+    shares = []
+    for seed in range(10, 15):
+        wrong, planted = plant(pairs, share, seed, len(names))
+        suspects = suspicious_boxes(wrong, len(names))[:first]
+        kinds = hits(suspects, planted)
+        shares.append(np.mean([kind != "" for kind in kinds]))
+        named = np.mean([kind == suspect.kind for kind, suspect in zip(kinds, suspects, strict=True)])
+        print(
+            f"seed {seed}: of the first {first}, {shares[-1]:.0%} of {len(planted)} planted, {named:.0%} named rightly"
+        )
+    print(f"mean {np.mean(shares):.1%}, {min(shares):.0%} to {max(shares):.0%}; {len(pairs)} images")
 
 
 def main(what, draws=500, seed=0):
@@ -147,6 +172,7 @@ def main(what, draws=500, seed=0):
 
 if __name__ == "__main__":
     if len(sys.argv) > 3 and not sys.argv[2].isdecimal():
-        say_real_guarantees(Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:5])
+        say = say_suspects if sys.argv[1] == "suspects" else say_real_guarantees
+        say(Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:5])
     else:
         main((sys.argv + [""])[1], *map(int, sys.argv[2:]))

@@ -26,8 +26,8 @@ def suspects(
     epochs: int | None = None,
     start: Annotated[str | None, cyclopts.Parameter(name="--from")] = None,
     seed: int = 0,
-    folds: Path | None = None,
-    out: Path = Path("suspects.html"),
+    out: Path | None = None,
+    html: Path = Path("suspects.html"),
     json: Path | None = None,
     to: Literal["coco", "voc", "yolo", "cvat", "labelstudio"] | None = None,
     tasks: Path | None = None,
@@ -50,8 +50,8 @@ def suspects(
         epochs: of each training; by default as many as finetune takes.
         start: a trained model to begin each training with; see finetune.
         seed: of the trainings.
-        folds: the folder of the trainings, by default runs/suspects/NAME; the same command continues there.
-        out: the page.
+        out: the folder of the trainings, by default runs/suspects/NAME; the same command continues there.
+        html: the page.
         json: also write all suspects to this file.
         to: also write the data set for a labelling program, with the suspects marked; labels stay as they are.
         tasks: the new folder for --to.
@@ -62,21 +62,21 @@ def suspects(
         from visionkit.data.convert import check_new
 
         check_new(tasks, data)  # before the trainings
-    for file in (out, json):
+    for file in (html, json):
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
     if from_run:
         predictions, source = _given(data, split, task, from_run)
     else:
         knobs = {"epochs": epochs, "start": start, "learn_from": split, "seed": seed}
-        source = folds or Path("runs", "suspects", data.resolve().name)
+        source = out or Path("runs", "suspects", data.resolve().name)
         predictions = _trained(data, task, k, {n: value for n, value in knobs.items() if value is not None}, source)
     from visionkit.files import write_bytes, write_json
     from visionkit.suspects.find import count_kinds, find_suspects, report
     from visionkit.suspects.page import page
 
     found = find_suspects(predictions)
-    write_bytes(out, page(predictions, found, str(source)).encode())
+    write_bytes(html, page(predictions, found, str(source)).encode())
     if json:
         write_json(json, report(predictions, found, str(source)))
     names = predictions.dataset.class_names
@@ -88,7 +88,7 @@ def suspects(
         print(
             plain(f"  {suspect.score:.2f}  {predictions.dataset.records[suspect.image].id}: {suspect.in_words(names)}")
         )
-    print(f"page: {out}")
+    print(f"page: {html}")
     if to and tasks:
         from visionkit.suspects.tasks import write_tasks
 

@@ -22,7 +22,7 @@ from visionkit.types import Detections, Objects, Sample, objects_of
 TOUCHES = 0.1  # an IoU from which a box may be meant for an object that it misses
 AMISS = 0.1  # the share of a class's labels that may well be wrong; if more are contradicted, it is the model's fault
 SURE = 0.1  # a weight from which a detection explains what is there instead of an object
-LEAST = 0.05  # suspicions with a lower score are not reported
+LEAST = 0.2  # suspicions with a lower score are not reported
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ class Usual:
     def trust_in_alarm(self, label: int, score: float) -> float:
         """How far to trust a detection where nothing is annotated: 1 unless there are many as sure as this one."""
         as_sure = len(self.alarms[label]) - np.searchsorted(self.alarms[label], score, "left")
-        return min(1.0, AMISS * self.objects[label] / max(as_sure, 1e-9))
+        return min(1.0, max(1.0, AMISS * self.objects[label]) / max(as_sure, 1e-9))
 
     def trust_in_misses(self) -> np.ndarray:
         """How far to trust that there is nothing where nothing is detected: float64 `[K]`."""
         confirmed = np.array([len(scores) for scores in self.scores])
         missed = np.maximum(self.objects - confirmed, 1e-9)
-        return np.where(confirmed > 0, np.minimum(1, AMISS * self.objects / missed), 0)
+        return np.where(confirmed > 0, np.minimum(1, np.maximum(1, AMISS * self.objects) / missed), 0)
 
 
 def suspicious_boxes(pairs: Pairs, num_classes: int) -> list[Suspect]:

@@ -9,7 +9,9 @@ def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[Su
     """Returns the images whose class is probably wrong, the most suspicious first.
 
     An image is suspicious if the model gives another class at least the probability that it usually gives to images of
-    that class, and more than the annotated class. The score is the difference of the two probabilities.
+    that class, and more than the annotated class. The score says by how much the probability of the annotated class
+    falls short of what its images usually get: this finds more errors than the difference of the two probabilities,
+    which a model that is sure of little cannot make large.
 
     Args:
         probabilities: float `[N, K]`, of a model that has not learned from these images.
@@ -30,7 +32,7 @@ def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[Su
             Suspect(
                 image=image,
                 kind=CLASS,
-                score=confidence - float(own[image]),
+                score=float(np.clip(1 - own[image] / usual[labels[image]], 0, 1)),
                 label=int(labels[image]),
                 proposed_label=k,
                 confidence=confidence,

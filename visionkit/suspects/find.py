@@ -6,10 +6,28 @@ from typing import Any
 
 import numpy as np
 
+from visionkit.data.dataset import Dataset
+from visionkit.evaluate.scores import as_predictor
 from visionkit.suspects.boxes import suspicious_boxes
 from visionkit.suspects.classes import suspicious_classes
-from visionkit.suspects.predictions import Predictions, labels_of, pairs_of
+from visionkit.suspects.predictions import Predictions, ask, labels_of, pairs_of
 from visionkit.suspects.suspect import KINDS, Suspect
+
+
+def suspects(predictor: Any, dataset: Dataset) -> list[Suspect]:
+    """Returns the labels that are probably wrong, the most suspicious first.
+
+    Args:
+        predictor: what `vk.evaluate` takes, of a detector or a classifier that has not learned from these images.
+        dataset: labelled images.
+
+    Returns:
+        Suspects: `image` is the number of the image in `dataset`; `in_words(dataset.class_names)` says what is wrong.
+
+    Raises:
+        DataError: the model is for another task, or lacks a class of the data; or the data has no such labels.
+    """
+    return find_suspects(ask(as_predictor(predictor), dataset))
 
 
 def find_suspects(predictions: Predictions) -> list[Suspect]:
@@ -26,23 +44,23 @@ def find_suspects(predictions: Predictions) -> list[Suspect]:
     return suspicious_boxes(pairs_of(predictions), len(predictions.dataset.class_names))
 
 
-def count_kinds(suspects: Sequence[Suspect]) -> dict[str, int]:
+def count_kinds(found: Sequence[Suspect]) -> dict[str, int]:
     """How many there are of each kind, in the order of KINDS."""
-    counts = Counter(suspect.kind for suspect in suspects)
+    counts = Counter(suspect.kind for suspect in found)
     return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
 
-def report(predictions: Predictions, suspects: Sequence[Suspect], source: str) -> dict[str, Any]:
+def report(predictions: Predictions, found: Sequence[Suspect], source: str) -> dict[str, Any]:
     """The suspects as a JSON object.
 
     Args:
         predictions: from which they were found.
-        suspects: the most suspicious first.
+        found: the most suspicious first.
         source: where the predictions come from.
     """
     dataset = predictions.dataset
     rows = []
-    for suspect in suspects:
+    for suspect in found:
         record = dataset.records[suspect.image]
         file = None if record.file is None else str(record.file)
         rows.append({"id": record.id, "file": file} | suspect.to_json(dataset.class_names))
@@ -51,6 +69,6 @@ def report(predictions: Predictions, suspects: Sequence[Suspect], source: str) -
         "predictions": source,
         "images": len(dataset),
         "left_out": predictions.left_out,
-        "kinds": count_kinds(suspects),
+        "kinds": count_kinds(found),
         "suspects": rows,
     }
