@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from visionkit.data.box_formats import warn_if_xywh
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
@@ -55,7 +57,8 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals:
     If a detector's mAP50 is about 0, `why` has the likely reasons. Maps are compared at each image's original size.
 
     Args:
-        predictor: a `Predictor`, of a Task or of an exported model; or a Task.
+        predictor: a `Predictor`, of a Task or of an exported model; or a Task; or any object with `task` and
+            `class_names` that is called as `predictor(dataset, score=0.01)` and gives the results in order.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
         closely: also return `closely`, a `CloseLook` at the mistakes; for a detector, the best thresholds are then
             added to `per_class`.
@@ -81,10 +84,28 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals:
 
 def measure(predictor: Any, dataset: Dataset) -> Measured:
     """Runs a model on a data set; the arguments and errors are those of `evaluate`."""
-    if hasattr(predictor, "serving"):  # a Task
-        predictor = Predictor(predictor)
+    predictor = as_predictor(predictor)
+    if not hasattr(dataset, "records"):
+        found = type(dataset).__name__
+        raise DataError(
+            f"expected a data set, found {found}; make one: vk.Dataset(samples, class_names), vk.arrays(...)"
+        )
     score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
     return score(predictor, dataset)
+
+
+def as_predictor(model: Any) -> Any:
+    """Returns the predictor of a model, or what is called like one as it is.
+
+    Raises:
+        DataError: it is neither, but for example the path of a model.
+    """
+    if hasattr(model, "serving"):  # a Task
+        return Predictor(model)
+    if not (callable(model) and hasattr(model, "task") and hasattr(model, "class_names")):
+        found = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
+        raise DataError(f"expected a model of visionkit or a Predictor, found {found}; vk.open_predictor opens a file")
+    return model
 
 
 def numbers(scores: dict[str, Any]) -> dict[str, int | float]:
@@ -127,6 +148,7 @@ def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Dete
 def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
+    warn_if_xywh(dataset)
     for i, (record, detections) in enumerate(_predictions(dataset, predictor(dataset, score=SCORE))):
         truth = record if detections.masks is None else dataset[i]  # masks are read only if they are needed
         metric.update(replace(truth, labels=ids[objects_of(truth).labels]), detections)
