@@ -3,6 +3,7 @@
 Run it in an environment with torch and torchvision (Keras is not needed):
 
     python tools/maintenance/make_certificates.py [NAME ...]
+    python tools/maintenance/make_certificates.py spread NAME [...]    how chaotic a course is, see `Course.spread`
 
 The models are torchvision's own classes on a ResNet of four blocks with narrow pyramids, so that 30 steps take seconds.
 Backbones of detectors have frozen batch normalisation, as torchvision trains them. A record has every loss of every
@@ -19,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models import detection, resnet
+from torchvision.models import detection, mobilenetv3, resnet
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.detection import anchor_utils, backbone_utils, faster_rcnn, retinanet
-from torchvision.models.segmentation import fcn
-from torchvision.ops import FrozenBatchNorm2d, feature_pyramid_network
+from torchvision.models.detection import anchor_utils, backbone_utils, faster_rcnn, mask_rcnn, retinanet, roi_heads
+from torchvision.models.segmentation import deeplabv3, fcn, lraspp
+from torchvision.ops import FrozenBatchNorm2d, feature_pyramid_network, roi_align
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -61,11 +62,11 @@ def retinanet_v2(course):
     return one_stage(detection.RetinaNet, course, head=head, p6_of_backbone=True)
 
 
-def two_stage(kind, course, **options):
+def two_stage(kind, course, backbone=None, **options):
     limits = {f"rpn_{when}_nms_top_n_train": scenes.PROPOSALS for when in ("pre", "post")}
     c, units = scenes.CHANNELS, 2 * scenes.CHANNELS
     model = kind(
-        pyramid(2),
+        backbone or pyramid(2),
         min_size=min(course.image_size),
         max_size=max(course.image_size),
         rpn_batch_size_per_image=scenes.RPN_SAMPLES,
@@ -77,6 +78,25 @@ def two_stage(kind, course, **options):
     )
     model.rpn.fg_bg_sampler = Sampler()
     return model
+
+
+def masks(course):
+    """Its mask targets are cut as ours are, without an offset and at 2 x 2 places of a cell: a known difference."""
+    roi_heads.project_masks_on_boxes = lambda maps, boxes, rows, size: roi_align(
+        maps[:, None].to(boxes), torch.cat([rows.to(boxes)[:, None], boxes], 1), size, 1.0, 2, aligned=True
+    )[:, 0]
+    c = scenes.CHANNELS
+    head = mask_rcnn.MaskRCNNHeads(c, (c,) * 4, 1)
+    predictor = mask_rcnn.MaskRCNNPredictor(c, c, K + 1)
+    return two_stage(detection.MaskRCNN, course, mask_head=head, mask_predictor=predictor)
+
+
+def mobile(course):
+    body = mobilenetv3.mobilenet_v3_large(norm_layer=FrozenBatchNorm2d).features
+    body = backbone_utils.BackboneWithFPN(body, {"13": "0", "16": "1"}, [160, 960], scenes.CHANNELS)
+    anchors = anchor_utils.AnchorGenerator(((32, 64, 128, 256, 512),) * 3, ((0.5, 1.0, 2.0),) * 3)
+    options = {"rpn_anchor_generator": anchors, "rpn_score_thresh": 0.05}
+    return two_stage(detection.FasterRCNN, course, body, **options)
 
 
 class Sampler:
@@ -96,20 +116,39 @@ class Sampler:
         return tuple(list(masks) for masks in zip(*chosen, strict=True))
 
 
-def ssd(course):
+def ssd(course, lite=False):
     body = IntermediateLayerGetter(trunk(), {"layer2": "0", "layer3": "1", "layer4": "2"})
     body.out_channels = [512, 1024, 2048]
     anchors = anchor_utils.DefaultBoxGenerator([[2], [2, 3], [2, 3]], scales=[0.2, 0.4, 0.7, 0.95], steps=[8, 16, 32])
-    return detection.ssd.SSD(body, anchors, course.image_size[::-1], K + 1)
+    head = None
+    if lite:
+        norm = functools.partial(nn.BatchNorm2d, eps=0.001, momentum=0.03)
+        head = detection.ssdlite.SSDLiteHead(body.out_channels, anchors.num_anchors_per_location(), K + 1, norm)
+    return detection.ssd.SSD(body, anchors, course.image_size[::-1], K + 1, head=head)
+
+
+def segmenter(kind):
+    """torchvision's FCN, DeepLabV3 (narrower) or LR-ASPP."""
+    levels = {"layer1": "low", "layer4": "high"} if kind == "lraspp" else {"layer4": "out", "layer3": "aux"}
+    body = IntermediateLayerGetter(trunk(True, nn.BatchNorm2d), levels)
+    if kind == "lraspp":
+        return lraspp.LRASPP(body, 256, 2048, K + 1)
+    auxiliary = fcn.FCNHead(1024, K + 1)
+    if kind == "fcn":
+        return fcn.FCN(body, fcn.FCNHead(2048, K + 1), auxiliary)
+    c = scenes.CHANNELS
+    head = deeplabv3.DeepLabHead(2048, K + 1)
+    head[0] = deeplabv3.ASPP(2048, (2, 4, 6), c)
+    head[1], head[2], head[4] = nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.Conv2d(c, K + 1, 1)
+    return deeplabv3.DeepLabV3(body, head, auxiliary)
 
 
 class Segmenter(nn.Module):
-    """torchvision's FCN with the loss of its training script, and without dropout, which draws its own numbers."""
+    """A segmenter with the loss of torchvision's training script, and without dropout, which draws its own numbers."""
 
-    def __init__(self):
+    def __init__(self, kind):
         super().__init__()
-        body = IntermediateLayerGetter(trunk(True, nn.BatchNorm2d), {"layer4": "out", "layer3": "aux"})
-        self.model = fcn.FCN(body, fcn.FCNHead(2048, K + 1), fcn.FCNHead(1024, K + 1))
+        self.model = segmenter(kind)
         for module in self.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
@@ -118,23 +157,31 @@ class Segmenter(nn.Module):
         maps = self.model((torch.stack(images) - MEAN[:, None, None]) / STD[:, None, None])
         labels = torch.stack([target["segmentation"] for target in targets])
         losses = {key: nn.functional.cross_entropy(logits, labels, ignore_index=255) for key, logits in maps.items()}
-        return {"loss": losses["out"] + 0.5 * losses["aux"]}
+        return {"loss": losses["out"] + 0.5 * losses.get("aux", 0)}
 
 
 BUILD = {
     "ssd": ssd,
+    "ssdlite": functools.partial(ssd, lite=True),
     "retinanet": functools.partial(one_stage, detection.RetinaNet),
     "retinanet_v2": retinanet_v2,
     "fcos": functools.partial(one_stage, detection.FCOS),
     "faster_rcnn": functools.partial(two_stage, detection.FasterRCNN),
-    "fcn": lambda course: Segmenter(),
+    "faster_rcnn_mobile": mobile,
+    "mask_rcnn": masks,
+    **{kind: lambda course, kind=kind: Segmenter(kind) for kind in ("fcn", "deeplabv3", "lraspp")},
 }
 
 
-def make(name):
+def train(name, nudge=0.0, seed=0):
+    """The record of a course; `nudge` is the greatest relative change of each weight of a kernel before it begins."""
     course = scenes.COURSES[name]
     model = BUILD[name](course).train()
     begin(model)
+    random = torch.Generator().manual_seed(seed)
+    for value in state(model).values():
+        if value.ndim > 1:
+            value.mul_(1 + nudge * (2 * torch.rand(value.shape, generator=random) - 1))
     optimizer = torch.optim.SGD(model.parameters(), course.lr, scenes.MOMENTUM)
     record = {"losses": {}, "norms_after": NORMS_AFTER, "tensors": {}}
     for step in range(scenes.STEPS):
@@ -148,11 +195,32 @@ def make(name):
             for key, value in state(model).items():
                 entry = record["tensors"].setdefault(key, {"shape": list(value.shape), "norms": []})
                 entry["norms"].append(float(f"{real_rows(key, value).norm():.7g}"))
+    return record
+
+
+def make(name):
+    record = train(name)
     file = ROOT / "visionkit" / "certify" / "records" / f"{name}.json"
     file.write_text(json.dumps(record) + "\n")
     print(
         f"{name}: {file.stat().st_size >> 10} KB,", {k: (v[0], v[-1]) for k, v in record["losses"].items()}, flush=True
     )
+
+
+def spread(name):
+    """Prints how far torchvision ends from itself when its start is changed by 1e-7: `Course.spread`."""
+    whole = train(name)
+    for seed in (0, 1):
+        other = train(name, 1e-7, seed)
+        norms = {
+            key: abs(entry["norms"][-1] / whole["tensors"][key]["norms"][-1] - 1)
+            for key, entry in other["tensors"].items()
+            if "running" not in key and entry["norms"][-1] > 1e-5
+        }
+        losses = {key: abs(values[-1] / whole["losses"][key][-1] - 1) for key, values in other["losses"].items()}
+        for found in (losses, norms):
+            worst = max(found, key=found.get)
+            print(f"{name}, seed {seed}: {worst} by {found[worst]:.1e}", flush=True)
 
 
 def begin(model):
@@ -178,6 +246,8 @@ def real_rows(name, value):
     """The part of a tensor that stands for classes: its rows for background, which nothing trains, are left out."""
     if "classification_head.cls_logits" in name:
         return value.view(-1, K + 1, *value.shape[1:])[:, 1:]
+    if "mask_fcn_logits" in name:
+        return value[1:]
     if "bbox_pred" in name and "roi_heads" in name:
         return value.view(K + 1, 4, *value.shape[1:])[1:]
     return value
@@ -186,14 +256,20 @@ def real_rows(name, value):
 def inputs(course, step):
     images, y = scenes.batch(course, step)
     targets = []
-    for boxes, labels, segmentation in zip(*(y[k] for k in ("boxes", "labels", "segmentation")), strict=True):
+    for boxes, labels, masks, segmentation in zip(
+        *(y[k] for k in ("boxes", "labels", "masks", "segmentation")), strict=True
+    ):
         real = labels >= 0
-        target = {"boxes": boxes[real], "labels": 1 + labels[real].astype(np.int64)}
+        target = {"boxes": boxes[real], "labels": 1 + labels[real].astype(np.int64), "masks": masks[real]}
         target["segmentation"] = segmentation.astype(np.int64)
         targets.append({key: torch.from_numpy(value) for key, value in target.items()})
     return list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255), targets
 
 
 if __name__ == "__main__":
-    for certificate in sys.argv[1:] or scenes.COURSES:
-        make(certificate)
+    if sys.argv[1:2] == ["spread"]:
+        for certificate in sys.argv[2:]:
+            spread(certificate)
+    else:
+        for certificate in sys.argv[1:] or scenes.COURSES:
+            make(certificate)

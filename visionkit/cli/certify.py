@@ -31,5 +31,6 @@ def certify(name: str | None = None, /) -> int | None:
     from visionkit.certify.courses import certify as repeat
 
     found = repeat(name)
-    print(f"{'OK' if found.ok else 'DIFFERS'} on {keras.backend.backend()}: {found}; {TOLERANCE:g} is allowed")
+    more = f", of norms {found.allowed:g}, see docs/certificates.md" if found.allowed > TOLERANCE else ""
+    print(f"{'OK' if found.ok else 'DIFFERS'} on {keras.backend.backend()}: {found}; {TOLERANCE:g} is allowed{more}")
     return None if found.ok else 1

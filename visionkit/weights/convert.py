@@ -15,7 +15,7 @@ import numpy as np
 
 from visionkit.types import Tensor
 from visionkit.weights.cards import coco_classes
-from visionkit.weights.mobile_rules import AUXILIARY, DEEPLABV3, MOBILE, ON_MOBILENET, Rule
+from visionkit.weights.mobile_rules import AUXILIARY, DEEPLABV3, LRASPP, MOBILE, ON_MOBILENET, Rule, split_heads
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "alexnet": (),  # its modules are only numbered, see `our_names`
@@ -144,8 +144,10 @@ RULES |= {
     "retinanet_resnet": _RETINANET,
     "fcos_resnet": _FCOS,
     "ssd_resnet": _SSD_RESNET,
+    "ssdlite_resnet": (*split_heads(3), *_ON_RESNET),
     "fcn_resnet": (*_FCN, *AUXILIARY, *_ON_RESNET),
     "deeplabv3_resnet": (*DEEPLABV3, *AUXILIARY, *_ON_RESNET),
+    "lraspp_resnet": (*LRASPP, *_ON_RESNET),
     **MOBILE,
 }
 _VGG16 = {  # module number -> our convolution

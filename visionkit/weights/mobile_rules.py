@@ -54,16 +54,29 @@ DEEPLABV3: tuple[Rule, ...] = (
     (r"^classifier\.2\.", "head_bn."),
     (r"^classifier\.4\.", "logits."),
 )
-_LRASPP: tuple[Rule, ...] = (
+LRASPP: tuple[Rule, ...] = (
     (r"^classifier\.cbr\.([01])\.", lambda m: f"head{_PLAIN_BN[m[1]]}"),
     (r"^classifier\.scale\.1\.", "factors."),
     (r"^classifier\.(low|high)_classifier\.", r"logits_\1."),
 )
+_KIND = {"classification": "class_head", "regression": "box_head"}
+
+
+def split_heads(first: int) -> tuple[Rule, ...]:
+    """The rules of SSDLite's heads, the first of which is on level `first`."""
+    return (
+        (
+            r"^head\.(classification|regression)_head\.module_list\.(\d)\.",
+            lambda m: f"{_KIND[m[1]]}{int(m[2]) + first}.",
+        ),
+        (r"^(class|box)_head(\d)\.0\.0\.", r"\1_depthwise\2."),
+        (r"^(class|box)_head(\d)\.0\.1\.", r"\1_depthwise\2_bn."),
+        (r"^(class|box)_head(\d)\.1\.", r"\1_head\2."),
+    )
+
+
 _SSDLITE: tuple[Rule, ...] = (
-    (r"^head\.(classification|regression)_head\.module_list\.(\d)\.", lambda m: f"{_KIND[m[1]]}{int(m[2]) + 4}."),
-    (r"^(class|box)_head(\d)\.0\.0\.", r"\1_depthwise\2."),
-    (r"^(class|box)_head(\d)\.0\.1\.", r"\1_depthwise\2_bn."),
-    (r"^(class|box)_head(\d)\.1\.", r"\1_head\2."),
+    *split_heads(4),
     (r"^backbone\.extra\.(\d)\.0\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_reduce{_CONV_BN[m[2]]}"),
     (r"^backbone\.extra\.(\d)\.1\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_depthwise{_PLAIN_BN[m[2]]}"),
     (r"^backbone\.extra\.(\d)\.2\.([01])\.", lambda m: f"extra{int(m[1]) + 6}_expand{_CONV_BN[m[2]]}"),
@@ -74,10 +87,9 @@ _SSDLITE: tuple[Rule, ...] = (
     (r"^backbone\.features\.1\.(\d)\.", lambda m: f"features.{int(m[1]) + 13}."),
     *MOBILE["mobilenet_v3"],
 )
-_KIND = {"classification": "class_head", "regression": "box_head"}
 ON_MOBILENET: tuple[Rule, ...] = ((r"^backbone\.(body\.)?", "features."), *MOBILE["mobilenet_v3"])
 MOBILE |= {
     "ssdlite320_mobilenet_v3": _SSDLITE,
     "deeplabv3_mobilenet_v3": (*DEEPLABV3, *AUXILIARY, *ON_MOBILENET),
-    "lraspp_mobilenet_v3": (*_LRASPP, *ON_MOBILENET),
+    "lraspp_mobilenet_v3": (*LRASPP, *ON_MOBILENET),
 }
