@@ -13,6 +13,7 @@ import numpy as np
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
+from visionkit.metrics.coco_ap import encode_masks
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.resampling import intervals as intervals_of
 from visionkit.metrics.segmentation import SegmentationMetric
@@ -127,9 +128,10 @@ def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Dete
 def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
-    for i, (record, detections) in enumerate(_predictions(dataset, predictor(dataset, score=SCORE))):
-        truth = record if detections.masks is None else dataset[i]  # masks are read only if they are needed
-        metric.update(replace(truth, labels=ids[objects_of(truth).labels]), detections)
+    # Only a model that finds masks is compared with masks; they are kept as a few hundred bytes each.
+    samples = _Keeps(dataset, lambda sample: encode_masks(sample.masks) if predictor.task == "instance" else None)
+    for i, (record, detections) in enumerate(_predictions(dataset, predictor(samples, score=SCORE))):
+        metric.update(replace(record, labels=ids[objects_of(record).labels]), detections, samples.kept.pop(i))
     return metric
 
 
@@ -164,10 +166,10 @@ def _segmenter(predictor: Any, dataset: Dataset) -> Measured:
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
     table[: len(dataset.class_names)] = class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
-    samples = _KeepsMaps(dataset)
+    samples = _Keeps(dataset, lambda sample: sample.segmentation)
     wrong = []  # the share of wrong pixels of each image
     for i, (record, prediction) in enumerate(_predictions(dataset, predictor(samples))):
-        segmentation = samples.maps.pop(i)
+        segmentation = samples.kept.pop(i)
         if segmentation is None:
             raise DataError(f"{dataset.source}: sample {record.id!r} has no class map; a segmenter is scored on those")
         truth, predicted = table[segmentation], prediction.segmentation
@@ -195,19 +197,24 @@ def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple
     yield from zip(dataset.records, predictions, strict=True)
 
 
-class _KeepsMaps(Sequence[Sample]):
-    """The data set for a predictor, keeping the class map of each sample that it reads: files are read only once."""
+class _Keeps(Sequence[Sample]):
+    """The data set for a predictor, keeping the truth of each sample that it reads: files are read only once.
 
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-        self.maps: dict[int, np.ndarray | None] = {}
+    Args:
+        dataset: the data.
+        truth: gives what is kept of a sample; called in the threads that decode.
+    """
+
+    def __init__(self, dataset: Dataset, truth: Callable[[Sample], Any]):
+        self.dataset, self.truth = dataset, truth
+        self.kept: dict[int, Any] = {}  # by the sample's place; what is used is taken out
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Sample:  # pyright: ignore[reportIncompatibleMethodOverride] -- never a slice
         sample = self.dataset[index]
-        self.maps[index] = sample.segmentation
+        self.kept[index] = self.truth(sample)
         return sample
 
 
