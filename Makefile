@@ -1,6 +1,8 @@
 # make demo: set up, then fine-tune, evaluate, detect and export on drawn shapes.    make test: set up, then the tests.
 # make bench: times beside torchvision's, as ratios in bench/ratios.json; TORCH_PYTHON is the interpreter of an environment
 # with torch and torchvision. tools/benchmarks/slower.py compares two such files.
+# make docs: the documentation as a site, in site/.
+# make book: runs every page of docs/course, slow ones included, and draws their figures.
 # Another Python beside the first:    make test PYTHON=python3.13 VENV=.venv3.13
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,22 +10,28 @@ TORCH_PYTHON ?= torch/bin/python
 BENCH ?= bench
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs book bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright --level error
 
+docs: $(VENV)/ready-docs
+	$(BIN)/python tools/maintenance/site.py
+
 bench: $(VENV)/ready
 	$(BIN)/python tools/benchmarks/bench_torchvision.py --torch-python $(TORCH_PYTHON) --runtime openvino openvino_bf16 --exports $(BENCH)/exports --prepare
 	$(BIN)/python tools/benchmarks/bench_torchvision.py --torch-python $(TORCH_PYTHON) --runtime openvino openvino_bf16 --exports $(BENCH)/exports --out $(BENCH)
+
+book: $(VENV)/ready
+	$(BIN)/python tools/maintenance/book.py
 
 # Rebuilt only when what it installs changes.
 $(VENV)/ready: pyproject.toml constraints.txt
@@ -32,5 +40,11 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# What `make docs` needs is installed in a moment; the rest of dev is not.
+$(VENV)/ready-docs: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv .venv3.* demo bench build dist *.egg-info
+	rm -rf .venv .venv3.* demo bench build site dist *.egg-info

@@ -1,24 +1,23 @@
 """The pages of docs/ do what they say: their Python is run, and what they show it printing is what it prints."""
 
-import ast
 import json
 import re
 
-import keras
 import numpy as np
 import pytest
 from support.backbones import PARAMETERS
+from support.pages import BLOCK, COURSE, PAGES, SLOW, is_slow, run
 from support.paths import ROOT
 
 import visionkit
 from visionkit.backbones import BACKBONES
 from visionkit.weights.cards import CARDS
 
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ARCHITECTURES = sorted((ROOT / "docs" / "architectures").glob("*.md"))
-# A block of Python, and the output that is shown right below it, if any.
-BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.S | re.M)
+IMPORT = re.compile(r"^ *(?:from (visionkit\S*) import (.+)|import (visionkit\S*).*)$", re.M)
+FOR_CONTRIBUTORS = {"design.md"}
 ROW = re.compile(r"^\| `(\w+)` \| ([\d,]+) \| ([^|]*) \|", re.M)  # | `name` | parameters | top-1 |
+FIGURE = re.compile(r"!\[[^]]+\]\(figures/([\w-]+\.png)\)")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)\)")
 
 
@@ -27,16 +26,34 @@ def named(pages):
 
 
 @named(PAGES)
-def test_the_page_runs(page, tmp_path, monkeypatch, capsys):
-    text, names = page.read_text(), {"__name__": "page"}
+def test_the_page_runs(page, tmp_path, monkeypatch):
+    if is_slow(page):
+        pytest.skip("slow: `make book` runs it")
     monkeypatch.chdir(tmp_path)
-    keras.utils.set_random_seed(0)
-    for block in BLOCK.finditer(text):
-        first = text.count("\n", 0, block.start(1))
-        exec(compile("\n" * first + block[1], page, "exec"), names)  # tracebacks name the page and its line
-        printed = capsys.readouterr().out
-        if block[2] is not None:
-            assert printed == block[2], f"{page}:{first}"
+    run(page)
+
+
+def test_a_page_that_shows_something_else_is_refused(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("Two lines.\n\n```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n")
+    with pytest.raises(AssertionError, match=r"page\.md:3: shows\n3\nand prints\n2"):
+        run(page)
+
+
+def test_only_pages_of_the_course_are_slow():
+    assert {page for page in PAGES if is_slow(page)} <= set(COURSE)
+    assert not [page.name for page in PAGES if SLOW in page.read_text() and not is_slow(page)]
+
+
+def test_every_figure_of_the_course_is_drawn_by_its_page_and_small():
+    shown = {}
+    for page in COURSE:
+        for name in FIGURE.findall(page.read_text()):
+            assert f'"{name}"' in page.read_text(), f"{page.name} shows {name} and does not draw it"
+            shown[name] = (ROOT / "docs" / "course" / "figures" / name).stat().st_size
+    assert shown, "no figures"
+    assert not {name for name, size in shown.items() if size > 60_000}
+    assert {file.name for file in (ROOT / "docs" / "course" / "figures").iterdir()} == set(shown)
 
 
 @pytest.mark.parametrize("page", [*PAGES, *sorted(ROOT.glob("*.md"))], ids=lambda page: str(page.relative_to(ROOT)))
@@ -68,11 +85,34 @@ def test_measured_numbers_are_those_that_are_filed():
             assert all(percent in page.read_text() for page in ARCHITECTURES if name in page.read_text()), file.name
 
 
-def test_the_page_for_python_names_nothing_private():
-    tree = ast.parse("\n".join(block[1] for block in BLOCK.finditer((ROOT / "docs" / "from_python.md").read_text())))
-    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "vk"}
-    assert len(used) > 10
-    assert used <= set(visionkit.__all__)
-    modules = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
-    modules += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert [name for name in modules if name.startswith("visionkit")] == ["visionkit"]
+def private_names(text):
+    """What a page for users names of visionkit that is not public."""
+    found = []
+    for module, names, alone in IMPORT.findall(text):
+        imported = [name.partition(" as ")[0].strip() for name in names.split(",")]
+        if alone != "visionkit" and not (module == "visionkit" and set(imported) <= set(visionkit.__all__)):
+            found.append(module or alone)
+    found += [f"vk.{name}" for name in re.findall(r"\bvk\.([a-zA-Z]\w*)", text) if name not in visionkit.__all__]
+    modules = re.findall(r"\bvisionkit((?:\.\w+)+)", text)
+    return found + [f"visionkit{name}" for name in modules if is_module(name.split(".")[1])]
+
+
+def is_module(name):
+    return any((ROOT / "visionkit" / file).exists() for file in (name, f"{name}.py"))
+
+
+@named([page for page in PAGES if page.name not in FOR_CONTRIBUTORS])
+def test_pages_for_users_name_nothing_private(page):
+    assert private_names(page.read_text()) == []
+
+
+def test_the_readme_names_nothing_private():
+    assert private_names((ROOT / "README.md").read_text()) == []
+
+
+def test_a_private_name_is_found():
+    assert private_names("    from visionkit.models import MODELS\n") == ["visionkit.models", "visionkit.models"]
+    assert private_names("from visionkit import SSD, Nothing\n") == ["visionkit"]
+    assert private_names("call `visionkit.train.run.run` or vk.run(x)") == ["vk.run", "visionkit.train.run.run"]
+    text = "import visionkit as vk\nfrom visionkit import SSD\nvk.SSD(), visionkit.json\n"
+    assert private_names(text) == []

@@ -17,11 +17,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same to Python
     from visionkit.backbones import BACKBONES as BACKBONES
+    from visionkit.backbones import DILATED as DILATED
     from visionkit.backbones.alexnet import alexnet as alexnet
     from visionkit.backbones.blocks import freeze as freeze
     from visionkit.backbones.convnext import convnext_small as convnext_small
     from visionkit.backbones.convnext import convnext_tiny as convnext_tiny
     from visionkit.backbones.csp_nanodet import csp_nanodet as csp_nanodet
+    from visionkit.backbones.densenet import densenet as densenet
     from visionkit.backbones.densenet import densenet121 as densenet121
     from visionkit.backbones.densenet import densenet161 as densenet161
     from visionkit.backbones.densenet import densenet169 as densenet169
@@ -37,6 +39,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.mobilenet_v3 import mobilenet_v3_large as mobilenet_v3_large
     from visionkit.backbones.mobilenet_v3 import mobilenet_v3_small as mobilenet_v3_small
     from visionkit.backbones.nin import nin as nin
+    from visionkit.backbones.resnet import resnet as resnet
     from visionkit.backbones.resnet import resnet18 as resnet18
     from visionkit.backbones.resnet import resnet20_cifar as resnet20_cifar
     from visionkit.backbones.resnet import resnet32_cifar as resnet32_cifar
@@ -46,6 +49,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.resnet import resnet56_cifar as resnet56_cifar
     from visionkit.backbones.resnet import resnet101 as resnet101
     from visionkit.backbones.resnet import resnet152 as resnet152
+    from visionkit.backbones.vgg import vgg as vgg
     from visionkit.backbones.vgg import vgg11 as vgg11
     from visionkit.backbones.vgg import vgg11_bn as vgg11_bn
     from visionkit.backbones.vgg import vgg13 as vgg13
@@ -54,16 +58,22 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.vgg import vgg16_bn as vgg16_bn
     from visionkit.backbones.vgg import vgg19 as vgg19
     from visionkit.backbones.vgg import vgg19_bn as vgg19_bn
+    from visionkit.compare.contest import compare_models as compare  # noqa: F401
+    from visionkit.data.arrays import arrays as arrays
     from visionkit.data.augment import Augment as Augment
+    from visionkit.data.balance import median_frequency as median_frequency
     from visionkit.data.batches import batches as batches
     from visionkit.data.batches import steps_per_epoch as steps_per_epoch
     from visionkit.data.dataset import Dataset as Dataset
     from visionkit.data.readers import READERS as READERS
     from visionkit.data.readers import Reader as Reader
     from visionkit.data.recognise import open_dataset as open_dataset
+    from visionkit.data.recognise import splits as splits
+    from visionkit.doctor.examine import examine as doctor  # noqa: F401
     from visionkit.evaluate.scores import evaluate as evaluate
     from visionkit.export import EXPORTERS as EXPORTERS
     from visionkit.export.export_model import export_model as export  # noqa: F401
+    from visionkit.guarantee.calibrate import guarantee as guarantee
     from visionkit.hub.push import push as push
     from visionkit.models import MODELS as MODELS
     from visionkit.models.classifier import Classifier as Classifier
@@ -86,6 +96,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.train.options import Options as Options
     from visionkit.train.recipe import Phase as Phase
     from visionkit.train.recipe import Recipe as Recipe
+    from visionkit.train.recipe import schedule as schedule
     from visionkit.train.run import resume as resume
     from visionkit.train.run import run as train  # noqa: F401
     from visionkit.types import Classification as Classification
@@ -137,18 +148,28 @@ _BACKBONES = (
 # Each public name and the module that has it; "" stands for a package that is called like a function.
 _PLACES = {
     **dict.fromkeys(_BACKBONES, "visionkit.backbones"),
+    "compare": "",
+    "doctor": "",
     "evaluate": "",
     "export": "",
+    "guarantee": "",
     "train": "",
     "BACKBONES": "visionkit.backbones",
+    "DILATED": "visionkit.backbones",
     "freeze": "visionkit.backbones.blocks",
+    "densenet": "visionkit.backbones.densenet",
+    "resnet": "visionkit.backbones.resnet",
+    "vgg": "visionkit.backbones.vgg",
+    "arrays": "visionkit.data.arrays",
     "Augment": "visionkit.data.augment",
+    "median_frequency": "visionkit.data.balance",
     "batches": "visionkit.data.batches",
     "steps_per_epoch": "visionkit.data.batches",
     "Dataset": "visionkit.data.dataset",
     "READERS": "visionkit.data.readers",
     "Reader": "visionkit.data.readers",
     "open_dataset": "visionkit.data.recognise",
+    "splits": "visionkit.data.recognise",
     "EXPORTERS": "visionkit.export",
     "push": "visionkit.hub.push",
     "MODELS": "visionkit.models",
@@ -172,6 +193,7 @@ _PLACES = {
     "Options": "visionkit.train.options",
     "Phase": "visionkit.train.recipe",
     "Recipe": "visionkit.train.recipe",
+    "schedule": "visionkit.train.recipe",
     "resume": "visionkit.train.run",
     "Classification": "visionkit.types",
     "DataError": "visionkit.types",

@@ -6,6 +6,8 @@ for `visionkit.ops.boxes`. The conversions take float arrays `[..., 4]` and retu
 
 import numpy as np
 
+NEAR = 10  # boxes that end in the last fifth of their images, for `may_be_xywh`
+
 
 def area(boxes: np.ndarray) -> np.ndarray:
     """Areas in square pixels: `[..., 4]` -> `[...]`."""
@@ -58,6 +60,39 @@ def to_xywh(boxes: np.ndarray) -> np.ndarray:
     """The inverse of `from_xywh`."""
     x1, y1, x2, y2 = np.moveaxis(np.asarray(boxes, np.float64), -1, 0)
     return np.stack([x1, y1, x2 - x1, y2 - y1], axis=-1).astype(np.float32)
+
+
+def fit_as_xywh(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Whether boxes end inside their images if they are read as x, y, width, height.
+
+    Args:
+        boxes: `[N, 4]` in pixels.
+        sizes: `[N, 2]` or `[2]`, (height, width) of their images.
+
+    Returns:
+        bool `[N]`; a pixel outside is explained by rounding.
+    """
+    return (boxes[:, :2] + boxes[:, 2:] <= np.asarray(sizes)[..., ::-1] + 1).all(axis=1)
+
+
+def may_be_xywh(boxes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether boxes that pass for x1, y1, x2, y2 are rather x, y, width, height: evidence from a whole data set.
+
+    Widths end with the image: x + w never exceeds the image's width. For corners, x1 + x2 is the width where a box lies
+    in the middle, which is no border at all. So if many boxes come close to that line and none is beyond it, in x as in
+    y, it is the border of widths and heights. Boxes that begin at 0 or touch the line count for neither.
+
+    Args:
+        boxes: `[N, 4]` in pixels.
+        sizes: `[N, 2]`, (height, width) of their images.
+    """
+    rows = np.unique(np.hstack([boxes, sizes]), axis=0)  # the same box again is no further evidence
+    boxes, sides = rows[:, :4], rows[:, [5, 4]]  # width, height
+    if not fit_as_xywh(boxes, rows[:, 4:]).all():
+        return False
+    ends = boxes[:, :2] + boxes[:, 2:]
+    near = (boxes[:, :2] > 1) & (ends > 0.8 * sides) & (ends < sides - 1)
+    return bool((near.sum(axis=0) >= NEAR).all())
 
 
 def from_voc(boxes: np.ndarray) -> np.ndarray:

@@ -394,7 +394,11 @@ def _check_boxes(
     x1, y1, x2, y2 = boxes.T
     ordered = (x1 <= x2) & (y1 <= y2) if allow_empty_area else (x1 < x2) & (y1 < y2)
     good = np.isfinite(boxes).all(axis=1) & ordered & (x1 >= 0) & (y1 >= 0) & (x2 <= w) & (y2 <= h)
-    expect(bool(good.all()), f"boxes x1 < x2 <= {w}, y1 < y2 <= {h}, all >= 0", f"box {boxes[~good][:1].tolist()}")
+    if not good.all():
+        box = boxes[~good][0]
+        would_fit = bool((box > 0).all() and box[0] + box[2] <= w and box[1] + box[3] <= h)
+        hint = "; as x, y, width, height it would fit" if would_fit else ""
+        expect(False, f"boxes x1 < x2 <= {w}, y1 < y2 <= {h}, all >= 0", f"box {[box.tolist()]}{hint}")
     top = labels.max() if num_classes is None else num_classes - 1
     in_range = labels.min() >= 0 and labels.max() <= top
     expect(bool(in_range), f"labels 0..{top}", f"{labels.min()}..{labels.max()}")

@@ -4,6 +4,7 @@ import json
 import sys
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 from scipy import stats
@@ -11,10 +12,11 @@ from support.browser import check_page, needs_browser
 from support.paths import ROOT
 from support.predictors import Says
 
+import visionkit as vk
 from visionkit.cli import main
 from visionkit.compare.contest import check_alike, hold
 from visionkit.compare.differences import Difference, compare, holm, verdict
-from visionkit.compare.page import page, verdicts
+from visionkit.compare.page import page
 from visionkit.data.arrays import arrays
 from visionkit.data.shapes import SEGMENTATION_NAMES, shape_maps, shapes
 from visionkit.data.writers import write_coco
@@ -162,6 +164,21 @@ def contests():
     yield [classifier(5), classifier(2)], arrays(images, np.arange(8) // 4, ["cat", "dog"])
 
 
+def test_from_python_models_are_compared_under_their_names():
+    (first, second), data = list(contests())[2]
+    contest = vk.compare({"old": first, "new": second}, data)
+    assert str(contest).startswith("No difference between old and new has been shown on 8 images: top1 +0.000")
+    assert [model.milliseconds for model in contest.models] == [None, None]
+    with pytest.raises(DataError, match="expected two or three models to compare, found 1"):
+        vk.compare({"old": first}, data)
+    with pytest.raises(DataError, match="give the models to compare under their names"):
+        vk.compare([first, second], data)
+    with pytest.raises(DataError, match="expected a model of visionkit or a Predictor, found Dense; "):
+        vk.compare({"old": first, "new": keras.layers.Dense(1)}, data)
+    with pytest.raises(DataError, match=r"expected a data set, found list; make one: vk.Dataset\(samples"):
+        vk.compare({"old": first, "new": second}, [data[0]])
+
+
 def test_pages_of_all_tasks(tmp_path):
     for number, (predictors, data) in enumerate(contests()):
         names = [f"<{name}>" for name in "ABC"[: len(predictors)]]
@@ -171,7 +188,7 @@ def test_pages_of_all_tasks(tmp_path):
         assert whole.count("<h3>The images where they differ most</h3>") == len(contest.pairs)
         assert "&lt;A&gt;" in whole and "<A>" not in whole
         assert whole.count("data:image/jpeg;base64,") == 3 * sum(len(pair.images) for pair in contest.pairs) > 0
-        assert len(verdicts(contest)) == len(contest.pairs) == (3 if number == 0 else 1)
+        assert len(contest.verdicts()) == len(contest.pairs) == (3 if number == 0 else 1)
         assert ("corrected for 3 pairs" in whole) == (number == 0)
         assert "1,234" in whole
         cells = [f"<td>{name}: {('mAP50', 'IoU', 'recall')[number]}</td>" for name in data.class_names]

@@ -89,7 +89,7 @@ def test_every_spatial_transform_keeps_everything_in_step(name, masks):
             y, x = np.nonzero(of_colour(result.image, k, 40))
             x1, y1, x2, y2 = result.boxes[row]
             outside = (x < x1 - 2) | (x > x2 + 1) | (y < y1 - 2) | (y > y2 + 1)
-            assert outside.mean() <= 0.02, (seed, k)
+            assert outside.mean() <= 0.03, (seed, k)
             if masks:
                 colour, mask = of_colour(result.image, k, 100), result.masks[row].astype(bool)
                 assert (colour & ~mask).sum() <= 0.15 * colour.sum() + 4, (seed, k)
@@ -268,3 +268,12 @@ def test_yaml_is_read_as_data_only(tmp_path):
 def test_a_lambda_cannot_be_saved_among_the_knobs():
     with pytest.raises(DataError, match="augmentation: cannot be saved: "):
         saved_form(A.Compose([A.Lambda(image=unchanged)]))
+
+
+def test_transforms_draw_independently_of_each_other():
+    """With albumentations' own seeding both flips happened or neither, because both drew the same number."""
+    sample = coloured(masks=False)
+    augment = Augment(A.Compose([A.HorizontalFlip(p=0.5), A.VerticalFlip(p=0.5)]), SIZE)
+    kinds = [sample.image[::y, ::x] for y in (1, -1) for x in (1, -1)]
+    seen = [[(kind == augment.augment(sample, seed).image).all() for kind in kinds].index(True) for seed in range(80)]
+    assert np.bincount(seen, minlength=4).min() >= 8  # 20 of each are expected

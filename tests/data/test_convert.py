@@ -122,10 +122,8 @@ def test_names_that_are_equal_odd_or_no_utf8_are_kept_apart(tmp_path, to):
     data = {split: open_dataset(tmp_path / "out", split) for split in ("train", "val")}
     assert len(data["train"]) == len(before) == 3 and len(data["val"]) == 5
     assert sum(len(record.boxes) for part in data.values() for record in part.records) == 7
-    assert any(record.file.name.endswith("caf\udce9.png") for record in data["train"].records)
-    assert os.fsencode(next(r.file for r in data["train"].records if "caf" in r.file.name).name).endswith(
-        b"caf\xe9.png"
-    )
+    odd = b"caf_.png" if to in ("cvat", "labelstudio") else b"caf\xe9.png"
+    assert os.fsencode(next(r.file for r in data["train"].records if "caf" in r.file.name).name).endswith(odd)
     assert "8 images got new names" in "".join(lines)
     assert data["train"].class_names == (["a: b"] if to == "voc" else ["a: b", "1"])
 
@@ -138,7 +136,7 @@ def test_the_command_says_what_it_wrote_and_never_overwrites(tmp_path, capsys):
         f"CSV of boxes in {root}, splits: none\nall: 1 images, 1 objects (1 cat)\n1 images of {root} "
     )
     for folder, message in (
-        (tmp_path / "out", "already exists; --out must be a new or an empty folder"),
+        (tmp_path / "out", "already exists; choose a new or an empty folder"),
         (root / "new", f"is inside of the data, {root}; choose a folder beside it"),
     ):
         assert main(["convert", str(root), "--to", "voc", "--out", str(folder)]) == 1

@@ -92,7 +92,11 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
             "a.csv with the columns datei, klasse, links looks like a table that",
         ),
         ("a.csv", "a.png,cat,2,3,7,7\n", "a.csv: its first line is no header but a row"),
-        ("p.json", '[{"result": [{"from_name": "label", "to_name": "image"}]}]', "like Label Studio's own JSON"),
+        (
+            "p.json",
+            '[{"result": [{"from_name": "label", "to_name": "image"}]}]',
+            "like Label Studio's JSON-MIN, or tasks without",
+        ),
         (
             "p.json",
             '{"project": {"data_format_version": "3.1.1"}, "attribute": {}}',

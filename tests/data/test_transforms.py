@@ -324,6 +324,16 @@ def test_albumentations_by_thread_and_only_on_pixels():
         Albumentations([A.OneOf([A.HorizontalFlip()])])
 
 
+def test_steps_of_albumentations_draw_independently_of_each_other():
+    from visionkit.data.albumentations_adapter import A, Albumentations
+
+    step = Albumentations([A.ToGray(p=0.5), A.InvertImg(p=0.5)])
+    image = np.full((8, 8, 3), (90, 10, 20), np.uint8)
+    results = [step(image, np.random.default_rng(seed)) for seed in range(80)]
+    kinds = [2 * (np.ptp(result[0, 0]) == 0) + (result.mean() > 127) for result in results]
+    assert np.bincount(kinds, minlength=4).min() >= 8  # 20 of each are expected
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="'crop'"):
         transforms.detection_eval(SIZE, "crop")

@@ -73,6 +73,16 @@ for words in json.loads(sys.argv[2]):
 print(json.dumps(sorted({"keras", "tensorflow", "jax"} & set(sys.modules))))
 np.savez(sys.argv[1], **outputs)
 """
+LEFT_TO_A_THREAD = """
+import os, signal, sys, threading
+from visionkit.export.load import load_exported
+signal.signal(signal.SIGINT, lambda *_: print("heard", flush=True))
+models = [load_exported(sys.argv[1])]
+thread = threading.Thread(target=models.clear)
+thread.start()
+thread.join()
+os.kill(os.getpid(), signal.SIGINT)
+"""
 VERBS = [
     ["detect", "mask_rcnn-onnx", "0.png", "--out", "detected", "--score", "0.2"],
     ["classify", "classifier-openvino", "0.png", "1.png", "--out", "classified"],
@@ -228,6 +238,13 @@ def test_openvino_need_not_keep_the_order_of_equal_candidates(runs, model):
     root = ElementTree.parse(runs[2] / f"{model}-openvino" / "model.xml").getroot()
     found = [layer.find("data").get("stable") for layer in root.find("layers") if layer.get("type") == "TopK"]
     assert found and set(found) == {"false"}
+
+
+def test_a_signal_is_handled_after_another_thread_dropped_the_model(runs):
+    """OpenVINO frees the stack for signals that it gave the first thread, and leaves it in use."""
+    words = [sys.executable, "-c", LEFT_TO_A_THREAD, runs[2] / "classifier-openvino"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 def test_verbs_run_an_export_in_its_own_runtime(runs):

@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 from support.detections import found, sample
 
+import visionkit as vk
 from visionkit.cli import main
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
@@ -47,6 +49,31 @@ def test_a_promise_for_all_classes_and_for_each():
     assert each.thresholds == pytest.approx([0.9 - 36 / 1000, 0.6 - 36 / 1000])  # (3 + 1) / 41
     assert in_words(each)[1] == "Thresholds: cat 0.864, dog 0.564."
     assert "on average at most 10% of an image's objects of a class are missed" in in_words(each)[0]
+
+
+def test_from_python_a_detector_keeps_the_promise(tmp_path):
+    pairs = pairs_of()
+    black = np.zeros((*pairs[0][0].image_size, 3), np.uint8)
+    data = vk.Dataset([replace(there, image=black) for there, _ in pairs], NAMES, source="drawn")
+    says = SimpleNamespace(task="detect", class_names=NAMES, batch_size=1, runtime="none")
+
+    class Says(SimpleNamespace):
+        def __call__(self, items, score=None):
+            return (said for _, said in pairs)
+
+    safe = vk.guarantee(Says(**vars(says)), data)
+    assert safe.promise == replace(make_promise(pairs, NAMES, 0.1, source="drawn"), looks=safe.promise.looks)
+    assert str(safe.promise).splitlines() == in_words(safe.promise)
+    assert safe.promise.looks  # of the calibration images
+    kept = [said.scores.min() for said in safe(data)]
+    assert min(kept) >= np.float32(safe.promise.thresholds[0]) and len(kept) == 40
+    with pytest.raises(ValueError, match=r"this promise is of no run: `visionkit guarantee .* DATA` stores one"):
+        safe.promise.save(tmp_path)
+    says.task = "classify"
+    with pytest.raises(DataError, match="a guarantee is for detectors; this model is for the task classify"):
+        vk.guarantee(Says(**vars(says)), data)
+    with pytest.raises(DataError, match=r"found 'runs/first'; vk\.open_predictor opens a file"):
+        vk.guarantee("runs/first", data)
 
 
 def test_a_class_of_which_nothing_can_be_promised_is_named():

@@ -34,6 +34,14 @@ def test_equals_plain_python():
         np.testing.assert_allclose(boxes[b], [box for _, box in expected], atol=1e-3)
 
 
+def test_what_scores_less_than_the_threshold_is_dropped():
+    grid = anchor_ops.grid((1, 3), 32, [[16, 16]])
+    logits = np.log(np.float32([[0.049, 0.051, 0.9]]) / (1 - np.float32([[0.049, 0.051, 0.9]])))
+    propose = Proposals([grid], SIZE, before=5, keep=5, score_threshold=0.05)
+    _, scores = propose(logits, np.zeros((1, 3, 4), np.float32))
+    np.testing.assert_allclose(scores, [[0.9, 0.051, 0.0]], rtol=1e-5)
+
+
 def test_what_is_left_over_is_zero_and_sure_background_is_kept():
     grid = anchor_ops.grid((1, 2), 64, [[32, 32]])
     logits, deltas = np.float32([[-200.0, -100.0]]), np.zeros((1, 2, 4), np.float32)

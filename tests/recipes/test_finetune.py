@@ -18,6 +18,7 @@ from visionkit.images import write_image
 from visionkit.open_model import open_predictor
 from visionkit.predict.folders import classify_folder
 from visionkit.recipes.classify import classify
+from visionkit.recipes.detect import detect
 from visionkit.recipes.shared import network_size, training_data
 from visionkit.train.run import run
 from visionkit.types import DataError, Sample
@@ -167,6 +168,16 @@ def test_data_with_other_classes_is_refused_by_name(trained):
     other = Dataset([], ["red", "green"], lambda record: record)
     with pytest.raises(DataError, match="classes that the model lacks: green; it knows blue, red"):
         evaluate(open_predictor(root / "run"), other)
+
+
+def test_ssdlite_is_an_ssd_with_split_heads(tmp_path):
+    write_coco(shapes(3, (48, 64)), tmp_path, "train")
+    plans = {name: detect(tmp_path, model=name, image_size=64, epochs=1) for name in ("ssd", "ssdlite")}
+    assert {type(plan.model).__name__ for plan in plans.values()} == {"SSD"}
+    heads = {name: [w for w in plan.model.weights if "_head" in w.path] for name, plan in plans.items()}
+    assert {w.shape[:2] for w in heads["ssd"] if w.name == "kernel"} == {(3, 3)}
+    assert {w.shape[:2] for w in heads["ssdlite"] if w.name == "kernel"} == {(1, 1)}
+    assert plans["ssdlite"].model.count_params() < plans["ssd"].model.count_params()
 
 
 def test_a_batch_is_blended_in_one_way(tmp_path):

@@ -64,6 +64,7 @@ def test_a_detector_goes_on_with_what_it_knows(data, start, capsys):
         (["--model", "faster_rcnn"], "nanodet.keras: is a NanoDet; expected one of FasterRCNN"),
         (["--task", "classify"], "found COCO JSON, which is for detect, not classify"),
         (["--model", "ssd"], "nanodet.keras: is a NanoDet; expected one of SSD"),
+        (["--model", "ssdlite"], "--model ssdlite: --from .* brings its own; leave one of the two out"),
         (["--backbone", "resnet18"], "--backbone resnet18: --from .* brings its own; leave one of the two out"),
         (["--map", "cow"], "--map cow: expected OLD=NEW, such as person=pedestrian"),
         (["--map", "dog=star"], "--map dog=star: the start has no class 'dog'; it has cat, star, cow"),

@@ -72,6 +72,8 @@ def drawn_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     values = drawn_tensor(name, shape)
     if not re.match(r"backbone\.fpn\.\w+\.\d\.1\.", name):  # a norm, which calms by itself
         values *= np.float32(next((factor for start, factor in _CALM.items() if name.startswith(start)), 1.0))
+    if name.startswith("backbone.fpn.inner_blocks") and len(shape) == 4 and shape[1] in (160, 960):
+        values *= np.float32(40)  # MobileNet's features are smaller
     if name.endswith("extra_blocks.p6.weight") and shape[1] == 2048:  # it takes the backbone's features
         values *= np.float32(1 / 2000)
     classes = "cls_score" in name or "classification_head.module_list" in name
@@ -94,6 +96,8 @@ SCENES = {
     "retinanet_resnet50_fpn_v2": ((128, 192), (160, 96)),
     "fcos_resnet50_fpn": ((128, 192), (160, 96)),
     "fasterrcnn_resnet50_fpn": ((128, 192), (160, 96)),
+    "fasterrcnn_mobilenet_v3_large_fpn": ((128, 192), (160, 96)),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": ((192, 256), (288, 160)),
     "maskrcnn_resnet50_fpn": ((128, 192), (160, 96)),
     "maskrcnn_resnet50_fpn_v2": ((128, 192), (160, 96)),
 }

@@ -76,7 +76,7 @@ VALUES += [{"size": [30, 40], "counts": "\uffff~" * 50}, [[1, 2] * 50_000], "9" 
 
 # The formats of `tiny_data.FORMATS` whose sets are damaged as they are there; of the others, `write` makes richer ones.
 KINDS = (
-    *("voc", "coco", "yolo", "CVAT for images", "LabelMe", "VIA", "FiftyOne", "FiftyOne classes"),
+    *("voc", "coco", "yolo", "CVAT for images", "Label Studio", "LabelMe", "VIA", "FiftyOne", "FiftyOne classes"),
     *("metadata.jsonl of boxes", "metadata.jsonl of classes", "CSV of boxes", "CSV of classes"),
 )
 

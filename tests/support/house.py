@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "ops": set(),
     "layers": {"ops"},
     "backbones": {"layers"},
-    "models": {"resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
+    "models": {"npboxes", "resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
     "weights": {"environment", "files", "limits", "backbones", "models"},
     "html": {"resizing"},
     "data": {"files", "limits", "npboxes", "images", "resizing", "image_files"},
@@ -48,9 +48,11 @@ ALLOWED: dict[str, set[str]] = {
     "open_model": {"environment", "fast", "hub", "backbones", "models", "weights", "style", "predict", "export"},
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
-    "guarantee": {"files", "images", "metrics", "npboxes", "resizing"},
-    "doctor": {"npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
-    "compare": {"html", "data", "metrics", "predict", "evaluate"},
+    "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate"},
+    "suspects": {"data", "evaluate", "files", "html", "image_files", "limits", "metrics", "npboxes", "predict"}
+    | {"resizing"},
+    "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
+    "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
     "recipes": {"backbones", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
     "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},

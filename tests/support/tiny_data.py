@@ -114,6 +114,25 @@ def cvat(root: Path, shapes: str, labels=("dog", "cat"), attributes="") -> Path:
     return root
 
 
+def label_studio(root: Path, regions, config="", **data) -> Path:
+    """`regions`: of the one image, images/a.png, as (type, label, value in percent)."""
+    picture(root / "images" / "a.png")
+    result = [
+        {"type": kind, "from_name": "label", "to_name": "image", "original_width": W, "original_height": H}
+        | {"value": {kind: [label], **value}}
+        for kind, label, value in regions
+    ]
+    task = {
+        "id": 1,
+        "data": {"image": "/data/local-files/?d=images/a.png", **data},
+        "annotations": [{"result": result}],
+    }
+    text(root / "tasks.json", json.dumps([task]))
+    if config:
+        text(root / "label_config.xml", config)
+    return root
+
+
 def via(root: Path, regions, name="via.json") -> Path:
     """Regions of a.png as (shape_attributes, region_attributes)."""
     picture(root / "a.png")
@@ -167,6 +186,9 @@ FORMATS = {
     "YOLO txt": lambda root: yolo(root, {"a": "0 0.5 0.5 0.5 0.5"}),
     "CVAT for images": lambda root: cvat(root, '<polygon label="cat" points="2.0,3.0;7.0,3.0;7.0,7.0;2.0,7.0"/>'),
     "LabelMe": lambda root: labelme(root, {"a": [("cat", "polygon", _SQUARE)], "b": []}),
+    "Label Studio": lambda root: label_studio(
+        root, [("polygonlabels", "cat", {"points": [[5, 10], [17.5, 10], [17.5, 25], [5, 25]]})]
+    ),
     "VIA": lambda root: via(root, [({"name": "rect", "x": 2, "y": 3, "width": 5, "height": 4}, {"class": "cat"})]),
     "FiftyOne": lambda root: fiftyone(root, {"a": _DETECTIONS, "b": None}),
     "FiftyOne classes": lambda root: fiftyone(root, dict.fromkeys("ab", _CLASS)),

@@ -176,8 +176,8 @@ def test_signals_that_the_program_ignores_or_handles_are_left_alone(monkeypatch)
     [
         ("visionkit.recipes.detect:detect", "visionkit finetune --resume '{out}'"),
         ("recipe.py", "visionkit train --resume '{out}'"),
-        ("__main__:recipe", "visionkit.train.run.resume('{out}', recipe=(function, knobs))"),
-        ("mine:outer.<locals>.recipe", "visionkit.train.run.resume('{out}', recipe=(function, knobs))"),
+        ("__main__:recipe", "vk.resume('{out}', recipe=(function, knobs))"),
+        ("mine:outer.<locals>.recipe", "vk.resume('{out}', recipe=(function, knobs))"),
     ],
 )
 def test_the_command_that_goes_on_is_one_that_works(name, command, tmp_path):

@@ -76,7 +76,7 @@ def drawn_model(name):
     limits = {}
     if is_two_stage(name):
         for when in ("pre", "post"):
-            for use in ("test", "train"):
+            for use in ("train",) if "_320_" in name else ("test", "train"):  # that one has its own
                 limits[f"rpn_{when}_nms_top_n_{use}"] = PROPOSALS
         limits["rpn_batch_size_per_image"] = limits["box_batch_size_per_image"] = 10**6  # sampling takes all there are
     model = getattr(detection, name)(weights=None, weights_backbone=None, **limits).eval()
@@ -112,7 +112,9 @@ def raw_outputs(name, seen):
         return torch.cat(maps).numpy()
 
     logits, deltas = (out[:16].numpy() for out in seen["box"])
-    features = {f"P{int(k) + 2}": m[0].permute(1, 2, 0).numpy() for k, m in seen["features"].items() if k != "pool"}
+    first = 5 if "mobilenet" in name else 2  # MobileNet's second map, which nothing is pooled from, is left out
+    levels = {f"P{int(k) + first}": m for k, m in seen["features"].items() if k != "pool" and int(k) + first < 6}
+    features = {level: m[0].permute(1, 2, 0).numpy() for level, m in levels.items()}
     return features | {
         "objectness": rows(seen["head"][0], 1)[:, 0],
         "deltas": rows(seen["head"][1], 4),

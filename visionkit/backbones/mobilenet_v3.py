@@ -59,6 +59,7 @@ def mobilenet_v3(
     dilated: bool = False,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    norm_epsilon: float = 1e-3,
 ) -> keras.Model:
     """The networks of Tables 1 and 2, up to the last convolution before the pooling.
 
@@ -68,6 +69,7 @@ def mobilenet_v3(
         dilated: for segmentation (section 6.4). The last stage keeps stride 16, and its depthwise convolutions have
             dilation 2.
         mean, std: of the normalisation of the images.
+        norm_epsilon: of the batch normalisation.
 
     Returns:
         images 0..255 `[B, H, W, C]` -> {"C1" .. "C5"}, Cn of stride 2**n: the last block of that stride, and for C5 the
@@ -75,7 +77,8 @@ def mobilenet_v3(
         block of stride 8, as in torchvision's segmenters, and "aux" is the same, for an auxiliary head in training.
     """
     inputs, x = images(input_shape, mean, std)
-    x = conv_norm(x, 16, 3, 2, "stem", batch_norm, SWISH)  # [B, H/2, W/2, 16]
+    norm = functools.partial(batch_norm, epsilon=norm_epsilon)
+    x = conv_norm(x, 16, 3, 2, "stem", norm, SWISH)  # [B, H/2, W/2, 16]
     first: dict[str, Tensor] = {}  # the first and the last block of each stride
     last: dict[str, Tensor] = {"C1": x}
     stage = 1
@@ -86,11 +89,11 @@ def mobilenet_v3(
         stage += stride == 2
         block = f"block{number}"
         x = inverted_residual(
-            x, kernel, expanded, channels, activation, stride, block, batch_norm, squeeze=squeeze, dilation=dilation
+            x, kernel, expanded, channels, activation, stride, block, norm, squeeze=squeeze, dilation=dilation
         )
         first.setdefault(f"C{stage}", x)
         last[f"C{stage}"] = x
-    last[f"C{stage}"] = conv_norm(x, 6 * x.shape[-1], 1, 1, "last", batch_norm, SWISH)
+    last[f"C{stage}"] = conv_norm(x, 6 * x.shape[-1], 1, 1, "last", norm, SWISH)
     if dilated:
         last |= {"C3": first["C3"], "aux": first["C3"]}
     return keras.Model(inputs, last, name=name)

@@ -25,6 +25,7 @@ from visionkit.cli.runs import finetune, train
 from visionkit.cli.scores import evaluate
 from visionkit.cli.selftest import selftest
 from visionkit.cli.style import stylize
+from visionkit.cli.suspects import suspects
 from visionkit.cli.weights import convert_weights, weights
 from visionkit.types import DataError, plain
 
@@ -39,7 +40,7 @@ app = cyclopts.App(
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
-for _verbs in (compare, guarantee, weights, selftest, certify):
+for _verbs in (compare, guarantee, suspects, weights, selftest, certify):
     app.command(_verbs)
 for _verb in (train, folds, search, seeds):
     app.command(_verb, help_flags=[])  # the recipe has a help of its own

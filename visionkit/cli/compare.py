@@ -49,7 +49,7 @@ def compare(
 
     predictors = [open_predictor(model, trust=trust) for model in models]
     from visionkit.compare.contest import check_alike, hold
-    from visionkit.compare.page import page, verdicts
+    from visionkit.compare.page import page
     from visionkit.data.recognise import open_dataset
     from visionkit.files import write_bytes, write_json
 
@@ -60,7 +60,7 @@ def compare(
     write_bytes(out, page(contest).encode())
     if json:
         write_json(json, contest.to_json())
-    for sentence in verdicts(contest):
+    for sentence in contest.verdicts():
         print(plain(sentence))
     print(f"page: {out}")
 

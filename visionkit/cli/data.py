@@ -62,12 +62,12 @@ def convert(
     data: Path,
     /,
     *,
-    to: Literal["coco", "voc", "yolo"],
+    to: Literal["coco", "voc", "yolo", "cvat", "labelstudio"],
     out: Path,
     task: Literal["detect", "instance"] | None = None,
     copy: bool = False,
 ) -> None:
-    """Write a data set of boxes or masks, whatever its format, as COCO, Pascal VOC or YOLO.
+    """Write a data set of boxes or masks, whatever its format, as COCO, Pascal VOC, YOLO, CVAT or Label Studio.
 
     Classes, splits, crowds and masks are kept as far as the format can express them; what is lost is printed, or
     refused if it is masks.

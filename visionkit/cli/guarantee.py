@@ -34,7 +34,7 @@ def guarantee(
         split: the part of the data, such as test; by default all of it.
         json: also write the promise to this file.
     """
-    from visionkit.guarantee.promise import check_miss, fingerprint_of, in_words, make_promise
+    from visionkit.guarantee.promise import check_miss, fingerprint_of, in_words
 
     check_miss(miss)  # before the model is opened, which takes long
     model = fingerprint_of(run)
@@ -44,21 +44,11 @@ def guarantee(
     if predictor.task not in ("detect", "instance"):
         raise DataError(f"{run}: a guarantee is for detectors; this model is for the task {predictor.task}")
     from visionkit.data.recognise import open_dataset
-    from visionkit.evaluate.scores import detection_pairs
     from visionkit.files import write_json
-    from visionkit.guarantee.shift import looks
+    from visionkit.guarantee.calibrate import guarantee as calibrate
 
     dataset = open_dataset(data, split, predictor.task)
-    promise = make_promise(
-        detection_pairs(predictor, dataset),
-        predictor.class_names,
-        miss,
-        per_class=per_class,
-        margin=margin,
-        source=dataset.source,
-        model=model,
-        looks=looks(image for sample in dataset if (image := sample.image) is not None),
-    )
+    promise = calibrate(predictor, dataset, miss, per_class, margin, model=model).promise
     file = promise.save(run)
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,9 @@ def finetune(
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
-    model: Literal["ssd", "faster_rcnn", "nanodet", "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"]
+    model: Literal[
+        "ssd", "ssdlite", "faster_rcnn", "nanodet", "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"
+    ]
     | None = None,
     start: From = None,
     renamed: Map = (),

@@ -59,6 +59,7 @@ def evaluate(
     from visionkit.files import write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
+    print(plain(f"scoring {len(dataset)} images: {dataset.source}"))
     scores = score(predictor, dataset, closely=curves is not None)
     if json:
         write_json(json, with_intervals(scores) | {"runtime": predictor.runtime})

@@ -2,15 +2,15 @@
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from visionkit.compare.differences import Comparison, Difference, compare, holm
+from visionkit.compare.differences import Comparison, Difference, compare, holm, verdict
 from visionkit.data.dataset import Dataset
-from visionkit.evaluate.scores import MONITOR, Measured, measure
+from visionkit.evaluate.scores import MONITOR, Measured, as_predictor, measure
 from visionkit.metrics.matches import Matches
 from visionkit.metrics.resampling import Intervals, intervals
 from visionkit.types import DataError
@@ -41,8 +41,8 @@ class Contestant:
 
     @property
     def parameters(self) -> int | None:
-        """The number of its weights; None for an export."""
-        count = getattr(self.predictor.model, "count_params", None)
+        """The number of its weights; None where it is not known, as of an export."""
+        count = getattr(getattr(self.predictor, "model", None), "count_params", None)
         return int(count()) if count else None
 
     @property
@@ -74,7 +74,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """The result of a comparison.
+    """The result of a comparison; `print` shows `verdicts`.
 
     Args:
         headline: the score by which the models are compared first.
@@ -89,6 +89,18 @@ class Contest:
     pairs: list[Pair]
     dataset: Dataset
     class_names: list[str]
+
+    def verdicts(self) -> list[str]:
+        """A sentence for each pair of models: which of them is better, by how much, and how sure that is."""
+        sentences = []
+        for pair in self.pairs:
+            names = self.models[pair.first].name, self.models[pair.second].name
+            difference = pair.comparison.overall[self.headline]
+            sentences.append(verdict(*names, self.headline, difference, pair.comparison.images, pair.p))
+        return sentences
+
+    def __str__(self) -> str:
+        return "\n".join(self.verdicts())
 
     def to_json(self) -> dict[str, Any]:
         """The numbers of the comparison, for a JSON file."""
@@ -117,6 +129,26 @@ def _numbers(differences: dict[str, Difference]) -> dict[str, dict[str, float]]:
         name: {"first": d.first, "second": d.second, "difference": d.by, "low": d.low, "high": d.high, "p": d.p}
         for name, d in differences.items()
     }
+
+
+def compare_models(models: Mapping[str, Any], dataset: Dataset, timed: bool = False) -> Contest:
+    """Compares two or three models on the same images, as `visionkit compare` does.
+
+    Args:
+        models: name -> what `vk.evaluate` takes, of one task and with the same classes in the same order.
+        dataset: labelled images that none of the models has learned from.
+        timed: also measure how fast they are.
+
+    Raises:
+        DataError: there are fewer than two models or more than three, their tasks or classes differ, there are fewer
+            than 5 images, or `evaluate` cannot score one of the models.
+    """
+    if not isinstance(models, Mapping):
+        raise DataError('give the models to compare under their names, as in vk.compare({"old": a, "new": b}, dataset)')
+    if len(models) not in (2, 3):
+        raise DataError(f"expected two or three models to compare, found {len(models)}")
+    predictors = [as_predictor(model) for model in models.values()]
+    return hold(list(models), predictors, [None] * len(models), dataset, timed)
 
 
 def hold(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from visionkit.compare.contest import Contest, Contestant, Pair
-from visionkit.compare.differences import SIGNIFICANT, Difference, verdict
+from visionkit.compare.differences import SIGNIFICANT, Difference
 from visionkit.evaluate.scores import class_ids
 from visionkit.html.document import document, picture, text
 from visionkit.predict.draw import draw_classification, draw_detections, draw_segmentation
@@ -26,22 +26,12 @@ def page(contest: Contest) -> str:
     parts = [
         f"<header><p class='soft'>visionkit compare</p><h1>{text(names)}</h1>"
         f"<p class='soft'>{len(contest.dataset):,} images: {text(contest.dataset.source)}</p></header>",
-        f'<div class="card words">{"".join(f"<p>{text(line)}</p>" for line in verdicts(contest))}</div>',
+        f'<div class="card words">{"".join(f"<p>{text(line)}</p>" for line in contest.verdicts())}</div>',
         _models(contest),
         *(_pair(contest, pair) for pair in contest.pairs),
         _method(contest),
     ]
     return document(f"{names} · visionkit compare", "\n".join(parts), STYLE)
-
-
-def verdicts(contest: Contest) -> list[str]:
-    """A sentence for each pair of models."""
-    sentences = []
-    for pair in contest.pairs:
-        names = contest.models[pair.first].name, contest.models[pair.second].name
-        difference = pair.comparison.overall[contest.headline]
-        sentences.append(verdict(*names, contest.headline, difference, pair.comparison.images, pair.p))
-    return sentences
 
 
 def _models(contest: Contest) -> str:

@@ -6,8 +6,10 @@ where there is no image, and would resample a second time. Here views do the geo
 
 import copy
 import os
+import random
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,11 +44,20 @@ class Albumentations:
         # A Compose holds its random state; if threads shared one, they would draw from each other's.
         if not hasattr(self._local, "compose"):
             self._local.compose = A.Compose(copy.deepcopy(self.transforms))
-        self._local.compose.set_random_seed(seed)
+        set_seed(self._local.compose, seed)
         return self._local.compose(image=image)["image"]
 
     def __reduce__(self):
         return Albumentations, (self.transforms,)  # a threading.local cannot be pickled
+
+
+def set_seed(compose: Any, seed: int) -> None:
+    """Seeds a composition, whose transforms then draw from one generator, one after the other.
+
+    Its own `set_random_seed` gives every transform a generator of its own with the same seed. Then all draw the same
+    numbers: of two flips with a probability of 0.5, both happen or neither.
+    """
+    compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def _flat(transforms: Sequence) -> Iterator:

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from visionkit import npboxes
-from visionkit.data.albumentations_adapter import A, BaseCompose
+from visionkit.data.albumentations_adapter import A, BaseCompose, set_seed
 from visionkit.data.keras_layers import KerasLayers, from_saved, is_keras
 from visionkit.data.render import Transform
 from visionkit.data.views import CentreCrop
@@ -97,7 +97,7 @@ class Augment:
         if not hasattr(self._local, "compose"):
             self._local.compose = copy.deepcopy(self._composed)
         compose = self._local.compose
-        compose.set_random_seed(int(seed))  # Python's random takes no NumPy integer
+        set_seed(compose, int(seed))  # Python's random takes no NumPy integer
         try:
             result = compose(**_arguments(sample))
         except Exception as error:  # whatever a transform raises; its own words come first

@@ -19,6 +19,7 @@ import numpy as np
 from absl import flags
 
 from visionkit.data.arrays import ArrayDataset
+from visionkit.data.box_formats import warn_if_xywh
 from visionkit.data.dataset import Dataset
 from visionkit.npboxes import area
 from visionkit.resizing import to_channels
@@ -99,7 +100,10 @@ def batches(
     order = _Order(len(dataset), batch_size, seed, shuffle, drop_remainder)
     if not 0 <= start_step <= order.steps * epochs:
         raise ValueError(f"start_step: expected 0..{order.steps * epochs} ({epochs} epochs), found {start_step}")
-    rows = _max_objects(dataset, max_objects) if "boxes" in TASKS[task] else 0
+    rows = 0
+    if "boxes" in TASKS[task]:
+        rows = _max_objects(dataset, max_objects)
+        warn_if_xywh(dataset)
     source = _Batches(dataset, transform, order, epochs, task, rows, mix, channels)
     threads = 1 if workers else min(8, os.cpu_count() or 1)
     feed = grain.MapDataset.source(source)[start_step:]

@@ -1,16 +1,23 @@
 """Boxes that make sense only when they are read in another way than the format of their data set prescribes."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from visionkit import npboxes
+from visionkit.data.dataset import Dataset
 from visionkit.data.repair import Repairs
 from visionkit.types import DataError, Sample, objects_of
 
 SPILL = 0.05  # of an image's side: a box that extends further outside is not explained by rounding
 FEW = 3  # boxes; fewer prove nothing about a data set
 WRONG_FORMAT = "wrong box format"
+MAY_BE_XYWH = (
+    "may be x, y, width, height: read so, all of them end inside their images, which is rare for x1, y1, x2, y2, as "
+    "visionkit reads them"
+)
+_log = logging.getLogger("visionkit")
 
 
 def _inside(boxes: np.ndarray, image_size: tuple[int, int], spill: float = 0.0) -> np.ndarray:
@@ -99,11 +106,35 @@ def check_box_format(records: Sequence[Sample], format_name: str, repairs: Repai
         if name := looks_like(boxes, record.image_size, format_name):
             alike += [(name, record.id)] * len(boxes)
     if len(alike) < FEW or 2 * len(alike) <= total:
+        if _READINGS.get(format_name) is _OF_CORNERS and _may_be_xywh(records):
+            repairs.note("box format", f"its {total} boxes {MAY_BE_XYWH}")
+            if not repairs.collect:
+                _log.warning("%s: its %d boxes %s", where, total, MAY_BE_XYWH)
         return
     name, id = alike[0]
     text = f"{len(alike)} of {total} boxes look like {name}, which is not how {format_name} has them (such as {id})"
     with repairs.skipping():
         raise DataError(f"{where}: {text}: write them as the format prescribes", WRONG_FORMAT)
+
+
+def warn_if_xywh(dataset: Dataset) -> None:
+    """Logs a warning if the boxes of samples that were made in Python look like x, y, width, height."""
+    if dataset.made_in_python and _may_be_xywh(dataset.records):
+        count = sum(len(record.boxes) for record in dataset.records if record.boxes is not None)
+        advice = "np.hstack([b[:, :2], b[:, :2] + b[:, 2:]]) makes corners of such boxes b"
+        _log.warning("%s: its %d boxes %s; %s", dataset.source or "data set", count, MAY_BE_XYWH, advice)
+
+
+def _may_be_xywh(records: Sequence[Sample]) -> bool:
+    boxes, sizes = [], []
+    for record in records:
+        if record.boxes is None or not len(record.boxes):
+            continue
+        if not npboxes.fit_as_xywh(record.boxes, record.image_size).all():
+            return False  # in most data sets the first image shows it
+        boxes.append(record.boxes)
+        sizes.append(np.tile(record.image_size, (len(record.boxes), 1)))
+    return bool(boxes) and npboxes.may_be_xywh(np.concatenate(boxes), np.concatenate(sizes))
 
 
 def check_objects(records: Sequence[Sample], where: object) -> None:

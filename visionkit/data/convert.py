@@ -5,8 +5,7 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +13,9 @@ import numpy as np
 import yaml
 
 from visionkit import npboxes
+from visionkit.data.annotation_tools import write_cvat, write_label_studio
 from visionkit.data.box_formats import check_objects
+from visionkit.data.conversion import Job, Mark, file_of, is_utf8
 from visionkit.data.dataset import Dataset
 from visionkit.data.files import list_images
 from visionkit.data.outlines import as_polygon
@@ -28,52 +29,17 @@ from visionkit.types import DataError, Sample, objects_of, plain
 
 # Stems that readers of YOLO take for lists instead of labels.
 _RESERVED = ("classes", "train", "val", "valid", "test")
+_UTF8 = ("cvat", "labelstudio")  # formats whose programs take no other names
 
 
-@dataclass
-class _Job:
-    """One conversion.
-
-    Args:
-        parts: split -> its data; "" if the data is not split.
-        class_names: of the class ids.
-        names: image file -> its name in the new data set; their stems are all different.
-        out: where it is written.
-        copy: copies the images in any case.
-        remarks: what could not be kept, and is therefore said.
-    """
-
-    parts: dict[str, Dataset]
-    class_names: list[str]
-    names: dict[Path, str]
-    out: Path
-    copy: bool
-    remarks: list[str] = field(default_factory=list)
-    linked: int = 0
-    copied: int = 0
-
-    def place(self, record: Sample, folder: str) -> None:
-        """Links or copies the image of a record into a folder of the new data set, unless it is already there."""
-        file = _file(record)
-        target = self.out / folder / self.names[file]
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not self.copy:
-            try:
-                os.link(os.path.realpath(file), target)
-                self.linked += 1
-                return
-            except OSError:  # another file system, one without hard links, or a file of somebody else
-                pass
-        shutil.copyfile(file, target)
-        self.copied += 1
-
-    def stem(self, record: Sample) -> str:
-        return self.names[_file(record)].rpartition(".")[0]
-
-
-def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool = False) -> list[str]:
+def convert(
+    root: Path,
+    to: str,
+    out: Path,
+    task: str | None = None,
+    copy: bool = False,
+    marks: Mapping[Path, Sequence[Mark]] | None = None,
+) -> list[str]:
     """Writes the data set in `root` to the new folder `out`, which appears whole or not at all.
 
     Class ids, splits, crowds and masks are kept as far as the format can express them: VOC has no list of classes and
@@ -85,6 +51,7 @@ def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool 
         out: the folder, which must be new or empty.
         task: "detect" for boxes without the masks that there may be, "instance" for masks.
         copy: copy the images instead of making hard links to them, where these are possible.
+        marks: absolute image file -> what is to be looked at in it, which CVAT and Label Studio show.
 
     Returns:
         Lines that say what was written, and what was not kept.
@@ -94,11 +61,7 @@ def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool 
             inside `root`.
     """
     known = tasks_of(root, task)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out}: already exists; --out must be a new or an empty folder")
-    folder = root if root.is_dir() else root.parent
-    if absolute(out).is_relative_to(absolute(folder)):
-        raise DataError(f"{out}: is inside of the data, {folder}; choose a folder beside it")
+    check_new(out, root)
     if not set(known) & {"detect", "instance"}:
         advice = "; if its masks number objects, give --task instance" if known[0] == "segment" else ""
         raise DataError(
@@ -109,14 +72,23 @@ def convert(root: Path, to: str, out: Path, task: str | None = None, copy: bool 
     try:
         temporary.mkdir(parents=True)
         first = next(iter(parts.values()))
-        job = _Job(parts, first.class_names, _names(parts), temporary, copy)
+        job = Job(parts, first.class_names, _names(parts, to in _UTF8), temporary, copy, marks or {})
         WRITERS[to](job)
         temporary.replace(out)
     except OSError as error:
         raise DataError(f"{out}: could not be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return [describe(root, task) + how_read(first), *_summary(job, folder, out, to)]
+    return [describe(root, task) + how_read(first), *_summary(job, root if root.is_dir() else root.parent, out, to)]
+
+
+def check_new(out: Path, root: Path) -> None:
+    """Raises a DataError unless `out` is new or empty, and beside the data in `root`."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: already exists; choose a new or an empty folder")
+    folder = root if root.is_dir() else root.parent
+    if absolute(out).is_relative_to(absolute(folder)):
+        raise DataError(f"{out}: is inside of the data, {folder}; choose a folder beside it")
 
 
 def _parts(root: Path, task: str | None) -> dict[str, Dataset]:
@@ -142,20 +114,19 @@ def _parts(root: Path, task: str | None) -> dict[str, Dataset]:
     return parts
 
 
-def _file(record: Sample) -> Path:
-    if record.file is None:
-        raise DataError(f"sample {record.id!r}: has no image file to convert")
-    return record.file
+def _names(parts: dict[str, Dataset], utf8: bool) -> dict[Path, str]:
+    """Image file -> its name: its own, if the stems of all are different, otherwise with its folders in front.
 
-
-def _names(parts: dict[str, Dataset]) -> dict[Path, str]:
-    """Image file -> its name: its own, if the stems of all are different, otherwise with its folders in front."""
-    records = {_file(record): record for part in parts.values() for record in part.records}
-    names = {file: _plain(file.stem) + file.suffix for file in records}
+    Args:
+        parts: of the data.
+        utf8: replaces bytes that are not UTF-8.
+    """
+    records = {file_of(record): record for part in parts.values() for record in part.records}
+    names = {file: _plain(file.stem, utf8) + file.suffix for file in records}
     if len({name.rpartition(".")[0] for name in names.values()}) == len(names):
         return names
     common = Path(os.path.commonpath([file.parent for file in records]))
-    stems = {file: _plain("_".join(file.relative_to(common).with_suffix("").parts)) for file in records}
+    stems = {file: _plain("_".join(file.relative_to(common).with_suffix("").parts), utf8) for file in records}
     count = Counter(stems.values())
     result: dict[Path, str] = {}
     taken: set[str] = set()
@@ -169,13 +140,15 @@ def _names(parts: dict[str, Dataset]) -> dict[Path, str]:
     return result
 
 
-def _plain(stem: str) -> str:
-    """A name that every format can express; bytes that are not UTF-8 may stay."""
+def _plain(stem: str, utf8: bool) -> str:
+    """A name that every format can express; without `utf8`, bytes that are not UTF-8 stay."""
+    if utf8:
+        stem = re.sub(r"[\ud800-\udfff]", "_", stem)
     stem = re.sub(r"[\x00-\x1f\x7f\\]|^[\s.]+|\s+$", "_", stem)
     return f"{stem}_" if stem.lower() in _RESERVED else stem
 
 
-def _summary(job: _Job, folder: Path, out: Path, to: str) -> list[str]:
+def _summary(job: Job, folder: Path, out: Path, to: str) -> list[str]:
     lines = []
     for split, part in job.parts.items():
         labels = [label for record in part.records for label in objects_of(record).labels.tolist()]
@@ -190,7 +163,7 @@ def _summary(job: _Job, folder: Path, out: Path, to: str) -> list[str]:
     return [*lines, *job.remarks, f"{out}: written as {to}, {' and '.join(places)}"]
 
 
-def _write_coco(job: _Job) -> None:
+def _write_coco(job: Job) -> None:
     """`annotations/instances_SPLIT.json` beside SPLIT/, or annotations.json beside images/."""
     for split, part in job.parts.items():
 
@@ -203,15 +176,15 @@ def _write_coco(job: _Job) -> None:
             map(placed, part.records),
             part.class_names,
             file,
-            lambda record: job.names[_file(record)],
+            lambda record: job.names[file_of(record)],
             lambda record, part=part: segments_of(part.load, record),
         )
 
 
-def _write_voc(job: _Job) -> None:
+def _write_voc(job: Job) -> None:
     """Annotations/, JPEGImages/ and ImageSets/Main/."""
     for name in job.class_names:
-        if name != name.strip() or plain(name) != name or not _is_utf8(name):
+        if name != name.strip() or plain(name) != name or not is_utf8(name):
             raise DataError(f"VOC cannot express the class {name!r}; rename it, or convert to coco")
     used: set[int] = set()
     for split, part in job.parts.items():
@@ -229,9 +202,9 @@ def _write_voc(job: _Job) -> None:
         job.remarks.append("VOC has no list of classes: their ids become those of the names in use, sorted")
 
 
-def _voc_xml(job: _Job, record: Sample) -> str:
+def _voc_xml(job: Job, record: Sample) -> str:
     tree = ElementTree.Element("annotation")
-    name = job.names[_file(record)].encode(errors="surrogateescape").decode(errors="replace")
+    name = job.names[file_of(record)].encode(errors="surrogateescape").decode(errors="replace")
     ElementTree.SubElement(tree, "filename").text = name
     size = ElementTree.SubElement(tree, "size")
     for key, value in zip(("height", "width", "depth"), (*record.image_size, 3), strict=True):
@@ -251,7 +224,7 @@ def _voc_xml(job: _Job, record: Sample) -> str:
     return ElementTree.tostring(tree, encoding="unicode") + "\n"
 
 
-def _write_yolo(job: _Job) -> None:
+def _write_yolo(job: Job) -> None:
     """images/SPLIT beside labels/SPLIT, and data.yaml."""
     crowds = 0
     for split, part in job.parts.items():
@@ -263,7 +236,7 @@ def _write_yolo(job: _Job) -> None:
                 stream.writelines(lines)
     if crowds:
         job.remarks.append(f"{crowds} crowds or difficult objects were left out, which YOLO cannot express")
-    if bad := next((name for name in job.class_names if not _is_utf8(name)), None):
+    if bad := next((name for name in job.class_names if not is_utf8(name)), None):
         raise DataError(f"YOLO cannot express the class {bad!r}; rename it, or convert to coco")
     content = {split: f"images/{split}" for split in job.parts if split}
     with whole_text(job.out / "data.yaml") as stream:
@@ -291,12 +264,10 @@ def _yolo_lines(part: Dataset, record: Sample) -> tuple[list[str], int]:
     return lines, int(objects.ignore.sum())
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-WRITERS: dict[str, Callable[[_Job], None]] = {"coco": _write_coco, "voc": _write_voc, "yolo": _write_yolo}
+WRITERS: dict[str, Callable[[Job], None]] = {
+    "coco": _write_coco,
+    "voc": _write_voc,
+    "yolo": _write_yolo,
+    "cvat": write_cvat,
+    "labelstudio": write_label_studio,
+}

@@ -34,6 +34,11 @@ class Dataset(Sequence[Sample]):
         self.load: Load = load or _with_image
         self.source = source
 
+    @property
+    def made_in_python(self) -> bool:
+        """Whether its samples are what the caller made of them, so that no format says how their boxes are meant."""
+        return self.load is _with_image
+
     def __len__(self) -> int:
         return len(self.records)
 

@@ -51,7 +51,7 @@ def open_dataset(
     if task == "detect" and len(reader.tasks) > 1 and any(part.load is not load_image for part in parts):
         # The masks are not needed, and drawing them would take longer than reading the image.
         source = dataset.source.replace("boxes and masks", "boxes")
-        dataset = Dataset(dataset.records, dataset.class_names, source=source)
+        dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:])}")
     check_box_format(dataset.records, name, repairs, root)

@@ -41,6 +41,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "duplicate box": (WARNING, f"two boxes with an IoU of {SAME_BOX} or more"),
     "two classes": (WARNING, "one box with two classes: is one of them wrong? --fix keeps both"),
     "near duplicate in two splits": (WARNING, "a copy, another size or the next frame: scores will be too good"),
+    "proposal": (WARNING, "a model's, which nobody has accepted: not read; untick `proposed` in CVAT, or delete it"),
     "unannotated image": (WARNING, "not read: label it, name its folder like a split, or take it out of the data set"),
     "similar classes": (WARNING, "differ only in case or in spaces around them: one class written in two ways?"),
     "class without samples": (WARNING, "named, but never used"),

@@ -33,7 +33,7 @@ class _Decoded:
 
 
 def examine(
-    root: Path,
+    root: Path | str,
     split: str | None = None,
     task: str | None = None,
     size: int | tuple[int, int] = 384,

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from visionkit.data.box_formats import warn_if_xywh
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
@@ -56,7 +58,8 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals:
     If a detector's mAP50 is about 0, `why` has the likely reasons. Maps are compared at each image's original size.
 
     Args:
-        predictor: a `Predictor`, of a Task or of an exported model; or a Task.
+        predictor: a `Predictor`, of a Task or of an exported model; or a Task; or any object with `task` and
+            `class_names` that is called as `predictor(dataset, score=0.01)` and gives the results in order.
         dataset: labelled; its classes are matched with the model's by NAME, so their order does not matter.
         closely: also return `closely`, a `CloseLook` at the mistakes; for a detector, the best thresholds are then
             added to `per_class`.
@@ -82,10 +85,28 @@ def evaluate(predictor: Any, dataset: Dataset, closely: bool = False, intervals:
 
 def measure(predictor: Any, dataset: Dataset) -> Measured:
     """Runs a model on a data set; the arguments and errors are those of `evaluate`."""
-    if hasattr(predictor, "serving"):  # a Task
-        predictor = Predictor(predictor)
+    predictor = as_predictor(predictor)
+    if not hasattr(dataset, "records"):
+        found = type(dataset).__name__
+        raise DataError(
+            f"expected a data set, found {found}; make one: vk.Dataset(samples, class_names), vk.arrays(...)"
+        )
     score = {"classify": _classifier, "segment": _segmenter}.get(predictor.task, _detector)
     return score(predictor, dataset)
+
+
+def as_predictor(model: Any) -> Any:
+    """Returns the predictor of a model, or what is called like one as it is.
+
+    Raises:
+        DataError: it is neither, but for example the path of a model.
+    """
+    if hasattr(model, "serving"):  # a Task
+        return Predictor(model)
+    if not (callable(model) and hasattr(model, "task") and hasattr(model, "class_names")):
+        found = repr(str(model)) if isinstance(model, str | Path) else type(model).__name__
+        raise DataError(f"expected a model of visionkit or a Predictor, found {found}; vk.open_predictor opens a file")
+    return model
 
 
 def numbers(scores: dict[str, Any]) -> dict[str, int | float]:
@@ -128,10 +149,12 @@ def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Dete
 def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
-    # Only a model that finds masks is compared with masks; they are kept as a few hundred bytes each.
-    samples = _Keeps(dataset, lambda sample: encode_masks(sample.masks) if predictor.task == "instance" else None)
+    warn_if_xywh(dataset)
+    truths = _Truths(dataset, lambda sample: encode_masks(sample.masks))
+    samples = truths.samples if predictor.task == "instance" else dataset  # only masks are compared with masks
     for i, (record, detections) in enumerate(_predictions(dataset, predictor(samples, score=SCORE))):
-        metric.update(replace(record, labels=ids[objects_of(record).labels]), detections, samples.kept.pop(i))
+        codes = None if detections.masks is None else truths.take(i)
+        metric.update(replace(record, labels=ids[objects_of(record).labels]), detections, codes)
     return metric
 
 
@@ -166,10 +189,10 @@ def _segmenter(predictor: Any, dataset: Dataset) -> Measured:
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
     table[: len(dataset.class_names)] = class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
-    samples = _Keeps(dataset, lambda sample: sample.segmentation)
+    truths = _Truths(dataset, lambda sample: sample.segmentation)
     wrong = []  # the share of wrong pixels of each image
-    for i, (record, prediction) in enumerate(_predictions(dataset, predictor(samples))):
-        segmentation = samples.kept.pop(i)
+    for i, (record, prediction) in enumerate(_predictions(dataset, predictor(truths.samples))):
+        segmentation = truths.take(i)
         if segmentation is None:
             raise DataError(f"{dataset.source}: sample {record.id!r} has no class map; a segmenter is scored on those")
         truth, predicted = table[segmentation], prediction.segmentation
@@ -197,8 +220,8 @@ def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple
     yield from zip(dataset.records, predictions, strict=True)
 
 
-class _Keeps(Sequence[Sample]):
-    """The data set for a predictor, keeping the truth of each sample that it reads: files are read only once.
+class _Truths:
+    """What is true of each sample, kept when a predictor reads its file, so that none is read twice.
 
     Args:
         dataset: the data.
@@ -207,15 +230,18 @@ class _Keeps(Sequence[Sample]):
 
     def __init__(self, dataset: Dataset, truth: Callable[[Sample], Any]):
         self.dataset, self.truth = dataset, truth
-        self.kept: dict[int, Any] = {}  # by the sample's place; what is used is taken out
+        self.samples = Dataset(dataset.records, dataset.class_names, self._load, dataset.source)  # for the predictor
+        self._kept: dict[int, Any] = {}  # by the record's identity: samples may share an id
 
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, index: int) -> Sample:  # pyright: ignore[reportIncompatibleMethodOverride] -- never a slice
-        sample = self.dataset[index]
-        self.kept[index] = self.truth(sample)
+    def _load(self, record: Sample) -> Sample:
+        sample = self.dataset.load(record)
+        self._kept[id(record)] = self.truth(sample)
         return sample
+
+    def take(self, index: int) -> Any:
+        """The truth of a sample, which is not kept any longer; its file is read if the predictor did without."""
+        key = id(self.dataset.records[index])
+        return self._kept.pop(key) if key in self._kept else self.truth(self.dataset[index])
 
 
 def read_all(dataset: Dataset) -> None:

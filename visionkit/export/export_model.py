@@ -54,6 +54,11 @@ def export_model(
         DataError: there is no such model, exporter or image, `out` is in use, or `calibrate` is missing or not wanted.
         ExportError: the process failed, or the export gives other answers; one line.
     """
+    if not isinstance(model, str | Path):
+        found = type(model).__name__
+        raise DataError(
+            f"export takes a run folder or a .keras file, found {found}; model.save('model.keras') makes one"
+        )
     out = Path(out)
     file = _checked_model(Path(model), to, calibrate is not None)
     _check_free(out)

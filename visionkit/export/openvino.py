@@ -9,6 +9,7 @@ The graph is that of `serving()`, suppression included: `images` float32 `[B, h,
 takes them, to the outputs by name. `visionkit.json` beside it says how an image is brought to that form.
 """
 
+import functools
 import sys
 import tempfile
 from collections.abc import Callable
@@ -68,10 +69,9 @@ class OpenVINO:
         Raises:
             DataError: there is no such export, it is broken, or OpenVINO is not installed.
         """
-        openvino, metadata = _openvino(), read_metadata(folder)
+        core, metadata = _core(), read_metadata(folder)
         file, one_by_one = Path(folder) / NAME, metadata["model"] in ONE_BY_ONE
         try:
-            core = openvino.Core()
             network = core.read_model(str(file))
             if one_by_one:
                 network.reshape([1, *metadata["image_size"], metadata["channels"]])
@@ -97,7 +97,18 @@ def has_bfloat16() -> bool:
     Raises:
         DataError: OpenVINO is not installed.
     """
-    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's devices, held until the process ends.
+
+    Its CPU plugin gives the thread that loads it another stack to handle signals on. If another thread drops the
+    plugin, as happens to a server's model, that stack is freed but stays in use, and the next signal (a Ctrl-C) ends
+    the process without a word.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:

@@ -47,7 +47,7 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Promise:
-    """A promise about a detector.
+    """A promise about a detector; `print` shows it in words.
 
     Args:
         miss: the share of an image's objects that are missed, at most and in expectation; with `per_class` that of
@@ -62,7 +62,7 @@ class Promise:
         missed: the mean share that is missed in these.
         source: the calibration data.
         price: of the promise.
-        model: fingerprint of the model's file.
+        model: fingerprint of the model's file; "" if it is of no run.
         looks: features of the calibration images, name -> one value for each; see `guarantee.shift`.
     """
 
@@ -80,10 +80,19 @@ class Promise:
     looks: dict[str, list[float]]
 
     def save(self, run: Path) -> Path:
-        """Writes guarantee.json into the run folder and returns its path."""
+        """Writes guarantee.json into the run folder and returns its path.
+
+        Raises:
+            ValueError: the promise was made for a model without a run.
+        """
+        if not self.model:
+            raise ValueError(f"this promise is of no run: `visionkit guarantee {run} DATA` stores one")
         file = run / FILE
         write_json(file, {"version": VERSION} | asdict(self))
         return file
+
+    def __str__(self) -> str:
+        return "\n".join(in_words(self))
 
     @property
     def fingerprint(self) -> str:

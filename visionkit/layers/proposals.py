@@ -25,6 +25,7 @@ class Proposals(layers.Layer):
         before: anchors per level that enter suppression.
         keep: proposals returned per image, over all levels.
         iou_threshold: of two proposals of a level that overlap more than this, the one with the lower score is dropped.
+        score_threshold: proposals with a lower score, 0..1, are dropped.
 
     Call with objectness logits `[B, A]` and deltas `[B, A, 4]`, where A runs over all levels in order. Returns boxes
     float32 `[B, keep, 4]` and scores float32 `[B, keep]` descending; empty rows are all zero. No gradient flows through
@@ -38,6 +39,7 @@ class Proposals(layers.Layer):
         before: int = 1000,
         keep: int = 1000,
         iou_threshold: float = 0.7,
+        score_threshold: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)  # under mixed precision too: half pixels matter
@@ -46,6 +48,7 @@ class Proposals(layers.Layer):
         self.before = before
         self.keep = keep
         self.iou_threshold = iou_threshold
+        self.score_threshold = score_threshold
 
     def call(self, objectness: Tensor, deltas: Tensor) -> tuple[Tensor, Tensor]:
         objectness, deltas = ops.stop_gradient(objectness), ops.stop_gradient(deltas)
@@ -60,7 +63,8 @@ class Proposals(layers.Layer):
             boxes = box_ops.clip(box_ops.decode(best, anchors, RPN_VARIANCES), self.image_size)
             large = ops.min(boxes[..., 2:] - boxes[..., :2], axis=-1) >= SMALLEST
             # A score of 0 means padding, so even the most certain background must stay above it.
-            scores = ops.where(large, ops.maximum(ops.sigmoid(logits), 1e-30), 0.0)
+            scores = ops.maximum(ops.sigmoid(logits), 1e-30)
+            scores = ops.where(ops.logical_and(large, scores >= self.score_threshold), scores, 0.0)
             kept = suppress(boxes, scores, self.iou_threshold)
             all_boxes.append(boxes)
             all_scores.append(ops.where(kept, scores, 0.0))

@@ -27,6 +27,13 @@ RPN_POSITIVE, ROI_POSITIVE = 0.5, 0.25  # the greatest share of positives in a s
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 # torchvision's second version (after arXiv 2111.11429), also of Mask R-CNN: FasterRCNN(..., **RCNN_V2).
 RCNN_V2: dict[str, Any] = {"rpn_convs": 2, "head_convs": 4, "batch_norm": True}
+# torchvision's forms for phones, to be used with backbones.rcnn_mobilenet.rcnn_mobilenet_v3.
+RCNN_MOBILE: dict[str, Any] = {
+    "levels": ("C5", "C5b"),
+    "anchor_sizes": (32.0, 64.0, 128.0, 256.0, 512.0),
+    "proposal_threshold": 0.05,
+}
+RCNN_MOBILE_320: dict[str, Any] = RCNN_MOBILE | {"image_size": (320, 640), "proposals": 150}
 
 
 class FasterRCNN(Task):
@@ -47,10 +54,12 @@ class FasterRCNN(Task):
         image_size: (height, width) of the network's input. The papers resize the shorter side to 800 and the longer to
             at most 1333 (600 and 1000 in the first), as a Predictor does with (800, 1344); (800, 1088) suits
             photographs of 4:3 and is quicker.
-        levels: the backbone's levels that the second stage pools from; ("C4",) is the first paper's network.
+        levels: the backbone's levels that the second stage pools from; ("C4",) is the first paper's network. A second
+            map of the same stride, such as "C5b", gets anchors of its own, but only the first one is pooled from.
         pyramid_channels: channels of the feature pyramid, which also gives the RPN one more level; 0 omits the pyramid.
         anchor_scales: sides of the square anchors of a level, in units of its stride: 8 gives 32 pixels at P2 to 512 at
             P6, (8, 16, 32) gives the paper's 128, 256 and 512 at C4.
+        anchor_sizes: sides in pixels, all of them on every level, in place of `anchor_scales`.
         aspect_ratios: width / height of the anchors.
         rpn_convs: 3x3 convolutions of the RPN.
         head_convs: 3x3 convolutions of the head, each with batch normalisation, in place of its first dense layer; 0
@@ -60,6 +69,8 @@ class FasterRCNN(Task):
         head_dropout: probability after each of them; VGG16 has 4096 units and 0.5.
         rpn_samples, roi_samples: anchors and proposals per image that the loss is averaged over.
         train_proposals: in training, proposals per level before suppression and per image after it.
+        proposals: the same in use.
+        proposal_threshold: the least objectness of a proposal, 0..1.
         seed: of the sampling.
         kwargs: see `Task`.
     """
@@ -76,6 +87,7 @@ class FasterRCNN(Task):
         levels: Sequence[str] = ("C2", "C3", "C4", "C5"),
         pyramid_channels: int = 256,
         anchor_scales: Sequence[float] = (8.0,),
+        anchor_sizes: Sequence[float] | None = None,
         aspect_ratios: Sequence[float] = (2.0, 1.0, 0.5),
         rpn_convs: int = 1,
         head_convs: int = 0,
@@ -85,6 +97,8 @@ class FasterRCNN(Task):
         rpn_samples: int = 256,
         roi_samples: int = 512,
         train_proposals: int = 2000,
+        proposals: int = 1000,
+        proposal_threshold: float = 0.0,
         seed: int = 0,
         **kwargs: Any,
     ):
@@ -94,9 +108,10 @@ class FasterRCNN(Task):
         if pyramid_channels:
             features = feature_pyramid(features, pyramid_channels, batch_norm=batch_norm)
             top = max(features)
-            coarser = f"P{int(top[1:]) + 1}"
+            coarser = f"P{_number(top) + 1}"
             scanned = features | {coarser: layers.MaxPooling2D(1, 2, name="subsample")(features[top])}
-        objectness, deltas = _proposal_head(scanned, len(anchor_scales) * len(aspect_ratios), rpn_convs)
+        objectness, deltas = _proposal_head(scanned, len(anchor_sizes or anchor_scales) * len(aspect_ratios), rpn_convs)
+        features = {level: feature for level, feature in features.items() if level[1:].isdigit()}  # one of each stride
         super().__init__(
             images,
             {**features, "objectness": objectness, "deltas": deltas},
@@ -108,13 +123,12 @@ class FasterRCNN(Task):
         )
         self.backbone = backbone
         self.pooled = tuple(features)
-        self.rpn_anchors = _anchors(scanned, self.image_size, anchor_scales, aspect_ratios)
+        self.rpn_anchors = _anchors(scanned, self.image_size, anchor_scales, anchor_sizes, aspect_ratios)
         self.anchors = np.concatenate(self.rpn_anchors)  # [A, 4]
-        channels = features[self.pooled[0]].shape[-1]
-        self.box_head = PerRegion(
-            _box_head(channels, num_classes, head_convs, head_units, head_dropout), name="box_regions"
-        )
-        self.propose = Proposals(self.rpn_anchors, self.image_size, train_proposals, train_proposals)
+        head = _box_head(features[self.pooled[0]].shape[-1], num_classes, head_convs, head_units, head_dropout)
+        self.box_head = PerRegion(head, name="box_regions")
+        self.proposals, self.proposal_threshold = proposals, proposal_threshold
+        self.propose = self._proposals(train_proposals)
         self.pool = RoIAlign(7, name="box_pool")
         self.rpn_samples, self.roi_samples = rpn_samples, roi_samples
         self.seed_generator = keras.random.SeedGenerator(seed)
@@ -230,9 +244,9 @@ class FasterRCNN(Task):
         """The levels in the graph's output that the second stage pools from."""
         return {level: y_pred[level] for level in self.pooled}
 
-    def detections(self, raw: Mapping[str, Tensor], proposals: int = 1000, **options: Any) -> dict[str, Tensor]:
+    def detections(self, raw: Mapping[str, Tensor], proposals: int | None = None, **options: Any) -> dict[str, Tensor]:
         """Decodes the graph's output `raw` and runs the second stage: boxes, scores and labels, see `serving`."""
-        propose = Proposals(self.rpn_anchors, self.image_size, proposals, proposals, name="proposals")
+        propose = self._proposals(proposals or self.proposals, name="proposals")
         return self.refine(raw, propose(raw["objectness"], raw["deltas"])[0], **options)
 
     def refine(
@@ -266,9 +280,8 @@ class FasterRCNN(Task):
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
         Args:
-            options: `score_threshold` 0.05, `iou_threshold` 0.5 of the suppression within a class, `proposals` 1000
-                (per level before suppression and per image after it), `top_k` 4000 candidates over all classes, `keep`
-                100.
+            options: `score_threshold` 0.05, `iou_threshold` 0.5 of the suppression within a class, `proposals` (by
+                default the model's), `top_k` 4000 candidates over all classes, `keep` 100.
         """
         return keras.Model(self.input, self.detections(self(self.input), **options), name=f"{self.name}_serving")
 
@@ -276,20 +289,33 @@ class FasterRCNN(Task):
         """Uniform random numbers 0..1, float32 of `shape` [B, A], which decide what is sampled."""
         return keras.random.uniform(shape, seed=self.seed_generator)
 
+    def _proposals(self, count: int, **options: Any) -> Proposals:
+        threshold = self.proposal_threshold
+        return Proposals(self.rpn_anchors, self.image_size, count, count, score_threshold=threshold, **options)
+
     def _sample(
         self, positive: Tensor, negative: Tensor, count: int, positive_fraction: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         return sample(positive, negative, self.noise(ops.shape(positive)), count, positive_fraction)
 
 
+def _number(level: str) -> int:
+    """5 of "P5", and of "P5b", a second map of its stride."""
+    return int(level[1:].rstrip("b"))
+
+
 def _anchors(
-    features: dict[str, Tensor], image_size: tuple[int, int], scales: Sequence[float], aspect_ratios: Sequence[float]
+    features: dict[str, Tensor],
+    image_size: tuple[int, int],
+    scales: Sequence[float],
+    sizes: Sequence[float] | None,
+    aspect_ratios: Sequence[float],
 ) -> list[np.ndarray]:
     """The anchors of every level {"P2": `[B, h, w, C]`, ...}, float32 `[h * w * a, 4]` each."""
     grids: list[np.ndarray] = []
     for level, feature in features.items():
-        stride = 2 ** int(level[1:])
-        shapes = anchor_ops.shapes_of_ratios([scale * stride for scale in scales], aspect_ratios)
+        stride = 2 ** _number(level)
+        shapes = anchor_ops.shapes_of_ratios(sizes or [scale * stride for scale in scales], aspect_ratios)
         height, width = feature.shape[1:3]
         # If the stride does not divide the image's size, torchvision spaces the anchors by this quotient.
         spacing = (image_size[0] // height, image_size[1] // width)

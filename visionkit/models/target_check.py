@@ -1,11 +1,13 @@
 """Checks what a task model is trained on, before it trains on it: NumPy on the host, and every refusal is one line."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from visionkit.npboxes import fit_as_xywh, may_be_xywh
 from visionkit.types import IGNORE, PADDING, DataError
 
 KEYS = {
@@ -16,14 +18,16 @@ KEYS = {
     "style": (),
 }
 SPILL = 0.05  # of an image's side: a box that reaches further outside is not explained by rounding
+WATCHED = 1000  # boxes, at most, by which corners are told from x, y, width, height
 
 
 class TargetCheck:
     """Checks batches for one model; call it with (images, targets) or (images, targets, sample_weight).
 
     Shapes, labels and boxes are checked in every batch, class maps as well (after the first batch, at every fourth row
-    and column), the values of images and masks in the first batch, at every fourth row and column. It can be sent to
-    another process.
+    and column), the values of images and masks in the first batch, at every fourth row and column. A
+    warning is logged once enough boxes were seen that pass for corners but are rather x, y, width, height.
+    It can be sent to another process.
 
     Args:
         name: of the model's class, for messages.
@@ -36,6 +40,7 @@ class TargetCheck:
         self.name, self.task, self.num_classes, self.image_shape = name, task, num_classes, image_shape
         self.checked = 0
         self.errors: list[DataError] = []  # several, where batches are read in parallel
+        self.watched: np.ndarray | None = np.zeros((0, 4))  # boxes that may be x, y, width, height; None: they are not
 
     def __call__(self, batch: Any) -> Any:
         """Returns `batch` as it is.
@@ -134,6 +139,7 @@ class TargetCheck:
         """Checks boxes `[N, 4]` without padding; `rows` `[N]` are the images that they lie in."""
         good = _inside(boxes, image_size)
         if good.all() and boxes.max() > 1:
+            self._watch(boxes, image_size)
             return
         looks_like = None
         if 0 < boxes.max() <= 1 and boxes.min() >= 0:
@@ -151,6 +157,21 @@ class TargetCheck:
         ordered = np.isfinite(box).all() and box[0] < box[2] and box[1] < box[3]
         wrong = f"reaches outside of its image of {h}x{w}" if ordered else "has no area; expected x1 < x2 and y1 < y2"
         self.refuse(f"row {rows[first]}: the box {corners} {wrong}")
+
+    def _watch(self, boxes: np.ndarray, image_size: tuple[int, int]) -> None:
+        """Warns if all boxes up to now look like x, y, width, height; most data sets are cleared by the first batch."""
+        watched = self.watched
+        if watched is None:
+            return
+        if len(watched) > WATCHED or not fit_as_xywh(boxes, np.array(image_size)).all():
+            self.watched = None
+            return
+        self.watched = np.concatenate([watched, boxes])
+        if may_be_xywh(self.watched, np.tile(image_size, (len(self.watched), 1))):
+            self.watched = None
+            text = "%s: the boxes may be x, y, width, height: read so, all of them end inside the images, which is "
+            text += "rare for x1, y1, x2, y2, as the model reads them"
+            logging.getLogger("visionkit").warning(text, self.name)
 
     def _check_label(self, label: np.ndarray) -> None:
         if label.ndim == 1:

@@ -46,12 +46,14 @@ SMALL: dict[str, Any] = {
 LIGHT: dict[str, Any] = {"pyramid_channels": 128, "head_convs": 2}  # heads for such images, too
 DETECTORS: dict[str, dict[str, Any]] = {
     "ssd": {},
+    "ssdlite": {"separable_heads": True},
     "nanodet": {},
     "retinanet": RETINANET_V2 | LIGHT,
     "fcos": LIGHT,
     "faster_rcnn": SMALL,
     "mask_rcnn": SMALL | {"mask_channels": 128},
 }
+CALLED = {"ssdlite": "ssd"}  # where the name in MODELS is another
 # What a model of that name may start from.
 KINDS: dict[str, tuple[type[Task], ...]] = {
     "ssd": (SSD,),
@@ -85,9 +87,9 @@ def detect(
 
     Args:
         data: a folder in any layout that `open_dataset` recognises.
-        model: SSD; Faster R-CNN, which takes longer and usually finds small objects better; NanoDet, which is small and
-            has no anchors; RetinaNet or FCOS, with and without anchors. By default SSD, or what `start` is. Any other
-            name in `MODELS` is taken as well.
+        model: SSD; SSDLite, the same with the heads split for phones; Faster R-CNN, which takes longer and usually
+            finds small objects better; NanoDet, which is small and has no anchors; RetinaNet or FCOS, with and without
+            anchors. By default SSD, or what `start` is. Any other name in `MODELS` is taken as well.
         backbone: the name of one with published ImageNet weights, or that you added to `BACKBONES`.
         epochs: by default enough to see about 9,600 images, 10 to 60.
         image_size: the long side of the network's input; the short side follows the images' usual aspect ratio.
@@ -152,13 +154,13 @@ def detector(
         train, val: with boxes, and masks for Mask R-CNN; the last epoch is kept if there is no `val`.
     """
     if model:
-        check_model(model, "detect", "instance")
+        check_model(CALLED.get(model, model), "detect", "instance")
     size = network_size(train, image_size)
     if start is None:
         model = model or "ssd"
         network, name = _on_backbone(model, backbone, size, train.class_names), f"{model} on {backbone}"
     else:
-        refuse_with_start(start, backbone=(backbone, BACKBONE))
+        refuse_with_start(start, backbone=(backbone, BACKBONE), model=(CALLED.get(model or "") and model, None))
         kinds = (SSD, NanoDet, RetinaNet, FCOS, FasterRCNN) if model is None else _kinds(model)
         network = start_model(start, kinds, MaskRCNN if model == "mask_rcnn" else None, train, size, renamed)
         name = f"{type(network).__name__} from {start}"
@@ -199,4 +201,5 @@ def _on_backbone(model: str, backbone: str, size: tuple[int, int], class_names: 
     """The detector `model`, untrained, on a backbone with ImageNet weights."""
     trunk, licence = pretrained(backbone)
     options = DETECTORS.get(model, {})  # a model that the user added has none
-    return MODELS[model](trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **options)
+    kind = MODELS[CALLED.get(model, model)]
+    return kind(trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **options)

@@ -43,6 +43,9 @@ def finetune(
     Raises:
         DataError: the recipe has no such knob, or as for `run` and the recipe.
     """
+    if not isinstance(data, str | Path):
+        found = type(data).__name__
+        raise DataError(f"finetune takes the folder of the data, found {found}; give a Dataset to fit or to a Recipe")
     task = task or tasks_of(Path(data))[0]
     if task not in RECIPES:
         raise DataError(f"task {task!r}: no such task{nearest(task, RECIPES)}")

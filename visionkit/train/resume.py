@@ -68,7 +68,7 @@ def command_to_resume(out: Path) -> str:
     """The command that continues the run in `out`, or what to call where no command finds its recipe."""
     name = _read_json(out / FILE)["recipe"]
     if not has_command(name):
-        return f"visionkit.train.run.resume({str(out)!r}, recipe=(function, knobs))"
+        return f"vk.resume({str(out)!r}, recipe=(function, knobs))"
     verb = "finetune" if name.startswith(FINETUNE) else "train"
     return shlex.join(["visionkit", verb, "--resume", str(out)])
 

@@ -19,7 +19,7 @@ from visionkit.train.deadline import Budget
 from visionkit.train.devices import Devices, devices_for
 from visionkit.train.loggers import package
 from visionkit.train.options import Options
-from visionkit.train.recipe import Recipe, build_recipe
+from visionkit.train.recipe import Recipe, build_recipe, load_recipe
 from visionkit.train.resume import has_command, read_interrupted, recipe_name, recipe_of, write_started
 from visionkit.train.training import Training, check_state
 from visionkit.types import DataError
@@ -32,7 +32,7 @@ MANY = 1000  # images that take a while to be read
 
 
 def run(
-    recipe_function: Callable[..., Recipe],
+    recipe_function: Callable[..., Recipe] | str | Path,
     knobs: dict,
     out: str | Path,
     recipe_file: str | Path | None = None,
@@ -42,7 +42,7 @@ def run(
     budget: Budget | None = None,
     ended: Callable[[Recipe], None] | None = None,
 ) -> dict:
-    """Trains what `recipe_function(**knobs)` describes.
+    """Trains what `recipe_function(**knobs)` describes; a recipe's file may be given in place of its function.
 
     Writes into `out`: knobs.json, a copy of the recipe's file, resume.json, first_batch.jpg (the first training batch
     WITH its boxes, labels or maps: look at it), history.csv, TensorBoard events, checkpoints/, model.keras (the best so
@@ -53,7 +53,8 @@ def run(
 
     Args:
         recipe_function: its keyword arguments are `knobs`; the knob `seed` also seeds the weights' initialisers. To be
-            resumed by `visionkit train --resume` it must be importable, or have a `recipe_file`.
+            resumed by `visionkit train --resume` it must be importable, or have a `recipe_file`. Or the path of that
+            file, which is executed.
         out: the run folder; it must be new or empty.
         recipe_file: the file that `recipe_function` was loaded from, if it was.
         options: see `Options`.
@@ -72,6 +73,9 @@ def run(
             validation images cannot be scored on, or the loss stopped being a number.
         Interrupted: the training was ended by Ctrl-C or SIGTERM; a `KeyboardInterrupt`.
     """
+    if isinstance(recipe_function, str | Path):
+        recipe_file = recipe_function
+        recipe_function = load_recipe(Path(recipe_file))
     out, recipe_file = Path(out), Path(recipe_file) if recipe_file else None
     if options.keep_checkpoints < 1:
         raise DataError(f"--keep-checkpoints: expected 1 or more, found {options.keep_checkpoints}")

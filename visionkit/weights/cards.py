@@ -139,13 +139,14 @@ def _torchvision(file: str, top1: float, suffix: str = "", **other: Any) -> Card
 def _detector(file: str, image_size: tuple[int, int], box_ap: float, **other: Any) -> Card:
     # File names, hashes and AP: torchvision 0.28, models/detection/*.py. torchvision resizes the shorter side to 800,
     # or the longer one to 1333 where that is less; the next multiple of 32 is 1344.
-    architecture, _, rest = file.removesuffix(".pth").partition("_coco-")
+    architecture, _, sha256 = file.removesuffix(".pth").partition("-")
+    architecture = architecture.removesuffix("_coco")  # which two of the files have not in their names
     return Card(
         name=f"{architecture}_coco",
         architecture=architecture,
         file=file,
         url=f"https://download.pytorch.org/models/{file}",
-        sha256=rest,
+        sha256=sha256,
         licence="BSD-3-Clause",
         image_size=image_size,
         classes="coco",
@@ -234,6 +235,8 @@ _CARDS = (
     _detector("fcos_resnet50_fpn_coco-99b0c9b7.pth", (800, 1344), 39.2),
     _detector("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", (800, 1344), 37.0, norm_epsilon=0.0),
     _detector("fasterrcnn_resnet50_fpn_v2_coco-dd69338a.pth", (800, 1344), 46.7),
+    _detector("fasterrcnn_mobilenet_v3_large_fpn-fb6a3cc7.pth", (800, 1344), 32.8),
+    _detector("fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth", (320, 640), 22.8),
     _detector("maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", (800, 1344), 47.4),
     _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1344), 37.9, norm_epsilon=0.0),
     Card(

@@ -15,7 +15,7 @@ import numpy as np
 
 from visionkit.types import Tensor
 from visionkit.weights.cards import coco_classes
-from visionkit.weights.mobile_rules import AUXILIARY, DEEPLABV3, MOBILE, Rule
+from visionkit.weights.mobile_rules import AUXILIARY, DEEPLABV3, MOBILE, ON_MOBILENET, Rule
 
 RULES: dict[str, tuple[Rule, ...]] = {
     "alexnet": (),  # its modules are only numbered, see `our_names`
@@ -73,21 +73,21 @@ RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
-def _pyramid(first: int) -> tuple[Rule, ...]:
-    """The rules of a ResNet with a feature pyramid whose finest level has the number `first`."""
+_ON_RESNET: tuple[Rule, ...] = ((r"^backbone\.(body\.)?", ""), *RULES["resnet"])
+
+
+def _pyramid(*levels: str) -> tuple[Rule, ...]:
+    """The rules of a feature pyramid, whose levels are given as "2" for P2, the finest first."""
     return (  # torchvision's checkpoints and its present modules differ in ".0"
-        (r"^backbone\.body\.", ""),
-        *RULES["resnet"],
-        (r"^backbone\.fpn\.inner_blocks\.(\d)\.1\.", lambda m: f"lateral{int(m[1]) + first}_bn."),
-        (r"^backbone\.fpn\.layer_blocks\.(\d)\.1\.", lambda m: f"pyramid{int(m[1]) + first}_bn."),
-        (r"^backbone\.fpn\.inner_blocks\.(\d)\.(0\.)?", lambda m: f"lateral{int(m[1]) + first}."),
-        (r"^backbone\.fpn\.layer_blocks\.(\d)\.(0\.)?", lambda m: f"pyramid{int(m[1]) + first}."),
+        (r"^backbone\.fpn\.inner_blocks\.(\d)\.1\.", lambda m: f"lateral{levels[int(m[1])]}_bn."),
+        (r"^backbone\.fpn\.layer_blocks\.(\d)\.1\.", lambda m: f"pyramid{levels[int(m[1])]}_bn."),
+        (r"^backbone\.fpn\.inner_blocks\.(\d)\.(0\.)?", lambda m: f"lateral{levels[int(m[1])]}."),
+        (r"^backbone\.fpn\.layer_blocks\.(\d)\.(0\.)?", lambda m: f"pyramid{levels[int(m[1])]}."),
         (r"^backbone\.fpn\.extra_blocks\.p(\d)\.", r"extra\1."),
     )
 
 
-_RCNN: tuple[Rule, ...] = (
-    *_pyramid(2),
+_REGIONS: tuple[Rule, ...] = (  # both stages of an R-CNN
     (r"^rpn\.head\.conv\.1\.0\.", "rpn_conv2."),
     (r"^rpn\.head\.conv\.(0\.0\.)?", "rpn_conv."),
     (r"^rpn\.head\.cls_logits\.", "rpn_logits."),
@@ -104,8 +104,10 @@ _RCNN: tuple[Rule, ...] = (
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
 )
+_RCNN: tuple[Rule, ...] = (*_pyramid(*"2345"), *_ON_RESNET, *_REGIONS)
 _RETINANET: tuple[Rule, ...] = (
-    *_pyramid(3),
+    *_pyramid(*"345"),
+    *_ON_RESNET,
     (r"^head\.classification_head\.", "class_"),
     (r"^head\.regression_head\.", "box_"),
     (r"_conv\.(\d)\.0\.", lambda m: f"_conv{int(m[1]) + 1}."),
@@ -115,7 +117,8 @@ _RETINANET: tuple[Rule, ...] = (
     (r"^box_bbox_reg\.", "box_regression."),
 )
 _FCOS: tuple[Rule, ...] = (
-    *_pyramid(3),
+    *_pyramid(*"345"),
+    *_ON_RESNET,
     (r"^head\.classification_head\.", "class_"),
     (r"^head\.regression_head\.", "box_"),
     # convolution, norm and ReLU in turn
@@ -125,8 +128,7 @@ _FCOS: tuple[Rule, ...] = (
     (r"^box_bbox_ctrness\.", "centerness."),
 )
 _SSD_RESNET: tuple[Rule, ...] = (  # torchvision's SSD class on a ResNet
-    (r"^backbone\.", ""),
-    *RULES["resnet"],
+    *_ON_RESNET,
     (r"^head\.classification_head\.module_list\.(\d)\.", lambda m: f"class_head{int(m[1]) + 3}."),
     (r"^head\.regression_head\.module_list\.(\d)\.", lambda m: f"box_head{int(m[1]) + 3}."),
 )
@@ -135,9 +137,9 @@ _FCN: tuple[Rule, ...] = (
     (r"^classifier\.1\.", "head3_bn."),
     (r"^classifier\.4\.", "logits."),
 )
-_ON_RESNET: tuple[Rule, ...] = ((r"^backbone\.", ""), *RULES["resnet"])
 RULES |= {
     "fasterrcnn_resnet": _RCNN,
+    "fasterrcnn_mobilenet_v3": (*_pyramid("5", "5b"), *_REGIONS, *ON_MOBILENET),
     "maskrcnn_resnet": _RCNN,
     "retinanet_resnet": _RETINANET,
     "fcos_resnet": _FCOS,

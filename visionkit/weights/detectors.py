@@ -5,10 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from visionkit.backbones.csp_nanodet import csp_nanodet
+from visionkit.backbones.rcnn_mobilenet import rcnn_mobilenet_v3
 from visionkit.backbones.resnet import resnet50
 from visionkit.backbones.ssd_mobilenet import ssdlite_mobilenet_v3
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
-from visionkit.models.faster_rcnn import RCNN_V2, FasterRCNN
+from visionkit.models.faster_rcnn import RCNN_MOBILE, RCNN_MOBILE_320, RCNN_V2, FasterRCNN
 from visionkit.models.fcos import FCOS
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NANODET_G, NanoDet
@@ -38,6 +39,10 @@ def _on_resnet50(model: type[Task], num_classes: int, **options: Any) -> Task:
     return kind(resnet50(), num_classes, **options)
 
 
+def _rcnn_mobile(settings: Mapping[str, Any], num_classes: int, **options: Any) -> FasterRCNN:
+    return FasterRCNN(rcnn_mobilenet_v3(), num_classes, **{**settings, **options})
+
+
 # Functions of num_classes and, by keyword, any argument of the model.
 DETECTORS: dict[str, Callable[..., Task]] = {
     "ssd300_vgg16": _ssd300,
@@ -48,6 +53,8 @@ DETECTORS: dict[str, Callable[..., Task]] = {
     "fcos_resnet50_fpn": functools.partial(_on_resnet50, FCOS),
     "fasterrcnn_resnet50_fpn": functools.partial(_on_resnet50, FasterRCNN),
     "fasterrcnn_resnet50_fpn_v2": functools.partial(_on_resnet50, FasterRCNN, **RCNN_V2),
+    "fasterrcnn_mobilenet_v3_large_fpn": functools.partial(_rcnn_mobile, RCNN_MOBILE),
+    "fasterrcnn_mobilenet_v3_large_320_fpn": functools.partial(_rcnn_mobile, RCNN_MOBILE_320),
     "maskrcnn_resnet50_fpn": functools.partial(_on_resnet50, MaskRCNN),
     "maskrcnn_resnet50_fpn_v2": functools.partial(_on_resnet50, MaskRCNN, **RCNN_V2),
 }

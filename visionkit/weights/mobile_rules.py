@@ -75,9 +75,9 @@ _SSDLITE: tuple[Rule, ...] = (
     *MOBILE["mobilenet_v3"],
 )
 _KIND = {"classification": "class_head", "regression": "box_head"}
-_ON_MOBILENET: tuple[Rule, ...] = ((r"^backbone\.", "features."), *MOBILE["mobilenet_v3"])
+ON_MOBILENET: tuple[Rule, ...] = ((r"^backbone\.(body\.)?", "features."), *MOBILE["mobilenet_v3"])
 MOBILE |= {
     "ssdlite320_mobilenet_v3": _SSDLITE,
-    "deeplabv3_mobilenet_v3": (*DEEPLABV3, *AUXILIARY, *_ON_MOBILENET),
-    "lraspp_mobilenet_v3": (*_LRASPP, *_ON_MOBILENET),
+    "deeplabv3_mobilenet_v3": (*DEEPLABV3, *AUXILIARY, *ON_MOBILENET),
+    "lraspp_mobilenet_v3": (*_LRASPP, *ON_MOBILENET),
 }

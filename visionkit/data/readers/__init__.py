@@ -11,6 +11,7 @@ from visionkit.data.readers import (
     cvat,
     fiftyone,
     folder,
+    label_studio,
     labelme,
     mask_pairs,
     masks,
@@ -60,6 +61,13 @@ READERS = {
     ),
     "LabelMe": Reader(
         ("detect", "instance"), "*.json with `shapes`", labelme.recognise, labelme.splits, labelme.labelme
+    ),
+    "Label Studio": Reader(
+        ("detect", "instance"),
+        "*.json of tasks with `annotations`",
+        label_studio.files,
+        label_studio.splits,
+        label_studio.label_studio,
     ),
     "VIA": Reader(("detect", "instance"), "*.json or *.csv with regions", via.files, via.splits, via.via),
     "FiftyOne": Reader(

@@ -28,6 +28,7 @@ from visionkit.types import DataError
 
 _HEAD = 2**16  # bytes in which the first tag must stand
 _MOST_TAGS = 200_000  # of one image; a tree of them takes some hundred bytes for each
+PROPOSED = "proposed"  # the attribute that is true for a model's proposals
 _NOT_READ = ("polyline", "points", "ellipse", "cuboid", "skeleton")
 
 
@@ -45,7 +46,8 @@ def cvat(root: Path, split: str | None = None, repairs: Repairs | None = None) -
     """Reads CVAT for images 1.1; there are masks if every object is a polygon or a mask.
 
     Class ids are the order of the labels of the task, as in the file; without that list, classes are sorted by name.
-    Attributes, and tags of whole images, are left out.
+    Attributes, and tags of whole images, are left out; so are proposals of `visionkit suspects` that nobody has
+    accepted, whose attribute `proposed` is true.
 
     Args:
         root: a folder with an XML file, such as annotations.xml.
@@ -71,6 +73,7 @@ def _entries(root: Path, repairs: Repairs) -> tuple[list[Entry], list[str]]:
     images = Images(root, repairs)
     entries: list[Entry] = []
     names: list[str] = []
+    proposals: list[Path] = []
     for file in files(root):
         with repairs.skipping():
             for element in _elements(regular(file, root, file)):
@@ -80,8 +83,11 @@ def _entries(root: Path, repairs: Repairs) -> tuple[list[Entry], list[str]]:
                     raise DataError(f"{file}: CVAT for video; export it as CVAT for images")
                 else:
                     with repairs.skipping():
-                        entries.append(_entry(element, file, root, images, repairs))
+                        entries.append(_entry(element, file, root, images, repairs, proposals))
         images.report(str(file))
+    if proposals:
+        line = f"{root} with proposals that nobody has accepted, which are left out"
+        repairs.left_out("proposal", line, list(dict.fromkeys(proposals)))
     return entries, names
 
 
@@ -109,7 +115,7 @@ def _elements(file: Path) -> Iterator[Element]:
             raise DataError(f"{file}: refused XML: {error}") from None
 
 
-def _entry(element: Element, file: Path, root: Path, images: Images, repairs: Repairs) -> Entry:
+def _entry(element: Element, file: Path, root: Path, images: Images, repairs: Repairs, proposals: list[Path]) -> Entry:
     name = element.get("name")
     where = f"{file}: image {str(name)[:80]!r}"
     subset = (element.get("subset") or "").strip()
@@ -119,7 +125,9 @@ def _entry(element: Element, file: Path, root: Path, images: Images, repairs: Re
     objects = []
     for i, shape in enumerate(element):
         with repairs.skipping(image.stem, image):
-            if shape.tag in ("box", "polygon", "mask"):
+            if _is_proposal(shape):
+                proposals.append(image)
+            elif shape.tag in ("box", "polygon", "mask"):
                 objects.append(_object(shape, f"{where}: {shape.tag} {i + 1}"))
             elif shape.tag in _NOT_READ:
                 raise DataError(
@@ -128,6 +136,11 @@ def _entry(element: Element, file: Path, root: Path, images: Images, repairs: Re
     split = subset or split_in(image, root) or split_in(file, root)
     size = (height, width) if height and width else None
     return Entry(where=where, image=image, split=split, size=size, objects=objects)
+
+
+def _is_proposal(shape: Element) -> bool:
+    """Whether a shape is a model's proposal that nobody has accepted; see `annotation_tools.write_cvat`."""
+    return any(item.get("name") == PROPOSED and item.text == "true" for item in shape.iterfind("attribute"))
 
 
 def _object(shape: Element, where: str) -> Object:

@@ -60,7 +60,12 @@ def _has(suffix: str, *keys: bytes) -> Callable[[str, bytes], bool]:
 _EXPORT = "open it in its own program or in Roboflow, CVAT or Label Studio and export it as COCO, Pascal VOC or YOLO"
 _FROM_THERE = "export it from there as COCO, Pascal VOC or YOLO"
 _FOREIGN = (  # the first that matches is named
-    _Foreign("Label Studio's own JSON", "`from_name`", _FROM_THERE, _has(".json", b'"from_name"', b'"to_name"')),
+    _Foreign(
+        "Label Studio's JSON-MIN, or tasks without annotations",
+        "`from_name`",
+        "export it from there as JSON",
+        _has(".json", b'"from_name"', b'"to_name"'),
+    ),
     _Foreign(
         "VIA 3",
         "`data_format_version`",
