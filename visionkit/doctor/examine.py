@@ -163,7 +163,7 @@ def _decode(
     """Decodes every sample in threads, but for `known` files; those that cannot be decoded become findings."""
     samples = [(split, part, record) for split, part in parts.items() for record in part.records]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda sample: _decode_one(*sample, repairs, known), samples)
+        results = pool.map(lambda sample: _decode_one(sample[0], sample[1], sample[2], repairs, known), samples)
         return [one for one in results if one is not None]
 
 
