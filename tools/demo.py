@@ -1,4 +1,4 @@
-"""The main job in five steps, on drawn shapes: data, fine-tune, evaluate, detect, export. `make demo` runs it.
+"""The main job in six steps, on drawn shapes: data, fine-tune, evaluate, detect, export, report. `make demo` runs it.
 
 Each step prints the command that does the same on your own data.
 """
@@ -43,6 +43,7 @@ def main():
     step("evaluate", DEMO / "run", DEMO / "data", "--split", "test", "--json", DEMO / "scores.json")
     step("detect", DEMO / "run", DEMO / "data" / "test", "--out", DEMO / "detections")
     step("export", DEMO / "run", "--to", "saved_model", "--out", DEMO / "export", "--check", DEMO / "data" / "test")
+    step("report", DEMO / "run", "--data", DEMO / "data", "--split", "test")
     contact_sheet(DEMO / "detections", DEMO / "demo.jpg")
     scores = json.loads((DEMO / "scores.json").read_text())
     print(
@@ -50,6 +51,7 @@ def main():
     )
     print(f"pictures: {DEMO / 'detections'}, some of them in {DEMO / 'demo.jpg'}")
     print(f"SavedModel with its export_report.json: {DEMO / 'export'}")
+    print(f"open this page: {DEMO / 'run' / 'report.html'} (curves, scores, the worst mistakes, the data)")
     sys.exit(0 if scores["mAP50"] >= 0.9 else 1)
 
 

@@ -2,17 +2,21 @@
 
 import csv
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.detections import drawn_set, found, sample
+from support.predictors import Says
 
 from visionkit import images, npboxes
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import best_thresholds, of_detector, write_mistakes
+from visionkit.evaluate.scores import evaluate
 from visionkit.metrics import curves
+from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.voc_ap import voc_ap
 
 A, B, C = [10, 10, 50, 30], [60, 10, 90, 50], [120, 20, 160, 60]
@@ -122,3 +126,25 @@ def test_an_image_without_objects_or_detections_is_no_trouble(tmp_path):
     write_mistakes(look, tmp_path / "new")
     assert best_thresholds(look) == {}
     assert curves.curves([], 1)[0].objects == 0
+
+
+def test_a_detector_of_masks_is_scored_with_each_image_read_once():
+    pairs, reads = drawn_set(3, images=6), []
+    samples = {str(i): replace(there, id=str(i)) for i, (there, _) in enumerate(pairs)}
+
+    def load(record):
+        reads.append(record.id)
+        return samples[record.id]
+
+    records = [replace(one, masks=None) for one in samples.values()]
+    data = Dataset(records, list("abc"), load)
+    says = Says("instance", list("abc"), lambda one: pairs[int(one.id)][1])
+    scores = evaluate(says, data, intervals=False)
+    assert sorted(reads) == sorted(samples)
+    metric = DetectionMetric("abc")
+    for pair in pairs:
+        metric.update(*pair)
+    assert {key: scores[key] for key in ("mask_mAP", "mAP", "mAP_small")} == {
+        key: metric.result()[key] for key in ("mask_mAP", "mAP", "mAP_small")
+    }
+    assert 0.1 < scores["mask_mAP"] < 0.9

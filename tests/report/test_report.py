@@ -13,8 +13,10 @@ from support.recipes import recipe
 
 from visionkit.cli import main
 from visionkit.data.arrays import arrays
+from visionkit.data.files import load_image
 from visionkit.data.shapes import SEGMENTATION_NAMES, shape_maps, shapes
 from visionkit.data.writers import write_coco
+from visionkit.doctor import examine
 from visionkit.evaluate.mistakes import BACKGROUND, CloseLook, of_detector, write_mistakes
 from visionkit.evaluate.scores import evaluate
 from visionkit.html.charts import Line, _log_ticks, _ticks, line_chart, matrix_table
@@ -237,9 +239,15 @@ def test_a_run_is_scored_again_on_what_it_was_validated_with(trained, capsys):
     assert page.count("data:image/jpeg;base64,") > 3
 
 
-def test_a_run_is_scored_on_other_data_which_the_doctor_looks_at(trained, tmp_path):
+def test_a_run_is_scored_on_other_data_which_the_doctor_looks_at(trained, tmp_path, monkeypatch):
     write_coco(shapes(4, (64, 96), seed=9), tmp_path / "data", "test")
+    write_coco(shapes(2, (64, 96), seed=8), tmp_path / "data", "train")
+    decoded = []
+    monkeypatch.setattr(
+        examine, "load_image", lambda record: decoded.append(record.file.parent.name) or load_image(record)
+    )
     assert main(["report", str(trained), "--data", str(tmp_path / "data"), "--split", "test"]) == 0
+    assert decoded == ["train", "train"]  # those of the split test were just read
     page = (trained / "report.html").read_text()
     assert f"4 images: {tmp_path / 'data'}, split test" in page
     assert "COCO JSON in" in page

@@ -10,6 +10,7 @@ from visionkit.types import DataError
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import Dataset
+    from visionkit.doctor.duplicates import Fingerprint
     from visionkit.report.facts import Assessment, RunFacts
 
 
@@ -50,14 +51,15 @@ def report(
     if void is not None:
         meaning["void"] = void
     assessment = Assessment(task=facts.task, scores=facts.results, measured="its validation images, at its best epoch")
+    known: dict[Path, Fingerprint] = {}  # of the images that are scored: the doctor need not decode them again
     try:
-        _score(facts, assessment, data, split, meaning, trust)
+        _score(facts, assessment, data, split, meaning, trust, known)
     except (DataError, OSError) as error:
         if data:  # was asked for
             raise
         advice = "visionkit report RUN --data DIR, with --split test where there is one, measures it"
         assessment.absent["model"] = f"Not measured: {_first_line(error)}. {advice}."
-    assessment.absent["The data"] = _examine(facts, assessment, data, meaning)
+    assessment.absent["The data"] = _examine(facts, assessment, data, meaning, known)
     print(f"report: {write_report(facts, assessment)}")
 
 
@@ -68,29 +70,36 @@ def _score(
     split: str | None,
     meaning: dict[str, Any],
     trust: bool,
+    known: dict[Path, "Fingerprint"],
 ) -> None:
-    """Fills in the scores; raises a DataError where the model cannot be scored."""
+    """Fills in the scores and the fingerprints; raises a DataError where the model cannot be scored."""
     from visionkit.open_model import keras_path, open_predictor
 
     keras_path(facts.folder)  # a run without a model is refused before Keras is loaded
     predictor = open_predictor(facts.folder)
     from visionkit.data.recognise import open_dataset
+    from visionkit.doctor.duplicates import remembering
     from visionkit.evaluate.scores import evaluate
 
     if data:
         dataset = open_dataset(data, split, predictor.task, **meaning)
+        images = remembering(dataset, known)
         where = f"{data}, split {split}" if split else f"{data}, all of it: it may have learned from some of them"
     else:
-        dataset = _validation_data(facts, trust)
+        dataset, is_plain = _validation_data(facts, trust)
+        images = remembering(dataset, known) if is_plain else dataset
         where = f"its validation images ({dataset.source})"
-    assessment.scores = evaluate(predictor, dataset, closely=True)
+    assessment.scores = evaluate(predictor, images, closely=True)
     assessment.task = predictor.task
     assessment.measured = f"{len(dataset):,} images: {where}"
     assessment.size = predictor.image_size
 
 
-def _validation_data(facts: "RunFacts", trust: bool) -> "Dataset":
-    """The data that the run was validated with, from its recipe."""
+def _validation_data(facts: "RunFacts", trust: bool) -> tuple["Dataset", bool]:
+    """The data that the run was validated with, from its recipe; and whether its images are surely those in the files.
+
+    The recipes of visionkit change no pixel of them; others may.
+    """
     from visionkit.train.recipe import build_recipe
     from visionkit.train.resume import read_started, recipe_of
 
@@ -99,10 +108,16 @@ def _validation_data(facts: "RunFacts", trust: bool) -> "Dataset":
         dataset = build_recipe(recipe, knobs).val
     if dataset is None:
         raise DataError("the run had no validation images")
-    return dataset
+    return dataset, recipe.__module__.startswith("visionkit.")
 
 
-def _examine(facts: "RunFacts", assessment: "Assessment", data: Path | None, meaning: dict[str, Any]) -> str:
+def _examine(
+    facts: "RunFacts",
+    assessment: "Assessment",
+    data: Path | None,
+    meaning: dict[str, Any],
+    known: "Mapping[Path, Fingerprint]",
+) -> str:
     """Fills in what the doctor finds in the data; returns the reason where that is not possible, else ""."""
     from visionkit.doctor.examine import examine
 
@@ -110,7 +125,7 @@ def _examine(facts: "RunFacts", assessment: "Assessment", data: Path | None, mea
     if root is None:
         return "No knob of the recipe names the folder of its data; visionkit report RUN --data DIR does."
     try:
-        assessment.diagnosis = examine(root, task=assessment.task, size=assessment.size or 384, **meaning)
+        assessment.diagnosis = examine(root, task=assessment.task, size=assessment.size or 384, known=known, **meaning)
     except (DataError, OSError) as error:
         return f"Not examined: {_first_line(error)}."
     return ""

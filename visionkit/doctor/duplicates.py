@@ -2,10 +2,15 @@
 
 import hashlib
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from visionkit.data.dataset import Dataset
+from visionkit.image_files import absolute
+from visionkit.types import Sample
 
 NEAR_BITS = 8  # of 64 bits may differ between the difference hashes of near duplicates
 NEAR_CORRELATION = 0.98  # and their small grey pictures must correlate at least this much
@@ -37,6 +42,18 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
     bits = np.packbits(cells[:, 1:] > cells[:, :-1])
     small = cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     return Fingerprint(digest, int.from_bytes(bits.tobytes(), "big"), small.ravel())
+
+
+def remembering(dataset: Dataset, known: dict[Path, Fingerprint]) -> Dataset:
+    """The same data set, which notes the fingerprint of each image that is read from a file in `known`."""
+
+    def load(record: Sample) -> Sample:
+        sample = dataset.load(record)
+        if sample.image is not None and record.image is None and record.file is not None:
+            known[absolute(record.file)] = fingerprint(sample.image)
+        return sample
+
+    return Dataset(dataset.records, dataset.class_names, load, dataset.source)
 
 
 def same(digests: Sequence[Hashable]) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ def examine(
     *,
     classes: Path | None = None,
     void: int | None = None,
+    known: Mapping[Path, duplicates.Fingerprint] | None = None,
 ) -> Diagnosis:
     """Reads and decodes the whole data set once and reports everything that is wrong or worth knowing.
 
@@ -49,6 +50,8 @@ def examine(
         task: as for `open_dataset`.
         size: of the training image in pixels: its long side, or (height, width).
         classes, void: as for `open_dataset`.
+        known: fingerprints of image files, by their absolute paths, that were just decoded and need not be again; see
+            `duplicates.remembering`.
 
     Raises:
         DataError: no data set is recognised, there is no such split, or nothing in it can be read.
@@ -60,7 +63,7 @@ def examine(
     repairs = Repairs(format_name, collect=True)
     task_to_read = "instance" if task == "detect" and "instance" in tasks else task  # with masks, if there are any
     parts = _read(root, split, task_to_read, repairs, classes, void)
-    decoded = _decode(parts, repairs)
+    decoded = _decode(parts, repairs, known or {})
     readable = {id(one.record) for one in decoded}
     for name, part in parts.items():
         parts[name] = part.subset([i for i, record in enumerate(part.records) if id(record) in readable])
@@ -154,27 +157,33 @@ def _read(
     return parts
 
 
-def _decode(parts: dict[str, Dataset], repairs: Repairs) -> list[_Decoded]:
-    """Decodes every sample in threads; those that cannot be decoded become findings."""
+def _decode(
+    parts: dict[str, Dataset], repairs: Repairs, known: Mapping[Path, duplicates.Fingerprint]
+) -> list[_Decoded]:
+    """Decodes every sample in threads, but for `known` files; those that cannot be decoded become findings."""
     samples = [(split, part, record) for split, part in parts.items() for record in part.records]
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda sample: _decode_one(sample[0], sample[1], sample[2], repairs), samples)
+        results = pool.map(lambda sample: _decode_one(sample[0], sample[1], sample[2], repairs, known), samples)
         return [one for one in results if one is not None]
 
 
-def _decode_one(split: str, part: Dataset, record: Sample, repairs: Repairs) -> _Decoded | None:
+def _decode_one(
+    split: str, part: Dataset, record: Sample, repairs: Repairs, known: Mapping[Path, duplicates.Fingerprint]
+) -> _Decoded | None:
     has_map = record.boxes is None and record.label is None
     with repairs.skipping(record.id, record.file, "broken mask" if has_map else "broken image"):
-        sample = record if record.image is not None else load_image(record)
-        pixels = None
-        if has_map:
-            sample = part.load(record)
-            assert sample.segmentation is not None
-            pixels = np.bincount(sample.segmentation.ravel(), minlength=256)
-        assert sample.image is not None
+        pixels, mark = None, known.get(absolute(record.file)) if record.file and not has_map else None
+        if mark is None:
+            sample = record if record.image is not None else load_image(record)
+            if has_map:
+                sample = part.load(record)
+                assert sample.segmentation is not None
+                pixels = np.bincount(sample.segmentation.ravel(), minlength=256)
+            assert sample.image is not None
+            mark = duplicates.fingerprint(sample.image)
         may_be_turned = record.file is not None and record.file.suffix.lower() != ".png"
         orientation = exif_orientation(record.file) if record.file and may_be_turned else 1
-        return _Decoded(split, record, duplicates.fingerprint(sample.image), orientation, pixels)
+        return _Decoded(split, record, mark, orientation, pixels)
     return None
 
 

@@ -15,6 +15,7 @@ from visionkit.data.box_formats import warn_if_xywh
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
+from visionkit.metrics.coco_ap import encode_masks
 from visionkit.metrics.detection import DetectionMetric
 from visionkit.metrics.resampling import intervals as intervals_of
 from visionkit.metrics.segmentation import SegmentationMetric
@@ -151,9 +152,11 @@ def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
     warn_if_xywh(dataset)
-    for i, (record, detections) in enumerate(_predictions(dataset, predictor(dataset, score=SCORE))):
-        truth = record if detections.masks is None else dataset[i]  # masks are read only if they are needed
-        metric.update(replace(truth, labels=ids[objects_of(truth).labels]), detections)
+    truths = _Truths(dataset, lambda sample: encode_masks(sample.masks))
+    samples = truths.samples if predictor.task == "instance" else dataset  # only masks are compared with masks
+    for i, (record, detections) in enumerate(_predictions(dataset, predictor(samples, score=SCORE))):
+        codes = None if detections.masks is None else truths.take(i)
+        metric.update(replace(record, labels=ids[objects_of(record).labels]), detections, codes)
     return metric
 
 
@@ -188,10 +191,10 @@ def _segmenter(predictor: Any, dataset: Dataset) -> Measured:
     table = np.full(IGNORE + 1, IGNORE, np.int32)  # class id of the data -> of the model
     table[: len(dataset.class_names)] = class_ids(predictor, dataset)
     metric = SegmentationMetric(predictor.class_names)
-    samples = _KeepsMaps(dataset)
+    truths = _Truths(dataset, lambda sample: sample.segmentation)
     wrong = []  # the share of wrong pixels of each image
-    for i, (record, prediction) in enumerate(_predictions(dataset, predictor(samples))):
-        segmentation = samples.maps.pop(i)
+    for i, (record, prediction) in enumerate(_predictions(dataset, predictor(truths.samples))):
+        segmentation = truths.take(i)
         if segmentation is None:
             raise DataError(f"{dataset.source}: sample {record.id!r} has no class map; a segmenter is scored on those")
         truth, predicted = table[segmentation], prediction.segmentation
@@ -220,20 +223,28 @@ def _predictions(dataset: Dataset, predictions: Iterable[Any]) -> Iterator[tuple
         yield check_sample(record, len(dataset.class_names)), prediction
 
 
-class _KeepsMaps(Sequence[Sample]):
-    """The data set for a predictor, keeping the class map of each sample that it reads: files are read only once."""
+class _Truths:
+    """What is true of each sample, kept when a predictor reads its file, so that none is read twice.
 
-    def __init__(self, dataset: Dataset):
-        self.dataset = dataset
-        self.maps: dict[int, np.ndarray | None] = {}
+    Args:
+        dataset: the data.
+        truth: gives what is kept of a sample; called in the threads that decode.
+    """
 
-    def __len__(self) -> int:
-        return len(self.dataset)
+    def __init__(self, dataset: Dataset, truth: Callable[[Sample], Any]):
+        self.dataset, self.truth = dataset, truth
+        self.samples = Dataset(dataset.records, dataset.class_names, self._load, dataset.source)  # for the predictor
+        self._kept: dict[int, Any] = {}  # by the record's identity: samples may share an id
 
-    def __getitem__(self, index: int) -> Sample:  # pyright: ignore[reportIncompatibleMethodOverride] -- never a slice
-        sample = self.dataset[index]
-        self.maps[index] = sample.segmentation
+    def _load(self, record: Sample) -> Sample:
+        sample = self.dataset.load(record)
+        self._kept[id(record)] = self.truth(sample)
         return sample
+
+    def take(self, index: int) -> Any:
+        """The truth of a sample, which is not kept any longer; its file is read if the predictor did without."""
+        key = id(self.dataset.records[index])
+        return self._kept.pop(key) if key in self._kept else self.truth(self.dataset[index])
 
 
 def read_all(dataset: Dataset) -> None:

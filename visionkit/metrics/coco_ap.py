@@ -1,11 +1,12 @@
 """The tables behind the COCO scores, computed by faster-coco-eval; a test checks them against pycocotools."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster  # pyright: ignore[reportMissingTypeStubs] -- it ships none
+from faster_coco_eval import COCOeval_faster  # pyright: ignore[reportMissingTypeStubs] -- it ships none
 from pycocotools import mask as rle
 
 from visionkit import npboxes
@@ -38,28 +39,23 @@ def coco_tables(
         precision `[T, 101, K, 4, 3]` by threshold, recall 0..1, class, `AREAS` and `CAPS`, and recall `[T, K, 4, 3]`;
         -1 where the data set has no object to measure against.
     """
-    annotations: list[dict[str, Any]] = []
-    results: list[dict[str, Any]] = []
-    for i, (sample, detections) in enumerate(pairs, start=1):
-        object_rles, detection_rles = rles[i - 1] if rles is not None else (None, None)
-        boxes, labels, ignore = objects_of(sample)
-        # COCO takes an object's area from the annotation, whatever is being compared; a detection's from just that.
-        objects = _records(i, boxes, labels, object_rles, object_rles)
-        if sample.areas is not None:
-            for record, area in zip(objects, sample.areas.tolist(), strict=True):
-                record["area"] = record["area"] if math.isnan(area) else area
-        for record, crowd in zip(objects, ignore.tolist(), strict=True):
-            record["iscrowd"] = int(crowd)
-        compared_rles = detection_rles if of_masks else None
-        detected = _records(i, detections.boxes, detections.labels, detection_rles, compared_rles)
-        for record, score in zip(detected, detections.scores.tolist(), strict=True):
-            record["score"] = score
-        annotations += objects
-        results += detected
-    images = [{"id": i, "height": s.image_size[0], "width": s.image_size[1]} for i, (s, _) in enumerate(pairs, start=1)]
-    evaluation: Any = COCOeval_faster(
-        _coco(images, annotations, num_classes),
-        _coco(images, results, num_classes),
+    codes = [(None, None)] * len(pairs) if rles is None else rles
+    annotated = [objects_of(sample) for sample, _ in pairs]
+    # COCO takes an object's area from the annotation, whatever is being compared; a detection's from just that.
+    of_objects = [one for one, _ in codes]
+    of_detections = [one if of_masks else None for _, one in codes]
+    objects = _records([one.boxes for one in annotated], [one.labels for one in annotated], of_objects)
+    crowds = _joined([one.ignore for one in annotated], bool)
+    for record, area, crowd in zip(objects, _stated_areas(pairs), crowds, strict=True):
+        record["area"] = record["area"] if math.isnan(area) else area
+        record["iscrowd"] = int(crowd)
+    results = _records([d.boxes for _, d in pairs], [d.labels for _, d in pairs], of_detections)
+    for record, score in zip(results, _joined([d.scores for _, d in pairs], float), strict=True):
+        record["score"] = score
+    evaluator: Any = COCOeval_faster
+    evaluation = evaluator(
+        _Records(pairs, num_classes, objects),
+        _Records(pairs, num_classes, results),
         "segm" if of_masks else "bbox",
         print_function=_silent,
     )
@@ -81,31 +77,77 @@ def mean_defined(table: np.ndarray) -> float:
 
 
 def _records(
-    image_id: int, boxes: np.ndarray, labels: np.ndarray, codes: Rles | None, area_codes: Rles | None
+    boxes: Sequence[np.ndarray], labels: Sequence[np.ndarray], codes: Sequence[Rles | None]
 ) -> list[dict[str, Any]]:
-    """COCO's records of the boxes `[N, 4]`, with the masks of `codes` and the areas of `area_codes`, if any."""
-    xywh = npboxes.to_xywh(boxes).astype(float)  # [N, 4]
-    areas = (xywh[:, 2] * xywh[:, 3]).tolist()
-    if area_codes is not None:
-        areas = [float(rle.area(code)) for code in area_codes]
-    records = [
-        {"image_id": image_id, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
-        for label, box, area in zip(labels.tolist(), xywh.tolist(), areas, strict=True)
+    """COCO's records of the boxes `[N, 4]` of each image, with their labels `[N]` and masks, if any."""
+    counts = [len(one) for one in boxes]
+    xywh = npboxes.to_xywh(np.concatenate([np.empty((0, 4), np.float32), *boxes])).astype(float)  # [all, 4]
+    records: list[dict[str, Any]] = [
+        # From 1, because COCO reads id 0 as "unmatched".
+        {"id": id, "image_id": image_id, "category_id": label, "bbox": box, "area": area, "iscrowd": 0}
+        for id, (image_id, label, box, area) in enumerate(
+            zip(
+                np.repeat(np.arange(1, len(boxes) + 1), counts).tolist(),
+                _joined(labels, int),
+                xywh.tolist(),
+                (xywh[:, 2] * xywh[:, 3]).tolist(),
+                strict=True,
+            ),
+            start=1,
+        )
     ]
-    if codes is not None:
-        for record, code in zip(records, codes, strict=True):
-            record["segmentation"] = code
+    if any(one is not None for one in codes):
+        of_records = itertools.chain.from_iterable(
+            [None] * count if one is None else one for one, count in zip(codes, counts, strict=True)
+        )
+        for record, code in zip(records, of_records, strict=True):
+            if code is not None:
+                record["segmentation"], record["area"] = code, float(rle.area(code))
     return records
 
 
-def _coco(images: list[dict[str, Any]], annotations: list[dict[str, Any]], num_classes: int) -> COCO:
-    for number, annotation in enumerate(annotations, start=1):  # from 1, because COCO reads id 0 as "unmatched"
-        annotation["id"] = number
-    coco = COCO()
-    categories = [{"id": k, "name": str(k)} for k in range(num_classes)]
-    coco.dataset = {"images": images, "annotations": annotations, "categories": categories}
-    coco.createIndex()
-    return coco
+def _stated_areas(pairs: Pairs) -> list[float]:
+    """The areas of all objects as the annotation states them, NaN where it states none."""
+    areas = [
+        np.full(len(objects_of(sample).boxes), np.nan) if sample.areas is None else sample.areas for sample, _ in pairs
+    ]
+    return _joined(areas, float)
+
+
+def _joined(parts: Sequence[Any], dtype: type) -> list[Any]:
+    """The arrays of all images as one list of Python numbers."""
+    return np.concatenate([np.empty(0), *parts]).astype(dtype).tolist()
+
+
+class _Records:
+    """What the library asks of its class COCO, which would first index every record by image, by class and by id.
+
+    Args:
+        pairs: the samples, for the sizes of the images.
+        num_classes: K.
+        records: all of them; the library groups them itself.
+    """
+
+    print_function = None
+
+    def __init__(self, pairs: Pairs, num_classes: int, records: list[dict[str, Any]]):
+        self.imgs = {
+            i: {"id": i, "height": sample.image_size[0], "width": sample.image_size[1]}
+            for i, (sample, _) in enumerate(pairs, start=1)
+        }
+        self.num_classes, self.records = num_classes, records
+
+    def getImgIds(self) -> list[int]:
+        return list(self.imgs)
+
+    def getCatIds(self) -> list[int]:
+        return list(range(self.num_classes))
+
+    def getAnnIds(self, imgIds: object, catIds: object) -> None:
+        """Every record is meant."""
+
+    def loadAnns(self, ids: object) -> list[dict[str, Any]]:
+        return self.records
 
 
 def _silent(*_: object) -> None:

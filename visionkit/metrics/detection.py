@@ -12,7 +12,7 @@ import numpy as np
 
 from visionkit.metrics.coco_ap import AREAS, CAPS, Rles, coco_tables, encode_masks, mean_defined
 from visionkit.metrics.matches import Matches, match_all
-from visionkit.metrics.voc_ap import voc_ap
+from visionkit.metrics.voc_ap import aps, rankings
 from visionkit.metrics.why_zero import why_zero
 from visionkit.types import DataError, Detections, Sample, objects_of
 
@@ -32,12 +32,13 @@ class DetectionMetric:
         self.pairs: list[tuple[Sample, Detections]] = []  # without images and masks
         self._rles: list[tuple[Rles | None, Rles | None]] = []  # of the objects and of the detections
 
-    def update(self, sample: Sample, detections: Detections) -> None:
+    def update(self, sample: Sample, detections: Detections, codes: Rles | None = None) -> None:
         """Adds one image.
 
         Args:
             sample: `boxes`, `labels` and, where they apply, `ignore` and `masks`; `image` is not needed.
             detections: what the model detected, in pixels of the same image.
+            codes: the masks of the sample as `encode_masks` returns them, where it comes without `masks`.
 
         Raises:
             DataError: the sample has no boxes, the two have different image sizes, or a class id is unknown.
@@ -54,7 +55,7 @@ class DetectionMetric:
             if len(labels) and not 0 <= labels.min() <= labels.max() <= top:
                 given = np.unique(labels).tolist()
                 raise DataError(f"{what} of {sample.id!r}: expected labels 0..{top}, found {given}")
-        self._rles.append((encode_masks(sample.masks), encode_masks(detections.masks)))
+        self._rles.append((encode_masks(sample.masks) if codes is None else codes, encode_masks(detections.masks)))
         self.pairs.append((replace(sample, image=None, masks=None, segmentation=None), replace(detections, masks=None)))
 
     def result(self) -> dict[str, Any]:
@@ -74,8 +75,9 @@ class DetectionMetric:
         if self._has_masks():
             of_masks = _twelve_numbers(*coco_tables(self.pairs, num_classes, self._rles, of_masks=True))
             scores |= {f"mask_{name}": value for name, value in of_masks.items()}
-        scores["voc07_mAP50"] = mean_defined(voc_ap(self.pairs, num_classes, eleven_point=True))
-        scores["voc12_mAP50"] = mean_defined(voc_ap(self.pairs, num_classes))
+        ranked = rankings(self.pairs, num_classes)
+        scores["voc07_mAP50"] = mean_defined(aps(ranked, eleven_point=True))
+        scores["voc12_mAP50"] = mean_defined(aps(ranked))
         scores["images"] = len(self.pairs)
         scores["per_class"] = self._per_class(precision)
         return scores

@@ -6,11 +6,19 @@ object that it overlaps most, and counts as a mistake if that object is already 
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from visionkit import npboxes
 from visionkit.types import Detections, Objects, Sample, objects_of
+
+
+class Ranking(NamedTuple):
+    """A class's detections by descending score, bool `[N]`: True for a hit; and how many objects there are."""
+
+    hits: np.ndarray
+    num_objects: int
 
 
 def voc_ap(
@@ -34,13 +42,27 @@ def voc_ap(
     Returns:
         float64 `[K]` in 0..1; 0 for a class that was never detected, -1 (as in COCO) for a class without objects.
     """
-    aps = np.full(num_classes, -1.0)
-    if not pairs:
-        return aps
+    return aps(rankings(pairs, num_classes, iou_threshold, inclusive_pixels), eleven_point)
+
+
+def aps(ranked: Sequence[Ranking], eleven_point: bool = False) -> np.ndarray:
+    """What `voc_ap` returns, from what `rankings` does: both kinds need the boxes to be matched only once."""
+    return np.array([average_precision(hits, n, eleven_point) if n else -1.0 for hits, n in ranked], float)
+
+
+def rankings(
+    pairs: Sequence[tuple[Sample, Detections]],
+    num_classes: int,
+    iou_threshold: float = 0.5,
+    inclusive_pixels: bool = False,
+) -> list[Ranking]:
+    """Returns of each class which detections hit, the best score first, and how many objects there are.
+
+    Args:
+        pairs, num_classes, iou_threshold, inclusive_pixels: see `voc_ap`.
+    """
     num_objects = np.zeros(num_classes, int)
-    label_parts: list[np.ndarray] = []
-    score_parts: list[np.ndarray] = []
-    hit_parts: list[np.ndarray] = []
+    label_parts, score_parts, hit_parts = [np.empty(0, int)], [np.empty(0, np.float32)], [np.empty(0, bool)]
     for sample, detections in pairs:
         objects = objects_of(sample)
         num_objects += np.bincount(objects.labels[~objects.ignore], minlength=num_classes)
@@ -51,11 +73,9 @@ def voc_ap(
         score_parts.append(detections.scores[order][counts])
         hit_parts.append(hit[counts])
     labels, scores, hits = np.concatenate(label_parts), np.concatenate(score_parts), np.concatenate(hit_parts)
-    for k in np.flatnonzero(num_objects):
-        ranking = np.flatnonzero(labels == k)
-        ranking = ranking[np.argsort(-scores[ranking], kind="stable")]
-        aps[k] = average_precision(hits[ranking], num_objects[k], eleven_point)
-    return aps
+    order = np.lexsort((-scores, labels))  # by class, then by score; stable
+    ends = np.searchsorted(labels[order], np.arange(num_classes + 1))  # where each class begins
+    return [Ranking(hits[order[ends[k] : ends[k + 1]]], int(num_objects[k])) for k in range(num_classes)]
 
 
 def average_precision(hits: np.ndarray, num_objects: int, eleven_point: bool = False) -> float:
