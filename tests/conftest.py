@@ -21,7 +21,7 @@ os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
 os.environ["VISIONKIT_RUNTIME"] = "keras"
 
 # How long an example takes says nothing on a machine that does other things as well.
-hypothesis.settings.register_profile("visionkit")
+hypothesis.settings.register_profile("visionkit", deadline=None)
 hypothesis.settings.load_profile("visionkit")
 
 PEAKS = []  # of the workers that have ended, in bytes

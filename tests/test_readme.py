@@ -86,7 +86,7 @@ def test_the_programs_run(folder, done, preloaded):
 def test_an_exported_model_is_taken_where_a_run_is(folder, done):
     result = visionkit(["evaluate", "exported", "my_data", "--split", "test", "--json", "again.json"], folder)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"^scoring 6 images: .*, split test", result.stdout, re.M)
+    assert re.search(r"^scoring 6 images: COCO JSON instances_test\.json, boxes$", result.stdout, re.M)
     ours, exported = (json.loads((folder / name).read_text()) for name in ("scores.json", "again.json"))
     assert exported["mAP50"] == pytest.approx(ours["mAP50"], abs=0.01)
 

@@ -11,7 +11,7 @@ from visionkit.data.files import load_image
 from visionkit.data.recognise import open_dataset, splits
 from visionkit.data.repair import Repairs
 from visionkit.evaluate.scores import evaluate
-from visionkit.types import DataError
+from visionkit.types import DataError, Sample
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +179,7 @@ def test_the_doctor_says_why_nothing_can_be_used(tmp_path, capsys):
 
 
 def test_values_without_names_offer_the_names_of_the_model_that_fits():
-    maps = Dataset([], ["0", "2"], load_image, "maps")
+    maps = Dataset([Sample(id="1", image_size=(2, 2))], ["0", "2"], load_image, "maps")
     text = "maps: the values 0, 2 of the maps have no names; name them with --classes FILE"
     with pytest.raises(DataError, match=rf"^{text}, a file with a line for each value from 0 on; .* sky, sea$"):
         evaluate(SimpleNamespace(task="segment", class_names=["sky", "sea"]), maps)
