@@ -30,8 +30,8 @@ API = {
     "data": (
         "Data",
         "Data sets of any known format, what is wrong with them, and the batches that models learn from.",
-        "open_dataset splits arrays Dataset Sample batches steps_per_epoch median_frequency Augment doctor suspects READERS "
-        "Reader",
+        "open_dataset splits arrays Dataset Sample batches steps_per_epoch median_frequency Augment doctor suspects "
+        "READERS Reader",
     ),
     "models": (
         "Models",
@@ -42,7 +42,8 @@ API = {
     "train": (
         "Training and scoring",
         "What `visionkit finetune`, `train`, `evaluate`, `compare` and `guarantee` do.",
-        "finetune train Recipe Phase Options resume RECIPES evaluate compare guarantee schedule freeze load_weights list_models",
+        "finetune train Recipe Phase Options schedule resume RECIPES evaluate compare guarantee freeze load_weights "
+        "list_models",
     ),
     "share": (
         "Exporting and sharing",
