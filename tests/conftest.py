@@ -38,6 +38,7 @@ LONG = {
     "test_exports.py",
     "test_freezing.py",
     "test_goldens.py",
+    "test_ray.py",
     "test_readme.py",
     "test_resume.py",
     "test_saved_model.py",

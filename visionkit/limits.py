@@ -25,6 +25,7 @@ EDGES = 1_000_000  # pixels, the length of all polygons of one object; drawing t
 TEXT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild is below 1 MB
 YAML = 2**20  # bytes of a YAML file, whose parser takes a thousand times as many
 JSON = 2**30  # bytes of a COCO file; instances_train2017.json has 449 MB
+OBJECT = 2**29  # bytes of an image in object storage, which is read as a whole
 ARRAYS = 2**29  # bytes of the arrays of a .npz data set, with a KiB for each row; MNIST takes 130 MB
 TORCH = 2**32  # bytes of a PyTorch checkpoint
 PICKLE = 2_000_000  # steps of a checkpoint's pickle, and items that are copied; a large model takes 100,000

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionkit.environment import import_keras_quietly
+from visionkit.files import sha256_of
 from visionkit.hub.address import is_address, parse
 from visionkit.types import DataError
 
@@ -229,12 +230,7 @@ def made_by(model: Path) -> str:
     It is made of the path and of the files' sizes and modification times; of a model on the Hugging Face Hub, of the
     copy that was opened, whose path names the commit.
     """
-    if is_address(model):
-        from visionkit.hub.fetch import fetch
-
-        model = fetch(parse(model), offline=True)
-    file = model / "model.keras"
-    files = [file] if file.is_file() else sorted(f for f in model.rglob("*") if f.is_file())
+    model, files = _files_of(model)
     lines = [f"{model.absolute()}"]
     for file in files or [model]:
         if file.is_file():
@@ -243,3 +239,24 @@ def made_by(model: Path) -> str:
         else:  # the name of published weights
             lines.append(f"{file}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def content_digest(model: Path) -> str:
+    """A fingerprint of what MODEL holds, the same on every machine and under every path: 16 hexadecimal digits."""
+    model, files = _files_of(model)
+    if not files and not model.is_file():
+        card = _card(str(model))
+        lines = [f"{card.name} {card.sha256} {card.beside}" if card else str(model)]
+    else:
+        lines = [f"{file.relative_to(model).as_posix()} {sha256_of(file)}" for file in files or [model]]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _files_of(model: Path) -> tuple[Path, list[Path]]:
+    """MODEL, of the Hugging Face Hub its copy, and the files of a folder that make the model."""
+    if is_address(model):
+        from visionkit.hub.fetch import fetch
+
+        model = fetch(parse(model), offline=True)
+    file = model / "model.keras"
+    return model, [file] if file.is_file() else sorted(f for f in model.rglob("*") if f.is_file())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
+from visionkit.cli.scale import Scale, ScaleOptions, detect_at_scale, is_at_scale
 from visionkit.fast.choice import Runtime
 from visionkit.types import DataError, plain
 
@@ -26,10 +27,10 @@ def detect(
     images: _Images,
     /,
     *,
-    out: Path,
+    out: str,
     score: float | None = None,
     format: Annotated[Sequence[str], _Several] = FORMATS,
-    pictures: bool = True,
+    pictures: bool | None = None,
     guarantee: bool = False,
     tile: int | None = None,
     frames: int | None = None,
@@ -37,6 +38,7 @@ def detect(
     batch_size: int = 8,
     runtime: Runtime = "auto",
     trust: bool = False,
+    scale: Annotated[Scale | None, cyclopts.Parameter(name="*")] = None,
 ) -> int:
     """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
 
@@ -44,14 +46,17 @@ def detect(
     does only what is not done yet. A video gives NAME.webm, drawn on, and NAME.jsonl with a line for each frame. Images
     that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
+    Images in object storage, and the work on several processes and machines, are described in docs/scale.md.
+
     Args:
         model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME on the Hugging Face Hub, or the
             name of published weights: visionkit weights list.
-        images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1.
-        out: the folder for the results.
+        images: files, folders, globs or .txt lists of files; or one video file, camera or camera:1; or s3://BUCKET/...
+        out: the folder for the results; or s3://BUCKET/...
         score: detections below this are left out, 0 to 1; by default 0.3.
         format: json, csv, coco (annotations of the images), voc or yolo (labels to correct and learn from); several.
-        pictures: draw what was found into a picture for each image, or into the video.
+            At scale: json, csv, coco, jsonl (a line for each image), or parquet for nothing but results/*.parquet.
+        pictures: draw what was found into a picture for each image, or into the video; by default, but not at scale.
         guarantee: (photos) use the thresholds, and the margin, that visionkit guarantee has stored in the run; warns
             if the photos are unlike those that it was made with.
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
@@ -61,23 +66,18 @@ def detect(
         runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
+    score_or_default = 0.3 if score is None else score
+    _check_score(score_or_default)
+    scale = scale or Scale()
+    if is_at_scale(scale, images, out):
+        _check_offered_at_scale(pictures, guarantee, frames, track)
+        options = ScaleOptions(score_or_default, format, tile, batch_size, runtime, trust)
+        return PARTLY_DONE if detect_at_scale(model, images, out, scale, options) else 0
     promise = _promise(model, score, tile) if guarantee else None
-    score = 0.3 if score is None else score
-    _check_score(score)
+    score = score_or_default
+    video = _check_video(images, frames, track, promise, format)
     from visionkit.open_model import made_by, open_predictor
-    from visionkit.predict.tracking import check_tracking
 
-    video = len(images) == 1 and _is_video(images[0])
-    if frames is not None and not video:
-        raise DataError("--frames is for a video or a camera; leave it out")
-    if track:
-        if not video:
-            raise DataError("--track is for a video or a camera; leave it out")
-        check_tracking()  # before the model is opened, which takes long
-    if video and promise:
-        raise DataError("--guarantee is for photos: the frames of a video resemble each other; leave it out")
-    if video and tuple(format) != FORMATS:
-        raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
     if promise and runtime == "auto":
         runtime = "keras"  # by which the thresholds were chosen: in bfloat16, scores are others
     predictor: Any = open_predictor(model, batch_size, trust, runtime, tuple if video else partial(images_in, images))
@@ -85,11 +85,12 @@ def detect(
         from visionkit.predict.tiling import Tiled
 
         predictor = Tiled(predictor, tile)
+    drawn, folder = pictures is not False, Path(out)
     if video:
         from visionkit.predict.video import detect_video
 
-        found = detect_video(predictor, images[0], out, score, frames, pictures=pictures, track=track)
-        return _report(found, out, "frames")
+        found = detect_video(predictor, images[0], folder, score, frames, pictures=drawn, track=track)
+        return _report(found, folder, "frames")
     from visionkit.predict.folders import detect_folder
 
     identity = made_by(model)
@@ -97,8 +98,39 @@ def detect(
         predictor = _promised(predictor, promise, images)
         score = min(promise.thresholds)
         identity += f" {promise.fingerprint}"
-    report = detect_folder(predictor, images, out, score, formats=format, pictures=pictures, made_by=identity)
-    return _report(report, out)
+    report = detect_folder(predictor, images, folder, score, formats=format, pictures=drawn, made_by=identity)
+    return _report(report, folder)
+
+
+def _check_video(
+    images: list[str], frames: int | None, track: bool, promise: "Promise | None", format: Sequence[str]
+) -> bool:
+    """Whether the only source is a video or a camera; a DataError if an option does not fit to what it is."""
+    video = len(images) == 1 and _is_video(images[0])
+    if frames is not None and not video:
+        raise DataError("--frames is for a video or a camera; leave it out")
+    if track:
+        if not video:
+            raise DataError("--track is for a video or a camera; leave it out")
+        from visionkit.predict.tracking import check_tracking
+
+        check_tracking()  # before the model is opened, which takes long
+    if video and promise:
+        raise DataError("--guarantee is for photos: the frames of a video resemble each other; leave it out")
+    if video and tuple(format) != FORMATS:
+        raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
+    return video
+
+
+def _check_offered_at_scale(pictures: bool | None, guarantee: bool, frames: int | None, track: bool) -> None:
+    for name, asked in (
+        ("pictures", pictures),
+        ("guarantee", guarantee),
+        ("frames", frames is not None),
+        ("track", track),
+    ):
+        if asked:
+            raise DataError(f"--{name}: not offered at scale, with --engine or a store; leave it out")
 
 
 def _promise(model: Path, score: float | None, tile: int | None) -> "Promise":

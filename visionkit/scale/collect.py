@@ -1,0 +1,90 @@
+"""The results of all shards as the files that `detect` writes for a folder of images, read one shard at a time."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from visionkit.files import whole_text
+from visionkit.predict.formats import LABELS, TABLES
+from visionkit.scale import store
+from visionkit.scale.shard import Work, read_rows
+from visionkit.types import DataError
+
+PARQUET = "parquet"  # the format that is there anyway
+JSON_LINES = "jsonl"
+
+
+class ScaleRecords:
+    """Records as `predict.formats` takes them, of all shards; can be iterated over any number of times.
+
+    Args:
+        work: where the results are.
+        names: of the shards, in order.
+        root: the folder to which the names of images are relative; None leaves whole URIs.
+        errors: yield records of images that could not be read as well: `number`, `file` and `error`.
+    """
+
+    def __init__(self, work: Work, names: Sequence[str], root: str | None, errors: bool = False):
+        self._work, self._names, self._errors = work, names, errors
+        self._root = "" if root is None else store.join(root, "").partition("?")[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        number = -1
+        for name in self._names:
+            for row in read_rows(self._work.result(name)):
+                number += 1
+                record = {"number": number, "file": self._file(row["uri"])}
+                if row["error"] is None:
+                    yield record | {
+                        "size": [row["height"], row["width"]],
+                        "objects": list(map(_object, row["objects"])),
+                    }
+                elif self._errors:
+                    yield record | {"error": row["error"]}
+
+    def _file(self, uri: str) -> str:
+        return uri.partition("?")[0].removeprefix(self._root) if self._root else uri
+
+
+def check_formats(formats: Iterable[str]) -> None:
+    """Raises a `DataError` for a format that is not written at this scale."""
+    for name in formats:
+        if name in LABELS:
+            raise DataError(f"--format {name}: one file an image is not written at scale; take coco, or leave it out")
+        if name not in (*TABLES, JSON_LINES, PARQUET):
+            raise DataError(f"no format {name!r}; at scale there are {', '.join((*TABLES, JSON_LINES, PARQUET))}")
+
+
+def files_of(formats: Iterable[str]) -> dict[str, Callable[[Path, ScaleRecords, Sequence[str]], None]]:
+    """By the name of each file that is written: what writes it into a local folder."""
+    known = TABLES | {JSON_LINES: ("results.jsonl", _write_lines)}
+    return {known[name][0]: known[name][1] for name in formats if name != PARQUET}
+
+
+def collect(
+    work: Work, names: Sequence[str], root: str | None, class_names: Sequence[str], formats: Iterable[str]
+) -> None:
+    """Writes the files of `formats` into the output folder; see `ScaleRecords` for the arguments.
+
+    Raises:
+        DataError: one of them could not be written.
+        Unreachable: the store does not answer.
+    """
+    for file, write in files_of(formats).items():
+        records = ScaleRecords(work, names, root, errors=write is _write_lines)
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder), records, class_names)
+            store.put(Path(folder) / file, store.join(work.out, file))
+
+
+def _write_lines(out: Path, records: ScaleRecords, class_names: Sequence[str]) -> None:
+    with whole_text(out / "results.jsonl", errors="backslashreplace") as stream:
+        for record in records:
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def _object(found: dict[str, Any]) -> dict[str, Any]:
+    item = {key: found[key] for key in ("label", "score", "box")}
+    return item | {"mask": found["mask"]} if found["mask"] else item
