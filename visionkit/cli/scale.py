@@ -158,12 +158,14 @@ def _settings(model: Path, predictor: Any, sources: list[str], options: ScaleOpt
     )
 
 
-def _runtime_again(model: Path, runtime: str) -> str:
+def _runtime_again(model: Path, runtime: str) -> "Runtime":
     """The option that gives a predictor with this runtime again; an export has its own, and takes none."""
     from visionkit.export.exported import FILE
 
-    name = runtime.partition(" ")[0]
-    return name if name in ("openvino", "onnx") and not (model / FILE).is_file() else "keras"
+    if (model / FILE).is_file():
+        return "keras"
+    names: dict[str, Runtime] = {"openvino": "openvino", "onnx": "onnx"}
+    return names.get(runtime.partition(" ")[0], "keras")
 
 
 def _about(plan: "Plan") -> str:

@@ -187,7 +187,8 @@ class _Run:
                     yield from self._take(reference)
             if not ready and not self._running and not told and time.monotonic() > began + PATIENCE:
                 told = True
-                print("waiting for room in the Ray cluster: no worker has started yet", file=sys.stderr, flush=True)
+                reason = "the cluster has no room for one, or the model takes long to open"
+                print(f"still waiting for the first worker: {reason}", file=sys.stderr, flush=True)
 
     def _start(self) -> None:
         worker = self._kind.remote(self._open, self._work, self._gpus)
