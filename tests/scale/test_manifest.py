@@ -101,9 +101,9 @@ def test_no_images_are_an_error(tmp_path):
 
 
 def test_a_list_of_any_length_is_written_in_the_memory_of_a_shard(tmp_path):
-    """2 million names behave alike (docs/scale.md); here it is 40 times the names of the first."""
+    """Both lists are longer than what is read of them at a time."""
     peaks = []
-    for count in (2_000, 80_000):
+    for count in (40_000, 120_000):
         file = tmp_path / f"{count}.txt"
         file.write_text("".join(f"s3://lot/photos/{i:09d}.jpg\n" for i in range(count)))
         tracemalloc.start()
@@ -111,4 +111,4 @@ def test_a_list_of_any_length_is_written_in_the_memory_of_a_shard(tmp_path):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert manifest.images == count
-    assert peaks[1] < peaks[0] + 5_000_000  # bytes; all items, if they were kept, would take more than 10 MB
+    assert peaks[1] < peaks[0] + 3_000_000  # bytes; the other items, if they were kept, would take more than 10 MB

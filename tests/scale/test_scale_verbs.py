@@ -79,7 +79,7 @@ def test_the_plan_says_what_a_run_takes_and_writes_nothing(photos, tmp_path):
     size = sum(file.stat().st_size for file in photos.rglob("*.png"))
     assert images == f"images: 10, {size / 1e6:.1f} MB, in 3 shards of 4"
     assert re.fullmatch(r"speed: [\d.]+ images/s in one worker, measured here on 10 images, reading included", speed)
-    assert re.fullmatch(r"time: 0.00 hours with one worker; 1 workers in a day, 1 in an hour", time)
+    assert re.fullmatch(r"time: 0.00 hours with one worker; for one day it takes 1 of them, for one hour 1", time)
     assert not (tmp_path / "out").exists()
 
 

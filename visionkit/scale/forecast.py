@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from itertools import chain
+from math import ceil
 from typing import Any
 
 from visionkit.scale.manifest import Item, items_of
@@ -34,8 +35,8 @@ def forecast(predictor: Any, sources: Sequence[str], shard: int, score: float) -
     lines = [
         f"images: {images}, {megabytes}, in {-(-images // shard)} shards of {shard}",
         f"speed: {rate:.2f} images/s in one worker, measured here on {len(sample)} images, reading included",
-        f"time: {hours:.2f} hours with one worker; {max(1, -(-int(hours * 100) // (100 * DAY)))} workers in a day, "
-        f"{max(1, -(-int(hours * 100) // 100))} in an hour",
+        f"time: {hours:.2f} hours with one worker; for one day it takes {ceil(hours / DAY)} of them, for one hour "
+        f"{ceil(hours)}",
     ]
     return "\n".join(lines)
 
