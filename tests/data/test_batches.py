@@ -20,7 +20,7 @@ TRANSFORM = detection_train((32, 40))
 def numbered(count):
     """Sample i is an image of the grey level i, of class i % 3."""
     records = [Sample(id=f"n{i}", image_size=(4, 6), label=i % 3) for i in range(count)]
-    return Dataset(records, "abc", lambda r: replace(r, image=np.full((4, 6, 3), int(r.id[1:]), np.uint8)))
+    return Dataset(records, list("abc"), lambda r: replace(r, image=np.full((4, 6, 3), int(r.id[1:]), np.uint8)))
 
 
 def as_it_is(sample, seed):
@@ -146,7 +146,7 @@ def test_of_too_many_objects_the_largest_stay(caplog):
         labels=np.arange(4, dtype=np.int32),
         ignore=np.array([False, False, False, True]),
     )
-    dataset = Dataset([record], "abcd", lambda r: replace(r, image=np.zeros((10, 10, 3), np.uint8)))
+    dataset = Dataset([record], list("abcd"), lambda r: replace(r, image=np.zeros((10, 10, 3), np.uint8)))
     with caplog.at_level(logging.WARNING):
         _, y = next(iter(batches(dataset, as_it_is, 1, max_objects=2)))
     assert y["labels"].tolist() == [[1, 3]] and y["ignore"].tolist() == [[False, True]]

@@ -52,7 +52,7 @@ def fill(disk):
 
 def recipe() -> Recipe:
     rng, count = np.random.default_rng(0), 2 * STEPS
-    train = arrays(rng.integers(0, 256, (count, 8, 8)).astype(np.uint8), rng.integers(0, 3, count), "abc")
+    train = arrays(rng.integers(0, 256, (count, 8, 8)).astype(np.uint8), rng.integers(0, 3, count), list("abc"))
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9, use_ema=True)
     phases = [Phase(EPOCHS, optimizer)]
     return Recipe(model=model(), train=train, phases=phases, batch_size=2)
