@@ -103,15 +103,15 @@ def test_a_grey_network_is_trained_saved_and_scored_as_any_other(tmp_path):
 def test_wrong_arrays_are_named():
     images, labels = np.zeros((3, 4, 4), np.uint8), np.zeros(3, int)
     with pytest.raises(DataError, match=r"found float64 \[3, 4, 4\]"):
-        arrays(images.astype(float), labels, "ab")
+        arrays(images.astype(float), labels, ["a", "b"])
     with pytest.raises(DataError, match=r"found uint8 \[3, 4, 4, 2\]"):
-        arrays(np.zeros((3, 4, 4, 2), np.uint8), labels, "ab")
+        arrays(np.zeros((3, 4, 4, 2), np.uint8), labels, ["a", "b"])
     with pytest.raises(DataError, match=r"integer labels \[3\], one per image, found int64 \[2\]"):
-        arrays(images, labels[:2], "ab")
+        arrays(images, labels[:2], ["a", "b"])
     with pytest.raises(DataError, match=r"labels 0\.\.1, found 2 in row 1"):
-        arrays(images, np.array([0, 2, 1]), "ab")
+        arrays(images, np.array([0, 2, 1]), ["a", "b"])
     with pytest.raises(DataError, match="arrays: sample '00000' is in two"):
-        join([arrays(images, labels, "ab")] * 2)
+        join([arrays(images, labels, ["a", "b"])] * 2)
 
 
 @pytest.mark.parametrize("shape", [(2**20, 28, 28), (2**21, 0, 0), (2**40, 1, 1)])

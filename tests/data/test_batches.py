@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visionkit.data.arrays import arrays
 from visionkit.data.batches import batch_ids, batches, steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.shapes import shape_maps, shapes
@@ -196,6 +197,8 @@ def test_errors_name_the_sample():
 def test_one_text_is_no_list_of_class_names():
     with pytest.raises(ValueError, match=r"class_names: expected a list of names, such as \['cat'\], found a text"):
         Dataset([], "cat")
+    with pytest.raises(ValueError, match=r"such as \['ab'\], found a text"):
+        arrays(np.zeros((2, 4, 4), np.uint8), np.zeros(2, np.int32), "ab")
 
 
 def test_wrong_arguments_are_named():

@@ -40,7 +40,7 @@ def slow(images, labels, rng):
 def recipe() -> Recipe:
     rng, count = np.random.default_rng(0), BATCH * STEPS
     images, labels = rng.integers(0, 256, (count, 8, 8)).astype(np.uint8), rng.integers(0, 3, count)
-    train = arrays(images, labels, "abc")
+    train = arrays(images, labels, list("abc"))
     backbone = BACKBONES["mlp"](input_shape=(8, 8, 1), widths=(8,), dropout=0.2)
     model = MODELS["classifier"](backbone, 3, class_names=train.class_names, image_size=(8, 8), resize="stretch")
     optimizer = keras.optimizers.SGD(0.05, momentum=0.9, use_ema=True, ema_momentum=0.9)

@@ -74,7 +74,7 @@ def arrays(
     Raises:
         DataError: a shape or type is wrong, or a label is outside 0..K-1; names it.
     """
-    images, labels, class_names = np.asarray(images), np.asarray(labels), list(class_names)
+    images, labels = np.asarray(images), np.asarray(labels)
     channels_last = images[..., None] if images.ndim == 3 else images
     if images.dtype != np.uint8 or channels_last.ndim != 4 or channels_last.shape[-1] not in (1, 3):
         shapes = "uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3]"
