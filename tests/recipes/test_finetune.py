@@ -165,7 +165,7 @@ def test_a_backbone_without_weights_lists_those_that_have_some(trained):
 
 def test_data_with_other_classes_is_refused_by_name(trained):
     root, _ = trained
-    other = Dataset([], ["red", "green"], lambda record: record)
+    other = Dataset([Sample(id="a", image_size=(8, 8), label=0)], ["red", "green"], lambda record: record)
     with pytest.raises(DataError, match="classes that the model lacks: green; it knows blue, red"):
         evaluate(open_predictor(root / "run"), other)
 
