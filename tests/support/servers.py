@@ -30,6 +30,9 @@ def running(application: Application, limits: Limits | None = None) -> Iterator[
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     yield server.effective_port
+    # First its threads: one that is still answering wakes the server by a byte to a file number, which after close()
+    # may be another file's, such as a browser's pipe.
+    server.task_dispatcher.shutdown()
     server.close()
     for channel in list(server.active_channels.values()):  # which a browser keeps open
         channel.will_close = True
