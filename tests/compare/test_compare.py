@@ -68,7 +68,7 @@ def test_equals_differ_significantly_once_in_twenty_times_whatever_their_scores_
 def test_words_of_a_verdict():
     sure, unsure = Difference(0.5, 0.45, -0.08, -0.02, 0.004), Difference(0.5, 0.52, -0.02, 0.06, 0.3)
     assert verdict("A", "B", "mAP50", sure, 300) == (
-        "A is better than B on these 300 images: mAP50 -0.050 (95 %: -0.080 to -0.020; p = 0.004)."
+        "A is better than B on these 300 images: mAP50 +0.050 (95 %: +0.020 to +0.080; p = 0.004)."
     )
     assert verdict("A", "B", "mAP50", sure, 300, p=0.06).startswith(
         "No difference between A and B has been shown on 300"

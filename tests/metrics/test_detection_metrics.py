@@ -198,8 +198,12 @@ def test_why_zero_names_the_mistake_of_the_annotation(boxes, labels, word):
     assert word in metric.why_zero()[0]
 
 
+def test_why_zero_says_that_nothing_was_detected():
+    (sentence,) = score((sample(THERE, [0, 1, 0]), found([], [], []))).why_zero()
+    assert sentence.startswith("The model detects nothing in any image: no score reaches its threshold.")
+
+
 def test_why_zero_is_silent_when_there_is_nothing_to_say():
     assert score((sample(THERE, [0, 1, 0]), found(THERE, [0.9, 0.8, 0.7], [0, 1, 0]))).why_zero() == []  # not zero
-    assert score((sample(THERE, [0, 1, 0]), found([], [], []))).why_zero() == []  # nothing found
     assert score((sample([], []), found([BOX], [0.9], [0]))).why_zero() == []  # nothing there
     assert score((sample([BOX], [0]), found([[150, 80, 199, 99]], [0.9], [0]))).why_zero() == []  # simply wrong

@@ -278,6 +278,9 @@ def test_score_for_one_call(predictor):
     assert len(next(predictor([image], score=0.0)).scores) == 3  # still neither the padded row nor the empty one
     assert len(next(predictor([image], score=0.7)).scores) == 1
     assert len(next(predictor([np.zeros((64, 96, 3), np.uint8)])).scores) == 0
+    for wrong in (30, -0.1, float("nan"), "high"):
+        with pytest.raises(ValueError, match=f"score: expected 0 to 1, found {wrong!r}"):
+            predictor([image], score=wrong)
 
 
 def test_reads_only_a_little_ahead(predictor):

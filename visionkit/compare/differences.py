@@ -160,9 +160,13 @@ def verdict(first: str, second: str, score: str, difference: Difference, images:
         p: the p-value, if it was corrected.
     """
     p = difference.p if p is None else p
-    ends = f"{difference.by:+.3f} (95 %: {difference.low:+.3f} to {difference.high:+.3f}; p = {p:.2g})"
+    by, low, high = difference.by, difference.low, difference.high  # of the second over the first
+    better, worse = second, first
+    if p < SIGNIFICANT and by < 0:
+        by, low, high = -by, -high, -low
+        better, worse = first, second
+    ends = f"{by:+.3f} (95 %: {low:+.3f} to {high:+.3f}; p = {p:.2g})"
     if p < SIGNIFICANT:
-        better, worse = (second, first) if difference.by > 0 else (first, second)
         return f"{better} is better than {worse} on these {images} images: {score} {ends}."
     text = f"No difference between {first} and {second} has been shown on {images} images: {score} {ends}"
     needed = difference.images_needed(images)

@@ -13,6 +13,12 @@ ABOUT_ZERO = 0.01  # an mAP50 of this or less is taken as "it detects nothing"
 EXPLAINED = 0.1  # a mistake is reported if undoing it lifts mAP50 above this
 IMAGES = 300  # enough to tell, few enough to be quick
 
+NOTHING = (
+    "The model detects nothing in any image: no score reaches its threshold. Either it has learned too little, or the "
+    "averages of its batch normalisation are still those of the start, as after a short training of a backbone of "
+    "keras.applications without weights, whose momentum is 0.999."
+)
+
 BoxChange = Callable[[np.ndarray, tuple[int, int]], np.ndarray]  # boxes [N, 4], (height, width) -> boxes [N, 4]
 Undo = Callable[[Sample, Detections], tuple[Sample, Detections]]
 
@@ -26,11 +32,13 @@ def why_zero(pairs: Pairs, class_names: Sequence[str]) -> list[str]:
 
     Returns:
         One sentence for each mistake that would explain the result, the most likely first. Empty if mAP50 is above
-        0.01, if there is no object or no detection at all, or if no mistake explains the result.
+        0.01, if there is no object, or if no mistake explains the result.
     """
     pairs = [(s, d) for s, d in pairs if len(objects_of(s).boxes) or len(d.boxes)][:IMAGES]
-    if not any(len(objects_of(s).boxes) for s, _ in pairs) or not any(len(d.boxes) for _, d in pairs):
+    if not any(len(objects_of(s).boxes) for s, _ in pairs):
         return []
+    if not any(len(d.boxes) for _, d in pairs):
+        return [NOTHING]
     num_classes = len(class_names)
     now = _map50(pairs, num_classes)
     if now > ABOUT_ZERO:

@@ -151,9 +151,11 @@ class Predictor:
 
         Raises:
             DataError: an image that cannot be read, unless `failures` is "yield"; or a video that cannot be opened.
-            ValueError: an array that is none of the above.
+            ValueError: an array that is none of the above, or a score outside 0..1.
         """
         score = self.score if score is None else score
+        if isinstance(score, str) or not 0 <= score <= 1:
+            raise ValueError(f"score: expected 0 to 1, found {score!r}")
         return answer(items, failures, lambda getters: self._results(getters, score))
 
     def _results(self, items: Iterator[Callable[[], Image]], score: float) -> Iterator[Prediction | Failure]:
