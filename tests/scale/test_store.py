@@ -163,6 +163,7 @@ def test_no_permission_is_a_row_of_its_image(s3, tmp_path, monkeypatch):
     [
         ("nowhere://a/b", "nowhere://a: expected a local path, s3://, gs://, az://"),
         ("az://a/b", "az://a: cannot be opened: Install adlfs"),
+        ("s3://a/b?endpont_override=x", "s3://a: cannot be opened: .*endpont_override"),
     ],
 )
 def test_stores_that_cannot_be_opened_are_named(uri, message):

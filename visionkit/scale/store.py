@@ -17,6 +17,7 @@ from visionkit.files import write_bytes
 from visionkit.types import DataError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
+_ARROWS = ("s3", "gs", "gcs", "abfs", "abfss")  # the stores that Arrow opens itself; fsspec knows the others
 _EXTRA = "it comes with visionkit's extra scale: pip install 'keras-visionkit[scale]'"
 
 
@@ -210,12 +211,13 @@ def _system(scheme: str, bucket: str, query: str) -> Any:
     if scheme == "file":
         return fs.LocalFileSystem()
     uri = f"{scheme}://{bucket}" + (f"?{query}" if query else "")
-    if scheme == "s3":  # a small object is one request, not the three of a multipart upload
-        query = "&".join(part for part in (query, "allow_delayed_open=true") if part)
-    try:
-        return fs.FileSystem.from_uri(f"{scheme}://{bucket}" + (f"?{query}" if query else ""))[0]
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError):
-        pass  # a scheme that Arrow does not know, or was built without
+    if scheme in _ARROWS:
+        if scheme == "s3":  # a small object is one request, not the three of a multipart upload
+            uri += ("&" if query else "?") + "allow_delayed_open=true"
+        try:
+            return fs.FileSystem.from_uri(uri)[0]
+        except pyarrow.ArrowException as error:
+            raise DataError(f"{scheme}://{bucket}: cannot be opened: {error}") from None
     try:
         import fsspec
 
