@@ -123,6 +123,8 @@ def test_wrong_classes_of_images_are_found_by_what_is_usual_for_each_class():
     assert np.mean([s.image in wrong for s in first]) >= 0.9
     assert all(s.proposed_label == truth[s.image] and s.kind == CLASS for s in first if s.image in wrong)
     assert suspicious_classes(np.eye(3)[truth], truth) == []
+    (first, second) = suspicious_classes(np.float64([[0, 1], [0, 1], [0, 1]]), np.array([0, 0, 1]))  # never class 0
+    assert (first.score, second.score) == (1, 1)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def suspicious_classes(probabilities: np.ndarray, labels: np.ndarray) -> list[Su
     usual = np.full(probabilities.shape[1], np.inf)  # infinite for a class that no image has
     for k in np.unique(labels):
         usual[k] = own[labels == k].mean()
+    usual = np.maximum(usual, np.finfo(float).tiny)  # 0 for a class whose images never get any
     others = np.where(probabilities >= usual, probabilities, -1.0)
     others[np.arange(len(labels)), labels] = -1
     best = others.argmax(axis=1)
