@@ -5,13 +5,11 @@ import json
 import os
 
 import pytest
+from pyarrow import parquet
 from support.scale import Brightness, draw_images, here, run_all
 
 from visionkit.predict.folders import detect_folder
 from visionkit.types import DataError
-
-pytest.importorskip("pyarrow", reason="the extra scale is not installed")
-from pyarrow import parquet
 
 
 def files_in(folder):

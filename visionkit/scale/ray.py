@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from visionkit.scale.manifest import Item, read_shard
-from visionkit.scale.shard import Counts, Work, error_row, rows_of, run_shard, write_rows
+from visionkit.scale.rows import error_row
+from visionkit.scale.shard import Counts, Work, rows_of, run_shard, write_rows
 from visionkit.types import DataError, plain
 
 DEATHS = 3  # of workers with one shard, after which it is halved
@@ -87,7 +88,7 @@ class _Worker:
 
     def rows(self, name: str, start: int, stop: int) -> list[dict[str, Any]]:
         items = read_shard(self._work.manifest, name)[start:stop]
-        return rows_of(self._predictor, items, self._work.score)
+        return rows_of(self._predictor, self._work, name, items, start)
 
 
 def run_on_ray(
