@@ -84,6 +84,22 @@ def test_a_run_that_stopped_goes_on_and_leaves_finished_results_alone(photos, tm
     assert files_in(out / "results") == after
 
 
+def test_a_result_that_an_earlier_worker_wrote_meanwhile_is_left_alone(photos, tmp_path):
+    """Workers may outlive a command that was killed, and the next one has begun with their shards."""
+    out, before = tmp_path / "out", {}
+
+    def overtaken(work, names):
+        list(here(work, names[1:]))
+        before.update(files_in(out / "results"))
+        yield from here(work, names)
+
+    _, summary = run_all(photos, out, overtaken)
+    assert summary.done == 10
+    after = files_in(out / "results")
+    assert (len(before), len(after)) == (2, 3)
+    assert before.items() <= after.items()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

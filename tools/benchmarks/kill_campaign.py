@@ -102,7 +102,8 @@ class Campaign:
 
     def check_untouched(self) -> None:
         now = {file.name: (file.stat().st_mtime_ns, file.stat().st_ino) for file in result_files(self.out)}
-        assert self.done.items() <= now.items(), "results were touched again"
+        touched = self.done.items() - now.items()
+        assert not touched, f"{self.out}: touched again: {sorted(touched)}"
         self.done = now
 
     def check_ended(self) -> None:
@@ -145,12 +146,14 @@ def main() -> None:
         while campaign.killed.total() < options.kills and time.monotonic() < began + 60 * options.minutes:
             campaign.kill_one()
         campaign.check_ended()
-        seconds = round(time.monotonic() - began)
-        print(
-            json.dumps({"killed": campaign.killed, "runs": campaign.runs, "images_a_run": IMAGES, "seconds": seconds})
-        )
     finally:
         if campaign:
+            seconds = round(time.monotonic() - began)
+            print(
+                json.dumps(
+                    {"killed": campaign.killed, "runs": campaign.runs, "images_a_run": IMAGES, "seconds": seconds}
+                )
+            )
             campaign.driver.kill()
             end(campaign.node)
         end(head)

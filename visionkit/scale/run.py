@@ -140,7 +140,9 @@ def _pending(work: Work, names: Sequence[str], retry_errors: bool) -> list[str]:
             store.delete_folder(store.join(work.out, PICTURES, name))
     done &= listed
     if retry_errors:
-        done -= {name for name, counts in _counted(work, sorted(done)) if counts.errors}
+        for name in [name for name, counts in _counted(work, sorted(done)) if counts.errors]:
+            store.delete(work.result(name))
+            done.remove(name)
     return [name for name in names if name not in done]
 
 

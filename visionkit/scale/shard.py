@@ -126,10 +126,12 @@ def _write_picture(item: Item, painted: Sample, uri: str) -> dict[str, Any]:
 
 
 def write_rows(work: Work, name: str, rows: Sequence[dict[str, Any]]) -> Counts:
-    """Writes the results of a shard."""
+    """Writes the results of a shard, unless they are there: workers outlive a command that was killed for a moment."""
     import pyarrow
     from pyarrow import parquet
 
+    if store.exists(work.result(name)):
+        return read_counts(work.result(name))
     counts = Counts(
         images=len(rows),
         results=sum(map(count_of, rows)),
