@@ -24,6 +24,9 @@ class Dataset(Sequence[Sample]):
         class_names: names of the class ids 0..K-1.
         load: fills in the pixels of one record; by default the image is read from its file, or is there already.
         source: a one-line description, e.g. "Pascal VOC XML, split test".
+
+    Raises:
+        ValueError: `class_names` is a text and not a list of names.
     """
 
     def __init__(

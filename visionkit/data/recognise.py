@@ -75,7 +75,15 @@ def _why_empty(findings: list[Finding]) -> str:
 
 
 def splits(root: Path | str, task: str | None = None) -> list[str]:
-    """Returns the names that `open_dataset` takes as `split`, train, val and test first; [] for data without splits."""
+    """Returns the names that `open_dataset` takes as `split`, train, val and test first; [] for data without splits.
+
+    Args:
+        root: the data set's folder.
+        task: as for `open_dataset`.
+
+    Raises:
+        DataError: no format is recognised.
+    """
     root, format = _recognise(root, task)
     names = [name for name in READERS[format].splits(root) if name]
     common = [split_name(name) for name in names]

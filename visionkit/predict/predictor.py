@@ -66,6 +66,10 @@ class Predictor:
         score: detections below this are left out, 0..1; ignored for other tasks.
         flip, window: see `look`.
         one_size: letterbox every image into the model's own `image_size`, as its exports do.
+
+    Raises:
+        DataError: `batch_size` is below 1, or as for `look`.
+        ValueError: the model crops its images and is no classifier.
     """
 
     def __init__(

@@ -72,6 +72,7 @@ def run(
         DataError: `out` is in use, by another process too, or cannot be written, the devices are not there, the
             validation images cannot be scored on, or the loss stopped being a number.
         Interrupted: the training was ended by Ctrl-C or SIGTERM; a `KeyboardInterrupt`.
+        TypeError: `recipe_function` is a model, a Recipe or no function.
     """
     if isinstance(recipe_function, str | Path):
         recipe_file = recipe_function
