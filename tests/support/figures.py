@@ -15,7 +15,7 @@ from support.paths import ROOT
 MEASURED = ROOT / "docs" / "course" / "measured.json"  # written by `make book`: page -> expression -> value
 MARKED = re.compile(r"(\d[\d,]*(?:\.\d+)?)( %| min)?<!-- (from|measured) (.+?) -->")
 UNITS = {" %": 100, " min": 1 / 60, "": 1}  # what the value is multiplied by
-FRACTION = re.compile(r"(?<![\w.])\d+\.\d+(?![\w.])(?! ?%?<!--| min<!--)")
+FRACTION = re.compile(r"(?<![\w.])\d+\.\d+(?!\w|\.\d)")
 THRESHOLDS = re.compile(r"IoUs?\s+of\s+[\d. to]+|averages\s+over [\d., ]+", re.S)
 CLAIM = re.compile(r"\b(?:mAP50|mAP|mIoU|top-1|accuracy|reach(?:es|ed)|was written)\b")
 CITED = re.compile(r"arXiv|https?://|authors|[Pp]ublished|torchvision|paper|notebooks")  # somebody else's figures
@@ -64,7 +64,8 @@ def measured(page: Path, names: dict[str, Any]) -> dict[str, float]:
 
 def claims(text: str) -> Iterator[str]:
     """Sentences and table rows with a score that we measured and that names no source."""
-    text = THRESHOLDS.sub("", TABLE_OF_RESULTS.sub("", CODE.sub("", text)))
+    for known in (MARKED, CODE, TABLE_OF_RESULTS, THRESHOLDS):
+        text = known.sub("", text)
     for sentence in re.split(r"(?<=[.:])\s|\n\n|\n(?=[|-] ?)", text):
         if CLAIM.search(sentence) and FRACTION.search(sentence) and not CITED.search(sentence):
             yield " ".join(sentence.split())
