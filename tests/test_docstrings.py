@@ -36,6 +36,10 @@ def network(image: np.ndarray, size: int) -> Tensor:
     return image
 
 
+def other(image):
+    """Another network. See `_hidden`."""
+
+
 class Net:
     def __init__(self, width: int):
         self.width = width
@@ -55,7 +59,8 @@ def test_what_is_left_out_is_named(tmp_path, monkeypatch):
     file.write_text(FLAWED)
     inherited = place("Task", "visionkit.models.task")
     monkeypatch.setattr("support.docstrings.ROOT", tmp_path)
-    found = {name: place(name, "visionkit.models.flawed") for name in ("network", "Net")}
+    monkeypatch.setattr("support.docstrings.public", lambda: PUBLIC)
+    found = {name: place(name, "visionkit.models.flawed") for name in ("network", "other", "Net")}
     monkeypatch.setattr("support.docstrings.place", lambda name, module: inherited)
     assert lacks("network", found["network"]) == [
         "network: names no paper, nor do the first lines of flawed.py",
@@ -64,6 +69,7 @@ def test_what_is_left_out_is_named(tmp_path, monkeypatch):
         "network: does not say when it raises ValueError",
         "network: does not say what it returns, Tensor",
     ]
+    assert "other: refers to _hidden, which is not public" in lacks("other", found["other"])
     assert lacks("Net", found["Net"]) == [
         "Net: has no docstring",
         "Net: names no paper, nor do the first lines of flawed.py",

@@ -10,7 +10,7 @@ from support.paths import ROOT
 
 IMPORTED = re.compile(r"^    from (\S+) import (\w+) as (\w+)", re.M)
 OF_KERAS = {"self", "cls", "x", "y", "y_pred", "sample_weight", "training", "name"}  # arguments that Keras describes
-ELSEWHERE = re.compile(r"\b[Ss]ee `|[Aa]s in Keras|see the subclass")
+ELSEWHERE = re.compile(r"\bSee `|^As in Keras|see the subclass|: see `|, see `serving`")  # where the rest is said
 SHAPE = re.compile(r"`\[[^]`]*\]`|\(height, width\)|\(H, W")
 ARRAY = re.compile(r"ndarray|Tensor")
 # arXiv, Name et al. 2010, Name and Name 1986, or "The paper's", with the paper in the module's first lines.
@@ -77,6 +77,8 @@ def lacks(name: str, found: Place, first_lines: bool = False) -> list[str]:
     around = found.around if first_lines else ""
     missing = list(_source(name, found))
     if isinstance(found.node, ast.FunctionDef):
+        elsewhere = [] if first_lines else re.findall(r"\b[Ss]ee `(\w+)`", found.text)
+        missing += [f"{name}: refers to {other}, which is not public" for other in elsewhere if other not in public()]
         return missing + list(_function(name, found.node, found.text, around))
     inherited = {method.name for method in _methods(place("Task", "visionkit.models.task"))}
     for method in _methods(found):

@@ -33,6 +33,9 @@ def open_dataset(
         classes, void: for class maps only: the meaning of their values; see `masks.semantic_masks`.
         repairs: records what is wrong, see `data.repair`; by default it is logged, or raised.
 
+    Returns:
+        The samples of the split, whose images are read when they are asked for.
+
     Raises:
         DataError: no format is recognised (lists what was looked for), there is no such split, or the reader finds
             something wrong.

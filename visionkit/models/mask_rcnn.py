@@ -103,13 +103,13 @@ class MaskRCNN(FasterRCNN):
         return ops.stop_gradient(roi_align({"C0": maps}, boxes, MASK_SIZE, aligned=True, rows=rows)[..., 0])
 
     def refine(self, raw: Mapping[str, Tensor], regions: Tensor, **options: Any) -> dict[str, Tensor]:
-        """Adds "masks" `[B, keep, 28, 28]` for the boxes that are returned; see `FasterRCNN.refine`."""
+        """Adds "masks" `[B, keep, 28, 28]` for the boxes that are returned. See `FasterRCNN.refine`."""
         detections = super().refine(raw, regions, **options)
         logits = self.mask_head(self.mask_pool(self.features(raw), detections["boxes"]))
         return detections | {"masks": PickMasks(name="pick_masks")(logits, detections["labels"])}
 
     def serving(self, **options: Any) -> keras.Model:
-        """Adds masks float32 `[B, keep, 28, 28]`, probabilities within the box; see `FasterRCNN.serving`."""
+        """Adds masks float32 `[B, keep, 28, 28]`, probabilities within the box. See `FasterRCNN.serving`."""
         return super().serving(**options)
 
 

@@ -110,7 +110,7 @@ class Task(keras.Model):
         return False
 
     def for_size(self, image_size: tuple[int, int]) -> "Task":
-        """The same network for images of another size, with the weights of this one: they change together.
+        """Returns the same network for images of another size, with the weights of this one: they change together.
 
         Args:
             image_size: (height, width) of its images in pixels.

@@ -97,8 +97,12 @@ class Recipe:
         """The training data as the model takes them in `phase`: (images, targets), see `data.batches.batches`.
 
         Args:
+            phase: of this recipe.
             epochs, start_step, workers: see there.
             batch_size: by default the recipe's.
+
+        Returns:
+            What `batches` returns.
         """
         return batches(
             self.train,

@@ -127,9 +127,13 @@ def resume(
     It ends exactly, to the bit, as it would have without the interruption.
 
     Args:
-        watch, callbacks, ended: those that `run` was given.
-        recipe: (recipe_function, knobs) that `run` was given; by default what the folder names, see `recipe_of`.
+        out: the run folder.
+        watch, callbacks, ended: those that `train` was given.
+        recipe: (recipe_function, knobs) that `train` was given; by default what the folder names.
         trust: execute the folder's recipe, whoever made the folder.
+
+    Returns:
+        What results.json holds.
 
     Raises:
         DataError: there is no such run, it has finished, another process continues it, its recipe must not be executed,
