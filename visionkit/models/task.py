@@ -52,6 +52,9 @@ class Task(keras.Model):
             right, "stretch" changes it, "crop" and "crop 224/232" keep it and take the middle; see `resizing.fit`.
         licence: of the weights, as an SPDX name. Fine-tuning keeps the licence of the published weights.
         kwargs: of `keras.Model`, for example `name`.
+
+    Raises:
+        ValueError: a crop for another task than classification.
     """
 
     least_rows = 1  # rows of a batch that a loss must see together
@@ -96,7 +99,7 @@ class Task(keras.Model):
         return images.shape[-1]
 
     def rows_of(self, path: str) -> ClassRows | None:
-        """Where the classes lie in the weight with this path, or None if it holds none."""
+        """Returns where the classes lie in the weight with this `path`, or None if it holds none."""
         layer = path.split("/")[-2] if "/" in path else ""
         fitting = [prefix for prefix in self.class_layers if layer.startswith(prefix)]
         return self.class_layers[max(fitting, key=len)] if fitting else None
@@ -107,7 +110,7 @@ class Task(keras.Model):
         return False
 
     def for_size(self, image_size: tuple[int, int]) -> "Task":
-        """The same network for images of another size, with the weights of this one: they change together.
+        """Returns the same network for images of another size, with the weights of this one: they change together.
 
         Args:
             image_size: (height, width) of its images in pixels.
@@ -180,7 +183,7 @@ class Task(keras.Model):
         return check
 
     def over_devices(self, value: Tensor) -> Tensor:
-        """The mean of `value`, a sum over the rows of a batch, over the devices that share the batch.
+        """Returns the mean of `value` `[]`, a sum over the rows of a batch, over the devices that share the batch.
 
         A loss that divides by anything but its number of images must divide by such a mean, so that the mean of the
         devices' losses is the loss of the whole batch. Gradients pass through. On one device it returns `value`;

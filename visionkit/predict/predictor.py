@@ -66,6 +66,10 @@ class Predictor:
         score: detections below this are left out, 0..1; ignored for other tasks.
         flip, window: see `look`.
         one_size: letterbox every image into the model's own `image_size`, as its exports do.
+
+    Raises:
+        DataError: `batch_size` is below 1, or as for `look`.
+        ValueError: the model crops its images and is no classifier.
     """
 
     def __init__(
@@ -104,12 +108,15 @@ class Predictor:
         return f"Predictor({type(self.model).__name__}, {self.task}, {len(self.class_names)} classes, {h}x{w})"
 
     def look(self, flip: bool, window: bool) -> "Predictor":
-        """Sets how a segmenter looks at an image, and returns the predictor itself.
+        """Sets how a segmenter looks at an image.
 
         Args:
             flip: average the predictions for the image and for its mirror image.
             window: slide a window of the network's size over the image at full resolution, instead of shrinking the
                 image to that size; see `predict.window`.
+
+        Returns:
+            The predictor itself.
 
         Raises:
             DataError: one of them is set and the model is for another task.
