@@ -41,9 +41,9 @@ API = {
     "backbones": ("Backbones", "Functions that make a network from images to feature maps by their stride.", ""),
     "train": (
         "Training and scoring",
-        "What `visionkit finetune`, `train`, `evaluate`, `compare` and `guarantee` do.",
-        "finetune train Recipe Phase Options schedule resume RECIPES evaluate compare guarantee freeze load_weights "
-        "list_models",
+        "What `visionkit finetune`, `train`, `evaluate`, `compare`, `calibrate` and `guarantee` do.",
+        "finetune train Recipe Phase Options schedule resume RECIPES evaluate compare calibrate guarantee freeze "
+        "load_weights list_models",
     ),
     "share": (
         "Exporting and sharing",

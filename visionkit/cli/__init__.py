@@ -13,6 +13,7 @@ import sys
 import cyclopts
 
 from visionkit import __version__, limits
+from visionkit.cli.calibrate import calibrate
 from visionkit.cli.certify import certify
 from visionkit.cli.compare import compare
 from visionkit.cli.data import convert, doctor
@@ -40,7 +41,7 @@ app = cyclopts.App(
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
-for _verbs in (compare, guarantee, suspects, weights, selftest, certify):
+for _verbs in (compare, calibrate, guarantee, suspects, weights, selftest, certify):
     app.command(_verbs)
 for _verb in (train, folds, search, seeds):
     app.command(_verb, help_flags=[])  # the recipe has a help of its own

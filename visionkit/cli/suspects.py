@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 
+from visionkit.cli.learned import learned_from
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -113,18 +114,10 @@ def _given(data: Path, split: str | None, task: str | None, source: Path) -> tup
 
 def _warn_of_learned(run: Path, data: Path, split: str | None) -> None:
     """Says so if a run has learned from the data, as far as its knobs tell."""
-    if not (run / "knobs.json").is_file():
-        return
-    from visionkit.data.files import read_json
-    from visionkit.limits import JSON
-
-    knobs = read_json(run / "knobs.json", JSON)
-    learned = (knobs.get("learn_from") or "train").split("+")
-    given = knobs.get("data") or knobs.get("data_dir")
-    if given and Path(given).name == data.resolve().name and (split is None or set(split.split("+")) & set(learned)):
+    if learned := learned_from(run, data, split):
         print(
-            f"warning: {run} seems to have learned from {'+'.join(learned)} of these images, and may repeat their "
-            "errors; leave --from-run out, or examine another part with --split"
+            f"warning: {run} seems to have learned from {learned} of these images, and may repeat their errors; leave "
+            "--from-run out, or examine another part with --split"
         )
 
 
