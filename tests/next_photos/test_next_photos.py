@@ -175,7 +175,7 @@ def test_wrong_uses_are_refused_in_one_line(photos):
         def serving(self):
             return self
 
-    with pytest.raises(DataError, match="this Export has no features in which photos can be compared, as an export"):
+    with pytest.raises(DataError, match="this model has no features in which photos can be compared, as an export"):
         vk.next_photos(Predictor(Export()), photos, 1)
 
 
@@ -254,6 +254,7 @@ def test_runs_of_another_kind_are_not_on_the_curve(tmp_path):
     tiny_data.text(tmp_path / "broken" / "results.json", "[")
     assert "0.700 with 80 training images" in advice(run, 9)[0]
     (tmp_path / "run0" / "results.json").unlink()
+    assert advice(tmp_path / "model.keras", 9) == ("", False)
     expected = f"to tell whether more labels still help, keep 3 runs on different numbers of images beside {run}"
     assert advice(run, 9) == (expected, False)
     unfinished = write_runs(tmp_path / "more", [(20, 0.5)], verdict="still improving: train for more epochs")

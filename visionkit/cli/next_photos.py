@@ -72,7 +72,8 @@ def next_photos(
         print(plain(f"left out: {failure.error}"))
     labelled = f", {selection.labelled} of them labelled already and left out" if selection.labelled else ""
     print(f"{selection.photos} photos{labelled}")
-    print(plain(words))
+    if words:
+        print(plain(words))
     print(f"{n} photos, if you label more:" if flat else f"label these {n} next:")
     for choice in selection.chosen[:PRINTED]:
         print(plain(f"  {choice.file}: {choice.in_words()}"))

@@ -60,8 +60,11 @@ def read_curve(run: Path) -> Curve | None:
 
 
 def advice(run: Path, n: int) -> tuple[str, bool]:
-    """(one sentence on whether `n` more labels are worth it, whether they are not)."""
-    verdict = str(_results(run).get("verdict", ""))
+    """(one sentence on whether `n` more labels are worth it, whether they are not); ("", False) if `run` is no run."""
+    results = _results(run)
+    if not results:
+        return "", False
+    verdict = str(results.get("verdict", ""))
     if verdict.startswith(UNFINISHED):
         return f"before more is labelled: the training of {run} is {verdict}", False
     curve = read_curve(run)

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
 
-import keras
 import numpy as np
 from keras import layers, ops
 
 from visionkit.predict.predictor import Failure, Predictor
+from visionkit.predict.vectors import vectors
 from visionkit.resizing import best_size, letterbox_factors
 from visionkit.types import DataError, Tensor
 
@@ -43,64 +43,48 @@ def look(predictor: Any, photos: Iterable[Any], score: float) -> Looks:
     Raises:
         DataError: the model has no trunk whose features could be compared.
     """
-    model = predictor.model
+    model = getattr(predictor, "model", None)
     if not hasattr(model, "backbone"):
         raise DataError(
-            f"this {type(model).__name__} has no features in which photos can be compared, as an export has none; "
-            "name the run folder or the .keras file that it was made from"
+            "this model has no features in which photos can be compared, as an export has none; name the run folder or "
+            "the .keras file that it was made from"
         )
-    trunk = _WithFeatures(model)
-    looking = Predictor(trunk, batch_size=predictor.batch_size)
+    looking = vectors(predictor, _features_and_said)
+    depth = model.backbone.output[_top(model)].shape[-1]
     doubts, features, read = [], [], []
     failures: list[Failure] = []
     for number, seen in enumerate(looking(photos, failures="yield")):
         if isinstance(seen, Failure):
             failures.append(seen)
             continue
-        features.append(seen.scores[: trunk.depth])
-        doubts.append(_doubt(model.task, seen.scores[trunk.depth :], seen.image_size, looking, score))
+        features.append(seen.scores[:depth])
+        doubts.append(_doubt(model.task, seen.scores[depth:], seen.image_size, looking, score))
         read.append(number)
     rows = np.array(features, np.float32).reshape(len(features), -1)
     return Looks(np.array(doubts), rows, failures, np.array(read, np.int64))
 
 
-class _WithFeatures:
-    """A Task in the form of a classifier, whose scores are a photo's features and behind them what the Task says.
+def _top(model: Any) -> str:
+    """The name of the backbone's highest level, on which classifiers are built too."""
+    levels = model.backbone.output
+    return "features" if "features" in levels else max(name for name in levels if name[0] == "C")
 
-    So the photos are read, resized and batched like all others. What the Task says are its scores or, of a segmenter,
-    the entropy of each pixel.
 
-    Args:
-        model: with a backbone.
+def _features_and_said(model: Any, serving: Any) -> Tensor:
+    """`[B, D + S]`: the mean of the highest level, and behind it what the Task says of the image.
+
+    That is its scores, or of a segmenter the entropy of each pixel as a share of the largest possible one.
     """
-
-    task, class_names = "classify", ()
-
-    def __init__(self, model: Any):
-        self.model = model
-        self.image_size, self.resize, self.channels = model.image_size, model.resize, model.channels
-        self.any_size = model.any_size
-        levels = model.backbone.output
-        self.top = "features" if "features" in levels else max(name for name in levels if name[0] == "C")
-        self.depth: int = levels[self.top].shape[-1]
-
-    def for_size(self, image_size: tuple[int, int]) -> "_WithFeatures":
-        """The same at another size; see `Task.for_size`."""
-        return _WithFeatures(self.model.for_size(image_size))
-
-    def serving(self) -> keras.Model:
-        serving = self.model.serving()
-        level: Tensor = self.model.backbone(serving.input)[self.top]
-        if len(level.shape) == 4:
-            level = layers.GlobalAveragePooling2D(dtype="float32")(level)  # [B, D]
-        if self.model.task == "segment":
-            shares = ops.maximum(serving.output["probabilities"], LEAST)  # [B, H, W, K]
-            said = -ops.sum(shares * ops.log(shares), axis=-1) / np.log(max(shares.shape[-1], 2))  # [B, H, W]
-            said = layers.Flatten()(said)
-        else:
-            said = serving.output["scores"]  # [B, K] of a classifier, [B, M] of a detector
-        joined = ops.concatenate([ops.cast(level, "float32"), ops.cast(said, "float32")], axis=-1)
-        return keras.Model(serving.input, {"scores": joined})
+    level: Tensor = model.backbone(serving.input)[_top(model)]
+    if len(level.shape) == 4:
+        level = layers.GlobalAveragePooling2D(dtype="float32")(level)  # [B, D]
+    if model.task == "segment":
+        shares = ops.maximum(serving.output["probabilities"], LEAST)  # [B, H, W, K]
+        said = -ops.sum(shares * ops.log(shares), axis=-1) / np.log(max(shares.shape[-1], 2))  # [B, H, W]
+        said = layers.Flatten()(said)  # [B, H * W]
+    else:
+        said = serving.output["scores"]  # [B, K] of a classifier, [B, M] of a detector
+    return ops.concatenate([ops.cast(level, "float32"), ops.cast(said, "float32")], axis=-1)
 
 
 def _doubt(task: str, said: np.ndarray, image_size: tuple[int, int], looking: Predictor, score: float) -> float:
