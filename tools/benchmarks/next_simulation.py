@@ -1,7 +1,7 @@
 """Does `visionkit next` save labels? Simulated labelling in rounds of 20 against random picking.
 
-python tools/benchmarks/next_simulation.py classes DATA [RESULTS.json]   a classifier, such as of clothing10
-python tools/benchmarks/next_simulation.py boxes DATA [RESULTS.json]     a detector, such as of BCCD
+python tools/benchmarks/next_simulation.py classes DATA RESULTS.json [SEEDS]    a classifier, such as of clothing10
+python tools/benchmarks/next_simulation.py boxes DATA RESULTS.json [SEEDS]      a detector, such as of BCCD
 
 Every seed draws the first 20 photos, which all ways of picking share. After each round the model is trained anew and
 scored on the test split. The classifier is a softmax regression on the frozen features of EfficientNet-Lite0; the
@@ -25,7 +25,7 @@ from visionkit.next_photos.choose import choose  # noqa: E402
 from visionkit.next_photos.look import comparable, doubt_of_classes, look  # noqa: E402
 from visionkit.open_model import open_predictor  # noqa: E402
 
-BATCH, SEEDS = 20, 5
+BATCH = 20  # photos
 SCORE = 0.3  # of detections
 PENALTY = 10.0  # of the squared weights of the softmax regression, fixed beforehand
 
@@ -184,10 +184,10 @@ def saved(scores, way):
     return {"labels": int(labels[reached[0]]) if len(reached) else None, "of_random": int(labels[-1])}
 
 
-def main(kind, data, out=None):
+def main(kind, data, out, seeds=5):
     world = {"classes": Classes, "boxes": Boxes}[kind](Path(data))
     start = time.process_time()
-    several = [simulate(world, seed) for seed in range(SEEDS)]
+    several = [simulate(world, seed) for seed in range(int(seeds))]
     scores = {way: [each[way] for each in several] for way in world.ways}
     found = {way: compared(scores, way) | saved(scores, way) for way in world.ways if way != "random"}
     for way, row in found.items():
@@ -196,13 +196,12 @@ def main(kind, data, out=None):
             f"{row['labels']} labels reach what random picking reaches with {row['of_random']}"
         )
     print(f"{time.process_time() - start:.0f} s of the processor, {len(world.labels)} photos to pick from")
-    if out:
-        rounded = {way: np.round(rows, 4).tolist() for way, rows in scores.items()}
-        rows = {way: {k: v if v is None else round(float(v), 4) for k, v in row.items()} for way, row in found.items()}
-        Path(out).write_text(json.dumps({"kind": kind, "score": world.name, "scores": rounded, "found": rows}) + "\n")
+    rounded = {way: np.round(rows, 4).tolist() for way, rows in scores.items()}
+    rows = {way: {k: v if v is None else round(float(v), 4) for k, v in row.items()} for way, row in found.items()}
+    Path(out).write_text(json.dumps({"kind": kind, "score": world.name, "scores": rounded, "found": rows}) + "\n")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or sys.argv[1] not in ("classes", "boxes"):
+    if len(sys.argv) < 4 or sys.argv[1] not in ("classes", "boxes"):
         raise SystemExit(__doc__)
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:5])
