@@ -1,4 +1,5 @@
-# make demo: set up, then fine-tune, evaluate, detect and export on drawn shapes.    make test: set up, then the tests.
+# make demo: set up, then fine-tune, evaluate, detect and export on drawn shapes.
+# make test: set up, then the linters and all tests but the slow ones, which make test-slow runs.
 # make bench: times beside torchvision's, as ratios in bench/ratios.json; TORCH_PYTHON is the interpreter of an environment
 # with torch and torchvision. tools/benchmarks/slower.py compares two such files.
 # make docs: the documentation as a site, in site/.
@@ -9,14 +10,18 @@ VENV ?= .venv
 TORCH_PYTHON ?= torch/bin/python
 BENCH ?= bench
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: demo test lint docs book bench clean
+.PHONY: demo test test-slow lint docs book bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
 
 test: $(VENV)/ready lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(VENV)/ready
+	$(PYTEST) -m slow
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ from visionkit.data.shapes import shapes
 from visionkit.images import read_image, write_image
 
 PAGE = (ROOT / "docs" / "deploy.md").read_text()
+pytestmark = pytest.mark.slow
 COMMANDS = "".join(re.findall(r"```sh\n(.*?)```", PAGE, re.S)).splitlines()
 
 

@@ -39,6 +39,7 @@ def run(*words):
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc says how much memory a process takes")
 def test_small_files_ask_for_much_memory_in_vain(tmp_path):
     table = json.loads(run(ROOT / "tests" / "support" / "hostile.py", tmp_path).splitlines()[-1])

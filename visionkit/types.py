@@ -351,12 +351,12 @@ def check_batch(images: np.ndarray, targets: Mapping[str, np.ndarray], num_class
     """
     if images.ndim != 4 or images.shape[-1] != 3:
         raise DataError(f"batch: expected images [B, H, W, 3], found {images.shape}")
-    size = (images.shape[1], images.shape[2])
     for i, (boxes, labels) in enumerate(zip(targets["boxes"], targets["labels"], strict=True)):
         if (labels < PADDING).any():
             raise DataError(f"batch row {i}: expected labels >= {PADDING}, found {labels.min()}")
         real = labels != PADDING
-        check_sample(Sample(id=f"batch row {i}", image_size=size, boxes=boxes[real], labels=labels[real]), num_classes)
+        row = Sample(id=f"batch row {i}", image_size=images.shape[1:3], boxes=boxes[real], labels=labels[real])
+        check_sample(row, num_classes)
 
 
 _Expect: TypeAlias = Callable[[bool, str, object], None]  # does the convention hold, what it says, what was found
@@ -371,7 +371,8 @@ def _expectation(subject: str) -> _Expect:
 
 
 def _check_array(expect: _Expect, name: str, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:
-    expect(array.dtype == dtype and array.shape == shape, f"{name} {dtype} {shape}", f"{array.dtype} {array.shape}")
+    how = f"; .astype({dtype!r}) casts it" if array.shape == shape and dtype != "uint8" else ""  # images may be 0..1
+    expect((array.dtype, array.shape) == (dtype, shape), f"{name} {dtype} {shape}", f"{array.dtype} {array.shape}{how}")
 
 
 def _check_boxes(
@@ -383,8 +384,7 @@ def _check_boxes(
     allow_empty_area: bool = False,
 ) -> None:
     h, w = image_size
-    is_list_of_boxes = boxes.dtype == np.float32 and boxes.ndim == 2 and boxes.shape[1] == 4
-    expect(is_list_of_boxes, "boxes float32 (N, 4)", f"{boxes.dtype} {boxes.shape}")
+    _check_array(expect, "boxes", boxes, "float32", (len(boxes) if boxes.ndim else 0, 4))
     expect(labels is not None, f"labels int32 ({len(boxes)},)", labels)
     assert labels is not None
     _check_array(expect, "labels", np.asarray(labels), "int32", (len(boxes),))

@@ -14,6 +14,7 @@ import gpu_keras
 from gpu_cases import TINY, targets
 
 
+@pytest.mark.slow
 def test_a_model_answers_the_same_again_and_is_measured(tmp_path):
     cases, rows = ["nanodet_g"], []
     for side in ("cpu", "gpu"):

@@ -49,6 +49,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(module, "IMAGES", 16)
 
 
+@pytest.mark.slow
 def test_the_plan_is_measured_and_stored_as_the_knobs_of_the_run(tiny, data, tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "MOST", 1)
     words = ["finetune", str(data), "--minutes", "30", "--image-size", "64", "--batch-size", "8", "--out", "run"]
@@ -69,6 +70,7 @@ def test_the_plan_is_measured_and_stored_as_the_knobs_of_the_run(tiny, data, tmp
     assert done.stdout.count("choosing the best epoch on val") == 1  # the trial is quiet
 
 
+@pytest.mark.slow
 def test_too_short_a_time_names_the_least(tiny, data, tmp_path):
     done = visionkit(["finetune", str(data), "--minutes", "0.01", "--batch-size", "8", "--out", "run"], tmp_path)
     assert done.returncode == 1
@@ -156,6 +158,7 @@ def small(epochs: int = 9) -> Recipe:
     return Recipe(model=model, train=train, val=val, phases=phases, batch_size=2, evaluate_every=100)
 
 
+@pytest.mark.slow
 def test_a_late_run_leaves_out_epochs_and_its_rate_decays_and_it_resumes_to_the_bit(tmp_path, monkeypatch, capsys):
     whole, killed, real = tmp_path / "whole", tmp_path / "killed", checkpoint.save
     monkeypatch.setattr(deadline, "SURE", 2)

@@ -237,3 +237,13 @@ def test_keras_fit_takes_every_batch_once_and_in_order():
     feed = batches(SHAPES, TRANSFORM, 4, epochs=3)
     model.fit(feed, epochs=3, steps_per_epoch=steps_per_epoch(SHAPES, 4), shuffle=False, verbose=0)
     assert_equal(model.seen, list(feed))
+
+
+def test_two_samples_with_one_id_and_two_classes_with_one_name_are_refused():
+    samples = [Sample(id=id, image_size=(4, 4), image=np.zeros((4, 4, 3), np.uint8)) for id in ("a", "b", "a")]
+    with pytest.raises(DataError, match=r"^mine: 2 samples have the id 'a'; each needs one of its own$"):
+        Dataset(samples, ["cat"], source="mine")
+    with pytest.raises(DataError, match=r"^the data set: 2 classes are named 'cat'; each needs one of its own$"):
+        Dataset(samples[:2], ["cat", "dog", "cat"])
+    again = Dataset(samples[:2], ["cat"]).subset([1, 0, 1])  # as a bootstrap draws
+    assert [record.id for record in again.records] == ["b", "a", "b"]

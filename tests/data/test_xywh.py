@@ -102,12 +102,28 @@ def test_evaluate_refuses_samples_that_it_cannot_score():
     (sample,) = dataset(boxes).records
     for wrong, said in (
         (replace(sample, labels=np.int32([1])), r"sample '0': expected labels 0\.\.0, found 1\.\.1"),
-        (replace(sample, boxes=[[10, 10, 50, 50]]), r"expected boxes float32 \(N, 4\), found int64 \(1, 4\)"),
+        (
+            replace(sample, boxes=[[10, 10, 50, 50]]),
+            r"int64 \(1, 4\); .astype\('float32'\) casts it",
+        ),
     ):
         with pytest.raises(DataError, match=said):
             vk.evaluate(model, vk.Dataset([wrong], ["thing"]))
     with pytest.raises(DataError, match="the data set: holds no images to score the model on"):
         vk.evaluate(model, vk.Dataset([], ["thing"]))
+
+
+def test_batches_refuse_fractions_of_samples_made_in_python():
+    fractions = large(4) / np.float32([SIZE[::-1] * 2])
+    with pytest.raises(DataError, match=r"^mine: its boxes look like fractions of the image, such as \[0\.\d+, "):
+        vk.batches(dataset(fractions, source="mine"), None, 2)
+    vk.batches(dataset(np.concatenate([np.float32([[0, 0, 1, 1]]), large(1)])), None, 2)  # one object of a single pixel
+
+
+def test_fit_refuses_a_cast_of_images_of_fractions():
+    images = np.random.default_rng(0).integers(0, 2, (2, *SIZE, 3)).astype(np.uint8)
+    with pytest.raises(DataError, match=r"the images look scaled to 0\.\.1 \(values 0 to 1\)"):
+        TargetCheck("SSD", "detect", 1, (*SIZE, 3))((images, {"boxes": large(2)[:, None], "labels": np.zeros((2, 1))}))
 
 
 def test_fit_warns_once_and_whatever_reads_the_batches(caplog):

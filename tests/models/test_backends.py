@@ -13,6 +13,8 @@ from support.models import BUILD
 from support.on_jax import ON_JAX
 from support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory):

@@ -100,6 +100,7 @@ def test_before_training_every_class_is_unlikely(name):
     assert 0.005 < scores.min() < scores.max() < 0.02
 
 
+@pytest.mark.slow
 def test_learns_eight_images_by_heart():  # RetinaNet's training is compared with torchvision's in tests/certify
     """Bright rectangles of two classes; through serving() and the metric, as a user would score it."""
     keras.utils.set_random_seed(0)

@@ -188,6 +188,7 @@ def test_an_image_that_no_box_could_span_is_refused():
         nanodet(last_bin=1)
 
 
+@pytest.mark.slow
 def test_learns_eight_images_by_heart():
     """Bright rectangles of two classes; through serving() and the metric, as a user would score it."""
     keras.utils.set_random_seed(0)

@@ -192,6 +192,7 @@ def test_sampling_is_seeded():
     assert loss(1) == loss(1) != loss(2)
 
 
+@pytest.mark.slow
 def test_learns_four_images_by_heart():
     """Bright ellipses of two classes; boxes and masks through serving() and the metric, as a user would score them."""
     keras.utils.set_random_seed(0)

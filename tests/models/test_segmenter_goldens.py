@@ -1,4 +1,4 @@
-"""Our segmenters answer what torchvision's answer, with the same weights (drawn by name, see drawn.py)."""
+"""Our segmenters answer what torchvision's, and a known U-Net, answer with the same weights (drawn by name)."""
 
 import json
 import math
@@ -10,22 +10,25 @@ from support.backbones import first_weights_of_zero
 from support.drawn import drawn_places, drawn_scene, drawn_tensor
 from support.paths import GOLDEN
 
+from visionkit.backbones.resnet import resnet18
+from visionkit.models.unet import UNet
 from visionkit.weights.convert import assign
 from visionkit.weights.segmenters import SEGMENTERS
 
 FOLDER = GOLDEN / "segmenters"
 TOLERANCE = 1e-4  # of the map's range
+BUILD = SEGMENTERS | {"unet_resnet18": lambda classes, **options: UNet(resnet18(), classes, **options)}
 SLOW = ("deeplabv3_resnet101",)  # the code of deeplabv3_resnet50, with more blocks
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in SEGMENTERS]
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BUILD]
 )
-def test_maps_of_two_sizes_equal_torchvisions(name):
+def test_maps_of_two_sizes_equal_the_originals(name):
     golden = np.load(FOLDER / f"{name}.npz")
     sizes = [tuple(int(n) for n in size) for size in golden["image_sizes"]]
     with first_weights_of_zero():
-        model = SEGMENTERS[name](21, image_size=sizes[0])
+        model = BUILD[name](21, image_size=sizes[0])
     assert sum(math.prod(w.shape) for w in model.trainable_weights) == golden["parameters"]
     shapes = json.loads(golden["tensors"].tobytes())
     tensors = {tensor: drawn_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}

@@ -82,6 +82,7 @@ def test_a_missing_level_is_named():
         MODELS["ssd"](tiny_backbone(), 2, image_size=SIZE, levels=("C3", "C7"))
 
 
+@pytest.mark.slow
 def test_learns_eight_images_by_heart():
     """Bright rectangles of two classes; through serving() and the metric, as a user would score it."""
     keras.utils.set_random_seed(0)

@@ -25,6 +25,7 @@ def lowered(function):
     return program
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_xla_takes_a_training_step_and_the_serving_network(name):
     model = (BUILD | OTHERS)[name]()

@@ -165,9 +165,13 @@ def test_a_backbone_without_weights_lists_those_that_have_some(trained):
 
 def test_data_with_other_classes_is_refused_by_name(trained):
     root, _ = trained
-    other = Dataset([Sample(id="a", image_size=(8, 8), label=0)], ["red", "green"], lambda record: record)
-    with pytest.raises(DataError, match="classes that the model lacks: green; it knows blue, red"):
-        evaluate(open_predictor(root / "run"), other)
+    for names, said in (
+        (["red", "green"], "green; it knows blue, red$"),
+        (["red", "Blue"], "is 'Blue' what it calls 'blue'"),
+    ):
+        other = Dataset([Sample(id="a", image_size=(8, 8), label=0)], names, lambda record: record)
+        with pytest.raises(DataError, match=f"classes that the model lacks: .*{said}"):
+            evaluate(open_predictor(root / "run"), other)
 
 
 def test_ssdlite_is_an_ssd_with_split_heads(tmp_path):

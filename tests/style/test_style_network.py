@@ -158,6 +158,7 @@ def test_a_halo_that_is_too_small_would_show(network, monkeypatch):
     assert small.seams(photo((300, 332), seed=3), np.float32([0, 1])) > 1
 
 
+@pytest.mark.slow
 def test_it_learns_and_a_run_opens_and_paints(tmp_path, monkeypatch, capsys):
     """The recipe, from files to a painted folder; the style's loss falls, and the critic is not in the file."""
     monkeypatch.setattr("visionkit.open_model.open_features", lambda name: tiny_features())
@@ -394,6 +395,7 @@ def test_a_film_is_not_continued_by_a_network_that_was_trained_again(network, tm
     assert "was begun with model" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("styles", [1, 2])
 def test_the_saved_model_takes_files_and_gives_png_files(styles, network, tmp_path, capsys):
     """In a process without visionkit: JPEG, grey, alpha, an EXIF turn and odd sizes, as the network paints them."""

@@ -88,11 +88,13 @@ def mirrored(tmp_path_factory, on_tensorflow):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["detect", "segment"])
 def test_two_tensorflow_devices_learn_what_one_does(mirrored, name):
     agree(mirrored / f"{name}-1", mirrored / f"{name}-2")
 
 
+@pytest.mark.slow
 def test_the_model_of_two_devices_runs_on_one(mirrored):
     one, two = (keras.saving.load_model(mirrored / f"segment-{count}" / "model.keras") for count in (1, 2))
     layers = [layer for layer in two._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
@@ -103,6 +105,7 @@ def test_the_model_of_two_devices_runs_on_one(mirrored):
         np.testing.assert_allclose(two.predict_on_batch(image)[key], value, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp_path, on_tensorflow):
     whole, out = mirrored / "segment-2", tmp_path / "run"
     shutil.copytree(whole, out)
@@ -118,6 +121,7 @@ def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp
         np.testing.assert_array_equal(weights(out)[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_two_tensorflow_processes_learn_what_one_does_and_one_of_them_writes(mirrored, tmp_path):
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
@@ -135,6 +139,7 @@ def test_two_tensorflow_processes_learn_what_one_does_and_one_of_them_writes(mir
     assert [path.name for path in tmp_path.iterdir()] == ["process0"]
 
 
+@pytest.mark.slow
 def test_two_jax_devices_learn_what_one_does(tmp_path):
     """With dropout, which is drawn for the whole batch there."""
     finish(start("jax", "train", tmp_path / "1", "segment", 1, tmp_path / "2", "segment", 2))

@@ -39,6 +39,7 @@ from visionkit.train.state import averaged, keep_from_averaging, restore, state_
 from visionkit.types import DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "kills"), [("tensorflow", 2), ("jax", 1)])
 def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_path):
     command = [sys.executable, "-m", "visionkit", "selftest", "resume", "--kills", str(kills)]
@@ -51,6 +52,7 @@ def test_a_killed_run_ends_as_one_that_was_not_to_the_bit(backend, kills, tmp_pa
     assert done.stdout.endswith("to the bit\n")
 
 
+@pytest.mark.slow
 def test_a_run_from_before_the_recipes_moved_ends_as_it_would_have_to_the_bit(tmp_path, monkeypatch, capsys):
     """Its resume.json names the recipe by its old module; the folder is as SIGKILL would have left it in mid-epoch."""
     monkeypatch.setitem(BACKBONES, "efficientnet_lite0", tiny_backbone)
@@ -100,6 +102,7 @@ def test_every_recipe_that_moved_is_found_by_its_old_name(name):
     assert recipe_name(recipe_by_name(name)) == MOVED[name]
 
 
+@pytest.mark.slow
 def test_the_self_test_finds_what_a_broken_resume_gets_wrong():
     faults = {
         "none": "",

@@ -19,7 +19,7 @@ import numpy as np
 from absl import flags
 
 from visionkit.data.arrays import ArrayDataset
-from visionkit.data.box_formats import warn_if_xywh
+from visionkit.data.box_formats import check_made_boxes
 from visionkit.data.dataset import Dataset
 from visionkit.npboxes import area
 from visionkit.resizing import to_channels
@@ -103,7 +103,7 @@ def batches(
     rows = 0
     if "boxes" in TASKS[task]:
         rows = _max_objects(dataset, max_objects)
-        warn_if_xywh(dataset)
+        check_made_boxes(dataset)
     source = _Batches(dataset, transform, order, epochs, task, rows, mix, channels)
     threads = 1 if workers else min(8, os.cpu_count() or 1)
     feed = grain.MapDataset.source(source)[start_step:]

@@ -117,12 +117,25 @@ def check_box_format(records: Sequence[Sample], format_name: str, repairs: Repai
         raise DataError(f"{where}: {text}: write them as the format prescribes", WRONG_FORMAT)
 
 
-def warn_if_xywh(dataset: Dataset) -> None:
-    """Logs a warning if the boxes of samples that were made in Python look like x, y, width, height."""
-    if dataset.made_in_python and _may_be_xywh(dataset.records):
-        count = sum(len(record.boxes) for record in dataset.records if record.boxes is not None)
+def check_made_boxes(dataset: Dataset) -> None:
+    """Looks at the boxes of samples that were made in Python, where no format says what they are.
+
+    Logs a warning if they look like x, y, width, height.
+
+    Raises:
+        DataError: they look like fractions of the image.
+    """
+    if not dataset.made_in_python:
+        return
+    where = dataset.source or "data set"
+    boxed = [record for record in dataset.records if record.boxes is not None and len(record.boxes)]
+    if boxed and all(np.max(record.boxes) <= 1 for record in boxed):
+        found = f"its boxes look like fractions of the image, such as {np.asarray(boxed[0].boxes)[0].tolist()}"
+        raise DataError(f"{where}: {found}; give x1, y1, x2, y2 in pixels", WRONG_FORMAT)
+    if _may_be_xywh(boxed):
+        count = sum(len(objects_of(record).boxes) for record in boxed)
         advice = "np.hstack([b[:, :2], b[:, :2] + b[:, 2:]]) makes corners of such boxes b"
-        _log.warning("%s: its %d boxes %s; %s", dataset.source or "data set", count, MAY_BE_XYWH, advice)
+        _log.warning("%s: its %d boxes %s; %s", where, count, MAY_BE_XYWH, advice)
 
 
 def _may_be_xywh(records: Sequence[Sample]) -> bool:

@@ -24,6 +24,9 @@ class Dataset(Sequence[Sample]):
         class_names: names of the class ids 0..K-1.
         load: fills in the pixels of one record; by default the image is read from its file, or is there already.
         source: a one-line description, e.g. "Pascal VOC XML, split test".
+
+    Raises:
+        DataError: two samples have the same id, or two classes the same name.
     """
 
     def __init__(
@@ -35,6 +38,13 @@ class Dataset(Sequence[Sample]):
         self.class_names = list(class_names)
         self.load: Load = load or _with_image
         self.source = source
+        self._refuse_equal("classes are named", self.class_names)  # a model's classes are found by their names
+        self._refuse_equal("samples have the id", [record.id for record in self.records])
+
+    def _refuse_equal(self, what: str, values: Sequence[str]) -> None:
+        if len(set(values)) < len(values):
+            value, count = Counter(values).most_common(1)[0]
+            raise DataError(f"{self.source or 'the data set'}: {count} {what} {value!r}; each needs one of its own")
 
     @property
     def made_in_python(self) -> bool:
@@ -56,8 +66,10 @@ class Dataset(Sequence[Sample]):
         return self.load(self.records[index])
 
     def subset(self, indices: Sequence[int]) -> "Dataset":
-        """Returns the samples at `indices`, in that order, as a data set."""
-        return Dataset([self.records[i] for i in indices], self.class_names, self.load, self.source)
+        """Returns the samples at `indices`, in that order, as a data set; an index may occur more than once."""
+        some = Dataset([], self.class_names, self.load, self.source)
+        some.records = [self.records[i] for i in indices]
+        return some
 
 
 def _with_image(record: Sample) -> Sample:

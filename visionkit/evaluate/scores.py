@@ -1,5 +1,6 @@
 """Scores a model on a labelled data set through the same code that predicts: what is evaluated is what runs."""
 
+import difflib
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from visionkit.data.box_formats import warn_if_xywh
+from visionkit.data.box_formats import check_made_boxes
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
 from visionkit.metrics.classification import ClassificationMetric
@@ -151,7 +152,7 @@ def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Dete
 def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     ids = np.array(class_ids(predictor, dataset), np.int32)
     metric = DetectionMetric(predictor.class_names)
-    warn_if_xywh(dataset)
+    check_made_boxes(dataset)
     truths = _Truths(dataset, lambda sample: encode_masks(sample.masks))
     samples = truths.samples if predictor.task == "instance" else dataset  # only masks are compared with masks
     for i, (record, detections) in enumerate(_predictions(dataset, predictor(samples, score=SCORE))):
@@ -274,7 +275,9 @@ def class_ids(model: HasClasses, dataset: Dataset) -> list[int]:
     unknown = [name for name in dataset.class_names if name not in known]
     if unknown:
         lacking, available = _few(unknown), _few(model.class_names)
-        raise DataError(f"the data has classes that the model lacks: {lacking}; it knows {available}")
+        alike = difflib.get_close_matches(unknown[0], known, n=1)
+        question = f"; is {unknown[0]!r} what it calls {alike[0]!r}?" if alike else ""
+        raise DataError(f"the data has classes that the model lacks: {lacking}; it knows {available}{question}")
     return [known[name] for name in dataset.class_names]
 
 

@@ -4,6 +4,8 @@ The graph is that of `serving()`, suppression included: `images` float32 `[B, h,
 takes them, to the outputs by name. `visionkit.json` beside it says how an image is brought to that form.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,35 @@ def save(model: Any, folder: Path | str) -> None:
     write_metadata(model, "onnx", folder)
     function = network_function(model.serving())
     file = str(Path(folder) / NAME)
-    tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET, output_path=file)
+    with _scalars_added_as_arrays():
+        tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET, output_path=file)
+
+
+@contextmanager
+def _scalars_added_as_arrays() -> Iterator[None]:
+    """Mends a fault of tf2onnx 1.17 while it converts.
+
+    If a scalar is added to a convolution, as in hard swish, it fails to remove the transposes around all convolutions
+    and logs a traceback. To an addition, an array of one element is the same.
+    """
+    from tf2onnx import utils
+    from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer
+
+    optimizer: Any = TransposeOptimizer
+    original = optimizer._add_handler
+
+    def add_handler(self: Any, transpose: Any, node: Any) -> bool:
+        addend = node.inputs[1]
+        if addend.is_const() and (value := addend.get_tensor_value(as_list=False)).ndim == 0:
+            array = self._g.make_const(utils.make_name("addend"), value.reshape(1))
+            self._g.replace_input(node, node.input[1], array.output[0], 1)
+        return original(self, transpose, node)
+
+    optimizer._add_handler = add_handler
+    try:
+        yield
+    finally:
+        optimizer._add_handler = original
 
 
 def load(folder: Path | str) -> Exported:

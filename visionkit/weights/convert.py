@@ -137,6 +137,14 @@ _FCN: tuple[Rule, ...] = (
     (r"^classifier\.1\.", "head3_bn."),
     (r"^classifier\.4\.", "logits."),
 )
+_UNET: tuple[Rule, ...] = (  # of segmentation-models-pytorch
+    (r"^encoder\.", "backbone."),
+    *_ON_RESNET,
+    (r"^decoder\.blocks\.(\d)\.", lambda m: f"up{4 - int(m[1])}_"),
+    (r"_conv(\d)\.0\.", r"_conv\1."),
+    (r"_conv(\d)\.1\.", r"_conv\1_bn."),
+    (r"^segmentation_head\.0\.", "logits."),
+)
 RULES |= {
     "fasterrcnn_resnet": _RCNN,
     "fasterrcnn_mobilenet_v3": (*_pyramid("5", "5b"), *_REGIONS, *ON_MOBILENET),
@@ -148,6 +156,7 @@ RULES |= {
     "fcn_resnet": (*_FCN, *AUXILIARY, *_ON_RESNET),
     "deeplabv3_resnet": (*DEEPLABV3, *AUXILIARY, *_ON_RESNET),
     "lraspp_resnet": (*LRASPP, *_ON_RESNET),
+    "unet_resnet": _UNET,
     **MOBILE,
 }
 _VGG16 = {  # module number -> our convolution
