@@ -112,7 +112,7 @@ class Boxes:
 
 def learned(data, task):
     """The splits that photos are picked from: all but test."""
-    return "+".join(name for name in splits(data, task) if name != "test")
+    return "+".join(name for name in splits(data, task) if name not in ("trainval", "test"))
 
 
 def softmax_regression(features, labels, classes, penalty=PENALTY):
