@@ -268,4 +268,4 @@ def test_a_flat_curve_changes_the_words_of_the_page(photos):
     assert "2 photos, if you label more" in shown and "The learning curve is flat: x." in shown
     assert "runs/&lt;first&gt;" in shown and shown.count("<img") == 2
     unsure = replace(selection(photos).chosen[0], distance=float("nan"))
-    assert unsure.in_words() == "doubt 1.50 in 2 objects and others below the score"
+    assert unsure.in_words() == "2 objects; with those below the score, their doubts add up to 1.50"

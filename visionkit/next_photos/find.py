@@ -48,7 +48,7 @@ class Choice:
             first, *second = np.argsort(-said.scores, kind="stable")[:2].tolist()
             return " or ".join(f"{said.name_of(k)} {said.scores[k]:.2f}" for k in (first, *second))
         if isinstance(said, Detections):
-            return f"doubt {self.doubt:.2f} in {len(said)} objects and others below the score"
+            return f"{len(said)} objects; with those below the score, their doubts add up to {self.doubt:.2f}"
         return f"entropy {self.doubt:.2f} of a pixel, of 1"
 
     def to_json(self) -> dict[str, Any]:

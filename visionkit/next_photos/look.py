@@ -43,13 +43,13 @@ def look(predictor: Any, photos: Iterable[Any], score: float) -> Looks:
     Raises:
         DataError: the model has no trunk whose features could be compared.
     """
-    model = getattr(predictor, "model", None)
+    model: Any = getattr(predictor, "model", None)
     if not hasattr(model, "backbone"):
         raise DataError(
             "this model has no features in which photos can be compared, as an export has none; name the run folder or "
             "the .keras file that it was made from"
         )
-    looking = vectors(predictor, _features_and_said)
+    looking: Any = vectors(predictor, _features_and_said)
     depth = model.backbone.output[_top(model)].shape[-1]
     doubts, features, read = [], [], []
     failures: list[Failure] = []

@@ -4,6 +4,7 @@ import numpy as np
 
 from visionkit.html.document import document, picture, text
 from visionkit.next_photos.find import SCORE, Choice, Selection
+from visionkit.types import Detections
 
 SHOWN = 200  # photos
 SIDE = 360  # pixels of a photo
@@ -36,8 +37,8 @@ def page(selection: Selection, source: str, words: str, flat: bool, score: float
 
 
 def _figure(number: int, choice: Choice, score: float) -> str:
-    options = {"score": score} if hasattr(choice.prediction, "boxes") else {}
-    drawn = np.asarray(choice.prediction.plot(**options).convert("RGB"))
-    shown = picture(drawn, SIDE, str(choice.file.name))
+    said = choice.prediction
+    drawn = said.plot(score=score) if isinstance(said, Detections) else said.plot()
+    shown = picture(np.asarray(drawn.convert("RGB")), SIDE, choice.file.name)
     caption = f"<b>{number}.</b> {text(choice.in_words())}<br><span class='soft'>{text(choice.file)}</span>"
     return f'<figure class="card">{shown}<figcaption>{caption}</figcaption></figure>'

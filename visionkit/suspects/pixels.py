@@ -57,7 +57,7 @@ def contradictions(predictor: Any, dataset: Dataset) -> list[Contradictions]:
     if not hasattr(getattr(predictor, "model", None), "backbone"):
         raise DataError("an export does not say how sure it is of pixels; name the run folder or the .keras file")
     ids = class_ids(predictor, dataset)
-    looking = vectors(predictor, _probabilities)
+    looking: Any = vectors(predictor, _probabilities)
     found = []
     maps = _Maps(dataset)
     for image, said in enumerate(looking(maps.samples)):
