@@ -89,6 +89,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.models.ssd import SSD as SSD
     from visionkit.models.task import Task as Task
     from visionkit.models.unet import UNet as UNet
+    from visionkit.next_photos.find import next_photos as next_photos
     from visionkit.open_model import open_predictor as open_predictor
     from visionkit.predict.predictor import Failure as Failure
     from visionkit.predict.predictor import Predictor as Predictor
@@ -156,6 +157,7 @@ _PLACES = {
     "evaluate": "",
     "export": "",
     "guarantee": "",
+    "next_photos": "",
     "suspects": "",
     "train": "",
     "BACKBONES": "visionkit.backbones",

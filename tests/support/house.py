@@ -70,6 +70,8 @@ ALLOWED: dict[str, set[str]] = {
     "calibrate": {"callable_package", "data", "evaluate", "html", "metrics", "score_curve"},
     "suspects": {"callable_package", "data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes"}
     | {"predict", "resizing"},
+    "next_photos": {"callable_package", "data", "evaluate", "files", "html", "image_files", "limits", "predict"}
+    | {"resizing"},
     "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},

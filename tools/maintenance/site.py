@@ -31,7 +31,7 @@ API = {
         "Data",
         "Data sets of any known format, what is wrong with them, and the batches that models learn from.",
         "open_dataset splits arrays Dataset Sample batches steps_per_epoch median_frequency Augment doctor suspects "
-        "READERS Reader",
+        "next_photos READERS Reader",
     ),
     "models": (
         "Models",
