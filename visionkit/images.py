@@ -111,8 +111,13 @@ def write_image(file: Path | str, image: np.ndarray) -> None:
     kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(file.suffix.lower())
     if kind is None:
         raise ValueError(f"{file}: expected the suffix .png, .jpg or .jpeg")
+    write_bytes(file, encode_image(image, kind))
+
+
+def encode_image(image: np.ndarray, kind: str) -> bytes:
+    """The bytes of a file that holds uint8 `[H, W, 3]` RGB or `[H, W]` grey: of a "PNG", or a "JPEG" (quality 95)."""
     options = {"quality": 95} if kind == "JPEG" else {}
-    write_bytes(file, _encoded(Image.fromarray(image), kind, **options))
+    return _encoded(Image.fromarray(image), kind, **options)
 
 
 def _encoded(image: Image.Image, kind: str, **options: Any) -> bytes:

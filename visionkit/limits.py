@@ -26,6 +26,9 @@ TEXT = 10 * 2**20  # bytes of an XML or text file; the largest seen in the wild 
 YAML = 2**20  # bytes of a YAML file, whose parser takes a thousand times as many
 JSON = 2**30  # bytes of a COCO file; instances_train2017.json has 449 MB
 OBJECT = 2**29  # bytes of an image in object storage, which is read as a whole
+GROUP = (
+    2**31
+)  # bytes of a row group of images in a Parquet file, of which two are in memory; writers put 1000 rows in it
 ARRAYS = 2**29  # bytes of the arrays of a .npz data set, with a KiB for each row; MNIST takes 130 MB
 TORCH = 2**32  # bytes of a PyTorch checkpoint
 PICKLE = 2_000_000  # steps of a checkpoint's pickle, and items that are copied; a large model takes 100,000

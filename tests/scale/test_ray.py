@@ -1,18 +1,20 @@
 """Ray: the rows of a run in one process, whatever dies on the way."""
 
-import contextlib
+import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from support.paths import ROOT
-from support.ray_cluster import ray_cluster
+from pyarrow import parquet
+from support.ray_cluster import PYTHONPATH, environment, ray_cluster
 from support.scale import DEADLY, draw_images, open_brightness, run_all
 
 from visionkit import images
@@ -20,20 +22,16 @@ from visionkit.scale import ray as on_ray
 from visionkit.scale.ray import Cluster, run_on_ray
 from visionkit.types import DataError
 
-pytest.importorskip("pyarrow", reason="the extra scale is not installed")
-from pyarrow import parquet
-
-pytest.importorskip("ray", reason="the extra scale is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves its log files open
 
 
 @pytest.fixture(scope="module")
 def address():
-    from ray._private import services
-
-    with ray_cluster() as address, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "resolve_ip_for_localhost", lambda host: host)  # undone when the module is done
-        yield address
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment().items():
+            patch.setenv(name, value)
+        with ray_cluster() as address:
+            yield address
 
 
 def engine(address, opener=open_brightness, runtime="keras", workers=2):
@@ -43,45 +41,59 @@ def engine(address, opener=open_brightness, runtime="keras", workers=2):
 
 
 def results(out):
-    return {file.name: file.read_bytes() for file in (out / "results").iterdir()}
+    return {file.name: file.read_bytes() for file in result_files(out)}
 
 
-def addresses_of_ray():
-    """Where the processes of this session of Ray listen."""
-    import psutil
-
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):  # some of Ray's live for a moment only
-            found += [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
-    return found
+def result_files(out):
+    """Without the hidden ones that a process leaves when it is killed while it writes."""
+    return [file for file in (out / "results").iterdir() if not file.name.startswith(".")]
 
 
 def broken_opener():
     raise DataError("model.keras: no such file on this node")
 
 
-def test_ray_starts_on_this_machine_for_a_run_and_gives_the_files_of_one_process(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))  # for the workers
-    photos = tmp_path / "photos"
+STARTS = """
+import contextlib, json, sys
+import psutil
+from support.scale import open_brightness, run_all
+from visionkit.scale.ray import Cluster, run_on_ray
+photos, out = sys.argv[1:]
+listening = set()
+def look():
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # some of Ray's live for a moment only
+            found = process.net_connections("tcp")
+            listening.update(c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN)
+def engine(work, names):
+    for counts in run_on_ray(open_brightness, "keras", work, names, Cluster(workers=2)):
+        look()
+        yield counts
+_, summary = run_all(photos, out, engine, shard=5)
+import ray
+print(json.dumps([summary.done, summary.failed, sorted(listening), ray.is_initialized()]))
+"""
+
+
+def test_ray_starts_on_this_machine_for_a_run_and_gives_the_files_of_one_process(tmp_path):
+    """It listens on loopback only, and leaves nothing in the home folder."""
+    photos, home = tmp_path / "photos", tmp_path / "home"
     draw_images(photos, 24)
     (photos / "b" / "broken.jpg").write_bytes(b"no image")
+    home.mkdir()
     run_all(photos, tmp_path / "here", shard=5)
-    listening = []
-
-    def watched(work, names):
-        for counts in engine(None)(work, names):
-            listening.extend(addresses_of_ray())
-            yield counts
-
-    _, summary = run_all(photos, tmp_path / "ray", watched, shard=5)
-    assert (summary.done, summary.failed) == (24, 1)
+    variables = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    variables |= {"PYTHONPATH": PYTHONPATH, "HOME": str(home)}
+    words = [sys.executable, "-c", STARTS, str(photos), str(tmp_path / "ray")]
+    done = subprocess.run(words, env=variables, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    images_done, failed, listening, still_there = json.loads(done.stdout)
+    assert (images_done, failed, still_there) == (24, 1, False)
+    assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1", "::1"}
+    assert listening
     assert results(tmp_path / "ray") == results(tmp_path / "here")
     assert (tmp_path / "ray" / "detections.json").read_bytes() == (tmp_path / "here" / "detections.json").read_bytes()
-    assert len(listening) > 2
-    assert {address.removeprefix("::ffff:") for address in listening} <= {"127.0.0.1", "::1"}
-    assert not sys.modules["ray"].is_initialized()
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert list(home.rglob("*")) == []
 
 
 def test_an_image_that_kills_its_process_gets_a_row_and_all_others_theirs(address, tmp_path):
@@ -134,6 +146,22 @@ def test_a_cluster_that_does_not_answer_is_named(tmp_path):
         run_all(tmp_path / "photos", tmp_path / "out", away)
 
 
+def test_a_cluster_that_wants_a_token_is_named(tmp_path, monkeypatch):
+    """With what Ray 2.60 raises after 20 seconds."""
+
+    def init(**options):
+        cause = RuntimeError(
+            "Failed to connect to GCS. ...\nUnauthenticated: RPC error: InvalidAuthToken: Authentication"
+        )
+        raise ConnectionError("Failed to connect to Ray cluster at 127.0.0.1:6379") from cause
+
+    monkeypatch.setattr(on_ray.socket, "create_connection", lambda *words, **options: socket.socket())
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    draw_images(tmp_path / "photos", 1)
+    with pytest.raises(DataError, match=r"--address 127.0.0.1:6379: the cluster wants its token: set RAY_AUTH_MODE="):
+        run_all(tmp_path / "photos", tmp_path / "out", engine("127.0.0.1:6379"))
+
+
 def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
     draw_images(tmp_path / "photos", 1)
     monkeypatch.setitem(sys.modules, "ray", None)
@@ -146,11 +174,9 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
 DRIVER = """
 import sys
 from functools import partial
-from support.ray_cluster import stay_on_loopback
 from support.scale import open_brightness, run_all
 from visionkit.scale.ray import Cluster, run_on_ray
 photos, out, pids, address = sys.argv[1:]
-stay_on_loopback()
 opener = partial(open_brightness, pids, 0.15)
 engine = lambda work, names: run_on_ray(opener, "keras", work, names, Cluster(address=address, workers=2))
 run_all(photos, out, engine, shard=4)
@@ -164,12 +190,12 @@ def test_after_kills_of_workers_and_drivers_every_image_is_there_once(address, t
     pids.mkdir()
     rng = random.Random(0)
     words = [sys.executable, "-c", DRIVER, str(photos), str(out), str(pids), address]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    variables = {**os.environ, "PYTHONPATH": PYTHONPATH}
     killed, done = [], {}
     for workers_killed, driver_killed in ((1, True), (2, True), (1, False)):
         for file in pids.iterdir():
             file.unlink()
-        driver = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+        driver = subprocess.Popen(words, env=variables, stderr=subprocess.PIPE, text=True)
         for number in range(1, workers_killed + 1):
             until(lambda number=number, driver=driver: len(list(pids.iterdir())) > number or driver.poll() is not None)
             time.sleep(rng.uniform(0, 0.6))
@@ -182,7 +208,7 @@ def test_after_kills_of_workers_and_drivers_every_image_is_there_once(address, t
         else:
             assert driver.wait(timeout=120) == 0, driver.stderr.read()
         driver.stderr.close()
-        now = {file.name: file.stat().st_mtime_ns for file in (out / "results").glob("*.parquet")}
+        now = {file.name: file.stat().st_mtime_ns for file in result_files(out)}
         assert done.items() <= now.items()  # what was finished was not touched
         done = now
     assert sum(killed) >= 3

@@ -5,13 +5,11 @@ import json
 import os
 
 import pytest
+from pyarrow import parquet
 from support.scale import Brightness, draw_images, here, run_all
 
 from visionkit.predict.folders import detect_folder
 from visionkit.types import DataError
-
-pytest.importorskip("pyarrow", reason="the extra scale is not installed")
-from pyarrow import parquet
 
 
 def files_in(folder):
@@ -84,6 +82,22 @@ def test_a_run_that_stopped_goes_on_and_leaves_finished_results_alone(photos, tm
     plan, summary = run_all(photos, out)
     assert (plan.pending, summary.earlier) == ([], 10)
     assert files_in(out / "results") == after
+
+
+def test_a_result_that_an_earlier_worker_wrote_meanwhile_is_left_alone(photos, tmp_path):
+    """Workers may outlive a command that was killed, and the next one has begun with their shards."""
+    out, before = tmp_path / "out", {}
+
+    def overtaken(work, names):
+        list(here(work, names[1:]))
+        before.update(files_in(out / "results"))
+        yield from here(work, names)
+
+    _, summary = run_all(photos, out, overtaken)
+    assert summary.done == 10
+    after = files_in(out / "results")
+    assert (len(before), len(after)) == (2, 3)
+    assert before.items() <= after.items()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,6 @@ from visionkit import open_model
 from visionkit.predict.folders import detect_folder
 from visionkit.scale import store
 
-pytest.importorskip("pyarrow", reason="the extra scale is not installed")
-
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):

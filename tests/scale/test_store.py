@@ -15,8 +15,6 @@ from visionkit.scale import store
 from visionkit.scale.manifest import items_of
 from visionkit.types import DataError
 
-pytest.importorskip("pyarrow", reason="the extra scale is not installed")
-
 
 @pytest.fixture(scope="module")
 def s3():

@@ -1,43 +1,73 @@
-"""A Ray cluster of one node with two CPUs on loopback, in a process of its own that ends with its stdin."""
+"""A Ray cluster of one node with two CPUs on loopback, as `ray start --head` starts it; it ends with its process."""
 
 import contextlib
 import os
+import secrets
+import socket
 import subprocess
 import sys
+import tempfile
 
 from support.paths import ROOT
 
-HEAD = """
-import os, sys
-os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")
-import ray
-from support.ray_cluster import stay_on_loopback
-stay_on_loopback()
-context = ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=200 * 2**20,
-                   _node_ip_address="127.0.0.1", log_to_driver=False, logging_level="ERROR")
-print(context.address_info["gcs_address"], flush=True)
-sys.stdin.read()
-ray.shutdown()
-"""
+HOST = "127.0.0.1"
+PYTHONPATH = os.pathsep.join([str(ROOT), str(ROOT / "tests")])  # for workers, which open the tests' predictors
 
 
-def stay_on_loopback():
-    """Lets this process start or find a cluster at 127.0.0.1; see visionkit/scale/ray.py."""
-    from ray._private import services
-
-    services.resolve_ip_for_localhost = lambda host: host
+def environment():
+    """What a cluster and all who join it have in their environment before they import Ray: a token, and loopback."""
+    token = secrets.token_hex(32)
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 @contextlib.contextmanager
 def ray_cluster():
-    """Runs the cluster, whose workers can import the tests' support; yields its address."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    head = subprocess.Popen(
-        [sys.executable, "-c", HEAD], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    """Runs the cluster; yields its address."""
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # a short path, since Ray makes sockets below it
+        address = f"{HOST}:{free_port()}"
+        head = start("--head", "--port", address.rpartition(":")[2], "--temp-dir", folder)
+        try:
+            yield address
+        finally:
+            end(head)
+
+
+def start(*words, host=HOST, cpus=2):
+    """`ray start` of a node; returns its process once the node is up."""
+    common = [
+        "--block",
+        "--node-ip-address",
+        host,
+        "--disable-usage-stats",
+        "--num-cpus",
+        str(cpus),
+        "--object-store-memory",
+        str(200 * 2**20),
+    ]
+    ports = ["--min-worker-port", "0", "--max-worker-port", "0"]
+    node = subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *common, *ports, *words],
+        env={**os.environ, "PYTHONPATH": PYTHONPATH},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
-    try:
-        address = head.stdout.readline().strip()
-        assert address, "the cluster did not start"
-        yield address
-    finally:
-        head.communicate(timeout=60)
+    lines = []
+    for line in node.stdout:
+        lines.append(line)
+        if "--block" in line:
+            return node
+    raise AssertionError(f"Ray did not start: {''.join(lines)}")
+
+
+def end(node):
+    """Ends a node with all its processes, which `ray start --block` watches over."""
+    node.terminate()
+    node.communicate(timeout=60)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]

@@ -14,7 +14,8 @@ def s3_server(bucket):
     Yields:
         the server's address, http://127.0.0.1:PORT.
     """
-    server_module = pytest.importorskip("moto.server", reason="moto is not installed")
+    from moto import server as server_module
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = server_module.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -12,23 +12,28 @@ from visionkit.predict.predictor import Predictor
 from visionkit.scale.run import finish, prepare, run
 from visionkit.scale.settings import Settings
 from visionkit.scale.shard import run_shard
+from visionkit.types import DataError
 
 DEADLY = (255, 0, 255)  # a picture of this colour kills the process that predicts it
 NAMES = ["cat", "dög"]
 
 
 class Brightness(Predictor):
-    """A predictor without a network: one object, the left half of the image, whose score is the image's brightness.
+    """A predictor without a network, for which brightness is everything.
+
+    A detector finds one object, the left half of the image, whose score is the image's brightness. For a classifier
+    that is the score of the second class, and a segmenter gives that class the right half.
 
     Args:
         pause: seconds that each batch takes.
+        task: detect, classify or segment.
     """
 
     class Model:
         image_size, resize, class_names = (8, 8), "stretch", NAMES
 
-        def __init__(self, pause):
-            self.pause = pause
+        def __init__(self, pause, task):
+            self.pause, self.task = pause, task
 
         def serving(self):
             return self
@@ -37,12 +42,28 @@ class Brightness(Predictor):
             time.sleep(self.pause)
             if (batch == np.uint8(DEADLY)).all(axis=(1, 2, 3)).any():
                 os.kill(os.getpid(), signal.SIGKILL)
+            light = batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None] / 255
+            if self.task == "classify":
+                return {"scores": np.concatenate([1 - light, light], axis=1)}
+            if self.task == "segment":
+                right = np.tile(np.float32(np.arange(8) >= 4), (len(batch), 8, 1))
+                return {"probabilities": np.stack([1 - right, right], axis=-1)}
             boxes = np.tile(np.float32([[[0, 0, 4, 8]]]), (len(batch), 1, 1))
-            scores = batch.mean(axis=(1, 2, 3), dtype=np.float32)[:, None] / 255
-            return {"boxes": boxes, "scores": scores, "labels": np.ones((len(batch), 1), np.int32)}
+            return {"boxes": boxes, "scores": light, "labels": np.ones((len(batch), 1), np.int32)}
 
-    def __init__(self, pause=0.0):
-        super().__init__(self.Model(pause), batch_size=2)
+    def __init__(self, pause=0.0, task="detect"):
+        super().__init__(self.Model(pause, task), batch_size=2)
+
+
+class Negative:
+    """A painter without a network: it paints the negative."""
+
+    task, runtime, batch_size, class_names = "stylize", "keras", 1, ["negative"]
+
+    def paint(self, image):
+        if image.shape[0] == 9:
+            raise DataError("expected a picture of another height")
+        return 255 - image
 
 
 def open_brightness(pids=None, pause=0.0):
@@ -64,14 +85,13 @@ def draw_images(folder, count, seed=0):
     return files
 
 
-def settings(source, score=0.1, shard=4, model="abc"):
+def settings(source, score=0.1, shard=4, model="abc", task="detect"):
     """Settings as the command line makes them."""
     return Settings(
         model=model,
-        task="detect",
+        task=task,
         class_names=NAMES,
-        score=score,
-        tile=None,
+        options={"score": score, "tile": None} if task == "detect" else {},
         runtime="keras",
         sources=[str(source)],
         shard=shard,
@@ -80,7 +100,7 @@ def settings(source, score=0.1, shard=4, model="abc"):
 
 def here(work, names):
     """The engine that runs in this process."""
-    predictor = Brightness()
+    predictor = Negative() if work.task == "stylize" else Brightness(task=work.task)
     return (run_shard(predictor, work, name) for name in names)
 
 

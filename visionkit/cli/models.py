@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
-from visionkit.cli.scale import Scale, ScaleOptions, detect_at_scale, is_at_scale
+from visionkit.cli.scale import (
+    Job,
+    Scale,
+    check_offered,
+    everywhere,
+    is_at_scale,
+    open_classifier,
+    open_detector,
+    open_segmenter,
+    run_at_scale,
+)
 from visionkit.fast.choice import Runtime
 from visionkit.types import DataError, plain
 
@@ -20,6 +30,7 @@ FORMATS = ("json", "csv")  # in which detect writes what it finds in photos, by 
 PARTLY_DONE = 3  # the exit code when some images could not be read and the others are done
 _Images = Annotated[list[str], cyclopts.Parameter(negative=())]
 _Several = cyclopts.Parameter(consume_multiple=True, negative=())
+_Scale = Annotated[Scale | None, cyclopts.Parameter(name="*")]
 
 
 def detect(
@@ -38,7 +49,7 @@ def detect(
     batch_size: int = 8,
     runtime: Runtime = "auto",
     trust: bool = False,
-    scale: Annotated[Scale | None, cyclopts.Parameter(name="*")] = None,
+    scale: _Scale = None,
 ) -> int:
     """Detect objects in images, in a video or in a camera's frames; writes pictures, and tables of what was found.
 
@@ -70,9 +81,15 @@ def detect(
     _check_score(score_or_default)
     scale = scale or Scale()
     if is_at_scale(scale, images, out):
-        _check_offered_at_scale(pictures, guarantee, frames, track)
-        options = ScaleOptions(score_or_default, format, tile, batch_size, runtime, trust)
-        return PARTLY_DONE if detect_at_scale(model, images, out, scale, options) else 0
+        check_offered({"pictures": pictures, "guarantee": guarantee, "frames": frames is not None, "track": track})
+        job = Job(
+            tasks=("detect", "instance"),
+            formats=format,
+            options={"score": score_or_default, "tile": tile},
+            open=partial(open_detector, everywhere(model), batch_size, trust, tile),
+            runtime=runtime,
+        )
+        return PARTLY_DONE if run_at_scale(model, images, out, scale, job) else 0
     promise = _promise(model, score, tile) if guarantee else None
     score = score_or_default
     video = _check_video(images, frames, track, promise, format)
@@ -122,17 +139,6 @@ def _check_video(
     return video
 
 
-def _check_offered_at_scale(pictures: bool | None, guarantee: bool, frames: int | None, track: bool) -> None:
-    for name, asked in (
-        ("pictures", pictures),
-        ("guarantee", guarantee),
-        ("frames", frames is not None),
-        ("track", track),
-    ):
-        if asked:
-            raise DataError(f"--{name}: not offered at scale, with --engine or a store; leave it out")
-
-
 def _promise(model: Path, score: float | None, tile: int | None) -> "Promise":
     """The guarantee that is stored in a run; a DataError if there is none, or if an option contradicts it."""
     if score is not None:
@@ -159,32 +165,50 @@ def classify(
     images: _Images,
     /,
     *,
-    out: Path,
-    pictures: bool = True,
+    out: str,
+    format: Annotated[Sequence[str] | None, _Several] = None,
+    pictures: bool | None = None,
     batch_size: int = 8,
     runtime: Runtime = "auto",
     trust: bool = False,
+    scale: _Scale = None,
 ) -> int:
     """Classify images; writes classes.csv with the five best classes, and a labelled picture for each image.
 
     The same command, after an interruption or with more images, does only what is not done yet. Images that cannot be
     read are named at the end, and the exit code is then 3; the others are done.
 
+    Images in object storage, and the work on several processes and machines, are described in docs/scale.md.
+
     Args:
         model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME on the Hugging Face Hub, or the
             name of published weights: visionkit weights list.
-        images: files, folders, globs or .txt lists of files.
-        out: the folder for the results.
-        pictures: write the pictures.
+        images: files, folders, globs or .txt lists of files; or s3://BUCKET/...
+        out: the folder for the results; or s3://BUCKET/...
+        format: (at scale) csv, jsonl (a line for each image), or parquet for nothing but results/*.parquet; several.
+        pictures: write the pictures; by default, but not at scale.
         batch_size: images a step.
         runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
+    scale = scale or Scale()
+    if is_at_scale(scale, images, out):
+        check_offered({"pictures": pictures})
+        opener = partial(open_classifier, everywhere(model), batch_size, trust)
+        job = Job(tasks=("classify",), formats=format or ("csv",), open=opener, runtime=runtime)
+        return PARTLY_DONE if run_at_scale(model, images, out, scale, job) else 0
+    _check_no_format(format)
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.folders import classify_folder
 
     predictor = open_predictor(model, batch_size, trust, runtime, partial(images_in, images))
-    return _report(classify_folder(predictor, images, out, pictures=pictures, made_by=made_by(model)), out)
+    drawn, folder = pictures is not False, Path(out)
+    return _report(classify_folder(predictor, images, folder, pictures=drawn, made_by=made_by(model)), folder)
+
+
+def _check_no_format(format: Sequence[str] | None) -> None:
+    if format is not None:
+        raise DataError("--format is for --engine local or ray; leave it out, or name one")
 
 
 def serve(
@@ -253,31 +277,48 @@ def segment(
     images: _Images,
     /,
     *,
-    out: Path,
+    out: str,
+    format: Annotated[Sequence[str] | None, _Several] = None,
     flip: bool = False,
     window: bool = False,
     runtime: Runtime = "auto",
     trust: bool = False,
+    scale: _Scale = None,
 ) -> int:
     """Find the class of every pixel; writes a picture for each image, index PNGs in masks/, areas.csv and classes.txt.
 
     Images that cannot be read are named at the end, and the exit code is then 3; the others are done.
 
+    Images in object storage, and the work on several processes and machines, are described in docs/scale.md.
+
     Args:
         model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME on the Hugging Face Hub, or the
             name of published weights: visionkit weights list.
-        images: files, folders or globs.
-        out: the folder for the results.
+        images: files, folders or globs; or s3://BUCKET/...
+        out: the folder for the results; or s3://BUCKET/...
+        format: (at scale) csv, jsonl (a line for each image), or parquet for nothing but results/*.parquet; several.
         flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
         runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
+    scale = scale or Scale()
+    if is_at_scale(scale, images, out):
+        job = Job(
+            tasks=("segment",),
+            formats=format or ("csv",),
+            options={"flip": flip, "window": window},
+            open=partial(open_segmenter, everywhere(model), trust, flip, window),
+            runtime=runtime,
+        )
+        return PARTLY_DONE if run_at_scale(model, images, out, scale, job) else 0
+    _check_no_format(format)
     from visionkit.open_model import made_by, open_predictor
     from visionkit.predict.folders import segment_folder
 
     predictor = open_predictor(model, 8, trust, runtime, partial(images_in, images)).look(flip, window)
-    return _report(segment_folder(predictor, images, out, made_by=made_by(model)), out)
+    folder = Path(out)
+    return _report(segment_folder(predictor, images, folder, made_by=made_by(model)), folder)
 
 
 def bench(

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import cyclopts
 
 from visionkit.cli.knobs import LEARNING, parse_knobs
+from visionkit.cli.scale import local_data
 from visionkit.cli.summary import keep_fast_form, lacks_test_score, print_rest, print_summary
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map, Options, make_deterministic
@@ -22,7 +23,7 @@ RunOptions = Annotated[Options, cyclopts.Parameter(name="*", group="How it is ru
 
 
 def finetune(
-    data: Path | None = None,
+    data: str | None = None,
     /,
     *,
     task: Literal["detect", "instance", "classify", "segment"] | None = None,
@@ -58,7 +59,7 @@ def finetune(
 
     Args:
         data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
-            Face, CSV, masks, class maps, class folders), or a YOLO data.yaml.
+            Face, CSV, masks, class maps, class folders), or a YOLO data.yaml; or s3://BUCKET/... (docs/scale.md).
         task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
         model: (detect) the detector, by default ssd; (segment) fcn, which is the default and the fastest, deeplabv3,
             lraspp, which is small, or unet, which draws the finest borders and takes the longest.
@@ -124,7 +125,8 @@ def finetune(
     from visionkit.data.recognise import tasks_of
     from visionkit.environment import import_keras_quietly
 
-    task_of_data = task or tasks_of(data)[0]
+    knobs["data"] = local_data(data)
+    task_of_data = task or tasks_of(knobs["data"])[0]
     if options.deterministic:
         make_deterministic()
     import_keras_quietly()

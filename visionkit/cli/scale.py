@@ -1,8 +1,8 @@
 """The options that verbs share at scale, and what they do with them. Heavy imports are inside the functions."""
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,25 +41,23 @@ class Scale:
     plan: bool = False
 
 
-@dataclass(frozen=True)
-class ScaleOptions:
-    """Options of the verb that mean the same at any scale.
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a verb does at any scale.
 
     Args:
-        score: detections below it are left out.
+        tasks: of the models that it takes.
         formats: which files are written in the end.
-        tile: side of the tiles in pixels; None without tiles.
-        batch_size: images a step.
+        options: on which the results depend, by the names of the verb's options.
+        open: opens the model in a runtime; is pickled for the workers.
         runtime: what runs the model.
-        trust: open a SavedModel that does more than compute.
     """
 
-    score: float
+    tasks: Sequence[str]
     formats: Sequence[str]
-    tile: int | None
-    batch_size: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    open: Callable[["Runtime"], Any]
     runtime: "Runtime"
-    trust: bool
 
 
 def is_at_scale(scale: Scale, images: Sequence[str], out: str) -> bool:
@@ -87,8 +85,15 @@ def is_at_scale(scale: Scale, images: Sequence[str], out: str) -> bool:
     return used
 
 
-def detect_at_scale(model: Path, images: Sequence[str], out: str, scale: Scale, options: ScaleOptions) -> int:
-    """What `visionkit detect` does at scale; returns how many images could not be read."""
+def check_offered(options: Mapping[str, Any]) -> None:
+    """Raises a `DataError` about the first of the options that is given."""
+    for name, given in options.items():
+        if given:
+            raise DataError(f"--{name}: not offered at scale, with --engine or a store; leave it out")
+
+
+def run_at_scale(model: Path, images: Sequence[str], out: str, scale: Scale, job: Job) -> int:
+    """What a verb does at scale; returns how many images could not be read."""
     _check_installed(scale)
     from visionkit.scale.collect import check_formats
     from visionkit.scale.forecast import forecast
@@ -96,38 +101,93 @@ def detect_at_scale(model: Path, images: Sequence[str], out: str, scale: Scale, 
     from visionkit.scale.run import finish, prepare, run
     from visionkit.scale.store import Unreachable, is_uri
 
-    check_formats(options.formats)
+    check_formats(job.formats, job.tasks[0])
     sources = whole_sources(images)
     out = out if is_uri(out) else str(Path(out).absolute())
-    opener = partial(_open, model.absolute() if model.exists() else model, options)
-    predictor = opener(options.runtime)
-    if predictor.task not in ("detect", "instance"):
-        raise DataError(f"the model is for the task {predictor.task}: use visionkit {predictor.task} on a local folder")
+    predictor = job.open(job.runtime)
+    if predictor.task not in job.tasks:
+        verb = "detect" if predictor.task == "instance" else predictor.task
+        raise DataError(f"the model is for the task {predictor.task}: use visionkit {verb}")
     try:
         if scale.plan:
-            print(forecast(predictor, sources, scale.shard, options.score))
+            print(forecast(predictor, sources, scale.shard, job.options.get("score")))
             return 0
-        settings = _settings(model, predictor, sources, options, scale.shard)
-        plan = prepare(out, settings, options.formats, scale.relist, scale.retry_errors)
+        settings = _settings(model, predictor, sources, job, scale.shard)
+        plan = prepare(out, settings, job.formats, scale.relist, scale.retry_errors)
         print(_about(plan), flush=True)
-        run(plan, _engine(scale, predictor, partial(opener, _runtime_again(model, predictor.runtime))), progress=True)
-        summary = finish(plan, options.formats)
+        run(plan, _engine(scale, predictor, partial(job.open, _runtime_again(model, predictor.runtime))), progress=True)
+        summary = finish(plan, job.formats)
     except (Unreachable, PermissionError) as error:
         raise DataError(str(error)) from error
     _report(summary, out)
     return summary.failed
 
 
-def _open(model: Path, options: ScaleOptions, runtime: "Runtime") -> Any:
-    """The predictor, here or in a worker."""
+def local_data(data: str) -> Path:
+    """DATA as a path: of a data set in a store, that of its copy on this machine."""
+    from visionkit.scale.store import Unreachable, is_uri
+
+    if not is_uri(data):
+        return Path(data)
+    from visionkit.scale.dataset import fetch_dataset
+
+    try:
+        copy, count = fetch_dataset(data)
+    except (Unreachable, PermissionError) as error:
+        raise DataError(str(error)) from error
+    print(f"{data}: {count} files fetched, the others were here: {copy}", flush=True)
+    return copy
+
+
+def everywhere(model: Path) -> Path:
+    """MODEL with an absolute path, if it is one, for workers that run in other folders."""
+    return model.absolute() if model.exists() else model
+
+
+def open_detector(model: Path, batch_size: int, trust: bool, tile: int | None, runtime: "Runtime") -> Any:
+    """The predictor of `detect`, here or in a worker."""
     from visionkit.open_model import open_predictor
 
-    predictor: Any = open_predictor(model, options.batch_size, options.trust, runtime)
-    if options.tile is None:
+    predictor: Any = open_predictor(model, batch_size, trust, runtime)
+    if tile is None:
         return predictor
     from visionkit.predict.tiling import Tiled
 
-    return Tiled(predictor, options.tile)
+    return Tiled(predictor, tile)
+
+
+def open_classifier(model: Path, batch_size: int, trust: bool, runtime: "Runtime") -> Any:
+    """The predictor of `classify`, here or in a worker."""
+    from visionkit.open_model import open_predictor
+
+    return open_predictor(model, batch_size, trust, runtime)
+
+
+def open_segmenter(model: Path, trust: bool, flip: bool, window: bool, runtime: "Runtime") -> Any:
+    """The predictor of `segment`, here or in a worker."""
+    from visionkit.open_model import open_predictor
+
+    predictor = open_predictor(model, 8, trust, runtime).look(flip, window)
+    if len(predictor.class_names) > 256:
+        raise DataError(f"{model}: {len(predictor.class_names)} classes; a class map holds at most 256")
+    return predictor
+
+
+def open_painter(
+    model: Path,
+    style: str | None,
+    shares: Sequence[float] | None,
+    size: int | None,
+    keep_colours: bool,
+    runtime: "Runtime",
+) -> Any:
+    """The painter of `stylize`, here or in a worker; Keras runs it in any case."""
+    from visionkit.open_model import keras_path, open_style_network
+
+    network = open_style_network(keras_path(model))
+    from visionkit.style.folder import Painter, choose
+
+    return Painter(network, choose(network.class_names, style, shares), size, keep_colours)
 
 
 def _engine(scale: Scale, predictor: Any, opener: Any) -> "Engine":
@@ -142,7 +202,7 @@ def _engine(scale: Scale, predictor: Any, opener: Any) -> "Engine":
     return lambda work, names: run_on_ray(opener, runtime, work, names, cluster)
 
 
-def _settings(model: Path, predictor: Any, sources: list[str], options: ScaleOptions, shard: int) -> Any:
+def _settings(model: Path, predictor: Any, sources: list[str], job: Job, shard: int) -> Any:
     from visionkit.open_model import content_digest
     from visionkit.scale.settings import Settings
 
@@ -150,8 +210,7 @@ def _settings(model: Path, predictor: Any, sources: list[str], options: ScaleOpt
         model=content_digest(model),
         task=predictor.task,
         class_names=list(predictor.class_names),
-        score=options.score,
-        tile=options.tile,
+        options=dict(job.options),
         runtime=predictor.runtime,
         sources=sources,
         shard=shard,

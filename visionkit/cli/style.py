@@ -3,23 +3,25 @@
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import cyclopts
 
 from visionkit.cli.models import PARTLY_DONE
+from visionkit.cli.scale import Job, Scale, check_offered, everywhere, is_at_scale, open_painter, run_at_scale
 from visionkit.types import DataError
 
 _Many = cyclopts.Parameter(negative=())
 
 
 def stylize(
-    content: Path,
+    content: str,
     styles: Annotated[tuple[Path, ...], _Many] = (),
     /,
     *,
-    out: Path,
+    out: str,
     model: Path | None = None,
     style: str | None = None,
     shares: Annotated[list[float] | None, _Many] = None,
@@ -38,14 +40,15 @@ def stylize(
     preview: int | None = None,
     features: str | None = None,
     smoothing: float | None = None,
+    scale: Annotated[Scale | None, cyclopts.Parameter(name="*")] = None,
 ) -> int:
     """Paint a photo like a painting: visionkit stylize PHOTO PAINTING... --out FILE, step by step; or, in one pass with
     a network trained for it: visionkit stylize PHOTOS_OR_VIDEO --model RUN --out FOLDER.
 
     Args:
-        content: the photo; with --model also a folder, a glob or a video.
+        content: the photo; with --model also a folder, a glob or a video, or s3://BUCKET/... (docs/scale.md).
         styles: the paintings; not with --model.
-        out: the picture to write, .png or .jpg; with --model a folder.
+        out: the picture to write, .png or .jpg; with --model a folder, or s3://BUCKET/...
         model: a run folder or .keras file of a style network.
         style: (with --model) one of its styles; by default its only one.
         shares: how much of each painting (by default equal shares), or of each style of the model: --shares 2 --shares
@@ -69,18 +72,27 @@ def stylize(
     """
     weights = {"content": content_weight, "style": style_weight, "smooth": smooth_weight, "palette": palette_weight}
     knobs = {"seed": seed, "steps": steps, "optimizer": optimizer, "style_scale": style_scale, "noise": noise}
+    scale = scale or Scale()
+    at_scale = is_at_scale(scale, [content], out)
     if model is not None:
         weight_options = {f"{name}_weight": value for name, value in weights.items()}
         others = {"mask": mask, "preview": preview, "features": features}
         _refuse({**knobs, **weight_options, **others}, "is not for --model")
         if styles:
             raise DataError(f"{styles[0]}: a painting is not for --model, which knows its styles; leave it out")
-        return _paint_in_one_pass(model, content, out, style, shares, size, keep_colours, smoothing)
+        if at_scale:
+            check_offered({"smoothing": smoothing is not None})
+            return _paint_at_scale(model, content, out, scale, (style, shares, size, keep_colours))
+        return _paint_in_one_pass(model, Path(content), Path(out), style, shares, size, keep_colours, smoothing)
+    if at_scale:
+        raise DataError("at scale, with --engine or a store, stylize needs --model RUN")
     _refuse({"style": style, "smoothing": smoothing}, "needs --model")
     if not styles:
         raise DataError("expected a painting behind the photo, or --model RUN; see visionkit stylize --help")
     job = _given(knobs) | {"size": size or 384, "shares": shares, "keep_colours": keep_colours}
-    return _optimise(content, styles, out, job, _given(weights), mask, preview, features or "vgg16_hed_bsds500")
+    return _optimise(
+        Path(content), styles, Path(out), job, _given(weights), mask, preview, features or "vgg16_hed_bsds500"
+    )
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +103,19 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
     """Raises a DataError about the first of the options that is given."""
     for name in _given(options):
         raise DataError(f"--{name.replace('_', '-')} {why}; leave it out")
+
+
+def _paint_at_scale(model: Path, content: str, out: str, scale: Scale, look: tuple[Any, ...]) -> int:
+    """Paints the photos of a store, or on an engine; `look` is what `open_painter` takes. Returns the exit code."""
+    style, shares, size, keep_colours = look
+    job = Job(
+        tasks=("stylize",),
+        formats=("parquet",),
+        options={"style": style, "shares": shares, "size": size, "keep_colours": keep_colours},
+        open=partial(open_painter, everywhere(model), style, shares, size, keep_colours),
+        runtime="keras",
+    )
+    return PARTLY_DONE if run_at_scale(model, [content], out, scale, job) else 0
 
 
 def _paint_in_one_pass(

@@ -90,6 +90,7 @@ class Predictor:
         self.class_names: list[str] = list(model.class_names)
         self.task: str = getattr(model, "task", "detect")
         self.runtime: str = getattr(model, "runtime", "keras")  # what computes
+        self.calibration: Any = getattr(model, "calibration", None)  # the ScoreCurve that its scores went through
         self.synonyms: dict[str, int] = {}  # further names of classes, such as ImageNet's WordNet ids -> class ids
         self.batch_size, self.score = batch_size, score
         self.look(flip, window)
@@ -165,11 +166,37 @@ class Predictor:
             raise ValueError(f"score: expected 0 to 1, found {score!r}")
         return answer(items, failures, lambda getters: self._results(getters, score))
 
+    def probabilities(self, items: Iterable[Image]) -> Iterator[np.ndarray]:
+        """The probabilities of the pixels' classes, before `__call__` picks the most probable one.
+
+        Args:
+            items: several images, as for `__call__`.
+
+        Returns:
+            float32 `[h, w, K]` of each image at the network's size, without padding.
+
+        Raises:
+            DataError: an image cannot be read, or the model is no segmenter.
+        """
+        if self.task != "segment":
+            raise DataError(f"probabilities of pixels are those of a segmenter; this model is for the task {self.task}")
+        return answer(items, "raise", self._planes)
+
+    def _planes(self, items: Iterator[Callable[[], Image]]) -> Iterator[np.ndarray | Failure]:
+        for item, row in self._answered(items):
+            if isinstance(item, Failure):
+                yield item
+            elif isinstance(item, _Loaded):
+                yield row["probabilities"][: item.inner[0], : item.inner[1]]
+
     def _results(self, items: Iterator[Callable[[], Image]], score: float) -> Iterator[Prediction | Failure]:
+        yield from self._finish(self._answered(items), score)
+
+    def _answered(self, items: Iterator[Callable[[], Image]]) -> "Iterator[_Answered]":
         per_step = 1 if self.window else self.batch_size  # images
         loaded = ahead(enumerate(items), lambda job: self._load(*job), depth=2 * per_step)
         batches = (self._with_network(batch) for batch in _batches(loaded, per_step))
-        yield from self._finish(_in_order(ahead(batches, self._run, depth=2, threads=1)), score)
+        yield from _in_order(ahead(batches, self._run, depth=2, threads=1))
 
     def _with_network(self, batch: "_Batch") -> "_Batch":
         """The batch, once there is a network for it: made in the caller's thread, to which Keras' settings belong."""

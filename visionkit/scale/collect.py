@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.files import whole_text
-from visionkit.predict.formats import LABELS, TABLES
+from visionkit.predict.formats import AREAS, BEST, LABELS, TABLES, write_areas, write_classes
 from visionkit.scale import store
+from visionkit.scale.rows import record_of
 from visionkit.scale.shard import Work, read_rows
 from visionkit.types import DataError
 
 PARQUET = "parquet"  # the format that is there anyway
 JSON_LINES = "jsonl"
+_Write = Callable[[Path, "ScaleRecords", Sequence[str]], None]
 
 
 class ScaleRecords:
@@ -28,7 +30,11 @@ class ScaleRecords:
 
     def __init__(self, work: Work, names: Sequence[str], root: str | None, errors: bool = False):
         self._work, self._names, self._errors = work, names, errors
-        self._root = "" if root is None else store.join(root, "").partition("?")[0]
+        self._root, self._query = "", ""
+        if root is not None:
+            folder = store.join(root, "")
+            self._root = store.without_query(folder)
+            self._query = folder[len(self._root) :]
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         number = -1
@@ -37,30 +43,38 @@ class ScaleRecords:
                 number += 1
                 record = {"number": number, "file": self._file(row["uri"])}
                 if row["error"] is None:
-                    yield record | {
-                        "size": [row["height"], row["width"]],
-                        "objects": list(map(_object, row["objects"])),
-                    }
+                    yield record | record_of(row)
                 elif self._errors:
                     yield record | {"error": row["error"]}
 
     def _file(self, uri: str) -> str:
-        return uri.partition("?")[0].removeprefix(self._root) if self._root else uri
+        return uri.removesuffix(self._query).removeprefix(self._root)
 
 
-def check_formats(formats: Iterable[str]) -> None:
+def check_formats(formats: Iterable[str], task: str) -> None:
     """Raises a `DataError` for a format that is not written at this scale."""
+    known = (*_tables(task), JSON_LINES, PARQUET)
     for name in formats:
         if name in LABELS:
             raise DataError(f"--format {name}: one file an image is not written at scale; take coco, or leave it out")
-        if name not in (*TABLES, JSON_LINES, PARQUET):
-            raise DataError(f"no format {name!r}; at scale there are {', '.join((*TABLES, JSON_LINES, PARQUET))}")
+        if name not in known:
+            raise DataError(f"no format {name!r}; at scale there are {', '.join(known)}")
 
 
-def files_of(formats: Iterable[str]) -> dict[str, Callable[[Path, ScaleRecords, Sequence[str]], None]]:
+def files_of(formats: Iterable[str], task: str) -> dict[str, _Write]:
     """By the name of each file that is written: what writes it into a local folder."""
-    known = TABLES | {JSON_LINES: ("results.jsonl", _write_lines)}
+    known = _tables(task) | {JSON_LINES: ("results.jsonl", _write_lines)}
     return {known[name][0]: known[name][1] for name in formats if name != PARQUET}
+
+
+def _tables(task: str) -> dict[str, tuple[str, _Write]]:
+    """By format: a file and what writes it."""
+    others: dict[str, dict[str, tuple[str, _Write]]] = {
+        "classify": {"csv": (BEST, write_classes)},
+        "segment": {"csv": (AREAS, write_areas)},
+        "stylize": {},
+    }
+    return others.get(task, dict(TABLES))
 
 
 def collect(
@@ -72,7 +86,7 @@ def collect(
         DataError: one of them could not be written.
         Unreachable: the store does not answer.
     """
-    for file, write in files_of(formats).items():
+    for file, write in files_of(formats, work.task).items():
         records = ScaleRecords(work, names, root, errors=write is _write_lines)
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder), records, class_names)
@@ -83,8 +97,3 @@ def _write_lines(out: Path, records: ScaleRecords, class_names: Sequence[str]) -
     with whole_text(out / "results.jsonl", errors="backslashreplace") as stream:
         for record in records:
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-def _object(found: dict[str, Any]) -> dict[str, Any]:
-    item = {key: found[key] for key in ("label", "score", "box")}
-    return item | {"mask": found["mask"]} if found["mask"] else item

@@ -7,20 +7,20 @@ from math import ceil
 from typing import Any
 
 from visionkit.scale.manifest import Item, items_of
-from visionkit.scale.shard import rows_of
+from visionkit.scale.shard import predictions_of
 
 SAMPLE = 32  # images that are measured
 DAY = 24  # hours
 
 
-def forecast(predictor: Any, sources: Sequence[str], shard: int, score: float) -> str:
+def forecast(predictor: Any, sources: Sequence[str], shard: int, score: float | None) -> str:
     """Counts the images, measures how long some of them take here, and says what that means for all.
 
     Args:
-        predictor: of a detector.
+        predictor: see `shard.predictions_of`.
         sources: see `manifest.items_of`.
         shard: images in each.
-        score: detections below it are left out.
+        score: detections below it are left out; None for other tasks.
     """
     listing = items_of(sources)
     sample = [item for item, _ in zip(listing, range(SAMPLE), strict=False)]
@@ -41,9 +41,10 @@ def forecast(predictor: Any, sources: Sequence[str], shard: int, score: float) -
     return "\n".join(lines)
 
 
-def _rate(predictor: Any, sample: Sequence[Item], score: float) -> float:
+def _rate(predictor: Any, sample: Sequence[Item], score: float | None) -> float:
     """Images a second, after a first batch that compiles the network."""
-    rows_of(predictor, sample[: predictor.batch_size], score)
+    list(predictions_of(predictor, sample[: predictor.batch_size], score))
     began = time.perf_counter()
-    rows_of(predictor, sample, score)
+    for _ in predictions_of(predictor, sample, score):
+        pass
     return len(sample) / (time.perf_counter() - began)

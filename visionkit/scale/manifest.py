@@ -8,9 +8,11 @@ import hashlib
 import io
 import logging
 import os
+import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from io import BufferedReader
+from itertools import islice, pairwise
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
@@ -29,11 +31,15 @@ class Item(NamedTuple):
         uri: where it is.
         stamp: tells its version from others: an entity tag, or its size and time of change; "" where neither is known.
         size: in bytes; -1 where it is not known.
+        container: URI of the tar or Parquet file that it is in; "" for an object of its own.
+        offset: of its bytes in the tar file, or its row in the Parquet file; -1 for an object of its own.
     """
 
     uri: str
     stamp: str
     size: int
+    container: str = ""
+    offset: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +66,10 @@ def whole_sources(sources: Sequence[str]) -> list[str]:
         DataError: one of them lies in another, so that images would be listed twice.
     """
     whole = [source if store.is_uri(source) else os.path.abspath(source) for source in sources]  # noqa: PTH100
-    for one in whole:
-        for other in whole:
-            if one is not other and store.join(other, "x").startswith(store.join(one, "")):
-                raise DataError(f"{other} lies in {one}: its images would be listed twice; name one of them")
+    ordered = sorted((store.join(source, ""), source) for source in whole)
+    for (folder, one), (inner, other) in pairwise(ordered):  # what lies in a folder comes right behind it
+        if inner.startswith(folder):
+            raise DataError(f"{other} lies in {one}: its images would be listed twice; name one of them")
     return whole
 
 
@@ -73,7 +79,8 @@ def items_of(sources: Sequence[str]) -> Iterator[Item]:
     Args:
         sources: folders and prefixes, searched for images as `find_images` does; images; .txt lists with a URI or a
             path on each line, relative to the list; inventories in Parquet with the columns `uri`, or `bucket` and
-            `key`, and optionally `etag` or `e_tag`, `size`, `last_modified` or `last_modified_date`.
+            `key`, and optionally `etag` or `e_tag`, `size`, `last_modified` or `last_modified_date`; tar files, not
+            compressed; Parquet files with a column of images, see `bytes_column`; FOLDER/*.tar and FOLDER/*.parquet.
 
     Raises:
         DataError: a source does not exist, or is none of these.
@@ -81,18 +88,24 @@ def items_of(sources: Sequence[str]) -> Iterator[Item]:
         Unreachable: its store does not answer.
     """
     for source in sources:
-        suffix = PurePosixPath(source.partition("?")[0]).suffix.lower()
+        suffix = store.suffix_of(source)
         try:
-            if suffix == ".txt":
+            if store.without_query(source).endswith(("/*.tar", "/*.parquet")):
+                yield from items_of(_containers(source))
+            elif suffix == ".txt":
                 yield from _of_list(source)
             elif suffix == ".parquet":
-                yield from _of_inventory(source)
+                yield from _of_parquet(source)
+            elif suffix == ".tar":
+                yield from _of_tar(source)
             elif store.is_folder(source):
                 yield from _of_folder(source)
             elif suffix in IMAGE_SUFFIXES and store.exists(source):
                 yield Item(source, "", -1)
             else:
-                raise DataError(f"{source}: expected a folder of images, an image, a .txt list or a .parquet inventory")
+                raise DataError(
+                    f"{source}: expected a folder of images, an image, a .txt list, a .tar or a .parquet file"
+                )
         except FileNotFoundError as error:
             raise DataError(str(error)) from None
 
@@ -153,7 +166,7 @@ def _of_folder(folder: str, left_out: list[str] | None = None) -> Iterator[Item]
 
 
 def _of_list(source: str) -> Iterator[Item]:
-    base = source.partition("?")[0].rpartition("/")[0]
+    base = store.without_query(source).rpartition("/")[0]
     for line in _lines(source):
         if not line:
             continue
@@ -181,7 +194,41 @@ def _lines(source: str) -> Iterator[str]:
     yield rest.decode(errors="surrogateescape").strip("\r \ufeff")
 
 
-def _of_inventory(source: str) -> Iterator[Item]:
+def _containers(pattern: str) -> list[str]:
+    """The files of a folder with the suffix behind the * of a pattern."""
+    address = store.without_query(pattern)
+    folder, _, name = address.rpartition("/")
+    folder += pattern[len(address) :]
+    names = [entry.name for entry in store.listed(folder) if not entry.folder and not entry.name.startswith(".")]
+    found = [store.join(folder, each) for each in names if each.lower().endswith(name[1:])]
+    if not found:
+        raise DataError(f"{pattern}: there are no such files")
+    return found
+
+
+def _of_tar(source: str) -> Iterator[Item]:
+    """The images in a tar file, of which only the headers are looked at, in pieces that hold several where they can."""
+    stamp, address = _stamp(source), store.without_query(source)
+    with store.opened(source) as stream, BufferedReader(stream, CHUNK) as buffered:
+        try:
+            with tarfile.open(fileobj=buffered, mode="r:") as tar:
+                while (member := tar.next()) is not None:
+                    tar.members.clear()  # it would remember all of them
+                    path = PurePosixPath(member.name)
+                    hidden = any(part.startswith(".") for part in path.parts)
+                    if (
+                        member.isreg()
+                        and not member.issparse()
+                        and not hidden
+                        and path.suffix.lower() in IMAGE_SUFFIXES
+                    ):
+                        yield Item(f"{address}#{member.name}", stamp, member.size, source, member.offset_data)
+        except tarfile.TarError as error:
+            raise DataError(f"{source}: not an uncompressed tar file, or a broken one ({error})") from None
+
+
+def _of_parquet(source: str) -> Iterator[Item]:
+    """What an inventory lists, or the rows of a file with a column of images."""
     import pyarrow
     from pyarrow import parquet
 
@@ -191,11 +238,41 @@ def _of_inventory(source: str) -> Iterator[Item]:
         except pyarrow.ArrowInvalid as error:
             raise DataError(f"{source}: not a Parquet file ({error})") from None
         known = set(file.schema_arrow.names)
-        if not ("uri" in known or {"bucket", "key"} <= known):
-            raise DataError(f"{source}: expected a column uri, or bucket and key; found {', '.join(sorted(known))}")
-        wanted = known & {"uri", "bucket", "key", "etag", "e_tag", "size", "last_modified", "last_modified_date"}
-        for batch in file.iter_batches(ROWS, columns=sorted(wanted)):
-            yield from (item for row in batch.to_pylist() if (item := _of_row(row)))
+        if "uri" in known or {"bucket", "key"} <= known:
+            wanted = known & {"uri", "bucket", "key", "etag", "e_tag", "size", "last_modified", "last_modified_date"}
+            for batch in file.iter_batches(ROWS, columns=sorted(wanted)):
+                yield from (item for row in batch.to_pylist() if (item := _of_row(row)))
+            return
+        bytes_column(source, file.schema_arrow)
+        stamp, address = _stamp(source), store.without_query(source)
+        for row in range(file.metadata.num_rows):
+            yield Item(f"{address}#{row}", stamp, -1, source, row)
+
+
+def bytes_column(source: str, schema: Any) -> str:
+    """The name of the only column that holds images: of bytes, or as Hugging Face writes them, with a field `bytes`.
+
+    Raises:
+        DataError: there is none, or several.
+    """
+    from pyarrow import types
+
+    def holds_bytes(kind: Any) -> bool:
+        if types.is_struct(kind):
+            index = kind.get_field_index("bytes")
+            return index >= 0 and holds_bytes(kind.field(index).type)
+        return types.is_binary(kind) or types.is_large_binary(kind)
+
+    found = [field.name for field in schema if holds_bytes(field.type)]
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(sorted(found or schema.names))
+    raise DataError(f"{source}: expected a column uri, bucket and key, or one column of bytes; found {names}")
+
+
+def _stamp(source: str) -> str:
+    found = store.entry(source)
+    return f"{found.size} {found.changed}" if found else ""
 
 
 def _of_row(row: dict[str, Any]) -> Item | None:

@@ -5,6 +5,7 @@ image is alone that kills them; that image gets a row with an error, and all oth
 """
 
 import os
+import secrets
 import socket
 import sys
 import time
@@ -12,10 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest.mock import patch
 
 from visionkit.scale.manifest import Item, read_shard
-from visionkit.scale.shard import Counts, Work, error_row, rows_of, run_shard, write_rows
+from visionkit.scale.rows import error_row
+from visionkit.scale.shard import Counts, Work, rows_of, run_shard, write_rows
 from visionkit.types import DataError, plain
 
 DEATHS = 3  # of workers with one shard, after which it is halved
@@ -24,6 +25,7 @@ ATTEMPTS = 3  # at a shard that ends in an error, such as a store that does not 
 PAUSE = 2.0  # seconds before a shard is tried again, and twice as long each time
 PATIENCE = 60.0  # seconds without any worker before a line says so
 REACH = 5.0  # seconds for a cluster to take a connection
+LOOPBACK = "127.0.0.1"
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 OBJECTS = 200 * 2**20  # bytes of Ray's object store, through which nothing goes but counts and the rows of halves
 
@@ -86,7 +88,7 @@ class _Worker:
 
     def rows(self, name: str, start: int, stop: int) -> list[dict[str, Any]]:
         items = read_shard(self._work.manifest, name)[start:stop]
-        return rows_of(self._predictor, items, self._work.score)
+        return rows_of(self._predictor, self._work, name, items, start)
 
 
 def run_on_ray(
@@ -115,9 +117,12 @@ def run_on_ray(
 
 
 def _started(cluster: Cluster) -> Any:
-    """Ray, connected; it is told to send nothing home before it is imported."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    """Ray, connected. What it takes from the environment, it takes when it is imported."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it sends nothing home
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # it would warn; see `_Worker`
+    if not cluster.address:
+        # Whoever reaches Ray's ports may run programs. On Linux it would listen where other machines can join.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     try:
         import ray
     except ImportError:
@@ -128,19 +133,18 @@ def _started(cluster: Cluster) -> Any:
     if cluster.address:
         _connect(ray, cluster.address)
     else:
-        from ray._private import services
-
-        # On loopback, since whoever reaches Ray's ports may run programs. Ray would replace 127.0.0.1 by an address
-        # that others can reach, so that nodes can join, and has no option against that.
-        with patch.object(services, "resolve_ip_for_localhost", lambda host: host):
-            ray.init(
-                address="local",  # and not what RAY_ADDRESS, or another cluster on this machine, would make of None
-                num_cpus=cluster.workers,
-                include_dashboard=False,
-                object_store_memory=OBJECTS,
-                _node_ip_address="127.0.0.1",
-                **QUIET,
-            )
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray would leave one in the home folder
+        ray.init(
+            address="local",  # and not what RAY_ADDRESS, or another cluster on this machine, would make of None
+            num_cpus=cluster.workers,
+            include_dashboard=False,
+            object_store_memory=OBJECTS,
+            _node_ip_address=LOOPBACK,
+            **QUIET,
+        )
+        if ray.util.get_node_ip_address() != LOOPBACK:
+            ray.shutdown()
+            raise DataError("--engine ray: Ray was imported before visionkit could tell it to stay on this machine")
     return ray
 
 
@@ -152,6 +156,11 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=REACH).close()
         ray.init(address=address, **QUIET)
     except Exception as error:  # Ray raises many kinds
+        if "InvalidAuthToken" in f"{error} {error.__cause__}":
+            raise DataError(
+                f"--address {address}: the cluster wants its token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN as on "
+                "its machines"
+            ) from error
         reason = str(error).strip().partition("\n")[0]
         raise DataError(f"--address {address}: no Ray cluster answers there ({reason})") from error
 

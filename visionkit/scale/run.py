@@ -11,7 +11,7 @@ from visionkit.scale import store
 from visionkit.scale.collect import check_formats, collect, files_of
 from visionkit.scale.manifest import items_of, names_in, write_manifest
 from visionkit.scale.settings import Settings, check_same, read_settings, with_manifest, write_settings
-from visionkit.scale.shard import RESULTS, Counts, Work, read_counts, read_rows
+from visionkit.scale.shard import PICTURES, RESULTS, Counts, Work, read_counts, read_rows
 from visionkit.types import DataError, would_be_lost
 
 MANIFEST = "manifest"
@@ -44,7 +44,7 @@ class ScaleSummary:
 
     Args:
         done: how many are in the results.
-        rows: objects that were found in them.
+        rows: what was found in them: objects, or classes in maps, or classes, or pictures.
         earlier: images, broken ones included, that were done by an earlier run.
         failed: how many could not be read.
         errors: the first of the lines that say why.
@@ -70,13 +70,13 @@ def prepare(out: str, settings: Settings, formats: Sequence[str], relist: bool, 
     Raises:
         DataError: the folder holds other results, or files that are not from an earlier run.
     """
-    check_formats(formats)
+    check_formats(formats, settings.task)
     earlier = read_settings(out)
     if earlier:
         check_same(out, earlier, settings)
         settings = earlier
     else:
-        for file in files_of(formats):
+        for file in files_of(formats, settings.task):
             if store.exists(store.join(out, file)):
                 raise would_be_lost(store.join(out, file))
     if relist or not earlier:
@@ -87,7 +87,8 @@ def prepare(out: str, settings: Settings, formats: Sequence[str], relist: bool, 
         write_settings(out, settings)
         if earlier:
             store.delete_folder(store.join(out, MANIFEST, earlier.listed))
-    work = Work(out=out, manifest=store.join(out, MANIFEST, settings.listed), score=settings.score)
+    folder = store.join(out, MANIFEST, settings.listed)
+    work = Work(out=out, manifest=folder, task=settings.task, score=settings.options.get("score"))
     names = names_in(work.manifest)
     if len(names) != settings.shards:
         raise DataError(f"{work.manifest}: holds {len(names)} of {settings.shards} shards; --relist writes it anew")
@@ -102,7 +103,7 @@ def run(plan: Plan, engine: Engine, progress: bool) -> None:
         Unreachable: a store does not answer.
     """
     with progress_bar(progress) as bar:
-        shown = bar.add_task("detect", total=plan.settings.images)
+        shown = bar.add_task(plan.settings.task, total=plan.settings.images)
         bar.advance(shown, plan.settings.images - _images_in(plan, plan.pending))
         for counts in engine(plan.work, plan.pending) if plan.pending else ():
             bar.advance(shown, counts.images)
@@ -114,15 +115,15 @@ def finish(plan: Plan, formats: Sequence[str]) -> ScaleSummary:
     if root is not None and not store.is_folder(root):
         root = None
     collect(plan.work, plan.names, root, plan.settings.class_names, formats)
-    images = objects = failed = 0
+    images = found = failed = 0
     errors: list[str] = []
     for name, counts in _counted(plan.work, plan.names):
-        images, objects, failed = images + counts.images, objects + counts.objects, failed + counts.errors
+        images, found, failed = images + counts.images, found + counts.results, failed + counts.errors
         if counts.errors and len(errors) < SHOWN:
             errors += [row["error"] for row in read_rows(plan.work.result(name)) if row["error"] is not None]
     return ScaleSummary(
         done=images - failed,
-        rows=objects,
+        rows=found,
         earlier=plan.settings.images - _images_in(plan, plan.pending),
         failed=failed,
         errors=errors[:SHOWN],
@@ -135,9 +136,13 @@ def _pending(work: Work, names: Sequence[str], retry_errors: bool) -> list[str]:
     done = {name for name in names_in(results) if _SHARD.fullmatch(name)}
     for name in sorted(done - listed):
         store.delete(work.result(name))
+        if work.task == "stylize":
+            store.delete_folder(store.join(work.out, PICTURES, name))
     done &= listed
     if retry_errors:
-        done -= {name for name, counts in _counted(work, sorted(done)) if counts.errors}
+        for name in [name for name, counts in _counted(work, sorted(done)) if counts.errors]:
+            store.delete(work.result(name))
+            done.remove(name)
     return [name for name in names if name not in done]
 
 

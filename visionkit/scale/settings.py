@@ -14,8 +14,6 @@ OPTIONS = {
     "model": "MODEL",
     "task": "MODEL",
     "class_names": "MODEL",
-    "score": "--score",
-    "tile": "--tile",
     "runtime": "--runtime",
     "sources": "IMAGES",
     "shard": "--shard",
@@ -30,8 +28,7 @@ class Settings:
         model: a digest of its weights and their configuration.
         task: of the model.
         class_names: of the model.
-        score: detections below it are left out.
-        tile: side of the tiles in pixels; None without tiles.
+        options: of the verb, by their names: `score` and `tile` of detect, for example.
         runtime: what computes.
         sources: what was listed, see `manifest.items_of`.
         shard: images in each.
@@ -43,8 +40,7 @@ class Settings:
     model: str
     task: str
     class_names: list[str]
-    score: float
-    tile: int | None
+    options: dict[str, Any]
     runtime: str
     sources: list[str]
     shard: int
@@ -89,8 +85,10 @@ def check_same(out: str, earlier: Settings, now: Settings) -> None:
     Raises:
         DataError: it would give other results.
     """
-    for key, option in OPTIONS.items():
-        was, wanted = getattr(earlier, key), getattr(now, key)
+    pairs = [(option, getattr(earlier, key), getattr(now, key)) for key, option in OPTIONS.items()]
+    for key in now.options:
+        pairs.append((f"--{key.replace('_', '-')}", earlier.options.get(key), now.options[key]))
+    for option, was, wanted in pairs:
         if was == wanted:
             continue
         what = "results of another model" if option == "MODEL" else f"made with {option} {_shown(was)}"

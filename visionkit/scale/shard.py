@@ -1,25 +1,21 @@
-"""One shard of the manifest becomes one Parquet file of results; what runs it, and where, is the engine's affair.
-
-A row has `uri` and `stamp` of an image as the manifest has them; `height` and `width` in pixels; `objects`, a list of
-{`label`, `class`, `score`, `box` [x1, y1, x2, y2] in pixels, `mask`}, where `mask` is COCO's run-length encoding or
-null; and `error`, null unless the image could not be read.
-"""
+"""One shard of the manifest becomes one Parquet file of results; what runs it, and where, is the engine's affair."""
 
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Any
 
-from visionkit import images, limits
-from visionkit.predict.formats import to_record
-from visionkit.predict.inputs import Failure
+from visionkit import images
+from visionkit.predict.inputs import Failure, read_item
+from visionkit.predict.predictor import ahead
 from visionkit.scale import store
+from visionkit.scale.content import Images
 from visionkit.scale.manifest import Item, read_shard
-from visionkit.types import DataError, Sample, plain
+from visionkit.scale.rows import count_of, error_row, picture_row, row_of, schema_of
+from visionkit.types import DataError, Sample
 
-RESULTS = "results"
+RESULTS, PICTURES = "results", "pictures"
 _COUNTS = b"visionkit"  # the key of the counts in a file's metadata
 
 
@@ -29,12 +25,12 @@ class Counts:
 
     Args:
         images: how many rows.
-        objects: in all of them.
+        results: objects, or classes in maps, or images with a class or a picture.
         errors: images that could not be read.
     """
 
     images: int
-    objects: int
+    results: int
     errors: int
 
 
@@ -45,23 +41,29 @@ class Work:
     Args:
         out: URI of the output folder.
         manifest: URI of the folder with the manifest's shards.
-        score: detections below it are left out.
+        task: of the model; see `rows`.
+        score: detections below it are left out; None for other tasks.
     """
 
     out: str
     manifest: str
-    score: float
+    task: str
+    score: float | None
 
     def result(self, name: str) -> str:
         """The URI of the results of a shard."""
         return store.join(self.out, RESULTS, f"{name}.parquet")
+
+    def picture(self, name: str, index: int, suffix: str) -> str:
+        """The URI of the painted picture of an image, by its index in a shard."""
+        return store.join(self.out, PICTURES, name, f"{index:06d}{suffix}")
 
 
 def run_shard(predictor: Any, work: Work, name: str) -> Counts:
     """Predicts a shard and writes its results, in one piece.
 
     Args:
-        predictor: a `Predictor` of a detector, or a `Tiled` one.
+        predictor: see `predictions_of`.
         work: where the shards are, and where the results go.
         name: of the shard.
 
@@ -69,33 +71,73 @@ def run_shard(predictor: Any, work: Work, name: str) -> Counts:
         Unreachable: a store does not answer; nothing was written.
         DataError: the results could not be written.
     """
-    return write_rows(work, name, rows_of(predictor, read_shard(work.manifest, name), work.score))
+    return write_rows(work, name, rows_of(predictor, work, name, read_shard(work.manifest, name), 0))
 
 
-def rows_of(predictor: Any, items: Sequence[Item], score: float) -> list[dict[str, Any]]:
-    """The rows of some images, in their order. Raises: `Unreachable`."""
-    names = predictor.class_names
-    predictions = predictor(_Images(items), score=score, failures="yield")
-    return [_row(item, prediction, names) for item, prediction in zip(items, predictions, strict=True)]
+def rows_of(predictor: Any, work: Work, name: str, items: Sequence[Item], first: int) -> list[dict[str, Any]]:
+    """The rows of some images, in their order; painted pictures are written.
+
+    Args:
+        predictor, work, name: see `run_shard`.
+        items: the images.
+        first: the index of the first of them in the shard, by which its picture is named.
+
+    Raises: `Unreachable`.
+    """
+    rows, names = [], predictor.class_names
+    predictions = predictions_of(predictor, items, work.score)
+    for index, (item, prediction) in enumerate(zip(items, predictions, strict=True), first):
+        if isinstance(prediction, Failure):
+            rows.append(error_row(item, prediction.error))
+        elif isinstance(prediction, Sample):
+            suffix = ".png" if store.suffix_of(item.uri) == ".png" else ".jpg"
+            rows.append(_write_picture(item, prediction, work.picture(name, index, suffix)))
+        else:
+            rows.append(row_of(item, prediction, names))
+    return rows
 
 
-def error_row(item: Item, error: str) -> dict[str, Any]:
-    """The row of an image without a prediction."""
-    row: dict[str, Any] = dict.fromkeys(_schema().names)
-    return row | {"uri": item.uri, "stamp": item.stamp, "error": plain(error)}
+def predictions_of(predictor: Any, items: Sequence[Item], score: float | None) -> Iterator[Any]:
+    """What the predictor says of each image, or a `Failure`; a painted image is a `Sample`.
+
+    Args:
+        predictor: a `Predictor`, a `Tiled` one, or a painter: its `task` is stylize, and `paint` takes and gives RGB
+            uint8 `[H, W, 3]`.
+        items: the images.
+        score: detections below it are left out.
+    """
+    pictures = Images(items)
+    if predictor.task != "stylize":
+        yield from predictor(pictures, score=score, failures="yield")
+        return
+    for item in ahead(range(len(items)), lambda index: read_item(index, lambda: pictures[index]), depth=4):
+        try:
+            yield item if isinstance(item, Failure) else replace(item, image=predictor.paint(item.image))
+        except DataError as error:
+            yield Failure(id=item.id, file=None, error=f"{item.id}: {error}")
+
+
+def _write_picture(item: Item, painted: Sample, uri: str) -> dict[str, Any]:
+    """Writes a painted picture and returns its row."""
+    assert painted.image is not None
+    store.write(uri, images.encode_image(painted.image, "PNG" if store.suffix_of(uri) == ".png" else "JPEG"))
+    height, width = painted.image.shape[:2]
+    return picture_row(item, (height, width), uri)
 
 
 def write_rows(work: Work, name: str, rows: Sequence[dict[str, Any]]) -> Counts:
-    """Writes the results of a shard."""
+    """Writes the results of a shard, unless they are there: workers outlive a command that was killed for a moment."""
     import pyarrow
     from pyarrow import parquet
 
+    if store.exists(work.result(name)):
+        return read_counts(work.result(name))
     counts = Counts(
         images=len(rows),
-        objects=sum(len(row["objects"] or ()) for row in rows),
+        results=sum(map(count_of, rows)),
         errors=sum(row["error"] is not None for row in rows),
     )
-    schema = _schema().with_metadata({_COUNTS: json.dumps(vars(counts)).encode()})
+    schema = schema_of(work.task).with_metadata({_COUNTS: json.dumps(vars(counts)).encode()})
     stream = io.BytesIO()
     parquet.write_table(pyarrow.Table.from_pylist(list(rows), schema=schema), stream, compression="zstd")
     store.write(work.result(name), stream.getvalue())
@@ -117,68 +159,3 @@ def read_rows(uri: str) -> Iterator[dict[str, Any]]:
     table = parquet.read_table(io.BytesIO(store.read(uri)))
     for batch in table.to_batches(1024):
         yield from batch.to_pylist()
-
-
-class _Images(Sequence[Sample]):
-    """The images of a shard; each is fetched and decoded when the predictor asks for it, in its decoding threads."""
-
-    def __init__(self, items: Sequence[Item]):
-        self._items = items
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __getitem__(self, index: int) -> Sample:  # pyright: ignore[reportIncompatibleMethodOverride] -- no slices
-        item = self._items[index]
-        limits.check(item.size, limits.OBJECT, f"{item.uri}: above the limit of {{limit}} MB", unit=2**20)
-        try:
-            content = store.read(item.uri)
-        except FileNotFoundError as error:
-            raise DataError(str(error)) from None  # the predictor would say the number of the image in place of its URI
-        try:
-            image = images.read_image(content)
-        except DataError as error:
-            raise DataError(str(error).replace(f"{len(content)} bytes", item.uri, 1), error.kind) from None
-        return Sample(id=item.uri, image_size=image.shape[:2], image=image)
-
-
-def _row(item: Item, prediction: Any, class_names: Sequence[str]) -> dict[str, Any]:
-    if isinstance(prediction, Failure):
-        return error_row(item, prediction.error)
-    record = to_record(prediction)
-    objects = [{"mask": None, "class": class_names[found["label"]], **found} for found in record["objects"]]
-    height, width = record["size"]
-    return {
-        "uri": item.uri,
-        "stamp": item.stamp,
-        "height": height,
-        "width": width,
-        "objects": objects,
-        "error": None,
-    }
-
-
-@cache
-def _schema() -> Any:
-    import pyarrow as pa
-
-    mask = pa.struct([("size", pa.list_(pa.int32())), ("counts", pa.string())])
-    found = pa.struct(
-        [
-            ("label", pa.int32()),
-            ("class", pa.string()),
-            ("score", pa.float64()),
-            ("box", pa.list_(pa.float64())),
-            ("mask", mask),
-        ]
-    )
-    return pa.schema(
-        [
-            ("uri", pa.string()),
-            ("stamp", pa.string()),
-            ("height", pa.int32()),
-            ("width", pa.int32()),
-            ("objects", pa.list_(found)),
-            ("error", pa.string()),
-        ]
-    )

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from visionkit.files import write_bytes
@@ -18,6 +19,7 @@ from visionkit.types import DataError
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://")
 _ARROWS = ("s3", "gs", "gcs", "abfs", "abfss")  # the stores that Arrow opens itself; fsspec knows the others
+_TIMES = ("mtime", "last_modified", "LastModified", "created")  # names of the time of change in fsspec's systems
 _EXTRA = "it comes with visionkit's extra scale: pip install 'keras-visionkit[scale]'"
 
 
@@ -33,7 +35,7 @@ class Entry:
         name: the last part of its URI.
         folder: whether it is a folder, or a prefix that objects share.
         size: in bytes.
-        changed: nanoseconds since 1970.
+        changed: nanoseconds since 1970; 0 where the store does not say.
     """
 
     name: str
@@ -53,10 +55,21 @@ def scheme_of(uri: str) -> str:
     return found[1] if found else "file"
 
 
+def without_query(uri: str) -> str:
+    """The URI without what follows a ?, which is about the store; a local path as it is."""
+    return uri.partition("?")[0] if is_uri(uri) else uri
+
+
+def suffix_of(uri: str) -> str:
+    """The suffix of a file's name in lower case, such as .tar; "" without one."""
+    return PurePosixPath(without_query(uri)).suffix.lower()
+
+
 def join(folder: str, *names: str) -> str:
     """The URI of what lies in a folder; a query behind the folder's URI stays behind it."""
-    address, mark, query = folder.partition("?") if is_uri(folder) else (folder, "", "")
-    return "/".join([address.rstrip("/") or "/", *names]) + mark + query
+    address = without_query(folder)
+    query = folder[len(address) :]
+    return "/".join([address.rstrip("/") or "/", *names]) + query
 
 
 def read(uri: str) -> bytes:
@@ -81,6 +94,13 @@ def opened(uri: str) -> Iterator[Any]:
         system, path = _opened(uri)
         with system.open_input_file(path) as stream:
             yield stream
+
+
+def read_part(uri: str, offset: int, size: int) -> bytes:
+    """The bytes of a file from `offset` on, at most `size` of them. Raises: as `read`."""
+    with opened(uri) as stream:
+        stream.seek(offset)
+        return stream.read(size)
 
 
 def chunks(uri: str, size: int) -> Iterator[bytes]:
@@ -111,22 +131,25 @@ def write(uri: str, content: bytes) -> None:
         stream.close()
 
 
-def exists(uri: str) -> bool:
-    """Whether there is a file or a folder. Raises: as `read`, but for FileNotFoundError."""
+def entry(uri: str) -> Entry | None:
+    """What there is under a URI; None if there is nothing. Raises: as `read`, but for FileNotFoundError."""
     from pyarrow import fs
 
     with _told(uri):
         system, path = _opened(uri)
-        return system.get_file_info(path).type != fs.FileType.NotFound
+        info = system.get_file_info(path)
+    return None if info.type == fs.FileType.NotFound else _entry(info)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or a folder. Raises: as `entry`."""
+    return entry(uri) is not None
 
 
 def is_folder(uri: str) -> bool:
-    """Whether there is a folder, or a prefix that objects share. Raises: as `read`, but for FileNotFoundError."""
-    from pyarrow import fs
-
-    with _told(uri):
-        system, path = _opened(uri)
-        return system.get_file_info(path).type == fs.FileType.Directory
+    """Whether there is a folder, or a prefix that objects share. Raises: as `entry`."""
+    found = entry(uri)
+    return found is not None and found.folder
 
 
 def listed(uri: str) -> list[Entry]:
@@ -136,11 +159,7 @@ def listed(uri: str) -> list[Entry]:
     with _told(uri):
         system, path = _opened(uri)
         found = system.get_file_info(fs.FileSelector(path, allow_not_found=True))
-        entries = [
-            Entry(info.base_name, info.type == fs.FileType.Directory, info.size or 0, info.mtime_ns or 0)
-            for info in found
-        ]
-    return sorted(entries, key=lambda entry: entry.name)
+    return sorted(map(_entry, found), key=lambda entry: entry.name)
 
 
 def delete(uri: str) -> None:
@@ -182,6 +201,12 @@ def _told(uri: str) -> Iterator[None]:
         raise Unreachable(f"{uri}: the store does not answer, or not as it should ({reason})") from error
 
 
+def _entry(info: Any) -> Entry:
+    from pyarrow import fs
+
+    return Entry(info.base_name, info.type == fs.FileType.Directory, info.size or 0, info.mtime_ns or 0)
+
+
 def _local(uri: str) -> Path:
     return Path(uri.removeprefix("file://"))
 
@@ -221,8 +246,22 @@ def _system(scheme: str, bucket: str, query: str) -> Any:
     try:
         import fsspec
 
-        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
+        return fs.PyFileSystem(_handler(fsspec.filesystem(scheme)))
     except ImportError as error:
         raise DataError(f"{uri}: cannot be opened: {error}") from None
     except ValueError:
         raise DataError(f"{uri}: expected a local path, s3://, gs://, az://, or another store of fsspec's") from None
+
+
+def _handler(system: Any) -> Any:
+    """What Arrow needs of a file system of fsspec's, with the time of change under whatever name that gives it."""
+    from pyarrow import fs
+
+    class Handler(fs.FSSpecHandler):
+        @staticmethod
+        def _create_file_info(path: str, info: dict[str, Any]) -> Any:
+            times = (info.get(key) for key in _TIMES)
+            known = (time for time in times if isinstance(time, datetime | float))
+            return fs.FSSpecHandler._create_file_info(path, info | {"mtime": next(known, None)})
+
+    return Handler(system)

@@ -45,6 +45,34 @@ def choose(names: Sequence[str], style: str | None, shares: Sequence[float] | No
     return np.eye(len(names), dtype=np.float32)[chosen]
 
 
+class Painter:
+    """Paints photos in one way.
+
+    Args:
+        model: the network.
+        shares: `[K]`, how much of each of its styles.
+        size: long side in pixels to which a photo is resized before it is painted; None keeps its size.
+        keep_colours: paint only the brightness.
+    """
+
+    task, runtime, batch_size = "stylize", "keras", 1
+
+    def __init__(self, model: StyleNetwork, shares: np.ndarray, size: int | None = None, keep_colours: bool = False):
+        self.class_names = list(model.class_names)
+        self._stylizer, self._shares, self._size, self._keep_colours = Stylizer(model), shares, size, keep_colours
+
+    def paint(self, image: np.ndarray) -> np.ndarray:
+        """RGB uint8 `[H, W, 3]` -> RGB uint8 `[H, W, 3]`, or as large as `size` says.
+
+        Raises:
+            DataError: the photo is too small.
+        """
+        if self._size:
+            image = scaled(image, self._size)
+        painted = self._stylizer(image, self._shares)
+        return np.round(recolour(painted, image)).astype(np.uint8) if self._keep_colours else painted
+
+
 def stylize_path(
     model: StyleNetwork,
     source: Path,
@@ -73,14 +101,7 @@ def stylize_path(
     Raises:
         DataError: `size` is given with a video or `smoothing` with photos, or a photo would be overwritten.
     """
-    stylizer = Stylizer(model)
-
-    def paint(image: np.ndarray) -> np.ndarray:
-        if size:
-            image = scaled(image, size)
-        painted = stylizer(image, shares)
-        return np.round(recolour(painted, image)).astype(np.uint8) if keep_colours else painted
-
+    paint = Painter(model, shares, size, keep_colours).paint
     if source.suffix.lower() in SUFFIXES and source.is_file():
         if size:
             raise DataError("--size is not for videos, which keep theirs; leave it out")
