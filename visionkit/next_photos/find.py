@@ -99,7 +99,7 @@ def next_photos(
         score: the score from which a detector's detections count as objects; those near it are the doubtful ones.
 
     Returns:
-        A `Selection`; its `chosen` are in the order in which to label them.
+        A `Selection`: the photos in the order in which they are worth labelling, each with what the model says of it.
 
     Raises:
         DataError: the model has no such features, there are no photos, or fewer than `n` are left.
