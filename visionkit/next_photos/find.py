@@ -98,6 +98,9 @@ def next_photos(
             and the chosen ones should differ from the others too.
         score: the score from which a detector's detections count as objects; those near it are the doubtful ones.
 
+    Returns:
+        A `Selection`: the photos in the order in which they are worth labelling, each with what the model says of it.
+
     Raises:
         DataError: the model has no such features, there are no photos, or fewer than `n` are left.
     """
