@@ -1,16 +1,14 @@
 """A trained model applied to any number of images; boxes and maps come back in the pixels of each original."""
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from visionkit import resizing
+from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, read_item
 from visionkit.predict.maps import mirrored, to_map
 from visionkit.predict.masks import paste_masks
@@ -21,10 +19,6 @@ from visionkit.types import PADDING, Classification, DataError, Detections, Segm
 Prediction = Detections | Classification | SegmentationMap
 _Row = dict[str, np.ndarray]  # a model's outputs for one image
 MAP_BYTES = 2**28  # limit for a batch's per-pixel probabilities: with many classes the batches become smaller
-DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and NumPy release the interpreter lock while they work
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -374,21 +368,3 @@ def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Seq
         # A mask belongs to the box as the model gave it, not to what is left of it after clipping.
         masks=None if masks is None else paste_masks(masks[order], unclipped[order], item.image_size),
     )
-
-
-def ahead(jobs: Iterable[Job], work: Callable[[Job], Result], depth: int, threads: int = DECODERS) -> Iterator[Result]:
-    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer.
-
-    `jobs` is only advanced in the consumer's thread, so it may be a generator.
-    """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
-    pending: deque[Future[Result]] = deque()
-    try:
-        for job in jobs:
-            pending.append(pool.submit(work, job))
-            if len(pending) >= depth:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # also if the consumer stops early
-        pool.shutdown(cancel_futures=True)
