@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 from support.ray_cluster import PYTHONPATH, environment, ray_cluster
-from support.scale import DEADLY, draw_images, open_brightness, run_all
+from support.scale import DEADLY, Brightness, Negative, draw_images, here, open_brightness, run_all
 
 from visionkit import images
 from visionkit.scale import ray as on_ray
@@ -109,6 +109,21 @@ def test_an_image_that_kills_its_process_gets_a_row_and_all_others_theirs(addres
     assert len(whole.items() & without.items()) == 1  # of 2 shards: the image came into the last one
     rows, others = (parquet.read_table(tmp_path / name / "results").to_pylist() for name in ("ray", "here"))
     assert rows[:-1] == others
+
+
+@pytest.mark.parametrize(
+    ("task", "opener", "folder"),
+    [("segment", partial(Brightness, task="segment"), "results"), ("stylize", Negative, "pictures")],
+)
+def test_other_tasks_give_the_files_of_one_process(address, tmp_path, task, opener, folder):
+    draw_images(tmp_path / "photos", 6)
+    written = []
+    for out, run in ((tmp_path / "here", here), (tmp_path / "ray", engine(address, opener, workers=1))):
+        run_all(tmp_path / "photos", out, run, task=task, formats=("parquet",))
+        files = [file for file in (out / folder).rglob("*") if file.is_file()]
+        written.append({file.relative_to(out): file.read_bytes() for file in files})
+    assert written[0] == written[1]
+    assert len(written[0]) == {"results": 2, "pictures": 6}[folder]
 
 
 @pytest.mark.parametrize(
