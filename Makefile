@@ -4,6 +4,7 @@
 # with torch and torchvision. tools/benchmarks/slower.py compares two such files.
 # make docs: the documentation as a site, in site/.
 # make book: runs every page of docs/course, slow ones included, and draws their figures.
+# make notebooks: the course and some how-to pages as notebooks, in notebooks/.
 # Another Python beside the first:    make test PYTHON=python3.13 VENV=.venv3.13
 PYTHON ?= python3
 VENV ?= .venv
@@ -12,7 +13,7 @@ BENCH ?= bench
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 
-.PHONY: demo test test-slow lint docs book bench clean
+.PHONY: demo test test-slow lint docs book notebooks bench clean
 
 demo: $(VENV)/ready
 	$(BIN)/python tools/demo.py
@@ -38,6 +39,9 @@ bench: $(VENV)/ready
 book: $(VENV)/ready
 	$(BIN)/python tools/maintenance/book.py
 
+notebooks: $(VENV)/ready
+	$(BIN)/python tools/maintenance/notebooks.py
+
 # Rebuilt only when what it installs changes.
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 14) else "visionkit needs Python 3.11 to 3.13; name one: make PYTHON=python3.12 ...")'
@@ -52,4 +56,4 @@ $(VENV)/ready-docs: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .venv3.* demo bench build site dist *.egg-info
+	rm -rf .venv .venv3.* demo bench notebooks build site dist *.egg-info

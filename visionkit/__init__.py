@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.backbones.vgg import vgg16_bn as vgg16_bn
     from visionkit.backbones.vgg import vgg19 as vgg19
     from visionkit.backbones.vgg import vgg19_bn as vgg19_bn
+    from visionkit.calibrate.find import calibrate as calibrate
     from visionkit.compare.contest import compare_models as compare  # noqa: F401
     from visionkit.data.arrays import arrays as arrays
     from visionkit.data.augment import Augment as Augment
@@ -88,6 +89,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.models.ssd import SSD as SSD
     from visionkit.models.task import Task as Task
     from visionkit.models.unet import UNet as UNet
+    from visionkit.next_photos.find import next_photos as next_photos
     from visionkit.open_model import open_predictor as open_predictor
     from visionkit.predict.predictor import Failure as Failure
     from visionkit.predict.predictor import Predictor as Predictor
@@ -149,11 +151,13 @@ _BACKBONES = (
 # Each public name and the module that has it; "" stands for a package that is called like a function.
 _PLACES = {
     **dict.fromkeys(_BACKBONES, "visionkit.backbones"),
+    "calibrate": "",
     "compare": "",
     "doctor": "",
     "evaluate": "",
     "export": "",
     "guarantee": "",
+    "next_photos": "",
     "suspects": "",
     "train": "",
     "BACKBONES": "visionkit.backbones",

@@ -1,7 +1,9 @@
 """Box maths in numpy, and every conversion between foreign box formats and ours.
 
 Ours is x1, y1, x2, y2 in absolute pixels, continuous: width = x2 - x1. The tests also use this file as the reference
-for `visionkit.ops.boxes`. The conversions take float arrays `[..., 4]` and return float32 `[..., 4]`.
+for `visionkit.ops.boxes`. Where nothing else is said, `boxes` are float arrays `[..., 4]`, `image_size` is (height,
+width) in pixels, and a function returns float32 `[..., 4]`. IoU is that of the PASCAL VOC challenge (Everingham et al.
+2010).
 """
 
 import numpy as np
@@ -86,6 +88,9 @@ def may_be_xywh(boxes: np.ndarray, sizes: np.ndarray) -> bool:
     Args:
         boxes: `[N, 4]` in pixels.
         sizes: `[N, 2]`, (height, width) of their images.
+
+    Returns:
+        True if they probably are.
     """
     rows = np.unique(np.hstack([boxes, sizes]), axis=0)  # the same box again is no further evidence
     boxes, sides = rows[:, :4], rows[:, [5, 4]]  # width, height
@@ -134,7 +139,7 @@ def to_tf(boxes: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
 
 
 def of_numbers(numbers: np.ndarray) -> np.ndarray:
-    """The tightest boxes `[N, 4]` around the pixels of `[H, W]` with the values 1, 2, ... N; 0 is background."""
+    """The tightest boxes `[N, 4]` around the pixels of `numbers` `[H, W]` that are 1, 2, ... N; 0 is background."""
     count = int(numbers.max(initial=0))
     first = np.full((2, count), np.iinfo(np.int64).max)  # x1, y1
     last = np.zeros((2, count), np.int64)  # x2, y2

@@ -71,6 +71,9 @@ def open_predictor(
         images: gives the files that wait for the model; called only where it has no form yet. "auto" makes one for
             many files, and compares it with the model on some of them.
 
+    Returns:
+        A `Predictor`, which is called with images.
+
     Raises:
         DataError: `model` is none of these, cannot be loaded, or is a SavedModel that does more than compute.
     """

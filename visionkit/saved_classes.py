@@ -15,6 +15,7 @@ from typing import Any
 PACKAGE = "visionkit"
 # The registered classes by the module that defines them; tests/test_public_api.py compares this with what registers.
 CLASSES = {
+    "visionkit.layers.calibrate": ("Calibrate",),
     "visionkit.layers.decode": ("DecodeDetections", "DecodeRegions"),
     "visionkit.layers.decode_distances": ("DecodeDistances",),
     "visionkit.layers.decode_levels": ("DecodeAnchors", "DecodePoints"),

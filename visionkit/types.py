@@ -206,7 +206,7 @@ class Detections(Result):
         return [self.name_of(label) for label in self.labels.tolist()]
 
     def to_coco(self, image_id: int, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-        """The objects in COCO's result format, which pycocotools reads; see `predict.results.to_coco`."""
+        """Returns the objects as COCO's records: `image_id` and the K `category_ids`, by default 1..K, are COCO's."""
         return _above().to_coco(self, image_id, category_ids)
 
 

@@ -25,6 +25,7 @@ from visionkit.export.compare import TOLERANCES
 from visionkit.export.exported import read_metadata
 from visionkit.export.verify import verify
 from visionkit.models import MODELS
+from visionkit.score_curve import ScoreCurve
 from visionkit.types import Classification, Detections
 
 NAMES = ["cat", "dog", "cow"]
@@ -37,15 +38,22 @@ TINY_ROWS = (
 # One level: the graphs are those of more, and the converters need a third of the time.
 TWO_STAGES = COMMON | {"levels": ("C4",), "pyramid_channels": 0, "anchor_scales": (1.5,), "head_units": 16}
 HEADS = COMMON | {"pyramid_channels": 16, "head_convs": 1}
+# Some models are calibrated, each in another way: exporters and runtimes meet every operation of a curve.
+TEMPERATURE = ScoreCurve("temperature", (0.7,), exclusive=True)
+PLATT = ScoreCurve("platt", (0.8, 0.1))
+ISOTONIC = ScoreCurve("isotonic", (0.0, 0.3, 0.6, 1.0, 0.05, 0.25, 0.7, 0.95))
+OF_PIXELS = ScoreCurve("isotonic", ISOTONIC.numbers, exclusive=True)
 BUILD = {
-    "classifier": lambda: MODELS["classifier"](tiny_backbone(), head="pool", **COMMON),
+    "classifier": lambda: MODELS["classifier"](tiny_backbone(), head="pool", calibration=TEMPERATURE, **COMMON),
     "ssd": lambda: MODELS["ssd"](tiny_backbone(), extra_levels=0, pyramid_channels=0, levels=("C4", "C5"), **COMMON),
-    "nanodet": lambda: MODELS["nanodet"](tiny_backbone(), head_convs=1, pyramid_channels=16, **COMMON),
-    "retinanet": lambda: MODELS["retinanet"](tiny_backbone(), levels=("C4",), group_norm=True, **HEADS),
+    "nanodet": lambda: MODELS["nanodet"](tiny_backbone(), calibration=ISOTONIC, **HEADS),
+    "retinanet": lambda: MODELS["retinanet"](
+        tiny_backbone(), levels=("C4",), group_norm=True, calibration=PLATT, **HEADS
+    ),
     "fcos": lambda: MODELS["fcos"](tiny_backbone(), levels=("C4",), **HEADS),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
-    "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, **COMMON),
+    "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, calibration=OF_PIXELS, **COMMON),
     "deeplabv3": lambda: MODELS["deeplabv3"](tiny_backbone(levels=("C3", "C4")), units=8, **COMMON),
     # On the smallest backbones with the layers of MobileNetV3 and of ConvNeXt, which the converters see here.
     "lraspp": lambda: MODELS["lraspp"](mobilenet_v3(TINY_ROWS, dilated=True), units=8, **COMMON),

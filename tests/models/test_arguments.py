@@ -24,13 +24,19 @@ def backbone():
     [
         (FCN, {"dropuot": 0.5}, TypeError, "FCN has no option 'dropuot'; did you mean 'dropout'?"),
         (MaskRCNN, {"roi_sample": 8}, TypeError, "MaskRCNN has no option 'roi_sample'; did you mean 'roi_samples'?"),
+        (
+            FCN,
+            {"calibration": 0.5},
+            TypeError,
+            "FCN: calibration must be a curve that vk.calibrate has found, found 0.5",
+        ),
         (SSD, {"classnames": ["a"]}, TypeError, "SSD has no option 'classnames'; did you mean 'class_names'?"),
         (
             Classifier,
             {"qqq": 1},
             TypeError,
             "Classifier has no option 'qqq'; there are backbone, num_classes, class_names, image_size, resize, head, "
-            "dropout, label_smoothing, class_weights, licence, name, trainable",
+            "dropout, label_smoothing, class_weights, licence, calibration, name, trainable",
         ),
         (
             SSD,

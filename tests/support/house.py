@@ -29,19 +29,26 @@ ALLOWED: dict[str, set[str]] = {
     "image_files": set(),
     "images": {"files", "limits"},
     "resizing": set(),
+    "score_curve": set(),
     "videos": {"files", "environment"},
     "ops": set(),
-    "layers": {"ops"},
+    "layers": {"ops", "score_curve"},
     "backbones": {"layers"},
-    "models": {"npboxes", "resizing", "ops", "layers"},  # not backbones: a model is handed a backbone object
+    "models": {
+        "npboxes",
+        "resizing",
+        "score_curve",
+        "ops",
+        "layers",
+    },  # not backbones: a model is handed a backbone object
     "weights": {"environment", "files", "limits", "backbones", "models"},
     "html": {"resizing"},
     "data": {"files", "limits", "npboxes", "images", "resizing", "image_files"},
-    "metrics": {"files", "npboxes"},
+    "metrics": {"files", "npboxes", "score_curve"},
     "style": {"files", "images", "resizing", "image_files", "videos", "models"},
     "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
     "export": {"callable_package", "environment", "processes", "limits", "npboxes", "images", "resizing", "image_files"}
-    | {"models", "predict", "style"},
+    | {"models", "predict", "score_curve", "style"},
     "fast": {"files", "images", "data", "predict", "evaluate", "export"},
     "certify": {"backbones", "models", "weights"},
     "hub": {"environment", "files", "limits", "resizing", "models", "export"},
@@ -60,8 +67,11 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
     "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate"},
+    "calibrate": {"callable_package", "data", "evaluate", "html", "metrics", "score_curve"},
     "suspects": {"callable_package", "data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes"}
     | {"predict", "resizing"},
+    "next_photos": {"callable_package", "data", "evaluate", "files", "html", "image_files", "limits", "predict"}
+    | {"resizing"},
     "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
     "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 from support.paths import ROOT
@@ -24,13 +25,17 @@ def is_slow(page: Path) -> bool:
     return page.read_text().startswith(SLOW)
 
 
-def run(page: Path) -> None:
+def run(page: Path) -> dict[str, Any]:
     """Runs the page's blocks in order, in the present folder, in which its figures end up.
+
+    Returns:
+        The names that its code has defined.
 
     Raises:
         AssertionError: the page shows another output; or whatever its code raises. Tracebacks name its line.
     """
-    text, names = page.read_text(), {"__name__": "page"}
+    text = page.read_text()
+    names: dict[str, Any] = {"__name__": "page"}
     keras.utils.set_random_seed(0)
     for block in BLOCK.finditer(text):
         kind, content, shown = block.groups()
@@ -45,6 +50,7 @@ def run(page: Path) -> None:
             raise AssertionError(f"{page}:{first}: shows\n{shown}and prints\n{printed.getvalue()}")
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+    return names
 
 
 def run_commands(lines: str, where: str) -> None:

@@ -256,10 +256,10 @@ class Says:
 def test_a_model_may_know_more_classes_than_the_data(data):
     said = ask(Says(), open_dataset(data))
     assert said.answers[0].labels.tolist() == [0] and said.answers[0].scores.tolist() == pytest.approx([0.4])
-    segmenter = Says()
-    segmenter.task = "segment"
-    with pytest.raises(DataError, match="this model is for the task segment"):
-        ask(segmenter, open_dataset(data))
+    painter = Says()
+    painter.task = "style"
+    with pytest.raises(DataError, match="found in boxes, classes and maps; this model is for the task style"):
+        ask(painter, open_dataset(data))
 
 
 def test_a_run_that_has_learned_from_the_images_is_warned_of(tmp_path, monkeypatch, capsys):
@@ -283,7 +283,9 @@ def test_options_that_belong_together_are_asked_for(data, tmp_path, capsys):
     assert (
         main(["suspects", str(tiny_data.FORMATS["images and class maps"](tmp_path / "maps") or tmp_path / "maps")]) == 1
     )
-    assert "is for the task segment; suspects are found in boxes and classes" in capsys.readouterr().err
+    assert (
+        "is for the task segment; for class maps name a model that has not learned from them" in capsys.readouterr().err
+    )
 
 
 def test_the_picture_shows_the_surroundings_with_both_boxes():

@@ -3,10 +3,12 @@
 Run: make book, or `python tools/maintenance/book.py 11 16` for some pages. Each page runs in a process of its own, in
 an empty folder, with warnings as errors, as in the tests; what it prints is compared with what it shows. The table at
 the end has the seconds and the CPU seconds of every page. A page that needs a distribution which is not installed is
-left out, and the table says so.
+left out, and the table says so. The figures that pages quote as measured go into docs/course/measured.json; the tests
+compare the pages with it.
 """
 
 import importlib.metadata
+import json
 import os
 import resource
 import shutil
@@ -18,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from support.pages import COURSE, NEEDS, is_slow  # noqa: E402 -- found only now
+from support.figures import MEASURED  # noqa: E402 -- found only now
+from support.pages import COURSE, NEEDS, is_slow  # noqa: E402
 
 QUIET = os.environ | {
     "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]),
@@ -28,13 +31,15 @@ QUIET = os.environ | {
 }
 # The same warnings as in pyproject.toml.
 RUN = """
-import sys, warnings
+import json, sys, warnings
 from pathlib import Path
+from support.figures import measured
 from support.pages import run
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
 warnings.filterwarnings("ignore", ".*___pyct_anno", DeprecationWarning)
-run(Path(sys.argv[1]))
+page = Path(sys.argv[1])
+Path("measured.json").write_text(json.dumps(measured(page, run(page))))
 """
 
 
@@ -67,10 +72,19 @@ def run_page(page: Path) -> tuple[bool, str]:
             (page.parent / "figures").mkdir(exist_ok=True)
             for file in shown:
                 shutil.copyfile(file, page.parent / "figures" / file.name)
+            file_measured(page, json.loads(Path(folder, "measured.json").read_text()))
     seconds = f"{time.monotonic() - start:6.0f} s {cpu_seconds() - used:6.0f} CPU s"
     verdict = "" if done.returncode == 0 else "  FAILED"
     kind = "slow" if is_slow(page) else ""
     return done.returncode == 0, f"{page.name:32} {seconds}  {len(shown)} figures  {kind}{verdict}"
+
+
+def file_measured(page: Path, values: dict[str, float]) -> None:
+    """Puts the page's figures in the place of those that it had before."""
+    filed = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    filed[page.name] = {expression: float(f"{value:.6g}") for expression, value in values.items()}
+    filed = {page.name: filed[page.name] for page in COURSE if filed.get(page.name)}
+    MEASURED.write_text(json.dumps(filed, indent=2) + "\n")
 
 
 def main() -> None:

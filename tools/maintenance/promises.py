@@ -4,6 +4,8 @@ python tools/maintenance/promises.py coverage [DRAWS] [SEED]  how often a 95 % i
 python tools/maintenance/promises.py compare [DRAWS] [SEED]   p-values of two models that are equally good
 python tools/maintenance/promises.py guarantee [DRAWS] [SEED]  how many objects are missed under a guarantee
 python tools/maintenance/promises.py guarantee MODEL DATA [SPLIT]  the same of a real detector and real images
+python tools/maintenance/promises.py calibrate [DRAWS] [SEED]  how often the interval of a calibration error covers it
+python tools/maintenance/promises.py calibrate MODEL DATA [SPLIT TEST]  calibration errors and scores on other images
 python tools/maintenance/promises.py suspects MODEL DATA [SPLIT]  how many of the first 50 suspects were planted
 
 The detectors and segmenters are drawn (tests/support/worlds.py): of a large pool of images the true scores are known,
@@ -30,6 +32,7 @@ from visionkit.metrics.risk import box_margin, missed_share, score_threshold, sp
 from visionkit.suspects.boxes import suspicious_boxes  # noqa: E402
 
 IMAGES = 100  # of a test set
+SURE = 0.3  # see visionkit.calibrate.find
 
 
 def coverage(pool, name, draws, resamples=1000, seed=0):
@@ -135,6 +138,61 @@ def real_pairs(model, data, split):
     return detection_pairs(predictor, open_dataset(data, split, predictor.task)), predictor.class_names
 
 
+def say_calibration(model, data, split="val", test="test"):
+    """Calibrates a model on one part of the data; prints errors and scores on another part, before and after."""
+    from visionkit.calibrate.find import calibrate
+    from visionkit.calibrate.said import said_of
+    from visionkit.data.recognise import open_dataset
+    from visionkit.evaluate.scores import MONITOR, evaluate
+    from visionkit.metrics.calibration import Reliability, errors
+    from visionkit.open_model import open_task
+    from visionkit.predict.predictor import Predictor
+
+    task = open_task(model)
+    task.calibration = None
+    found = calibrate(task, open_dataset(data, split, task.task))
+    print(found)
+    there, tables, scores = open_dataset(data, test, task.task), [], []
+    for task.calibration in (None, found.curve):
+        predictor = Predictor(task)
+        said = said_of(predictor, there)
+        tables.append((Reliability.of(said), Reliability.of(said, SURE)))
+        scores.append(evaluate(predictor, there, intervals=False))
+    for what, (before, after) in zip(("all answers", f"scores of {SURE} on"), zip(*tables, strict=True), strict=True):
+        for name, (value, low, high) in errors(before, after).items():
+            print(f"{test}, {what}: {name} {value:.4f} ({low:.4f} to {high:.4f})")
+    for key in (MONITOR[task.task], "mAP", "top5", "pixel_accuracy"):
+        if key in scores[0]:
+            print(f"{test}: {key} {scores[0][key]:.6f} before, {scores[1][key]:.6f} after")
+
+
+def say_calibration_coverage(draws, seed):
+    """Prints for three detectors how often the interval of the calibration error covers the true one.
+
+    One detector's scores are as they are drawn, those of the second are half-way calibrated, and the third is right
+    exactly as often as it says.
+    """
+    from visionkit.metrics.calibration import Reliability, Said, errors, fit
+
+    pool = detector(np.random.default_rng(seed), 20_000)[0]
+    raw = Said(pool.image, pool.score, pool.hit[:, 0], pool.images)
+    half = raw.with_scores((raw.scores + fit(raw, "isotonic")(raw.scores)) / 2)
+    rng = np.random.default_rng(seed)
+    exact = Said(raw.image, raw.scores, rng.random(len(raw.scores)) < raw.scores, raw.images)
+    for name, said in (("raw", raw), ("half-way", half), ("exact", exact)):
+        table = Reliability.of(said)
+        truth = 0.0 if said is exact else table.error
+        for images in (50, 100, 400):
+            rows = []
+            for _ in range(draws):
+                picked = rng.choice(pool.images, images, replace=False)
+                some = Reliability(table.count[picked], table.said[picked], table.right[picked])
+                value, low, high = errors(some, some)["before"]
+                rows.append((low <= truth <= high, value, high - low))
+            covered, value, width = np.mean(rows, axis=0)
+            print(f"{name}, {images} images: {covered:.1%} cover {truth:.3f}; value {value:.3f}, width {width:.3f}")
+
+
 def say_suspects(model, data, split=None, share=0.05, first=50):
     """Prints, for five seeds, how many of the first suspects are errors that were planted into the labels."""
     pairs, names = real_pairs(model, data, split)
@@ -166,13 +224,15 @@ def main(what, draws=500, seed=0):
         print(f"{zero:.1%} of the intervals contain 0")
     elif what == "guarantee":
         say_guarantees(found_objects(np.random.default_rng(seed), 200), draws, seed)
+    elif what == "calibrate":
+        say_calibration_coverage(draws, seed)
     else:
         raise SystemExit(__doc__)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 3 and not sys.argv[2].isdecimal():
-        say = say_suspects if sys.argv[1] == "suspects" else say_real_guarantees
-        say(Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:5])
+        say = {"suspects": say_suspects, "calibrate": say_calibration}.get(sys.argv[1], say_real_guarantees)
+        say(Path(sys.argv[2]), Path(sys.argv[3]), *sys.argv[4:6])
     else:
         main((sys.argv + [""])[1], *map(int, sys.argv[2:]))

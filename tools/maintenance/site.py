@@ -31,7 +31,7 @@ API = {
         "Data",
         "Data sets of any known format, what is wrong with them, and the batches that models learn from.",
         "open_dataset splits arrays Dataset Sample batches steps_per_epoch median_frequency Augment doctor suspects "
-        "READERS Reader",
+        "next_photos READERS Reader",
     ),
     "models": (
         "Models",
@@ -41,9 +41,9 @@ API = {
     "backbones": ("Backbones", "Functions that make a network from images to feature maps by their stride.", ""),
     "train": (
         "Training and scoring",
-        "What `visionkit finetune`, `train`, `evaluate`, `compare` and `guarantee` do.",
-        "finetune train Recipe Phase Options schedule resume RECIPES evaluate compare guarantee freeze load_weights "
-        "list_models",
+        "What `visionkit finetune`, `train`, `evaluate`, `compare`, `calibrate` and `guarantee` do.",
+        "finetune train Recipe Phase Options schedule resume RECIPES evaluate compare calibrate guarantee freeze "
+        "load_weights list_models",
     ),
     "share": (
         "Exporting and sharing",

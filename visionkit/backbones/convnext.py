@@ -52,14 +52,24 @@ def convnext(
 def convnext_tiny(
     input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "convnext_tiny"
 ) -> keras.Model:
-    """18 blocks. See `convnext`."""
+    """ConvNeXt-T, 18 blocks.
+
+    Args:
+        input_shape: (H, W, C), at least 32 pixels; H and W may be None.
+        drop_connect: probability that training skips the last block; it falls linearly to 0 at the first. The paper
+            trains with 0.1.
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C2": 96 channels, "C3": 192, "C4": 384, "C5": 768}, Cn of stride 2**n.
+        There is no C1.
+    """
     return convnext((3, 3, 9, 3), input_shape, drop_connect, name)
 
 
 def convnext_small(
     input_shape: InputShape = (None, None, 3), drop_connect: float = 0.0, name: str = "convnext_small"
 ) -> keras.Model:
-    """36 blocks. See `convnext`."""
+    """ConvNeXt-S, 36 blocks; the paper trains it with a `drop_connect` of 0.4. See `convnext_tiny`."""
     return convnext((3, 3, 27, 3), input_shape, drop_connect, name)
 
 

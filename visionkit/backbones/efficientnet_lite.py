@@ -31,7 +31,19 @@ def efficientnet_lite0(
     name: str = "efficientnet_lite0",
     dilated: bool = False,
 ) -> keras.Model:
-    """EfficientNet-Lite0, for images of 224. See `_efficientnet_lite`."""
+    """EfficientNet-Lite0, for images of 224.
+
+    Args:
+        input_shape: (H, W, C); H and W may be None.
+        drop_connect: probability that training skips the last block; it falls linearly to 0 at the first. The paper
+            trains with 0.2.
+        dilated: for segmentation. The last stages keep stride 16 and are dilated.
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C1": 16 channels, "C2": 24, "C3": 40, "C4": 112, "C5": 320}, Cn of stride
+        2**n. If `dilated`, {"C1", "C2", "C3", "C4", "aux"}: C4 is the last stage, and "aux" is of the same stride, for
+        an auxiliary head in training.
+    """
     return _efficientnet_lite(1.0, 1.0, input_shape, drop_connect, name, dilated)
 
 
@@ -41,7 +53,7 @@ def efficientnet_lite1(
     name: str = "efficientnet_lite1",
     dilated: bool = False,
 ) -> keras.Model:
-    """EfficientNet-Lite1, for images of 240. See `_efficientnet_lite`."""
+    """EfficientNet-Lite1, for images of 240, with more layers. See `efficientnet_lite0`."""
     return _efficientnet_lite(1.0, 1.1, input_shape, drop_connect, name, dilated)
 
 
@@ -51,7 +63,7 @@ def efficientnet_lite2(
     name: str = "efficientnet_lite2",
     dilated: bool = False,
 ) -> keras.Model:
-    """EfficientNet-Lite2, for images of 260. See `_efficientnet_lite`."""
+    """EfficientNet-Lite2, for images of 260, with more and wider layers. See `efficientnet_lite0`."""
     return _efficientnet_lite(1.1, 1.2, input_shape, drop_connect, name, dilated)
 
 

@@ -1,4 +1,4 @@
-"""Networks of dense layers: the multilayer perceptron, and softmax regression, which has no hidden layer."""
+"""Networks of dense layers: the multilayer perceptron (Rumelhart, Hinton and Williams 1986), and softmax regression."""
 
 from collections.abc import Sequence
 
@@ -38,5 +38,12 @@ def mlp(
 def softmax_regression(
     input_shape: tuple[int, int, int] = (28, 28, 1), name: str = "softmax_regression"
 ) -> keras.Model:
-    """No hidden layer: with it, `MODELS["classifier"]` is one dense layer from pixels to classes."""
+    """No hidden layer: with it, `MODELS["classifier"]` is one dense layer from pixels to classes.
+
+    Args:
+        input_shape: (H, W, C).
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"features": the pixels, `[B, H * W * C]`}.
+    """
     return mlp(input_shape, widths=(), name=name)

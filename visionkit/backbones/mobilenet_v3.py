@@ -100,12 +100,20 @@ def mobilenet_v3(
 
 
 def mobilenet_v3_large(input_shape: InputShape = (None, None, 3), name: str = "mobilenet_v3_large") -> keras.Model:
-    """Levels of 16, 24, 40, 112 and 960 channels. See `mobilenet_v3`."""
+    """MobileNetV3-Large (Table 1).
+
+    Args:
+        input_shape: (H, W, C); H and W may be None.
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C1": 16 channels, "C2": 24, "C3": 40, "C4": 112, "C5": 960}, Cn of stride
+        2**n: the last block of that stride, and for C5 the last convolution.
+    """
     return mobilenet_v3(LARGE, input_shape, name)
 
 
 def mobilenet_v3_small(input_shape: InputShape = (None, None, 3), name: str = "mobilenet_v3_small") -> keras.Model:
-    """Levels of 16, 16, 24, 48 and 576 channels. See `mobilenet_v3`."""
+    """MobileNetV3-Small (Table 2): levels of 16, 16, 24, 48 and 576 channels. See `mobilenet_v3_large`."""
     return mobilenet_v3(SMALL, input_shape, name)
 
 

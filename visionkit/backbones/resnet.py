@@ -109,22 +109,29 @@ def resnet101_dilated(input_shape: InputShape = (None, None, 3), name: str = "re
 
 
 def resnet20_cifar(input_shape: InputShape = (None, None, 3), name: str = "resnet20_cifar") -> keras.Model:
-    """20 layers. See `resnet_cifar`."""
+    """The network of section 4.2 for CIFAR, with 20 layers and shortcuts without parameters (option A).
+
+    Args:
+        input_shape: (H, W, C); H and W may be None.
+
+    Returns:
+        images 0..255 `[B, H, W, C]` -> {"C0": 16 channels, "C1": 32, "C2": 64}, Cn of stride 2**n.
+    """
     return resnet_cifar(3, input_shape, name)
 
 
 def resnet32_cifar(input_shape: InputShape = (None, None, 3), name: str = "resnet32_cifar") -> keras.Model:
-    """32 layers. See `resnet_cifar`."""
+    """32 layers. See `resnet20_cifar`."""
     return resnet_cifar(5, input_shape, name)
 
 
 def resnet44_cifar(input_shape: InputShape = (None, None, 3), name: str = "resnet44_cifar") -> keras.Model:
-    """44 layers. See `resnet_cifar`."""
+    """44 layers. See `resnet20_cifar`."""
     return resnet_cifar(7, input_shape, name)
 
 
 def resnet56_cifar(input_shape: InputShape = (None, None, 3), name: str = "resnet56_cifar") -> keras.Model:
-    """56 layers. See `resnet_cifar`."""
+    """56 layers. See `resnet20_cifar`."""
     return resnet_cifar(9, input_shape, name)
 
 

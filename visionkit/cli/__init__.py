@@ -13,6 +13,7 @@ import sys
 import cyclopts
 
 from visionkit import __version__, limits
+from visionkit.cli.calibrate import calibrate
 from visionkit.cli.certify import certify
 from visionkit.cli.compare import compare
 from visionkit.cli.data import convert, doctor
@@ -20,6 +21,7 @@ from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.guarantee import guarantee
 from visionkit.cli.models import bench, classify, detect, segment, serve
+from visionkit.cli.next_photos import next_photos
 from visionkit.cli.reports import report
 from visionkit.cli.runs import finetune, train
 from visionkit.cli.scores import evaluate
@@ -40,10 +42,11 @@ app = cyclopts.App(
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
-for _verbs in (compare, guarantee, suspects, weights, selftest, certify):
+for _verbs in (compare, calibrate, guarantee, suspects, weights, selftest, certify):
     app.command(_verbs)
 for _verb in (train, folds, search, seeds):
     app.command(_verb, help_flags=[])  # the recipe has a help of its own
+app.command(next_photos, name="next")
 app.command(lr_find, name="lr_find", help_flags=[])
 app.command(convert_weights, name="convert_weights")
 

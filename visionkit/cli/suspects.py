@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 
+from visionkit.cli.learned import learned_from
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def suspects(
     json: Path | None = None,
     to: Literal["coco", "voc", "yolo", "cvat", "labelstudio"] | None = None,
     tasks: Path | None = None,
+    classes: Path | None = None,
+    void: int | None = None,
 ) -> None:
     """Find labels that are probably wrong: objects that are missing, invented, of a wrong class or badly placed.
 
@@ -39,7 +42,8 @@ def suspects(
     rest, which takes as long as five trainings. Nothing in DATA is changed.
 
     Args:
-        data: images with boxes, or with a class each, in any layout that finetune takes.
+        data: images with boxes, with a class each or, if --from-run is a model, with class maps, in any layout that
+            finetune takes.
         from_run: predictions that there are already: the folder of visionkit folds or its out_of_fold file, the
             detections.json of visionkit detect --format json or of any other model, or a model (a run folder, a .keras
             file, an export, hf://OWNER/NAME or published weights) that has not learned from these images.
@@ -55,6 +59,8 @@ def suspects(
         json: also write all suspects to this file.
         to: also write the data set for a labelling program, with the suspects marked; labels stay as they are.
         tasks: the new folder for --to.
+        classes: (class maps) file that names their values; see finetune.
+        void: (class maps) the value that is not trained on, besides 255.
     """
     if (to is None) != (tasks is None):
         raise DataError("--to names the program's format and --tasks the new folder: give both, or neither")
@@ -66,7 +72,7 @@ def suspects(
         if file:
             file.parent.mkdir(parents=True, exist_ok=True)
     if from_run:
-        predictions, source = _given(data, split, task, from_run)
+        predictions, source = _given(data, split, task, from_run, {"classes": classes, "void": void})
     else:
         knobs = {"epochs": epochs, "start": start, "learn_from": split, "seed": seed}
         source = out or Path("runs", "suspects", data.resolve().name)
@@ -96,8 +102,10 @@ def suspects(
             print(plain(line))
 
 
-def _given(data: Path, split: str | None, task: str | None, source: Path) -> tuple["Predictions", Path]:
-    """The predictions of a file, or those of a model."""
+def _given(
+    data: Path, split: str | None, task: str | None, source: Path, maps: dict[str, Any]
+) -> tuple["Predictions", Path]:
+    """The predictions of a file, or those of a model; `maps` says what the values of class maps mean."""
     from visionkit.data.recognise import open_dataset
     from visionkit.suspects.predictions import SUFFIXES, ask, read_predictions
 
@@ -106,25 +114,17 @@ def _given(data: Path, split: str | None, task: str | None, source: Path) -> tup
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(source)
-    dataset = open_dataset(data, split, "detect" if predictor.task == "instance" else predictor.task)
+    dataset = open_dataset(data, split, "detect" if predictor.task == "instance" else predictor.task, **maps)
     _warn_of_learned(source, data, split)
     return ask(predictor, dataset), source
 
 
 def _warn_of_learned(run: Path, data: Path, split: str | None) -> None:
     """Says so if a run has learned from the data, as far as its knobs tell."""
-    if not (run / "knobs.json").is_file():
-        return
-    from visionkit.data.files import read_json
-    from visionkit.limits import JSON
-
-    knobs = read_json(run / "knobs.json", JSON)
-    learned = (knobs.get("learn_from") or "train").split("+")
-    given = knobs.get("data") or knobs.get("data_dir")
-    if given and Path(given).name == data.resolve().name and (split is None or set(split.split("+")) & set(learned)):
+    if learned := learned_from(run, data, split):
         print(
-            f"warning: {run} seems to have learned from {'+'.join(learned)} of these images, and may repeat their "
-            "errors; leave --from-run out, or examine another part with --split"
+            f"warning: {run} seems to have learned from {learned} of these images, and may repeat their errors; leave "
+            "--from-run out, or examine another part with --split"
         )
 
 
@@ -135,7 +135,10 @@ def _trained(data: Path, task: str | None, k: int, knobs: dict[str, Any], folder
 
     known = task or next(iter(tasks_of(data)))
     if known not in ("detect", "classify"):
-        raise DataError(f"{data}: is for the task {known}; suspects are found in boxes and classes: try --task detect")
+        raise DataError(
+            f"{data}: is for the task {known}; for class maps name a model that has not learned from them with "
+            "--from-run, for boxes give --task detect"
+        )
     import_keras_quietly()
     from visionkit.experiments.folds import folds as validate
     from visionkit.recipes import RECIPES

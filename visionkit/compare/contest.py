@@ -139,6 +139,9 @@ def compare_models(models: Mapping[str, Any], dataset: Dataset, timed: bool = Fa
         dataset: labelled images that none of the models has learned from.
         timed: also measure how fast they are.
 
+    Returns:
+        A `Contest`: `print` shows the verdict on each pair in words, and `pairs` has the differences with intervals.
+
     Raises:
         DataError: there are fewer than two models or more than three, their tasks or classes differ, there are fewer
             than 5 images, or `evaluate` cannot score one of the models.

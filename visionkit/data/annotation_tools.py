@@ -3,6 +3,9 @@
 Objects keep their class, their box to the last digit, and their mask if it can be written as one polygon. What is to
 be looked at (`Job.marks`) stands beside them: in CVAT as the attribute `suspect` of an object, and proposed objects
 have the attribute `proposed`; in Label Studio as predictions, and the column `suspicion` by which tasks can be sorted.
+
+Of images that nobody has labelled yet (`Job.unlabelled`), proposals are drafts: in CVAT ordinary boxes, since that
+program does not know which images somebody has looked at, and in Label Studio predictions of tasks without annotations.
 """
 
 import json
@@ -46,7 +49,8 @@ def _cvat_meta(job: Job) -> ElementTree.Element:
         label = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(label, "name").text = name
         attributes = ElementTree.SubElement(label, "attributes")
-        for attribute, kind, value in ((SUSPECT, "text", ""), (PROPOSED, "checkbox", "false")) if job.marks else ():
+        shown = ((SUSPECT, "text", ""), (PROPOSED, "checkbox", "false"))
+        for attribute, kind, value in shown if _is_marked(job) else ():
             element = ElementTree.SubElement(attributes, "attribute")
             fields = {
                 "name": attribute,
@@ -76,6 +80,11 @@ def _cvat_image(job: Job, split: str, part: Dataset, record: Sample) -> ElementT
     return element
 
 
+def _is_marked(job: Job) -> bool:
+    """Whether labels are marked as suspicious, or as proposed."""
+    return bool(job.marks) and not job.unlabelled
+
+
 def _cvat_shape(
     image: ElementTree.Element,
     job: Job,
@@ -97,7 +106,7 @@ def _cvat_shape(
     else:
         keys["points"] = ";".join(f"{_number(x)},{_number(y)}" for x, y in polygon.tolist())
         shape = ElementTree.SubElement(image, "polygon", keys)
-    if job.marks:
+    if _is_marked(job):
         ElementTree.SubElement(shape, "attribute", {"name": SUSPECT}).text = text
         ElementTree.SubElement(shape, "attribute", {"name": PROPOSED}).text = "true" if proposed else "false"
 
@@ -129,12 +138,13 @@ def _task(job: Job, number: int, split: str, part: Dataset, record: Sample) -> d
         _region(f"object{row}", job.class_names[label], box, polygon, record.image_size)
         for row, label, box, polygon in _shapes(part, record)
     ]
-    task: dict[str, Any] = {"id": number + 1, "data": data, "annotations": [{"result": regions}]}
-    if job.marks:
-        data |= {"suspicion": round(max((mark.score for mark in marks), default=0.0), 4)}
-        data["suspects"] = [mark.text for mark in marks]
+    annotations = [] if job.unlabelled else [{"result": regions}]
+    task: dict[str, Any] = {"id": number + 1, "data": data, "annotations": annotations}
+    most = round(max((mark.score for mark in marks), default=0.0), 4)
+    if _is_marked(job):
+        data |= {"suspicion": most, "suspects": [mark.text for mark in marks]}
     if proposals := [_proposal(job, i, mark, record) for i, mark in enumerate(marks) if mark.box is not None]:
-        task["predictions"] = [{"model_version": "visionkit", "score": data["suspicion"], "result": proposals}]
+        task["predictions"] = [{"model_version": "visionkit", "score": most, "result": proposals}]
     return task
 
 

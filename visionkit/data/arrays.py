@@ -71,6 +71,9 @@ def arrays(
         source: a one-line description.
         prefix: ids are `prefix` and the row, from 00000.
 
+    Returns:
+        A `Dataset` of N samples.
+
     Raises:
         DataError: a shape or type is wrong, or a label is outside 0..K-1; names it.
     """

@@ -78,6 +78,7 @@ class Augment:
         self._local = threading.local()
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
+        """Returns the sample after the pipeline, in `size`; `seed` decides all that is random, see `augment`."""
         return self._fit(self.augment(sample, seed), seed)
 
     def __reduce__(self):
@@ -86,7 +87,14 @@ class Augment:
         return Augment, (self.pipeline, self.size, self.resize)  # a threading.local cannot be pickled
 
     def augment(self, sample: Sample, seed: int) -> Sample:
-        """The sample after the pipeline, in the size that the pipeline gives it.
+        """Runs the pipeline alone.
+
+        Args:
+            sample: with its image.
+            seed: decides all that is random.
+
+        Returns:
+            The sample after the pipeline, in the size that the pipeline gives it.
 
         Raises:
             DataError: the pipeline failed, or did not return uint8 RGB.

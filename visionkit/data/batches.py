@@ -118,7 +118,13 @@ def batches(
 
 
 def steps_per_epoch(dataset: Dataset, batch_size: int, drop_remainder: bool = True) -> int:
-    """Returns how many batches an epoch has, at least 1."""
+    """Returns how many batches an epoch has, at least 1, for the arguments of `batches`.
+
+    Args:
+        dataset: what is learned from.
+        batch_size: samples in a batch.
+        drop_remainder: whether the last samples, which do not fill a batch, are left out.
+    """
     return _Order(len(dataset), batch_size, 0, False, drop_remainder).steps
 
 

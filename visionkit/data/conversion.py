@@ -43,6 +43,7 @@ class Job:
         out: where it is written.
         copy: copies the images in any case.
         marks: absolute image file -> what is to be looked at in it; for programs that can show it.
+        unlabelled: nobody has labelled the images yet: proposals are drafts of labels, and there are no labels to mark.
         remarks: what could not be kept, and is therefore said.
     """
 
@@ -52,6 +53,7 @@ class Job:
     out: Path
     copy: bool
     marks: Mapping[Path, Sequence[Mark]] = field(default_factory=dict)
+    unlabelled: bool = False
     remarks: list[str] = field(default_factory=list)
     linked: int = 0
     copied: int = 0
@@ -72,6 +74,12 @@ class Job:
                 pass
         shutil.copyfile(file, target)
         self.copied += 1
+
+    @property
+    def places(self) -> str:
+        """How many images were linked or copied, in words."""
+        counts = ((self.linked, "linked"), (self.copied, "copied"))
+        return " and ".join(f"{count} images {how}" for count, how in counts if count)
 
     def stem(self, record: Sample) -> str:
         """The name of a record's image in the new data set, without its suffix."""

@@ -68,18 +68,44 @@ def convert(
             f"{describe(root, task)}: is for {known[0]}, but convert writes boxes and masks of objects{advice}"
         )
     parts = _parts(root, task)
+    job = write_parts(parts, to, out, copy, marks)
+    first = next(iter(parts.values()))
+    return [describe(root, task) + how_read(first), *_summary(job, root if root.is_dir() else root.parent, out, to)]
+
+
+def write_parts(
+    parts: dict[str, Dataset],
+    to: str,
+    out: Path,
+    copy: bool = False,
+    marks: Mapping[Path, Sequence[Mark]] | None = None,
+    unlabelled: bool = False,
+) -> Job:
+    """Writes data sets of boxes to the new folder `out`, which appears whole or not at all.
+
+    Args:
+        parts: split -> its data; "" if the data is not split.
+        to, out, copy, marks: see `convert`.
+        unlabelled: nobody has labelled the images yet, so the marks are drafts; see `Job`.
+
+    Returns:
+        What was done.
+
+    Raises:
+        DataError: the format cannot express something, or `out` could not be written.
+    """
     temporary = out.with_name(temporary_name(out))
     try:
         temporary.mkdir(parents=True)
         first = next(iter(parts.values()))
-        job = Job(parts, first.class_names, _names(parts, to in _UTF8), temporary, copy, marks or {})
+        job = Job(parts, first.class_names, _names(parts, to in _UTF8), temporary, copy, marks or {}, unlabelled)
         WRITERS[to](job)
         temporary.replace(out)
     except OSError as error:
         raise DataError(f"{out}: could not be written ({error.strerror})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return [describe(root, task) + how_read(first), *_summary(job, root if root.is_dir() else root.parent, out, to)]
+    return job
 
 
 def check_new(out: Path, root: Path) -> None:
@@ -159,8 +185,7 @@ def _summary(job: Job, folder: Path, out: Path, to: str) -> list[str]:
     known = {absolute(file) for file in job.names}
     if left := sum(absolute(file) not in known for file in list_images(folder)):
         lines.append(f"{left} images of {folder} are in no split or without annotations, and were left out")
-    places = [f"{count} images {how}" for count, how in ((job.linked, "linked"), (job.copied, "copied")) if count]
-    return [*lines, *job.remarks, f"{out}: written as {to}, {' and '.join(places)}"]
+    return [*lines, *job.remarks, f"{out}: written as {to}, {job.places}"]
 
 
 def _write_coco(job: Job) -> None:

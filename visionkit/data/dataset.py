@@ -27,6 +27,7 @@ class Dataset(Sequence[Sample]):
 
     Raises:
         DataError: two samples have the same id, or two classes the same name.
+        ValueError: `class_names` is a text and not a list of names.
     """
 
     def __init__(

@@ -33,6 +33,9 @@ def open_dataset(
         classes, void: for class maps only: the meaning of their values; see `masks.semantic_masks`.
         repairs: records what is wrong, see `data.repair`; by default it is logged, or raised.
 
+    Returns:
+        The samples of the split, whose images are read when they are asked for.
+
     Raises:
         DataError: no format is recognised (lists what was looked for), there is no such split, or the reader finds
             something wrong.
@@ -75,7 +78,15 @@ def _why_empty(findings: list[Finding]) -> str:
 
 
 def splits(root: Path | str, task: str | None = None) -> list[str]:
-    """Returns the names that `open_dataset` takes as `split`, train, val and test first; [] for data without splits."""
+    """Returns the names that `open_dataset` takes as `split`, train, val and test first; [] for data without splits.
+
+    Args:
+        root: the data set's folder.
+        task: as for `open_dataset`.
+
+    Raises:
+        DataError: no format is recognised.
+    """
     root, format = _recognise(root, task)
     names = [name for name in READERS[format].splits(root) if name]
     common = [split_name(name) for name in names]

@@ -53,6 +53,9 @@ def examine(
         known: fingerprints of image files, by their absolute paths, that were just decoded and need not be again; see
             `duplicates.remembering`.
 
+    Returns:
+        A `Diagnosis`; its `findings` say what is wrong, the most serious first.
+
     Raises:
         DataError: no data set is recognised, there is no such split, or nothing in it can be read.
     """

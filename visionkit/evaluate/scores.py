@@ -22,11 +22,12 @@ from visionkit.metrics.resampling import intervals as intervals_of
 from visionkit.metrics.segmentation import SegmentationMetric
 from visionkit.metrics.weighted import Table
 from visionkit.metrics.why_zero import ABOUT_ZERO
-from visionkit.predict.predictor import DECODERS, Predictor
+from visionkit.predict.ahead import DECODERS
+from visionkit.predict.predictor import Predictor
 from visionkit.types import IGNORE, DataError, Detections, Sample, check_sample, objects_of
 
 MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
-SCORE = 0.01  # detections below it do not change AP, and there are many
+SCORE = 0.01  # detections below it do not change AP, and there are many; of a calibrated model see `lowest`
 
 FEW = 100  # images; scores on fewer say little
 
@@ -145,8 +146,17 @@ def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, float]:
 
 
 def detection_pairs(predictor: Any, dataset: Dataset) -> list[tuple[Sample, Detections]]:
-    """Each sample, in the model's class ids and without its image, with the detections down to a score of 0.01."""
+    """Each sample, in the model's class ids and without its image, with the detections down to `lowest`."""
     return _detected(predictor, dataset).pairs
+
+
+def lowest(predictor: Any) -> float:
+    """The score down to which detections are scored: 0.01, or what has become of it if the model is calibrated.
+
+    The same detections are scored before and after a calibration, so that it cannot change AP.
+    """
+    calibration = getattr(predictor, "calibration", None)
+    return SCORE if calibration is None else float(calibration(np.float32(SCORE)))
 
 
 def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
@@ -155,7 +165,7 @@ def _detected(predictor: Any, dataset: Dataset) -> DetectionMetric:
     check_made_boxes(dataset)
     truths = _Truths(dataset, lambda sample: encode_masks(sample.masks))
     samples = truths.samples if predictor.task == "instance" else dataset  # only masks are compared with masks
-    for i, (record, detections) in enumerate(_predictions(dataset, predictor(samples, score=SCORE))):
+    for i, (record, detections) in enumerate(_predictions(dataset, predictor(samples, score=lowest(predictor)))):
         codes = None if detections.masks is None else truths.take(i)
         metric.update(replace(record, labels=ids[objects_of(record).labels]), detections, codes)
     return metric

@@ -8,6 +8,7 @@
 | `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
 | `any_size` | whether the model itself sees portraits and squares at sizes of their own |
 | `licence` | of the weights, where it is known; else "unknown" |
+| `calibration` | the `ScoreCurve` that the graph applies to its scores as its last step, or null |
 """
 
 import importlib
@@ -21,6 +22,7 @@ import numpy as np
 
 import visionkit
 from visionkit import limits
+from visionkit.score_curve import ScoreCurve
 from visionkit.types import DataError, in_words
 
 FILE = "visionkit.json"
@@ -40,6 +42,7 @@ def write_metadata(model: Any, exporter: str, folder: Path | str) -> None:
         "resize": model.resize,
         "any_size": getattr(model, "any_size", False),
         "licence": model.licence,
+        "calibration": model.calibration and model.calibration.to_json(),
     }
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,6 +85,19 @@ def check_image_size(size: Any) -> None:
     h, w = size
     text = f"it takes images of {str(w)[:20]} x {str(h)[:20]}, above the limit of {{limit}} pixels"
     limits.check(h * w, limits.NETWORK, text)
+
+
+def calibration_of(metadata: dict[str, Any], folder: Path | str) -> ScoreCurve | None:
+    """The calibration that an export applies, or None.
+
+    Raises:
+        DataError: what the metadata has in its place is none.
+    """
+    content = metadata.get("calibration")
+    try:
+        return ScoreCurve.from_json(content) if content else None
+    except ValueError as error:
+        raise DataError(f"{folder}: {FILE}: {error}") from None
 
 
 def refuse_style(task: str, model: Path | str) -> None:
@@ -127,6 +143,7 @@ class Exported:
         self.resize: str = metadata["resize"]
         self.licence: str = metadata["licence"]
         self.runtime: str = metadata["exporter"]
+        self.calibration = calibration_of(metadata, folder)
         self._run, self._kept = run, kept
 
     def serving(self) -> "Exported":

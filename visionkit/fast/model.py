@@ -33,7 +33,7 @@ class FastModel:
         self.any_size: bool = read_metadata(folder).get("any_size", False)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("task", "class_names", "image_size", "channels", "resize", "licence"):
+        if name in ("task", "class_names", "image_size", "channels", "resize", "licence", "calibration"):
             return getattr(self._exported, name)
         raise AttributeError(name)
 

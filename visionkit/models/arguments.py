@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from visionkit.score_curve import ScoreCurve
 from visionkit.types import nearest
 
 
@@ -105,6 +106,11 @@ def _check_class_names(names: Any) -> None:
         raise TypeError(f"class_names must be a list of names, such as [{names!r}], found the text {names!r}")
 
 
+def _check_calibration(curve: Any) -> None:
+    if not (curve is None or isinstance(curve, ScoreCurve | Mapping)):
+        raise TypeError(f"calibration must be a curve that vk.calibrate has found, found {_shown(curve)}")
+
+
 def _is_count(value: Any) -> bool:
     """Whether `value` is a whole number above 0, of Python or of NumPy."""
     return hasattr(value, "__index__") and not isinstance(value, bool) and int(value) > 0
@@ -122,4 +128,5 @@ _CHECKS = {
     "levels": _check_levels,
     "num_classes": _check_num_classes,
     "class_names": _check_class_names,
+    "calibration": _check_calibration,
 }

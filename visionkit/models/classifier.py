@@ -30,6 +30,9 @@ class Classifier(Task):
         label_smoothing: share of the target that is spread evenly over the classes (Szegedy et al. 2016, section 7).
         class_weights: K factors of the loss by the true class, to make up for rare classes; None weights all equally.
         kwargs: see `Task`.
+
+    Raises:
+        ValueError: `head` is neither, or there are not K class weights.
     """
 
     class_layers: ClassVar = {"logits": ClassRows(), "logits_conv": ClassRows(mixed=True)}

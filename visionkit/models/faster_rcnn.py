@@ -187,7 +187,7 @@ class FasterRCNN(Task):
         return matched, labels, positive, negative, _targets(y["boxes"], matched, positive, regions, VARIANCES)
 
     def rpn_losses(self, y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses of the first stage (section 3.1.2, eq. 1): {"rpn_class_loss", "rpn_box_loss"}, float32 scalars."""
+        """Returns the losses of the first stage (section 3.1.2, eq. 1): "rpn_class_loss", "rpn_box_loss", scalars."""
         _, positive, negative, targets = self.anchor_targets(y)
         index, positive, drawn = self._sample(positive, negative, self.rpn_samples, RPN_POSITIVE)  # [B, S]
         positive, drawn = ops.cast(positive, "float32"), ops.cast(drawn, "float32")
@@ -230,7 +230,7 @@ class FasterRCNN(Task):
     def roi_losses(
         self, rois: Mapping[str, Tensor], y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
     ) -> dict[str, Tensor]:
-        """The losses of the second stage (Fast R-CNN, eq. 1): {"class_loss", "box_loss"}, float32 scalars."""
+        """Returns the losses of the second stage for `rois` `[B, S]` (Fast R-CNN, eq. 1): "class_loss", "box_loss"."""
         output = self.box_head(self.pool(self.features(y_pred), rois["boxes"]), training=training)
         row = ops.minimum(rois["labels"], self.num_classes - 1)[..., None, None]
         deltas = ops.take_along_axis(output["deltas"], row, axis=2)[:, :, 0]  # [B, S, 4]
@@ -241,7 +241,7 @@ class FasterRCNN(Task):
         }
 
     def features(self, y_pred: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The levels in the graph's output that the second stage pools from."""
+        """Returns the levels in the graph's output that the second stage pools from: "P2" `[B, H/4, W/4, C]`, ..."""
         return {level: y_pred[level] for level in self.pooled}
 
     def detections(self, raw: Mapping[str, Tensor], proposals: int | None = None, **options: Any) -> dict[str, Tensor]:
@@ -286,7 +286,7 @@ class FasterRCNN(Task):
         return keras.Model(self.input, self.detections(self(self.input), **options), name=f"{self.name}_serving")
 
     def noise(self, shape: tuple[Any, ...]) -> Tensor:
-        """Uniform random numbers 0..1, float32 of `shape` [B, A], which decide what is sampled."""
+        """Returns uniform random numbers 0..1, float32 of `shape` `[B, A]`, which decide what is sampled."""
         return keras.random.uniform(shape, seed=self.seed_generator)
 
     def _proposals(self, count: int, **options: Any) -> Proposals:

@@ -44,6 +44,9 @@ class LRASPP(Segmenter):
         dice: weight of the Dice loss that is added to it.
         class_weights: K factors of `loss` by the true class; None weights all equally.
         kwargs: see `Task`.
+
+    Raises:
+        ValueError: `high` does not lie above `low`.
     """
 
     def __init__(

@@ -70,7 +70,10 @@ class MaskRCNN(FasterRCNN):
     def roi_losses(
         self, rois: Mapping[str, Tensor], y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
     ) -> dict[str, Tensor]:
-        """Adds "mask_loss" (section 3): cross-entropy of the true class's mask, averaged over positives."""
+        """Adds "mask_loss" (section 3): cross-entropy of the true class's mask, averaged over positives.
+
+        See `FasterRCNN.roi_losses`.
+        """
         losses = super().roi_losses(rois, y, y_pred, training)
         most = int(rois["labels"].shape[1] * ROI_POSITIVE)  # positives come first
         boxes, positive = rois["boxes"][:, :most], rois["positive"][:, :most]
@@ -100,13 +103,13 @@ class MaskRCNN(FasterRCNN):
         return ops.stop_gradient(roi_align({"C0": maps}, boxes, MASK_SIZE, aligned=True, rows=rows)[..., 0])
 
     def refine(self, raw: Mapping[str, Tensor], regions: Tensor, **options: Any) -> dict[str, Tensor]:
-        """As `FasterRCNN.refine`, with "masks" for the boxes that are returned."""
+        """Adds "masks" `[B, keep, 28, 28]` for the boxes that are returned. See `FasterRCNN.refine`."""
         detections = super().refine(raw, regions, **options)
         logits = self.mask_head(self.mask_pool(self.features(raw), detections["boxes"]))
         return detections | {"masks": PickMasks(name="pick_masks")(logits, detections["labels"])}
 
     def serving(self, **options: Any) -> keras.Model:
-        """As `FasterRCNN.serving`, with masks float32 `[B, keep, 28, 28]`: probabilities within the box."""
+        """Adds masks float32 `[B, keep, 28, 28]`, probabilities within the box. See `FasterRCNN.serving`."""
         return super().serving(**options)
 
 

@@ -193,8 +193,13 @@ class NanoDet(Task):
     ) -> keras.Model:
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
-        The defaults are the authors', except for `top_k`, the candidates that enter suppression, which they do not
-        limit.
+        The defaults are the authors', except for `top_k`, which they do not limit.
+
+        Args:
+            score_threshold: the least score of a detection, 0..1.
+            iou_threshold: of two boxes of a class that overlap by more, the one with the lower score is dropped.
+            top_k: candidates that enter suppression.
+            keep: detections returned for each image.
         """
         raw = self(self.input)
         decode = DecodeDistances(

@@ -153,8 +153,13 @@ class RetinaNet(Task):
     ) -> keras.Model:
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
-        The defaults are the paper's (section 4, "Inference"), and torchvision's for `keep`. `top_k` counts the
-        candidates of one level.
+        The defaults are the paper's (section 4, "Inference"), and torchvision's for `keep`.
+
+        Args:
+            score_threshold: the least score of a detection, 0..1.
+            iou_threshold: of two boxes of a class that overlap by more, the one with the lower score is dropped.
+            top_k: candidates of one level that enter suppression.
+            keep: detections returned for each image.
         """
         raw = self(self.input)
         decode = DecodeAnchors(

@@ -188,8 +188,13 @@ class SSD(Task):
         """images `[B, H, W, 3]` -> boxes `[B, keep, 4]`, scores `[B, keep]`, labels `[B, keep]`.
 
         The defaults are those of section 3.7 with two exceptions. `iou_threshold` is 0.45 there; 0.5 keeps more objects
-        that stand close together. `top_k`, the candidates that enter suppression, counts over all classes; the authors'
-        code takes 400 per class.
+        that stand close together. `top_k` counts over all classes; the authors' code takes 400 per class.
+
+        Args:
+            score_threshold: the least score of a detection, 0..1.
+            iou_threshold: of two boxes of a class that overlap by more, the one with the lower score is dropped.
+            top_k: candidates that enter suppression.
+            keep: detections returned for each image.
         """
         raw = self(self.input)
         decode = DecodeDetections(

@@ -10,10 +10,12 @@ from typing import Any, ClassVar, ParamSpec, cast
 
 import keras
 
+from visionkit.layers.calibrate import Calibrate
 from visionkit.models.arguments import check_arguments
 from visionkit.models.checked import checked
 from visionkit.models.target_check import TargetCheck
 from visionkit.resizing import crop_share
+from visionkit.score_curve import ScoreCurve
 from visionkit.types import Tensor
 
 _P = ParamSpec("_P")
@@ -51,7 +53,12 @@ class Task(keras.Model):
         resize: how an image is brought to `image_size`: "letterbox" keeps the aspect ratio and pads at the bottom or
             right, "stretch" changes it, "crop" and "crop 224/232" keep it and take the middle; see `resizing.fit`.
         licence: of the weights, as an SPDX name. Fine-tuning keeps the licence of the published weights.
+        calibration: a `ScoreCurve`, or its `to_json`, that `serving()` applies to its scores; `visionkit.calibrate`
+            finds one. The attribute may be changed; training sets it to None.
         kwargs: of `keras.Model`, for example `name`.
+
+    Raises:
+        ValueError: a crop for another task than classification.
     """
 
     least_rows = 1  # rows of a batch that a loss must see together
@@ -69,6 +76,7 @@ class Task(keras.Model):
         class_names: Sequence[str] = (),
         resize: str = "letterbox",
         licence: str = "unknown",
+        calibration: ScoreCurve | Mapping[str, Any] | None = None,
         **kwargs: Any,
     ):
         super().__init__(inputs=inputs, outputs=outputs, **kwargs)
@@ -78,6 +86,7 @@ class Task(keras.Model):
         self.class_names = list(class_names) or [str(i) for i in range(num_classes)]
         self.resize = resize
         self.licence = licence
+        self.calibration = ScoreCurve.from_json(calibration) if isinstance(calibration, Mapping) else calibration
         if crop_share(resize) and self.task != "classify":
             raise ValueError(f"resize={resize!r} is for classifiers; the other tasks must see the whole image")
 
@@ -88,6 +97,8 @@ class Task(keras.Model):
         if "__init__" in vars(cls):
             cls.__init__ = _recording(cls.__init__)
             keras.saving.register_keras_serializable("visionkit")(cls)
+        if "serving" in vars(cls):
+            cls.serving = _calibrating(cls.serving)
 
     @property
     def channels(self) -> int:
@@ -96,7 +107,7 @@ class Task(keras.Model):
         return images.shape[-1]
 
     def rows_of(self, path: str) -> ClassRows | None:
-        """Where the classes lie in the weight with this path, or None if it holds none."""
+        """Returns where the classes lie in the weight with this `path`, or None if it holds none."""
         layer = path.split("/")[-2] if "/" in path else ""
         fitting = [prefix for prefix in self.class_layers if layer.startswith(prefix)]
         return self.class_layers[max(fitting, key=len)] if fitting else None
@@ -107,7 +118,7 @@ class Task(keras.Model):
         return False
 
     def for_size(self, image_size: tuple[int, int]) -> "Task":
-        """The same network for images of another size, with the weights of this one: they change together.
+        """Returns the same network for images of another size, with the weights of this one: they change together.
 
         Args:
             image_size: (height, width) of its images in pixels.
@@ -119,13 +130,14 @@ class Task(keras.Model):
             raise ValueError(f"this {type(self).__name__} takes images of {self.image_size} (height, width) only")
         other = type(self)(**(self._arguments | {"image_size": image_size}))
         share_variables(self, other)
+        other.calibration = self.calibration
         return other
 
     def serving(self) -> keras.Model:
         """Returns the functional model that is run for predictions, scored by metrics and exported.
 
         It takes float32 `[B, H, W, C]`, RGB (C = 3) or grey (C = 1) 0..255, and returns a dict of tensors of fixed
-        size; see the subclass.
+        size; see the subclass. Whatever the subclass returns gets the model's `calibration` as its last layer.
         """
         raise NotImplementedError(f"{type(self).__name__} does not define serving()")
 
@@ -135,6 +147,7 @@ class Task(keras.Model):
         Raises:
             DataError: a batch cannot be learned from, or an option would be ignored; one line that says why.
         """
+        self.calibration = None  # it was found for the weights as they were
         check, validation = self._target_check(options), self._target_check(options)
         with check.answering(), validation.answering():
             x = checked(x, y, options.get("sample_weight"), check)
@@ -157,6 +170,7 @@ class Task(keras.Model):
 
     def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> Any:
         """As in Keras, with the batch checked as in `fit`."""
+        self.calibration = None
         self._target_check(options)((x, y, sample_weight))
         return super().train_on_batch(x, y, sample_weight, **options)
 
@@ -180,7 +194,7 @@ class Task(keras.Model):
         return check
 
     def over_devices(self, value: Tensor) -> Tensor:
-        """The mean of `value`, a sum over the rows of a batch, over the devices that share the batch.
+        """Returns the mean of `value` `[]`, a sum over the rows of a batch, over the devices that share the batch.
 
         A loss that divides by anything but its number of images must divide by such a mean, so that the mean of the
         devices' losses is the loss of the whole batch. Gradients pass through. On one device it returns `value`;
@@ -190,6 +204,9 @@ class Task(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         arguments = self._arguments | {"licence": self.licence}  # it may change when weights are loaded
+        arguments.pop("calibration", None)  # models without one can be loaded by earlier versions
+        if self.calibration:
+            arguments["calibration"] = self.calibration.to_json()
         return {key: keras.saving.serialize_keras_object(value) for key, value in arguments.items()}
 
     @classmethod
@@ -277,5 +294,21 @@ def _recording(init: Callable[_P, None]) -> Callable[_P, None]:
         # The base class's `__init__` ran first and recorded its own arguments, including those passed on to it.
         recorded = {**vars(model).get("_arguments", {}), **arguments, "name": model.name}
         object.__setattr__(model, "_arguments", recorded)  # bypasses Keras' tracking: these are not the model's layers
+
+    return wrapper
+
+
+def _calibrating(serving: Callable[..., keras.Model]) -> Callable[..., keras.Model]:
+    """`serving` with the model's calibration, if it has one, as the last layer."""
+
+    @functools.wraps(serving)
+    def wrapper(self: Task, *args: Any, **options: Any) -> keras.Model:
+        network = serving(self, *args, **options)
+        outermost = getattr(type(self).serving, "__wrapped__", None) is serving  # not once more in the base class
+        if self.calibration is None or not outermost:
+            return network
+        return keras.Model(
+            network.input, Calibrate(self.calibration, name="calibrate")(network.output), name=network.name
+        )
 
     return wrapper

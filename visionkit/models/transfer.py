@@ -69,6 +69,7 @@ def start_from(
         "image_size": tuple(image_size),
         **changes,
     }
+    config.pop("calibration", None)  # of the start's scores
     if kind is not type(start):
         config.pop("name", None)
     try:

@@ -30,6 +30,9 @@ class UNet(Segmenter):
         dice: weight of the Dice loss that is added to it.
         class_weights: K factors of `loss` by the true class; None weights all equally.
         kwargs: see `Task`.
+
+    Raises:
+        ValueError: `units` and the steps from the last level to `finest` do not fit together.
     """
 
     def __init__(

@@ -1,4 +1,8 @@
-"""Anchors (SSD's default boxes): numpy arrays computed once, when a model is built for images of a fixed size."""
+"""Anchors: numpy arrays computed once, when a model is built for images of a fixed size.
+
+They are the default boxes of SSD (arXiv 1512.02325, section 2.2) and the anchors of Faster R-CNN (arXiv 1506.01497,
+section 3.1.1).
+"""
 
 import math
 from collections.abc import Sequence

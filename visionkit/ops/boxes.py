@@ -1,4 +1,9 @@
-"""Box maths on tensors. Boxes are x1, y1, x2, y2 in pixels, continuous: width = x2 - x1."""
+"""Box maths on tensors. Boxes are x1, y1, x2, y2 in pixels, continuous: width = x2 - x1.
+
+`boxes` are float32 `[..., 4]`, and so is what a function returns that says nothing else. Offsets are those of R-CNN
+(Girshick et al. 2014, arXiv 1311.2524, appendix C), divided by SSD's variances; IoU is that of the PASCAL VOC challenge
+(Everingham et al. 2010).
+"""
 
 import math
 from collections.abc import Sequence
@@ -57,7 +62,7 @@ def encode(boxes: Tensor, anchors: Tensor, variances: Sequence[float] = (0.1, 0.
 
 
 def decode(deltas: Tensor, anchors: Tensor, variances: Sequence[float] = (0.1, 0.1, 0.2, 0.2)) -> Tensor:
-    """The inverse of `encode`: deltas `[..., 4]` and anchors `[..., 4]` -> boxes `[..., 4]`."""
+    """The inverse of `encode` with these `variances`: deltas `[..., 4]`, anchors `[..., 4]` -> boxes `[..., 4]`."""
     deltas = deltas * ops.convert_to_tensor(variances, dtype=deltas.dtype)
     anchor = centre_size(anchors)
     centre = anchor[..., :2] + deltas[..., :2] * anchor[..., 2:]
@@ -66,6 +71,6 @@ def decode(deltas: Tensor, anchors: Tensor, variances: Sequence[float] = (0.1, 0
 
 
 def clip(boxes: Tensor, image_size: tuple[int, int]) -> Tensor:
-    """Boxes `[..., 4]` clipped to an image of (height, width)."""
+    """Boxes clipped to an image of `image_size` (height, width) -> `[..., 4]`."""
     h, w = image_size
     return ops.clip(boxes, 0.0, ops.convert_to_tensor([w, h, w, h], dtype=boxes.dtype))

@@ -1,4 +1,8 @@
-"""Boxes as the distances from a point to the four sides (FCOS), each the mean of a distribution over bins (GFL)."""
+"""Boxes as the distances from a point to the four sides, each the mean of a distribution over bins.
+
+The distances are those of FCOS (Tian et al. 2019, arXiv 1904.01355, section 3.1), the distributions those of
+Generalized Focal Loss (Li et al. 2020, arXiv 2006.04388, section 3.2).
+"""
 
 from keras import ops  # pyright: ignore[reportMissingTypeStubs]
 
@@ -24,7 +28,7 @@ def from_distances(points: Tensor, distances: Tensor) -> Tensor:
 
 
 def by_side(bins: Tensor) -> Tensor:
-    """Splits a head's `[B, A, 4 * n]` into the logits of n bins for each side, `[B, A, 4, n]`."""
+    """Splits a head's `bins` `[B, A, 4 * n]` into the logits of n bins for each side: -> `[B, A, 4, n]`."""
     rows, values = bins.shape[1:]
     return ops.reshape(bins, (-1, rows, 4, values // 4))
 

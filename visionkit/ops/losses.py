@@ -1,4 +1,7 @@
-"""Detection losses on padded tensors; each returns one value per anchor, so that the model decides what to sum."""
+"""Detection losses on padded tensors; each returns one value per anchor, so that the model decides what to sum.
+
+The losses are those of Fast R-CNN (arXiv 1504.08083, section 2.3) and SSD (arXiv 1512.02325, section 2.2).
+"""
 
 from keras import ops  # pyright: ignore[reportMissingTypeStubs]
 
@@ -6,13 +9,13 @@ from visionkit.types import Tensor
 
 
 def smooth_l1(difference: Tensor, beta: float = 1.0) -> Tensor:
-    """Huber's loss as Fast R-CNN writes it (arXiv 1504.08083, eq. 3): `[...]` -> `[...]`, quadratic below `beta`."""
+    """Huber's loss of a `difference` as Fast R-CNN writes it (eq. 3): `[...]` -> `[...]`, quadratic below `beta`."""
     size = ops.abs(difference)
     return ops.where(size < beta, 0.5 * size * size / beta, size - 0.5 * beta)
 
 
 def softmax_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in nats of logits `[..., K]` with class ids `[...]` -> `[...]`."""
+    """Cross-entropy in nats of logits `[..., K]` with `labels` `[...]`, class ids -> `[...]`."""
     picked = ops.take_along_axis(logits, ops.cast(labels, "int32")[..., None], axis=-1)[..., 0]
     return ops.logsumexp(logits, axis=-1) - picked
 
@@ -35,7 +38,7 @@ def hardest(loss: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
 
 
 def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy in nats of logits with probabilities 0..1 of the same shape: `[...]` -> `[...]`."""
+    """Cross-entropy in nats of logits with `targets` 0..1 of the same shape: `[...]` -> `[...]`."""
     return ops.softplus(logits) - logits * targets
 
 

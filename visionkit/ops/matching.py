@@ -1,4 +1,4 @@
-"""Decides which anchor is trained for which object."""
+"""Decides which anchor is trained for which object, as in SSD (arXiv 1512.02325, section 2.2) and Faster R-CNN."""
 
 from collections.abc import Mapping
 
@@ -85,10 +85,10 @@ def assign(
 
 
 def real(y: Mapping[str, Tensor]) -> Tensor:
-    """bool `[B, M]`: the rows of a padded ground truth that are targets."""
+    """Returns the rows of a padded ground truth `y` that are targets, bool `[B, M]`."""
     return ops.logical_and(ops.cast(y["labels"], "int32") >= 0, ops.logical_not(ignored(y)))
 
 
 def ignored(y: Mapping[str, Tensor]) -> Tensor:
-    """bool `[B, M]`: the rows of a padded ground truth that are "ignore"; none of them if it was left out."""
+    """Returns the rows of a padded ground truth `y` that are "ignore", bool `[B, M]`; none if it was left out."""
     return ops.cast(y["ignore"], "bool") if "ignore" in y else ops.zeros_like(y["labels"], dtype="bool")

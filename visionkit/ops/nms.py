@@ -1,4 +1,7 @@
-"""Non-maximum suppression with static shapes, so that it compiles, exports and runs on every backend."""
+"""Non-maximum suppression with static shapes, so that it compiles, exports and runs on every backend.
+
+It is greedy and by class, as in R-CNN (Girshick et al. 2014, arXiv 1311.2524, section 2.2).
+"""
 
 from collections.abc import Sequence
 

@@ -1,18 +1,16 @@
 """A trained model applied to any number of images; boxes and maps come back in the pixels of each original."""
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from visionkit import resizing
+from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, read_item
-from visionkit.predict.maps import to_map
+from visionkit.predict.maps import mirrored, to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
 from visionkit.resizing import crop_share
@@ -21,10 +19,6 @@ from visionkit.types import PADDING, Classification, DataError, Detections, Segm
 Prediction = Detections | Classification | SegmentationMap
 _Row = dict[str, np.ndarray]  # a model's outputs for one image
 MAP_BYTES = 2**28  # limit for a batch's per-pixel probabilities: with many classes the batches become smaller
-DECODERS = min(4, os.cpu_count() or 1)  # threads; Pillow and NumPy release the interpreter lock while they work
-
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,6 +60,10 @@ class Predictor:
         score: detections below this are left out, 0..1; ignored for other tasks.
         flip, window: see `look`.
         one_size: letterbox every image into the model's own `image_size`, as its exports do.
+
+    Raises:
+        DataError: `batch_size` is below 1, or as for `look`.
+        ValueError: the model crops its images and is no classifier.
     """
 
     def __init__(
@@ -86,6 +84,7 @@ class Predictor:
         self.class_names: list[str] = list(model.class_names)
         self.task: str = getattr(model, "task", "detect")
         self.runtime: str = getattr(model, "runtime", "keras")  # what computes
+        self.calibration: Any = getattr(model, "calibration", None)  # the ScoreCurve that its scores went through
         self.synonyms: dict[str, int] = {}  # further names of classes, such as ImageNet's WordNet ids -> class ids
         self.batch_size, self.score = batch_size, score
         self.look(flip, window)
@@ -104,12 +103,15 @@ class Predictor:
         return f"Predictor({type(self.model).__name__}, {self.task}, {len(self.class_names)} classes, {h}x{w})"
 
     def look(self, flip: bool, window: bool) -> "Predictor":
-        """Sets how a segmenter looks at an image, and returns the predictor itself.
+        """Sets how a segmenter looks at an image.
 
         Args:
             flip: average the predictions for the image and for its mirror image.
             window: slide a window of the network's size over the image at full resolution, instead of shrinking the
                 image to that size; see `predict.window`.
+
+        Returns:
+            The predictor itself.
 
         Raises:
             DataError: one of them is set and the model is for another task.
@@ -158,11 +160,37 @@ class Predictor:
             raise ValueError(f"score: expected 0 to 1, found {score!r}")
         return answer(items, failures, lambda getters: self._results(getters, score))
 
+    def probabilities(self, items: Iterable[Image]) -> Iterator[np.ndarray]:
+        """The probabilities of the pixels' classes, before `__call__` picks the most probable one.
+
+        Args:
+            items: several images, as for `__call__`.
+
+        Returns:
+            float32 `[h, w, K]` of each image at the network's size, without padding.
+
+        Raises:
+            DataError: an image cannot be read, or the model is no segmenter.
+        """
+        if self.task != "segment":
+            raise DataError(f"probabilities of pixels are those of a segmenter; this model is for the task {self.task}")
+        return answer(items, "raise", self._planes)
+
+    def _planes(self, items: Iterator[Callable[[], Image]]) -> Iterator[np.ndarray | Failure]:
+        for item, row in self._answered(items):
+            if isinstance(item, Failure):
+                yield item
+            elif isinstance(item, _Loaded):
+                yield row["probabilities"][: item.inner[0], : item.inner[1]]
+
     def _results(self, items: Iterator[Callable[[], Image]], score: float) -> Iterator[Prediction | Failure]:
+        yield from self._finish(self._answered(items), score)
+
+    def _answered(self, items: Iterator[Callable[[], Image]]) -> "Iterator[_Answered]":
         per_step = 1 if self.window else self.batch_size  # images
         loaded = ahead(enumerate(items), lambda job: self._load(*job), depth=2 * per_step)
         batches = (self._with_network(batch) for batch in _batches(loaded, per_step))
-        yield from self._finish(_in_order(ahead(batches, self._run, depth=2, threads=1)), score)
+        yield from _in_order(ahead(batches, self._run, depth=2, threads=1))
 
     def _with_network(self, batch: "_Batch") -> "_Batch":
         """The batch, once there is a network for it: made in the caller's thread, to which Keras' settings belong."""
@@ -232,15 +260,15 @@ class Predictor:
     def _outputs(
         self, pixels: np.ndarray, inners: list[tuple[int, int]], size: tuple[int, int]
     ) -> dict[str, np.ndarray]:
-        """What the network of `size` gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` are `_mirrored`'s."""
+        """What the network of `size` gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` are `mirrored`'s."""
         network = self._networks[size]
         batch = pixels
         if hasattr(network, "jit_compile"):  # a keras Model, not an export in another runtime
             batch = np.pad(pixels, [(0, self.batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])  # [B, h, w, C]
         outputs = {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
         if self.flip:
-            mirrored = np.asarray(network.predict_on_batch(_mirrored(batch, inners))["probabilities"])
-            outputs["probabilities"] = (outputs["probabilities"] + _mirrored(mirrored, inners)) / 2
+            flipped = np.asarray(network.predict_on_batch(mirrored(batch, inners))["probabilities"])
+            outputs["probabilities"] = (outputs["probabilities"] + mirrored(flipped, inners)) / 2
         return outputs
 
     def _slide(self, item: _Loaded) -> SegmentationMap:
@@ -319,18 +347,6 @@ def _ready(model: Any) -> Any:
     return serving
 
 
-def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
-    """`[B, h, w, ...]` with the image in each row mirrored left to right.
-
-    Args:
-        inners: (height, width) of the image in each row; the padding beyond it stays where it is.
-    """
-    mirrored = batch.copy()
-    for i, (h, w) in enumerate(inners):
-        mirrored[i, :h, :w] = batch[i, :h, :w][:, ::-1]
-    return mirrored
-
-
 def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str] = ()) -> Detections:
     """One row of the model's output in original pixels: no padding, no empty boxes, scores descending."""
     (h, w), (fy, fx) = item.image_size, item.factors
@@ -352,21 +368,3 @@ def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Seq
         # A mask belongs to the box as the model gave it, not to what is left of it after clipping.
         masks=None if masks is None else paste_masks(masks[order], unclipped[order], item.image_size),
     )
-
-
-def ahead(jobs: Iterable[Job], work: Callable[[Job], Result], depth: int, threads: int = DECODERS) -> Iterator[Result]:
-    """`map(work, jobs)` in order, computed in threads up to `depth` jobs ahead of the consumer.
-
-    `jobs` is only advanced in the consumer's thread, so it may be a generator.
-    """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="ahead")
-    pending: deque[Future[Result]] = deque()
-    try:
-        for job in jobs:
-            pending.append(pool.submit(work, job))
-            if len(pending) >= depth:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:  # also if the consumer stops early
-        pool.shutdown(cancel_futures=True)

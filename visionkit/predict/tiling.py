@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from visionkit.npboxes import area, iou
+from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, Failures, Image, answer, read_item
-from visionkit.predict.predictor import Predictor, ahead
+from visionkit.predict.predictor import Predictor
 from visionkit.types import DataError, Detections, Sample
 
 OVERLAP = 0.25  # share of a tile that its neighbour sees too: an object up to that size is whole in one of them

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 
 from visionkit.files import whole_text
+from visionkit.predict.ahead import ahead
 from visionkit.predict.draw import draw_detections
 from visionkit.predict.formats import to_record
 from visionkit.predict.inputs import Failure
-from visionkit.predict.predictor import Predictor, ahead
+from visionkit.predict.predictor import Predictor
 from visionkit.predict.progress import progress_bar
 from visionkit.predict.summary import PredictionSummary
 from visionkit.predict.tiling import Tiled

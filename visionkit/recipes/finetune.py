@@ -32,7 +32,7 @@ def finetune(
         task: a key of `RECIPES`: "detect", "instance", "classify" or "segment"; by default what the data is for.
         augment: an albumentations pipeline, the file in which `A.save` saved one, or preprocessing layers of Keras, as
             `Augment` takes them; they replace our own augmentation.
-        callbacks: Keras callbacks of your own; see `run`.
+        callbacks: Keras callbacks of your own; see `train`.
         options: how the run is carried out; see `Options`.
         knobs: of the task's recipe, such as `epochs`, `backbone` and `lr`; see `RECIPES[task]`. `model` and `backbone`
             may name what was added to `MODELS` and `BACKBONES`.
@@ -41,7 +41,7 @@ def finetune(
         The scores and settings that results.json in the run folder holds.
 
     Raises:
-        DataError: the recipe has no such knob, or as for `run` and the recipe.
+        DataError: the recipe has no such knob, or as for `train` and the recipe.
     """
     if not isinstance(data, str | Path):
         found = type(data).__name__

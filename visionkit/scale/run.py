@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from visionkit.predict.predictor import ahead
+from visionkit.predict.ahead import ahead
 from visionkit.predict.progress import progress_bar
 from visionkit.scale import store
 from visionkit.scale.collect import check_formats, collect, files_of

@@ -10,6 +10,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import as_predictor
 from visionkit.suspects.boxes import suspicious_boxes
 from visionkit.suspects.classes import suspicious_classes
+from visionkit.suspects.pixels import suspicious_regions
 from visionkit.suspects.predictions import Predictions, ask, labels_of, pairs_of
 from visionkit.suspects.suspect import KINDS, Suspect
 
@@ -18,7 +19,8 @@ def suspects(predictor: Any, dataset: Dataset) -> list[Suspect]:
     """Returns the labels that are probably wrong, the most suspicious first.
 
     Args:
-        predictor: what `vk.evaluate` takes, of a detector or a classifier that has not learned from these images.
+        predictor: what `vk.evaluate` takes, of a detector, a classifier or a segmenter that has not learned from these
+            images; of a segmenter no export.
         dataset: labelled images.
 
     Returns:
@@ -34,11 +36,13 @@ def find_suspects(predictions: Predictions) -> list[Suspect]:
     """Returns the labels that are probably wrong, the most suspicious first.
 
     Args:
-        predictions: boxes or classes of a model that has not learned from these images.
+        predictions: boxes, classes or maps of a model that has not learned from these images.
 
     Raises:
         DataError: the data has no such labels.
     """
+    if predictions.of_pixels:
+        return suspicious_regions(predictions.answers)
     if predictions.of_classes:
         return suspicious_classes(np.stack(predictions.answers), labels_of(predictions.dataset))
     return suspicious_boxes(pairs_of(predictions), len(predictions.dataset.class_names))

@@ -15,6 +15,7 @@ from visionkit.data.files import number, read_json
 from visionkit.evaluate.scores import SCORE, class_ids
 from visionkit.limits import JSON
 from visionkit.predict.formats import cell
+from visionkit.suspects.pixels import Contradictions, contradictions
 from visionkit.types import DataError, Detections, Sample, objects_of
 
 SUFFIXES = (".jsonl", ".json", ".csv")
@@ -26,8 +27,8 @@ class Predictions:
 
     Args:
         dataset: the images of which something is said.
-        answers: for each of them its detections, or the probabilities float `[K]` of its classes; in the class ids of
-            the data set.
+        answers: for each of them its detections, the probabilities float `[K]` of its classes, or the `Contradictions`
+            of its pixels; in the class ids of the data set.
         left_out: how many images of the data set there are of which nothing is said.
     """
 
@@ -39,6 +40,11 @@ class Predictions:
     def of_classes(self) -> bool:
         """Whether they are classes of whole images."""
         return isinstance(self.answers[0], np.ndarray)
+
+    @property
+    def of_pixels(self) -> bool:
+        """Whether they are class maps."""
+        return isinstance(self.answers[0], Contradictions)
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,16 @@ def ask(predictor: Any, dataset: Dataset) -> Predictions:
     """Runs a model on a data set.
 
     Args:
-        predictor: a `Predictor` of a detector or a classifier.
+        predictor: a `Predictor` of a detector, a classifier or a segmenter.
         dataset: labelled.
 
     Raises:
         DataError: the model is for another task, or lacks a class of the data.
     """
+    if predictor.task == "segment":
+        return Predictions(dataset, contradictions(predictor, dataset))
     if predictor.task not in ("detect", "instance", "classify"):
-        raise DataError(f"suspects are found in boxes and classes; this model is for the task {predictor.task}")
+        raise DataError(f"suspects are found in boxes, classes and maps; this model is for the task {predictor.task}")
     ids = class_ids(predictor, dataset)
     answers: list[Any] = []
     for record, said in zip(dataset.records, predictor(dataset, score=SCORE), strict=True):

@@ -23,8 +23,8 @@ class Suspect:
         kind: a key of KINDS; a whole image can only have the wrong class.
         score: in 0..1, by which suspects are ranked; it orders them and is no probability.
         label: the annotated class id; None where nothing is annotated.
-        row: of the annotated object in its sample; None for a missing object and for a whole image.
-        box: float32 `[4]`, the annotated box, or None.
+        row: of the annotated object in its sample; None for a missing object, for a whole image and for pixels.
+        box: float32 `[4]`, the annotated box, the box around connected pixels of a class map, or None.
         proposed_label: the class id that the model proposes; None for an invented object.
         proposed_box: float32 `[4]`, the model's box, or None.
         confidence: the model's own score of what it proposes; 0 for an invented object.

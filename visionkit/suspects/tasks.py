@@ -31,8 +31,8 @@ def write_tasks(data: Path, to: str, out: Path, predictions: Predictions, suspec
     Raises:
         DataError: these are classes of whole images; or see `convert`.
     """
-    if predictions.of_classes:
-        raise DataError("--to writes boxes; the page and --json list images whose class is suspicious")
+    if predictions.of_classes or predictions.of_pixels:
+        raise DataError("--to writes boxes; the page and --json list images and regions whose class is suspicious")
     names, marks = predictions.dataset.class_names, {}
     for suspect in suspects:
         mark = Mark(

@@ -88,7 +88,7 @@ class Recipe:
         return sum(phase.epochs for phase in self.phases)
 
     def transform_in(self, phase: Phase) -> Callable | None:
-        """The transform for the samples of `phase`."""
+        """Returns the transform for the samples of `phase`."""
         return phase.transform or self.transform
 
     def feed(
@@ -97,8 +97,12 @@ class Recipe:
         """The training data as the model takes them in `phase`: (images, targets), see `data.batches.batches`.
 
         Args:
+            phase: of this recipe.
             epochs, start_step, workers: see there.
             batch_size: by default the recipe's.
+
+        Returns:
+            What `batches` returns.
         """
         return batches(
             self.train,
@@ -151,6 +155,9 @@ def schedule(
         warmup: the share of `steps` in which the rate rises to `lr`.
         shape: "cosine", half a cosine down to zero (arXiv 1608.03983); "step", a tenth of `lr` from 2/3 of `steps` on
             and a hundredth from 8/9 on; or "constant".
+
+    Returns:
+        A schedule of Keras, for `learning_rate` of an optimizer.
     """
     warmup_steps = int(warmup * steps)
     if shape == "cosine":

@@ -72,6 +72,7 @@ def run(
         DataError: `out` is in use, by another process too, or cannot be written, the devices are not there, the
             validation images cannot be scored on, or the loss stopped being a number.
         Interrupted: the training was ended by Ctrl-C or SIGTERM; a `KeyboardInterrupt`.
+        TypeError: `recipe_function` is a model, a Recipe or no function.
     """
     if isinstance(recipe_function, str | Path):
         recipe_file = recipe_function
@@ -126,9 +127,13 @@ def resume(
     It ends exactly, to the bit, as it would have without the interruption.
 
     Args:
-        watch, callbacks, ended: those that `run` was given.
-        recipe: (recipe_function, knobs) that `run` was given; by default what the folder names, see `recipe_of`.
+        out: the run folder.
+        watch, callbacks, ended: those that `train` was given.
+        recipe: (recipe_function, knobs) that `train` was given; by default what the folder names.
         trust: execute the folder's recipe, whoever made the folder.
+
+    Returns:
+        What results.json holds.
 
     Raises:
         DataError: there is no such run, it has finished, another process continues it, its recipe must not be executed,

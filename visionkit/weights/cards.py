@@ -280,7 +280,7 @@ CARDS = {card.name: card for card in _CARDS}
 
 
 def list_models(task: str | None = None) -> list[str]:
-    """The names of published weights, as `open_predictor` and `load_weights` take them.
+    """Returns the names of published weights, as `open_predictor` and `load_weights` take them.
 
     Args:
         task: "detect", "instance", "classify" or "segment": only those of models that do this; None for all.
