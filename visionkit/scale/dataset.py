@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from visionkit.files import locked, whole_file
-from visionkit.predict.predictor import ahead
+from visionkit.predict.ahead import ahead
 from visionkit.scale import store
 from visionkit.types import DataError
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from visionkit import images
+from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, read_item
-from visionkit.predict.predictor import ahead
 from visionkit.scale import store
 from visionkit.scale.content import Images
 from visionkit.scale.manifest import Item, read_shard
