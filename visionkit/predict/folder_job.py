@@ -10,11 +10,12 @@ from rich.progress import Progress
 
 from visionkit import images, resizing
 from visionkit.files import locked, write_bytes
+from visionkit.predict.ahead import ahead
 from visionkit.predict.folder_layout import JOURNAL, FolderLayout
 from visionkit.predict.formats import CLASSES, to_record
 from visionkit.predict.inputs import Failure
 from visionkit.predict.journal import Journal, Records, stamp_of
-from visionkit.predict.predictor import Predictor, ahead
+from visionkit.predict.predictor import Predictor
 from visionkit.predict.progress import progress_bar
 from visionkit.predict.summary import PredictionSummary
 from visionkit.predict.tiling import Tiled
