@@ -38,7 +38,8 @@ def import_keras_quietly() -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("tensorflow", "jax", "torch"):
             raise
-        text = f"Keras is set to run on {missing}, which is not installed; it comes with visionkit's extras (README.md)"
+        text = f"Keras is set to run on {missing}, which is not installed; "
+        text += "it comes with visionkit's extras (docs/install.md)"
         if missing != "jax" and _version("jax"):
             text += "; jax is installed: KERAS_BACKEND=jax uses it"
         raise DataError(text) from None
@@ -145,7 +146,8 @@ def _devices() -> list[str]:
 def _why_no_gpu() -> str:
     if _version("tensorflow-cpu"):
         return (
-            "tensorflow-cpu is installed, which cannot use a GPU: make a new environment with the extra gpu (README.md)"
+            "tensorflow-cpu is installed, which cannot use a GPU: "
+            "make a new environment with the extra gpu (docs/install.md)"
         )
     if not (shutil.which("nvidia-smi") or Path("/dev/nvidia0").exists()):
         return "this machine has no NVIDIA driver (no nvidia-smi, no /dev/nvidia0)"

@@ -126,6 +126,7 @@ def test_metadata_travels_in_the_folder(exported):
         "resize": exported.model.resize,
         "any_size": exported.model.any_size,
         "licence": "Apache-2.0",
+        "calibration": exported.model.calibration.to_json(),
     }
 
 

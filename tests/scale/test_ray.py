@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 from support.ray_cluster import PYTHONPATH, environment, ray_cluster
-from support.scale import DEADLY, draw_images, open_brightness, run_all
+from support.scale import DEADLY, Brightness, Negative, draw_images, here, open_brightness, run_all
 
 from visionkit import images
 from visionkit.scale import ray as on_ray
@@ -96,6 +96,7 @@ def test_ray_starts_on_this_machine_for_a_run_and_gives_the_files_of_one_process
     assert list(home.rglob("*")) == []
 
 
+@pytest.mark.slow
 def test_an_image_that_kills_its_process_gets_a_row_and_all_others_theirs(address, tmp_path):
     """Its shard is halved until only that image is left out."""
     photos = tmp_path / "photos"
@@ -112,6 +113,21 @@ def test_an_image_that_kills_its_process_gets_a_row_and_all_others_theirs(addres
 
 
 @pytest.mark.parametrize(
+    ("task", "opener", "folder"),
+    [("segment", partial(Brightness, task="segment"), "results"), ("stylize", Negative, "pictures")],
+)
+def test_other_tasks_give_the_files_of_one_process(address, tmp_path, task, opener, folder):
+    draw_images(tmp_path / "photos", 6)
+    written = []
+    for out, run in ((tmp_path / "here", here), (tmp_path / "ray", engine(address, opener, workers=1))):
+        run_all(tmp_path / "photos", out, run, task=task, formats=("parquet",))
+        files = [file for file in (out / folder).rglob("*") if file.is_file()]
+        written.append({file.relative_to(out): file.read_bytes() for file in files})
+    assert written[0] == written[1]
+    assert len(written[0]) == {"results": 2, "pictures": 6}[folder]
+
+
+@pytest.mark.parametrize(
     ("opener", "runtime", "message"),
     [
         (broken_opener, "keras", "a worker cannot start: .*model.keras: no such file on this node"),
@@ -125,6 +141,7 @@ def test_workers_that_are_of_no_use_end_the_run(address, tmp_path, monkeypatch, 
         run_all(tmp_path / "photos", tmp_path / "out", engine(address, opener, runtime, workers=1))
 
 
+@pytest.mark.slow
 def test_a_store_that_stays_away_ends_the_run_after_some_attempts(address, tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "PAUSE", 0.01)
     monkeypatch.setattr(on_ray, "ATTEMPTS", 2)
@@ -183,6 +200,7 @@ run_all(photos, out, engine, shard=4)
 """
 
 
+@pytest.mark.slow
 def test_after_kills_of_workers_and_drivers_every_image_is_there_once(address, tmp_path):
     """Workers are killed at moments drawn from a seed, then the driver, twice over; then it may finish."""
     photos, out, pids = tmp_path / "photos", tmp_path / "out", tmp_path / "pids"

@@ -128,12 +128,12 @@ def check_made_boxes(dataset: Dataset) -> None:
     if not dataset.made_in_python:
         return
     where = dataset.source or "data set"
-    boxed = [record for record in dataset.records if record.boxes is not None and len(record.boxes)]
-    if boxed and all(np.max(record.boxes) <= 1 for record in boxed):
-        found = f"its boxes look like fractions of the image, such as {np.asarray(boxed[0].boxes)[0].tolist()}"
+    boxes = [record.boxes for record in dataset.records if record.boxes is not None and len(record.boxes)]
+    if boxes and all(np.max(several) <= 1 for several in boxes):
+        found = f"its boxes look like fractions of the image, such as {np.asarray(boxes[0])[0].tolist()}"
         raise DataError(f"{where}: {found}; give x1, y1, x2, y2 in pixels", WRONG_FORMAT)
-    if _may_be_xywh(boxed):
-        count = sum(len(objects_of(record).boxes) for record in boxed)
+    if _may_be_xywh(dataset.records):
+        count = sum(map(len, boxes))
         advice = "np.hstack([b[:, :2], b[:, :2] + b[:, 2:]]) makes corners of such boxes b"
         _log.warning("%s: its %d boxes %s; %s", where, count, MAY_BE_XYWH, advice)
 

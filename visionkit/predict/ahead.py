@@ -1,4 +1,4 @@
-"""Work that is done in threads ahead of whoever consumes it."""
+"""Work that threads do ahead of whoever asks for its results."""
 
 import os
 from collections import deque

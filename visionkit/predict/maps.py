@@ -1,4 +1,4 @@
-"""Class maps at the size of the original image, from the probabilities at the network's own size."""
+"""Class maps at the size of the original image, from the probabilities at the network's own size, and mirroring."""
 
 import cv2
 import numpy as np
@@ -28,3 +28,16 @@ def to_map(probabilities: np.ndarray, image_size: tuple[int, int]) -> np.ndarray
         best[better] = plane[better]
         classes[better] = label
     return classes
+
+
+def mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
+    """`[B, h, w, ...]` with the image in each row mirrored left to right.
+
+    Args:
+        batch: images, or maps of their pixels.
+        inners: (height, width) of the image in each row; the padding beyond it stays where it is.
+    """
+    result = batch.copy()
+    for i, (h, w) in enumerate(inners):
+        result[i, :h, :w] = batch[i, :h, :w][:, ::-1]
+    return result

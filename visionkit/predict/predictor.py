@@ -11,7 +11,7 @@ from visionkit import resizing
 from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, read_item
 from visionkit.predict.keypoints import keypoints_of
-from visionkit.predict.maps import to_map
+from visionkit.predict.maps import mirrored, to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
 from visionkit.resizing import crop_share
@@ -263,15 +263,15 @@ class Predictor:
     def _outputs(
         self, pixels: np.ndarray, inners: list[tuple[int, int]], size: tuple[int, int]
     ) -> dict[str, np.ndarray]:
-        """What the network of `size` gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` are `_mirrored`'s."""
+        """What the network of `size` gives for uint8 `[n, h, w, C]`, n <= `batch_size`; `inners` are `mirrored`'s."""
         network = self._networks[size]
         batch = pixels
         if hasattr(network, "jit_compile"):  # a keras Model, not an export in another runtime
             batch = np.pad(pixels, [(0, self.batch_size - len(pixels)), (0, 0), (0, 0), (0, 0)])  # [B, h, w, C]
         outputs = {key: np.asarray(value) for key, value in network.predict_on_batch(batch).items()}
         if self.flip:
-            mirrored = np.asarray(network.predict_on_batch(_mirrored(batch, inners))["probabilities"])
-            outputs["probabilities"] = (outputs["probabilities"] + _mirrored(mirrored, inners)) / 2
+            flipped = np.asarray(network.predict_on_batch(mirrored(batch, inners))["probabilities"])
+            outputs["probabilities"] = (outputs["probabilities"] + mirrored(flipped, inners)) / 2
         return outputs
 
     def _slide(self, item: _Loaded) -> SegmentationMap:
@@ -348,18 +348,6 @@ def _ready(model: Any) -> Any:
         if keras.backend.backend() == "tensorflow":
             serving.jit_compile = False  # for convolutions XLA is slower, and compiles for minutes
     return serving
-
-
-def _mirrored(batch: np.ndarray, inners: list[tuple[int, int]]) -> np.ndarray:
-    """`[B, h, w, ...]` with the image in each row mirrored left to right.
-
-    Args:
-        inners: (height, width) of the image in each row; the padding beyond it stays where it is.
-    """
-    mirrored = batch.copy()
-    for i, (h, w) in enumerate(inners):
-        mirrored[i, :h, :w] = batch[i, :h, :w][:, ::-1]
-    return mirrored
 
 
 def _in_original_pixels(

@@ -213,7 +213,7 @@ def _of_tar(source: str) -> Iterator[Item]:
         try:
             with tarfile.open(fileobj=buffered, mode="r:") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members.clear()  # it would remember all of them
+                    tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] -- it would remember all of them
                     path = PurePosixPath(member.name)
                     hidden = any(part.startswith(".") for part in path.parts)
                     if (
