@@ -366,7 +366,8 @@ def _check_array(expect: _Expect, name: str, array: np.ndarray, dtype: str, shap
 
 def _check_keypoints(expect: _Expect, keypoints: np.ndarray, rows: tuple[int, int], size: tuple[int, int]) -> None:
     _check_array(expect, "keypoints", keypoints, "float32", (*rows, 3))
-    (x, y, visible), (h, w) = np.moveaxis(keypoints, -1, 0), size
+    x, y, visible = keypoints[..., 0], keypoints[..., 1], keypoints[..., 2]
+    h, w = size
     expect(bool(np.isin(visible, (0, 1, 2)).all()), "visibility 0, 1 or 2", np.unique(visible)[:5].tolist())
     good = np.where(visible > 0, (x >= 0) & (x <= w) & (y >= 0) & (y <= h), (x == 0) & (y == 0))
     what = f"keypoints with x 0..{w} and y 0..{h}, and 0 0 0 where none is annotated"

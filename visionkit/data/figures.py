@@ -119,8 +119,7 @@ def _paint(image: np.ndarray, points: np.ndarray) -> None:
     size = _size(points)
     width = max(2, round(0.05 * size))
     for (first, second), colour in zip(SKELETON.limbs, COLOURS, strict=True):
-        ends = [_sixteenths(points[k]) for k in (first, second)]
-        cv2.line(image, *ends, colour, width, cv2.LINE_AA, shift=4)
+        cv2.line(image, _sixteenths(points[first]), _sixteenths(points[second]), colour, width, cv2.LINE_AA, shift=4)
     cv2.circle(image, _sixteenths(points[0]), round(0.09 * size * 16), COLOURS[0], -1, cv2.LINE_AA, shift=4)
     for x, y, _ in points[points[:, 2] == 1]:
         x1, y1, x2, y2 = (round(float(v)) for v in (x - size / 12, y - size / 12, x + size / 12, y + size / 12))

@@ -89,7 +89,9 @@ def answer_of(arrays: Mapping[str, np.ndarray], i: int, file: Path) -> Answer | 
         keypoints = keypoints[real]
     elif "heatmaps" in found:
         keypoints = keypoints_of(found["heatmaps"][real], found["heatmap_boxes"][real])
-        keypoints[..., :2] = np.clip(keypoints[..., :2] * found["heatmap_scale"], 0, np.float32([width, height]))
+        keypoints[..., :2] = np.clip(
+            keypoints[..., :2] * found["heatmap_scale"], 0, np.array([width, height], np.float32)
+        )
     return Detections(
         id=str(file),
         file=file,

@@ -16,7 +16,7 @@ def marked(sample: Sample, count: int) -> np.ndarray:
 
 def has_keypoints(sample: Sample) -> np.ndarray:
     """bool `[N]`: which objects of a sample have an annotated keypoint."""
-    return (marked(sample, 1)[..., 2] > 0).any(axis=1)
+    return np.asarray((marked(sample, 1)[..., 2] > 0).any(axis=1))
 
 
 def similarity(sample: Sample, detections: Detections) -> np.ndarray:
@@ -38,7 +38,7 @@ def similarity(sample: Sample, detections: Detections) -> np.ndarray:
     sides = boxes[:, 2:] - boxes[:, :2]
     low, high = (boxes[:, None, :2] - sides[:, None]), (boxes[:, None, 2:] + sides[:, None])  # [O, 1, 2]
     visible = points[..., 2] > 0  # [O, P]
-    bare = ~visible.any(axis=1)  # [O]
+    bare = ~np.asarray(visible.any(axis=1))  # [O]
     beside = np.maximum(low - found, 0) + np.maximum(found - high, 0)  # [D, O, P, 2]
     apart = np.where(bare[:, None, None], beside, found - points[..., :2])
     area = npboxes.area(objects_of(sample).boxes.astype(float))

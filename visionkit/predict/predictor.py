@@ -364,7 +364,9 @@ def _in_original_pixels(
     masks, keypoints = row.get("masks"), None
     if "heatmaps" in row:
         keypoints = keypoints_of(row["heatmaps"][order], row["boxes"][order])  # in network pixels, as they are learned
-        keypoints[..., :2] = np.clip(keypoints[..., :2] / np.float32([fx, fy]), 0, np.float32([w, h]))
+        keypoints[..., :2] = np.clip(
+            keypoints[..., :2] / np.array([fx, fy], np.float32), 0, np.array([w, h], np.float32)
+        )
     return Detections(
         id=item.id,
         file=item.file,
