@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from support.tiny import random_batch
 
-from visionkit.types import DataError, Detections, Sample, check_batch, check_detections, check_sample, in_words
+from visionkit.data.batches import check_batch
+from visionkit.types import DataError, Detections, Sample, check_detections, check_sample, in_words
 
 GOOD = Sample(
     id="street/1",

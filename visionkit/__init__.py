@@ -82,6 +82,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.models.faster_rcnn import FasterRCNN as FasterRCNN
     from visionkit.models.fcn import FCN as FCN
     from visionkit.models.fcos import FCOS as FCOS
+    from visionkit.models.keypoint_rcnn import KeypointRCNN as KeypointRCNN
     from visionkit.models.lraspp import LRASPP as LRASPP
     from visionkit.models.mask_rcnn import MaskRCNN as MaskRCNN
     from visionkit.models.nanodet import NanoDet as NanoDet
@@ -107,6 +108,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; `_PLACES` says the same
     from visionkit.types import Detections as Detections
     from visionkit.types import Sample as Sample
     from visionkit.types import SegmentationMap as SegmentationMap
+    from visionkit.types import Skeleton as Skeleton
     from visionkit.weights.cards import list_models as list_models
     from visionkit.weights.load import load_weights as load_weights
 
@@ -184,6 +186,7 @@ _PLACES = {
     "FasterRCNN": "visionkit.models.faster_rcnn",
     "FCN": "visionkit.models.fcn",
     "FCOS": "visionkit.models.fcos",
+    "KeypointRCNN": "visionkit.models.keypoint_rcnn",
     "LRASPP": "visionkit.models.lraspp",
     "MaskRCNN": "visionkit.models.mask_rcnn",
     "NanoDet": "visionkit.models.nanodet",
@@ -205,6 +208,7 @@ _PLACES = {
     "DataError": "visionkit.types",
     "Detections": "visionkit.types",
     "Sample": "visionkit.types",
+    "Skeleton": "visionkit.types",
     "SegmentationMap": "visionkit.types",
     "list_models": "visionkit.weights.cards",
     "load_weights": "visionkit.weights.load",

@@ -159,3 +159,8 @@ def _is_current(handle: int, file: Path) -> bool:
         return os.path.samestat(os.fstat(handle), file.stat())
     except FileNotFoundError:
         return False
+
+
+def would_be_lost(file: Path | str) -> DataError:
+    """The error to raise instead of overwriting `file`, which exists and may not have been written by visionkit."""
+    return DataError(f"{file}: was not written by an earlier run and would be lost; choose another output folder")

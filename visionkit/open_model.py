@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from visionkit.environment import import_keras_quietly
 from visionkit.files import sha256_of
 from visionkit.hub.address import is_address, parse
-from visionkit.types import DataError
+from visionkit.types import BOX_TASKS, DataError
 
 if TYPE_CHECKING:  # the functions import what they need: `visionkit --help` must not load Keras
     import keras
@@ -208,7 +208,7 @@ def _published(card: Card, batch_size: int) -> Predictor:
     from visionkit.predict.predictor import Predictor
     from visionkit.weights.classifiers import published_classifier
 
-    if card.classes == "coco":
+    if card.task in BOX_TASKS:
         from visionkit.weights.detectors import load_detector
 
         return Predictor(load_detector(card.name, verbose=False), batch_size=batch_size)

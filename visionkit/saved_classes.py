@@ -32,6 +32,7 @@ CLASSES = {
     "visionkit.models.faster_rcnn": ("FasterRCNN",),
     "visionkit.models.fcn": ("FCN",),
     "visionkit.models.fcos": ("FCOS",),
+    "visionkit.models.keypoint_rcnn": ("KeypointRCNN",),
     "visionkit.models.lraspp": ("LRASPP",),
     "visionkit.models.mask_rcnn": ("PickMasks", "MaskRCNN"),
     "visionkit.models.nanodet": ("NanoDet",),

@@ -10,6 +10,7 @@
 | boxes | float32 `[N, 4]` x1, y1, x2, y2 in absolute pixels, continuous (width = x2 - x1), inside the image |
 | class ids | int32 0..K-1; background is never a class id; -1 is padding |
 | instance masks | uint8 `[N, H, W]` of 0 and 1 |
+| keypoints | float32 `[N, P, 3]` x, y in absolute pixels, and v: 0 not annotated (x and y are 0), 1 hidden, 2 visible |
 | segmentation map | int32 `[H, W]`, 255 = ignore |
 | sizes | (height, width) |
 | scores | float32, descending within an image; fixed-size outputs are padded with score 0 and label -1 |
@@ -18,7 +19,7 @@
 import difflib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -30,6 +31,7 @@ Tensor: TypeAlias = Any
 
 IGNORE = 255  # the value of a segmentation map that is neither trained on nor scored
 PADDING = -1  # the label of a row that holds no object
+BOX_TASKS = ("detect", "instance", "keypoints")  # the tasks of models that give `Detections`
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028-\\u202e\\u2066-\\u2069]")
 
 
@@ -59,22 +61,6 @@ def in_words(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-class ByName(dict[str, Any]):
-    """A dict that answers a name that it lacks with the nearest that it has.
-
-    Args:
-        what: the things are, for the message, e.g. "model".
-        entries: name -> thing.
-    """
-
-    def __init__(self, what: str, entries: Mapping[str, Any]):
-        super().__init__(entries)
-        self.what = what
-
-    def __missing__(self, name: object) -> Any:
-        raise KeyError(f"no {self.what} {name!r}{nearest(str(name), self)}")
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """The end of a message about an unknown name: "; did you mean 'ssd'?", or the names that there are."""
     names = {key.lower(): key for key in known}
@@ -82,9 +68,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {names[close[0]]!r}?" if close else f"; there are {', '.join(names.values())}"
 
 
-def would_be_lost(file: Path | str) -> DataError:
-    """The error to raise instead of overwriting `file`, which exists and may not have been written by visionkit."""
-    return DataError(f"{file}: was not written by an earlier run and would be lost; choose another output folder")
+@dataclass(frozen=True)
+class Skeleton:
+    """The P keypoints of an object; `visionkit.skeletons` makes it from the names.
+
+    Args:
+        names: P names.
+        limbs: pairs of keypoints, counted from 0, that a picture joins by a line.
+        mirrored: for each keypoint the one that becomes it in a mirror image, where left is right; None if unknown.
+    """
+
+    names: tuple[str, ...]
+    limbs: tuple[tuple[int, int], ...] = ()
+    mirrored: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,6 +99,7 @@ class Sample:
         areas: float64 `[N]`, the objects' areas in pixels as the annotation states them, NaN where it states none. COCO
             measures an outline there, and its scores of small, medium and large objects go by it. None means all NaN.
         masks: uint8 `[N, H, W]` of 0 and 1, one for each box.
+        keypoints: float32 `[N, P, 3]`, those of each box, as the table above says; with a `skeleton` that names them.
         segmentation: int32 `[H, W]` class ids, 255 = ignore.
         label: the class id of the whole image.
     """
@@ -116,6 +113,8 @@ class Sample:
     ignore: np.ndarray | None = None
     areas: np.ndarray | None = None
     masks: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None
     segmentation: np.ndarray | None = None
     label: int | None = None
 
@@ -180,21 +179,24 @@ class Detections(Result):
         scores: float32 `[N]` in 0..1, descending.
         labels: int32 `[N]` class ids 0..K-1.
         masks: uint8 `[N, H, W]` of 0 and 1, or None.
+        keypoints: float32 `[N, P, 3]` x, y in pixels, and how sure the model is: a logit, not limited. Or None.
+        skeleton: what the keypoints are.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def __getitem__(self, rows: Rows) -> "Detections":
         picked: Any = [rows] if isinstance(rows, int | np.integer) else rows
-        masks = None if self.masks is None else self.masks[picked]
-        chosen = {"boxes": self.boxes[picked], "scores": self.scores[picked], "labels": self.labels[picked]}
-        return replace(self, **chosen, masks=masks)
+        fields = {name: getattr(self, name) for name in ("boxes", "scores", "labels", "masks", "keypoints")}
+        return replace(self, **{name: None if rows is None else rows[picked] for name, rows in fields.items()})
 
     def __repr__(self) -> str:
         best = f", best {self.name_of(self.labels[0])} {self.scores[0]:.2f}" if len(self) else ""
@@ -316,6 +318,10 @@ def check_sample(sample: Sample, num_classes: int | None = None) -> Sample:
         if sample.masks is not None:
             _check_array(expect, "masks", sample.masks, "uint8", (n, h, w))
             expect(bool(sample.masks.max(initial=0) <= 1), "masks of 0 and 1", sample.masks.max(initial=0))
+        if sample.keypoints is not None:
+            expect(sample.skeleton is not None, "a skeleton that names the keypoints", None)
+            assert sample.skeleton is not None
+            _check_keypoints(expect, sample.keypoints, (n, len(sample.skeleton.names)), (h, w))
     if sample.segmentation is not None:
         _check_array(expect, "segmentation", sample.segmentation, "int32", (h, w))
         if num_classes is not None:
@@ -342,23 +348,6 @@ def check_detections(detections: Detections, num_classes: int | None = None) -> 
     return detections
 
 
-def check_batch(images: np.ndarray, targets: Mapping[str, np.ndarray], num_classes: int | None = None) -> None:
-    """Raises `DataError` unless a padded detection batch follows the conventions.
-
-    Args:
-        images: uint8 or float32 `[B, H, W, 3]`, values 0..255.
-        targets: `boxes` float32 `[B, M, 4]`, `labels` int32 `[B, M]` with -1 for padding, `ignore` bool `[B, M]`.
-    """
-    if images.ndim != 4 or images.shape[-1] != 3:
-        raise DataError(f"batch: expected images [B, H, W, 3], found {images.shape}")
-    for i, (boxes, labels) in enumerate(zip(targets["boxes"], targets["labels"], strict=True)):
-        if (labels < PADDING).any():
-            raise DataError(f"batch row {i}: expected labels >= {PADDING}, found {labels.min()}")
-        real = labels != PADDING
-        row = Sample(id=f"batch row {i}", image_size=images.shape[1:3], boxes=boxes[real], labels=labels[real])
-        check_sample(row, num_classes)
-
-
 _Expect: TypeAlias = Callable[[bool, str, object], None]  # does the convention hold, what it says, what was found
 
 
@@ -373,6 +362,16 @@ def _expectation(subject: str) -> _Expect:
 def _check_array(expect: _Expect, name: str, array: np.ndarray, dtype: str, shape: tuple[int, ...]) -> None:
     how = f"; .astype({dtype!r}) casts it" if array.shape == shape and dtype != "uint8" else ""  # images may be 0..1
     expect((array.dtype, array.shape) == (dtype, shape), f"{name} {dtype} {shape}", f"{array.dtype} {array.shape}{how}")
+
+
+def _check_keypoints(expect: _Expect, keypoints: np.ndarray, rows: tuple[int, int], size: tuple[int, int]) -> None:
+    _check_array(expect, "keypoints", keypoints, "float32", (*rows, 3))
+    x, y, visible = keypoints[..., 0], keypoints[..., 1], keypoints[..., 2]
+    h, w = size
+    expect(bool(np.isin(visible, (0, 1, 2)).all()), "visibility 0, 1 or 2", np.unique(visible)[:5].tolist())
+    good = np.where(visible > 0, (x >= 0) & (x <= w) & (y >= 0) & (y <= h), (x == 0) & (y == 0))
+    what = f"keypoints with x 0..{w} and y 0..{h}, and 0 0 0 where none is annotated"
+    expect(bool(good.all()), what, keypoints[~good][:1].tolist())
 
 
 def _check_boxes(

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from visionkit.environment import quiet_stderr
-from visionkit.files import whole_file
-from visionkit.types import DataError, would_be_lost
+from visionkit.files import whole_file, would_be_lost
+from visionkit.types import DataError
 
 SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 FRAME_RATE = 25.0  # of the written video, if the source does not name its own

@@ -28,7 +28,9 @@ def test_every_course_has_a_model_and_a_record_of_thirty_steps():
 
 
 # Mask R-CNN has Faster R-CNN in it.
-@pytest.mark.parametrize("name", ["ssd", "ssdlite", "fcn", "lraspp", "faster_rcnn_mobile", "mask_rcnn"])
+@pytest.mark.parametrize(
+    "name", ["ssd", "ssdlite", "fcn", "lraspp", "faster_rcnn_mobile", "mask_rcnn", "keypoint_rcnn"]
+)
 def test_five_steps_are_torchvisions(name):
     found = certify(name, STEPS)
     assert found.ok, found

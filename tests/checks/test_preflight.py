@@ -56,6 +56,7 @@ def test_the_oracle_sees_targets_that_cannot_be_decoded(plan, monkeypatch):
         ("faster_rcnn", "anchor_targets", "mAP50"),
         ("faster_rcnn", "region_targets", "mAP50"),
         ("mask_rcnn", "mask_targets", "mask_mAP50"),
+        ("keypoint_rcnn", "keypoint_targets", "keypoint_mAP50"),
         ("fcn", "class_names", "mIoU"),
     ],
 )
@@ -71,6 +72,11 @@ def test_the_oracle_of_every_kind_sees_its_own_fault(kind, part, score, monkeypa
 
         def wrong(*arguments):
             return 1.0 - good(*arguments)
+    elif part == "keypoint_targets":
+
+        def wrong(*arguments):
+            place, known = good(*arguments)
+            return place % 56 * 56 + place // 56, known  # rows for columns
     elif kind == "nanodet":
 
         def wrong(*arguments):

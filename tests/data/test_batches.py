@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visionkit.data.arrays import arrays
-from visionkit.data.batches import batch_ids, batches, steps_per_epoch
+from visionkit.data.batches import batch_ids, batches, check_batch, steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.data.shapes import shape_maps, shapes
 from visionkit.data.transforms import classification_train, detection_train, segmentation_train
-from visionkit.types import DataError, Sample, check_batch
+from visionkit.types import DataError, Sample
 
 SHAPES = shapes(10, (48, 64), seed=1, max_objects=4)
 TRANSFORM = detection_train((32, 40))

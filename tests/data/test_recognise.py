@@ -27,7 +27,13 @@ def test_every_format_is_recognised(tmp_path, kind, task):
     assert describe(root, task) == f"{kind} in {root}, splits: {', '.join(names) or 'none'}"
     assert describe(tmp_path, task) == describe(root, task)  # a folder in a folder
     sample = open_dataset(root, task=task)[0]
-    present = {"detect": "boxes", "instance": "masks", "classify": "label", "segment": "segmentation"}
+    present = {
+        "detect": "boxes",
+        "instance": "masks",
+        "keypoints": "keypoints",
+        "classify": "label",
+        "segment": "segmentation",
+    }
     assert getattr(sample, present[task]) is not None
     assert splits(root, task) == names
     if kind != "images and instance masks":
@@ -79,7 +85,7 @@ def test_nothing_recognised_says_what_was_looked_for(tmp_path):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         describe(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="expected detect, instance, classify, segment, found 'colour'"):
+    with pytest.raises(DataError, match="expected detect, instance, keypoints, classify, segment, found 'colour'"):
         open_dataset(tmp_path, task="colour")
 
 

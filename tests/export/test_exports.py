@@ -15,6 +15,7 @@ import numpy as np
 import onnx as onnx_file
 import pytest
 from PIL import Image
+from support.models import KEYPOINTS
 from support.paths import ROOT
 from support.tiny import SIZE, random_batch, tiny_backbone
 
@@ -53,6 +54,7 @@ BUILD = {
     "fcos": lambda: MODELS["fcos"](tiny_backbone(), levels=("C4",), **HEADS),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
+    "keypoint_rcnn": lambda: MODELS["keypoint_rcnn"](tiny_backbone(), **KEYPOINTS, **TWO_STAGES),
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), levels=("C4", "C5"), head_units=8, calibration=OF_PIXELS, **COMMON),
     "deeplabv3": lambda: MODELS["deeplabv3"](tiny_backbone(levels=("C3", "C4")), units=8, **COMMON),
     # On the smallest backbones with the layers of MobileNetV3 and of ConvNeXt, which the converters see here.
@@ -61,9 +63,15 @@ BUILD = {
 }
 # The graph of mask_rcnn holds all of faster_rcnn's, and converting either takes the better part of a minute: the
 # converters are shown the larger one. FCOS has the operations of RetinaNet, but three outputs where it is cut for int8;
-# lraspp has deeplabv3's kinds of layers: dilated convolutions, the average of the image, and upsampling.
+# lraspp has deeplabv3's kinds of layers: dilated convolutions, the average of the image, and upsampling; and
+# keypoint_rcnn has those of mask_rcnn and fcn.
 OWN = ("keras_file", "saved_model")
-SHOWN = {"faster_rcnn": OWN, "deeplabv3": OWN, "fcos": (*OWN, "litert_int8")}
+SHOWN = {
+    "faster_rcnn": OWN,
+    "keypoint_rcnn": (*OWN, "onnx", "litert_int8"),
+    "deeplabv3": OWN,
+    "fcos": (*OWN, "litert_int8"),
+}
 PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if to in SHOWN.get(model, EXPORTERS)]
 # Loads exports by the folders' names and runs each on 1 and on 3 images; then runs verbs.
 RUN = """

@@ -175,6 +175,22 @@ def test_a_mask_is_spread_over_the_box_that_the_model_gave():
     assert np.array_equal(ours.masks, theirs.masks) and ours.masks[0, 90, 60] == 1
 
 
+def test_keypoints_are_those_of_the_predictor():
+    """Their maps lie over the boxes in pixels of the network, whatever becomes of the boxes on the image."""
+    maps = np.random.default_rng(0).normal(size=(1, 2, 14, 14, 3)).astype(np.float32)
+    boxes = np.float32([[[60, 50, 90, 90], [10, 8, 50, 88]]])  # the first lies in the filling
+    found = {"boxes": boxes, "scores": np.float32([[0.9, 0.5]]), "labels": np.int32([[1, 0]]), "heatmaps": maps}
+    sizes = tf.constant([[96, 256]]), tf.constant([[48, 128]])
+    answer = detections({name: tf.constant(value) for name, value in found.items()}, *sizes, tf.constant(NAMES))
+    arrays = {f"{name}_0": value[0].numpy() for name, value in answer.items() if value.dtype != tf.string}
+    ours = answer_of(arrays, 0, Path("a.png"))
+    item = SimpleNamespace(id="a", file=None, image_size=(96, 256), factors=(0.5, 0.5))
+    theirs = _in_original_pixels(item, {name: value[0] for name, value in found.items()}, 0.0)
+    assert ours.boxes.tolist() == theirs.boxes.tolist() == [[20, 16, 100, 96]]
+    np.testing.assert_allclose(ours.keypoints, theirs.keypoints, atol=1e-4)
+    assert (ours.keypoints[..., 1] <= 96).all() and np.ptp(ours.keypoints[0, :, 0]) > 1
+
+
 def classifier(channels, resize):
     keras.utils.set_random_seed(0)
     images = keras.Input((None, None, channels), name="images")
@@ -377,6 +393,7 @@ ANSWERS = [
         scores=np.float32([0.9, 0.5]),
         labels=np.int32([2, 0]),
         masks=np.arange(48, dtype=np.uint8).reshape(2, 4, 6) % 2,
+        keypoints=np.arange(12, dtype=np.float32).reshape(2, 2, 3),
     ),
     Detections(
         id="b.png",

@@ -1,6 +1,7 @@
 """The comparison of a model with its export, on numbers small enough to check by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,24 @@ def test_differences_fail(other, sentence):
     report = verify([GOOD], [other], room=10)
     assert report["verdict"] == "failed"
     assert any(problem.startswith(sentence) for problem in report["failures"]["a.jpg"])
+
+
+def with_keypoints(*moved):
+    """GOOD with 21 keypoints, of which the first are moved to the right by these pixels."""
+    points = np.tile(np.float32([30, 40, 9]), (1, 21, 1))
+    points[0, : len(moved), 0] += moved
+    return replace(GOOD, keypoints=points)
+
+
+def test_keypoints_are_measured_in_shares_of_the_box():
+    report = verify([with_keypoints()], [with_keypoints(*[1.0] * 21)], room=10)
+    assert report["verdict"] == "passed"
+    assert report["measures"]["keypoint_difference"]["worst"] == pytest.approx(1 / 141.42, rel=1e-3)
+    assert "nine in ten keypoints within 0.7% of the box's diagonal" in summary(report | {"check": "x"})
+    assert verify([with_keypoints()], [with_keypoints(60.0, 60.0)], room=10)["verdict"] == "passed"  # two of 21 jumped
+    failed = verify([with_keypoints()], [with_keypoints(*[4.0] * 21)], room=10)
+    assert failed["verdict"] == "failed"
+    assert "only the model finds class 1" in failed["failures"]["a.jpg"][0]
 
 
 def test_no_detection_is_no_proof():

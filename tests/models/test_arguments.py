@@ -110,8 +110,8 @@ def test_what_is_right_is_taken(backbone):
         (
             MODELS,
             "yolo",
-            "no model 'yolo'; there are classifier, ssd, nanodet, retinanet, fcos, faster_rcnn, mask_rcnn, fcn, "
-            "deeplabv3, lraspp, unet",
+            "no model 'yolo'; there are classifier, ssd, nanodet, retinanet, fcos, faster_rcnn, mask_rcnn, "
+            "keypoint_rcnn, fcn, deeplabv3, lraspp, unet",
         ),
         (BACKBONES, "ResNet50", "no backbone 'ResNet50'; did you mean 'resnet50'?"),
     ],

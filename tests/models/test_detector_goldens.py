@@ -16,11 +16,13 @@ from support.drawn import (
     drawn_scene,
     drawn_training_batch,
     is_two_stage,
+    num_classes,
 )
 from support.paths import GOLDEN
 from support.tiny import SIZE, tiny_backbone
 
 from visionkit.models import MODELS
+from visionkit.predict.keypoints import keypoints_of
 from visionkit.predict.masks import paste_masks
 from visionkit.weights.convert import assign, classes_last
 from visionkit.weights.detectors import DETECTORS
@@ -35,7 +37,12 @@ OPTIONS = {  # of `serving`, where torchvision's are others than ours
 # torchvision counts 91 classes, which cost 1,025 values each for their scores and four times as many for their boxes;
 # and not the scales and offsets of a backbone's frozen norms, 24,400 of MobileNetV3.
 _MOBILE = 19_386_354 + 24_400 - 10 * 1025 - 11 * 4 * 1025
-PARAMETERS = {"fasterrcnn_mobilenet_v3_large_fpn": _MOBILE, "fasterrcnn_mobilenet_v3_large_320_fpn": _MOBILE}
+PARAMETERS = {
+    "fasterrcnn_mobilenet_v3_large_fpn": _MOBILE,
+    "fasterrcnn_mobilenet_v3_large_320_fpn": _MOBILE,
+    # torchvision also regresses boxes of background, and counts no scales and offsets of ResNet-50's frozen norms.
+    "keypointrcnn_resnet50_fpn": 59_137_258 + 53_120 - 4 * 1025,
+}
 # Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
 EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
 
@@ -48,7 +55,9 @@ def detector(request):
     shapes = json.loads(golden["tensors"].tobytes())
     tensors = {tensor: drawn_detector_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
     with first_weights_of_zero():
-        model = DETECTORS[name](80, image_size=SCENES[name][0], **(EVERYTHING if is_two_stage(name) else {}))
+        model = DETECTORS[name](
+            num_classes(name), image_size=SCENES[name][0], **(EVERYTHING if is_two_stage(name) else {})
+        )
     report = assign(model, tensors, name)
     if name in PARAMETERS:
         assert sum(math.prod(w.shape) for w in model.trainable_weights) == PARAMETERS[name]
@@ -88,6 +97,12 @@ def test_raw_outputs_and_detections_equal_torchvisions(detector):
                 a, b = (paste_masks(mask[None], box[None], size)[0] > 0 for mask in (ours, theirs))
                 assert b.any()
                 assert (a & b).sum() > 0.99 * (a | b).sum()
+        if f"found_keypoints_{i}" in golden:
+            theirs = golden[f"found_keypoints_{i}"]
+            rows = partners[: len(theirs)]
+            ours = keypoints_of(found["heatmaps"][rows], found["boxes"][rows])
+            assert np.abs(ours[..., :2] - theirs[..., :2]).max() < 0.1  # pixels
+            assert np.abs(ours[..., 2] - theirs[..., 2]).max() < 1e-3 * np.ptp(theirs[..., 2])
 
 
 # torchvision's names of our losses.
@@ -100,6 +115,7 @@ LOSSES = {
     "loss_objectness": "rpn_class_loss",
     "loss_rpn_box_reg": "rpn_box_loss",
     "loss_mask": "mask_loss",
+    "loss_keypoint": "keypoint_loss",
 }
 # Its mask targets are cut half a pixel off (roi_align without `aligned`) and with as many samples as pixels.
 LOSS_TOLERANCE = {"mask_loss": 3e-3}  # when measured 5e-5, and 2.7e-3 for the second version

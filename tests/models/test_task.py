@@ -12,7 +12,7 @@ from support.tiny import SIZE, random_batch, tiny_backbone
 
 from visionkit.models import MODELS
 
-DETECTORS = ["ssd", "nanodet", "faster_rcnn", "mask_rcnn"]
+DETECTORS = ["ssd", "nanodet", "faster_rcnn", "mask_rcnn", "keypoint_rcnn"]
 
 
 @pytest.mark.parametrize("name", BUILD)

@@ -123,10 +123,11 @@ def test_a_classifier_takes_what_is_no_longer_so_from_the_caller():
 
 def test_every_kind_says_where_its_classes_are():
     """A class more changes the shapes of exactly those weights that `class_layers` names."""
-    for kind in ("ssd", "nanodet", "retinanet", "fcos", "fcn", "faster_rcnn", "mask_rcnn"):
+    for kind in ("ssd", "nanodet", "retinanet", "fcos", "fcn", "faster_rcnn", "mask_rcnn", "keypoint_rcnn"):
         options = TWO_STAGES if "rcnn" in kind else {}
         options = {**options, "num_classes": 4, "image_size": SIZE}
         small = {"ssd": {}, "nanodet": {"pyramid_channels": 8}, "fcn": {"head_units": 8}, "faster_rcnn": {}}
+        small |= {"keypoint_rcnn": {"keypoint_channels": 8}}
         small |= {each: {"pyramid_channels": 8, "head_convs": 1} for each in ("retinanet", "fcos")}
         options |= small.get(kind, {"mask_channels": 8})
         options.pop("class_names", None)

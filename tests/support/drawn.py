@@ -52,6 +52,7 @@ _CALM = {
     "roi_heads.box_predictor.bbox_pred.weight": 1.0,
     "roi_heads.box_predictor.cls_score.weight": 2.0,
     "roi_heads.mask_predictor.mask_fcn_logits.weight": 4.0,
+    "roi_heads.keypoint_predictor.kps_score_lowres.weight": 4.0,
     "backbone.scale_weight": 20.0,
     "backbone.extra.0.7.1.weight": 1 / 140,
     "head.regression_head.module_list": 0.5,
@@ -60,6 +61,11 @@ _CALM = {
     "head.regression_head.bbox_reg.weight": 0.3,
 }
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)  # numbers below 91 that stand for no class
+
+
+def num_classes(name: str) -> int:
+    """Without background: COCO's 80, of which Keypoint R-CNN knows the person alone."""
+    return 1 if name.startswith("keypoint") else 80
 
 
 def is_two_stage(name: str) -> bool:
@@ -78,7 +84,7 @@ def drawn_detector_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
         values *= np.float32(1 / 2000)
     classes = "cls_score" in name or "classification_head.module_list" in name
     norm = re.search(r"module_list\.\d\.0\.", name)  # SSDLite has some in its heads
-    if classes and name.endswith("bias") and not norm:
+    if classes and name.endswith("bias") and not norm and not len(values) % 91:  # Keypoint R-CNN has one class
         values.reshape(-1, 91)[:, COCO_GAPS] = -100.0
     # Sigmoids: most candidates are unlikely, and there is no background.
     if name == "head.classification_head.cls_logits.bias":
@@ -100,6 +106,7 @@ SCENES = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": ((192, 256), (288, 160)),
     "maskrcnn_resnet50_fpn": ((128, 192), (160, 96)),
     "maskrcnn_resnet50_fpn_v2": ((128, 192), (160, 96)),
+    "keypointrcnn_resnet50_fpn": ((128, 192), (160, 96)),
 }
 PROPOSALS = 300
 
@@ -109,7 +116,8 @@ def drawn_training_batch(name: str):
 
     Returns:
         images float32 `[2, H, W, 3]`, 0..255, and a dict of boxes float32 `[2, 3, 4]`, labels int32 `[2, 3]` with -1
-        for padding, ignore bool `[2, 3]` and masks uint8 `[2, 3, H, W]`, which are left halves of their boxes.
+        for padding, ignore bool `[2, 3]`, masks uint8 `[2, 3, H, W]`, which are left halves of their boxes, and
+        keypoints float32 `[2, 3, 17, 3]` of every visibility, which lie in their boxes or on the border.
     """
     h, w = SCENES[name][0]
     scene = drawn_scene((h, w))
@@ -120,5 +128,11 @@ def drawn_training_batch(name: str):
     for mask, (x1, y1, x2, y2) in zip(masks.reshape(6, h, w), boxes.reshape(6, 4).astype(int), strict=True):
         mask[y1:y2, x1 : (x1 + x2) // 2] = 1
     labels = np.int32([[0, 40, 79], [17, -1, -1]])
-    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((2, 3), bool), "masks": masks}
+    if num_classes(name) == 1:
+        labels = np.minimum(labels, 0)
+    shares = np.stack([np.arange(17) * 5 % 17 / 16, np.arange(17) * 3 % 17 / 16], axis=1)  # [17, 2]: 0..1
+    keypoints = np.zeros((2, 3, 17, 3), np.float32)
+    keypoints[..., :2] = boxes[:, :, None, :2] + shares * (boxes[..., 2:] - boxes[..., :2])[:, :, None]
+    keypoints[..., 2] = np.arange(17) % 3
+    y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((2, 3), bool), "masks": masks, "keypoints": keypoints}
     return np.concatenate([scene, scene[:, :, ::-1]]), y

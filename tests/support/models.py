@@ -22,6 +22,7 @@ TWO_STAGES = COMMON | {
     "train_proposals": 60,
 }
 
+KEYPOINTS = {"keypoint_names": ["tip", "left", "right"], "keypoint_channels": 8}
 HEADS = COMMON | {"pyramid_channels": 8, "head_convs": 1}  # that all levels share
 
 BUILD = {
@@ -31,6 +32,7 @@ BUILD = {
     "fcos": lambda: MODELS["fcos"](tiny_backbone(), **HEADS),
     "faster_rcnn": lambda: MODELS["faster_rcnn"](tiny_backbone(), **TWO_STAGES),
     "mask_rcnn": lambda: MODELS["mask_rcnn"](tiny_backbone(), mask_channels=8, **TWO_STAGES),
+    "keypoint_rcnn": lambda: MODELS["keypoint_rcnn"](tiny_backbone(), **KEYPOINTS, **TWO_STAGES),
     # No dropout: backends draw differently.
     "fcn": lambda: MODELS["fcn"](tiny_backbone(), head_units=8, dropout=0.0, **COMMON),
     "deeplabv3": lambda: MODELS["deeplabv3"](tiny_backbone(), units=8, dropout=0.0, **COMMON),

@@ -5,6 +5,7 @@ from pathlib import Path
 import keras
 from support.tiny import tiny_backbone
 
+from visionkit.data.figures import SKELETON, figures
 from visionkit.data.readers.folder import folder
 from visionkit.data.render import Transform
 from visionkit.data.shapes import shape_maps, shapes
@@ -51,12 +52,13 @@ def sorter(data: Path, patience: int | None = None, val: bool = True) -> Recipe:
 
 def of_kind(kind):
     """A plan for drawn shapes with an untrained model of this kind."""
-    data = shape_maps(4, SIZE) if kind == "fcn" else shapes(4, SIZE)
+    data = {"fcn": shape_maps, "keypoint_rcnn": figures}.get(kind, shapes)(4, SIZE)
     knobs = {
         "fcn": {"head_units": 8},
         "nanodet": {"pyramid_channels": 8},
         "faster_rcnn": RCNN,
         "mask_rcnn": RCNN | {"mask_channels": 8},
+        "keypoint_rcnn": RCNN | {"keypoint_names": SKELETON.names, "keypoint_channels": 8},
     }[kind]
     backbone, names = tiny_backbone(), data.class_names
     model = MODELS[kind](backbone, len(names), class_names=names, image_size=SIZE, **knobs)

@@ -9,7 +9,8 @@ from support.tiny import random_batch
 
 import visionkit.models  # noqa: F401, so that Keras knows the classes that the files name
 
-NAMES = ["ssd", "nanodet", "retinanet", "fcos", "mask_rcnn", "fcn"]  # Mask R-CNN has Faster R-CNN in it
+# Mask R-CNN has Faster R-CNN in it.
+NAMES = ["ssd", "nanodet", "retinanet", "fcos", "mask_rcnn", "keypoint_rcnn", "fcn"]
 
 
 def losses(folder: Path):

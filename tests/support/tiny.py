@@ -18,7 +18,7 @@ def tiny_backbone(width=8, levels=("C3", "C4", "C5")):
 
 
 def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
-    """images uint8 [B, H, W, 3] and targets: `objects` boxes of at least 12 px in `room` rows, masks, a map."""
+    """images uint8 [B, H, W, 3], targets: `objects` boxes of 12 px or more in `room` rows, masks, points, a map."""
     rng = np.random.default_rng(seed)
     h, w = size
     low = rng.uniform(0, [w - 24, h - 24], (batch, objects, 2))
@@ -30,6 +30,10 @@ def random_batch(batch=4, objects=3, room=8, num_classes=3, size=SIZE, seed=0):
     images = rng.integers(0, 255, (batch, h, w, 3)).astype(np.uint8)
     masks = ellipses(boxes, size)
     y = {"boxes": boxes, "labels": labels, "ignore": np.zeros((batch, room), bool), "masks": masks}
+    shares = np.float32([[0.5, 0.1], [0.2, 0.9], [0.8, 0.9]])
+    xy = boxes[:, :, None, :2] + shares * (boxes[..., 2:] - boxes[..., :2])[:, :, None]  # [B, M, 3, 2]
+    y["keypoints"] = np.concatenate([xy, np.full((*xy.shape[:3], 1), 2)], axis=-1).astype(np.float32)
+    y["keypoints"][:, objects:] = 0
     y["segmentation"] = np.where(masks > 0, labels[..., None, None], 0).max(axis=1).astype(np.int32)
     y["segmentation"][:, :4] = 255
     return images, y

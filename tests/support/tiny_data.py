@@ -59,6 +59,14 @@ def coco(root: Path, content: dict, file="annotations.json", images="images") ->
     return root
 
 
+def coco_keypoints(root: Path, annotations, file="person_keypoints_default.json", images="images") -> Path:
+    """The one category person has three keypoints."""
+    content = coco_dict(annotations, categories=((1, "person"),))
+    names, limbs = ["nose", "left_hand", "right_hand"], [[1, 2], [1, 3]]
+    content["categories"][0] |= {"keypoints": names, "skeleton": limbs}
+    return coco(root, content, file, images)
+
+
 def yolo(root: Path, labels: dict, names: str | None = "names: [cat, dog]\n") -> Path:
     """Labels are text by name, e.g. "train/a"; None for an image without a file."""
     for name, content in labels.items():
@@ -183,6 +191,7 @@ _SEGMENT = {"bbox": [2, 3, 5, 4], "segmentation": [[2, 3, 7, 3, 7, 7, 2, 7]]}
 FORMATS = {
     "Pascal VOC XML": lambda root: voc(root, {"a": [("cat", 1, 1, 9, 9)]}),
     "COCO JSON": lambda root: coco(root, coco_dict([_SEGMENT], categories=((1, "cat"), (2, "dog")))),
+    "COCO keypoints": lambda root: coco_keypoints(root, [{"bbox": [2, 3, 5, 4], "keypoints": [3, 4, 2] * 3}]),
     "YOLO txt": lambda root: yolo(root, {"a": "0 0.5 0.5 0.5 0.5"}),
     "CVAT for images": lambda root: cvat(root, '<polygon label="cat" points="2.0,3.0;7.0,3.0;7.0,7.0;2.0,7.0"/>'),
     "LabelMe": lambda root: labelme(root, {"a": [("cat", "polygon", _SQUARE)], "b": []}),

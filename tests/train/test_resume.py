@@ -23,6 +23,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from visionkit.backbones import BACKBONES
 from visionkit.cli import main
 from visionkit.data.batches import batch_ids
+from visionkit.data.figures import figures
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.files import write_json
@@ -213,6 +214,10 @@ def test_the_fingerprint_is_that_of_the_annotations():
     dataset.records[1].boxes[0, 0] += 1
     assert fingerprint(dataset) != first
     assert fingerprint(shapes(2, (40, 50))) != first
+    dataset = figures(2)
+    first = fingerprint(dataset)
+    dataset.records[1].keypoints[0, 0] += 1
+    assert fingerprint(dataset) != first
 
 
 def test_knobs_come_back_with_their_types(tmp_path):

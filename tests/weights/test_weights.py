@@ -26,7 +26,7 @@ from visionkit.weights.store import find
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not here")
 
 
-CLASSES = {"imagenet": 1000, "cifar10": 10, "coco": 80, "voc": 21, "": 0}
+CLASSES = {"imagenet": 1000, "cifar10": 10, "coco": 80, "coco person": 1, "voc": 21, "": 0}
 
 
 @pytest.mark.parametrize("card", CARDS.values(), ids=lambda card: card.name)

@@ -22,7 +22,15 @@ import torch
 from torch import nn
 from torchvision.models import detection, mobilenetv3, resnet
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.detection import anchor_utils, backbone_utils, faster_rcnn, mask_rcnn, retinanet, roi_heads
+from torchvision.models.detection import (
+    anchor_utils,
+    backbone_utils,
+    faster_rcnn,
+    keypoint_rcnn,
+    mask_rcnn,
+    retinanet,
+    roi_heads,
+)
 from torchvision.models.segmentation import deeplabv3, fcn, lraspp
 from torchvision.ops import FrozenBatchNorm2d, feature_pyramid_network, roi_align
 
@@ -89,6 +97,13 @@ def masks(course):
     head = mask_rcnn.MaskRCNNHeads(c, (c,) * 4, 1)
     predictor = mask_rcnn.MaskRCNNPredictor(c, c, K + 1)
     return two_stage(detection.MaskRCNN, course, mask_head=head, mask_predictor=predictor)
+
+
+def keypoints(course):
+    c = scenes.CHANNELS
+    head = keypoint_rcnn.KeypointRCNNHeads(c, (c,) * 8)
+    predictor = keypoint_rcnn.KeypointRCNNPredictor(c, len(scenes.KEYPOINTS))
+    return two_stage(detection.KeypointRCNN, course, keypoint_head=head, keypoint_predictor=predictor)
 
 
 def mobile(course):
@@ -169,6 +184,7 @@ BUILD = {
     "faster_rcnn": functools.partial(two_stage, detection.FasterRCNN),
     "faster_rcnn_mobile": mobile,
     "mask_rcnn": masks,
+    "keypoint_rcnn": keypoints,
     **{kind: lambda course, kind=kind: Segmenter(kind) for kind in ("fcn", "deeplabv3", "lraspp")},
 }
 
@@ -256,12 +272,11 @@ def real_rows(name, value):
 def inputs(course, step):
     images, y = scenes.batch(course, step)
     targets = []
-    for boxes, labels, masks, segmentation in zip(
-        *(y[k] for k in ("boxes", "labels", "masks", "segmentation")), strict=True
-    ):
+    for i, labels in enumerate(y["labels"]):
         real = labels >= 0
-        target = {"boxes": boxes[real], "labels": 1 + labels[real].astype(np.int64), "masks": masks[real]}
-        target["segmentation"] = segmentation.astype(np.int64)
+        target = {key: y[key][i][real] for key in ("boxes", "masks", "keypoints")}
+        target["labels"] = 1 + labels[real].astype(np.int64)
+        target["segmentation"] = y["segmentation"][i].astype(np.int64)
         targets.append({key: torch.from_numpy(value) for key, value in target.items()})
     return list(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()) / 255), targets
 

@@ -6,9 +6,9 @@ Run it in an environment with torch and torchvision (visionkit is not needed):
 
 A golden file has the names and shapes of the checkpoint's tensors; for two images of different shapes, 400 places of
 each raw output with its range (in our order of classes, see `ours`), the second stage's outputs for 16 proposals, three
-masks and the final detections; and the training losses of one batch. tests/models/test_detector_goldens.py compares
-them with ours. To accept a new value, run this again and say in the commit message why the old one was wrong: it is
-torchvision's answer, not ours.
+masks or the keypoints of 40 detections, and the final detections; and the training losses of one batch.
+tests/models/test_detector_goldens.py compares them with ours. To accept a new value, run this again and say in the
+commit message why the old one was wrong: it is torchvision's answer, not ours.
 """
 
 import json
@@ -30,14 +30,20 @@ from support.drawn import (  # noqa: E402
     drawn_scene,
     drawn_training_batch,
     is_two_stage,
+    num_classes,
 )
 
 CLASSES = [n for n in range(1, 91) if n not in COCO_GAPS]
 
 
-def ours(rows, background=True):
-    """`[..., 91]` in torchvision's order -> 80 classes, background last."""
-    return rows[..., [*CLASSES, 0] if background else CLASSES]
+def classes(name):
+    """The numbers in torchvision of our classes."""
+    return CLASSES if num_classes(name) == 80 else [1]
+
+
+def ours(rows, name, background=True):
+    """`[..., 91]` in torchvision's order -> 80 classes, background last; of Keypoint R-CNN `[..., 2]` -> 1 class."""
+    return rows[..., [*classes(name), 0] if background else classes(name)]
 
 
 def make(name):
@@ -57,7 +63,10 @@ def make(name):
             golden[f"proposals_{i}"] = seen["rpn"][0][0][:16].numpy()
         for key in ("boxes", "scores"):
             golden[f"found_{key}_{i}"] = result[key]
-        golden[f"found_labels_{i}"] = np.array([CLASSES.index(n) for n in result["labels"]], np.int32)
+        golden[f"found_labels_{i}"] = np.array([classes(name).index(n) for n in result["labels"]], np.int32)
+        if "keypoints" in result:
+            result["keypoints"][..., 2] = result["keypoints_scores"]  # in place of 1
+            golden[f"found_keypoints_{i}"] = result["keypoints"][:40]
         if "masks" in result:
             golden[f"found_masks_{i}"] = first_masks(model, seen, result)
         print(name, size, len(result["scores"]), "detections, scores", result["scores"][[0, -1]])
@@ -102,7 +111,7 @@ def watch(model, name):
 def raw_outputs(name, seen):
     if not is_two_stage(name):
         head = {key: value[0].numpy() for key, value in seen["head"].items()}
-        logits = ours(head["cls_logits"], background=name.startswith("ssd"))
+        logits = ours(head["cls_logits"], name, background=name.startswith("ssd"))
         if "bbox_ctrness" not in head:
             return {"logits": logits, "deltas": head["bbox_regression"]}
         return {"logits": logits, "distances": head["bbox_regression"], "centerness": head["bbox_ctrness"][:, 0]}
@@ -118,8 +127,8 @@ def raw_outputs(name, seen):
     return features | {
         "objectness": rows(seen["head"][0], 1)[:, 0],
         "deltas": rows(seen["head"][1], 4),
-        "box_logits": ours(logits),
-        "box_deltas": deltas.reshape(-1, 91, 4)[:, CLASSES],
+        "box_logits": ours(logits, name),
+        "box_deltas": deltas.reshape(len(deltas), -1, 4)[:, classes(name)],
     }
 
 
@@ -127,10 +136,11 @@ def training_losses(model, name):
     """{torchvision's name: value}, with the normalisation layers as in use: ours are called so too."""
     images, y = drawn_training_batch(name)
     targets = []
-    for boxes, labels, masks in zip(y["boxes"], y["labels"], y["masks"], strict=True):
+    for boxes, labels, masks, keypoints in zip(*(y[k] for k in ("boxes", "labels", "masks", "keypoints")), strict=True):
         real = labels >= 0
-        numbers = torch.tensor([CLASSES[k] for k in labels[real]])
-        target = {"boxes": torch.from_numpy(boxes[real]), "labels": numbers, "masks": torch.from_numpy(masks[real])}
+        target = {"labels": torch.tensor([classes(name)[k] for k in labels[real]])}
+        for key, value in (("boxes", boxes), ("masks", masks), ("keypoints", keypoints)):
+            target[key] = torch.from_numpy(value[real])
         targets.append(target)
     model.train()
     for module in model.modules():

@@ -30,13 +30,13 @@ API = {
     "data": (
         "Data",
         "Data sets of any known format, what is wrong with them, and the batches that models learn from.",
-        "open_dataset splits arrays Dataset Sample batches steps_per_epoch median_frequency Augment doctor suspects "
-        "next_photos READERS Reader",
+        "open_dataset splits arrays Dataset Sample Skeleton batches steps_per_epoch median_frequency Augment doctor "
+        "suspects next_photos READERS Reader",
     ),
     "models": (
         "Models",
         "Keras models that take a backbone and a list of classes. All share what `Task` says.",
-        "Task Classifier SSD RetinaNet FCOS NanoDet FasterRCNN MaskRCNN FCN DeepLabV3 LRASPP UNet MODELS",
+        "Task Classifier SSD RetinaNet FCOS NanoDet FasterRCNN MaskRCNN KeypointRCNN FCN DeepLabV3 LRASPP UNet MODELS",
     ),
     "backbones": ("Backbones", "Functions that make a network from images to feature maps by their stride.", ""),
     "train": (

@@ -42,7 +42,7 @@ from visionkit.backbones.resnet import (
     resnet152,
 )
 from visionkit.backbones.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-from visionkit.types import ByName
+from visionkit.by_name import ByName
 
 BACKBONES: dict[str, Callable[..., keras.Model]] = ByName(
     "backbone",

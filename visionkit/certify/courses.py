@@ -19,6 +19,7 @@ from visionkit.models.deeplabv3 import DeepLabV3
 from visionkit.models.faster_rcnn import RCNN_MOBILE, FasterRCNN
 from visionkit.models.fcn import FCN, FCN_RESNET
 from visionkit.models.fcos import FCOS
+from visionkit.models.keypoint_rcnn import KeypointRCNN
 from visionkit.models.lraspp import LRASPP
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.retinanet import RETINANET_V2, RetinaNet
@@ -39,10 +40,16 @@ LOSSES = {  # torchvision's name -> ours
     "loss_objectness": "rpn_class_loss",
     "loss_rpn_box_reg": "rpn_box_loss",
     "loss_mask": "mask_loss",
+    "loss_keypoint": "keypoint_loss",
     "loss": "loss",
 }
 _BOXES = ("boxes", "labels", "ignore")
-TARGETS = {"detect": _BOXES, "instance": (*_BOXES, "masks"), "segment": ("segmentation",)}
+TARGETS = {
+    "detect": _BOXES,
+    "instance": (*_BOXES, "masks"),
+    "keypoints": (*_BOXES, "keypoints"),
+    "segment": ("segmentation",),
+}
 _MORE = (1.0, 2.0, 0.5, 3.0, 1 / 3)
 _SSD: dict[str, Any] = {
     "extra_levels": 0,
@@ -56,6 +63,10 @@ _REGIONS: dict[str, Any] = {
     "rpn_samples": scenes.RPN_SAMPLES,
     "roi_samples": 4 * (PROPOSALS + OBJECTS),  # a quarter of them may be positive: all there are
     "train_proposals": PROPOSALS,
+}
+_KEYPOINTS: dict[str, Any] = {
+    "keypoint_names": [str(i) for i in range(len(scenes.KEYPOINTS))],
+    "keypoint_channels": CHANNELS,
 }
 _DEEPLABV3: dict[str, Any] = {"rates": (2, 4, 6), "units": CHANNELS, "upsampling": "stretched"}
 # Running statistics that are not compared, as patterns: torch's variance is that of a sample, Keras' of a population.
@@ -93,6 +104,7 @@ BUILD: dict[str, tuple[str, Callable[[tuple[int, int]], Task]]] = {
     "faster_rcnn": ("fasterrcnn_resnet", _on_pyramid(FasterRCNN, **_REGIONS)),
     "faster_rcnn_mobile": ("fasterrcnn_mobilenet_v3", _mobile),
     "mask_rcnn": ("maskrcnn_resnet", _on_pyramid(MaskRCNN, mask_channels=CHANNELS, **_REGIONS)),
+    "keypoint_rcnn": ("keypointrcnn_resnet", _on_pyramid(KeypointRCNN, **_KEYPOINTS, **_REGIONS)),
     "fcn": ("fcn_resnet", _segmenter(FCN, **FCN_RESNET)),
     "deeplabv3": ("deeplabv3_resnet", _segmenter(DeepLabV3, **_DEEPLABV3)),
     "lraspp": ("lraspp_resnet", _segmenter(LRASPP, low="C2", upsampling="stretched", auxiliary=False)),

@@ -20,7 +20,9 @@ RPN_SAMPLES = 64
 COLOURS = np.array([[220, 60, 50], [60, 200, 70], [60, 80, 220], [230, 210, 60]], np.float32)  # of the classes
 # Names of the last layers of a head. Their kernels are drawn small, as the papers draw them.
 _LAST = ("cls_logits", "bbox_reg", "bbox_ctrness", "cls_score", "bbox_pred", "mask_fcn_logits", "module_list")
-_LAST += ("classifier.4", "low_classifier", "high_classifier")
+_LAST += ("classifier.4", "low_classifier", "high_classifier", "kps_score_lowres")
+# The places of an object's keypoints, as shares of its box's width and height; the second lies on the border.
+KEYPOINTS = np.array([[0.26, 0.3], [0.53, 1.0], [0.77, 0.61]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ COURSES = {
         Course("faster_rcnn", 1e-5),
         Course("faster_rcnn_mobile", 5e-6, spread=7.8e-4),
         Course("mask_rcnn", 5e-6),
+        Course("keypoint_rcnn", 2e-6),
         Course("fcn", 1e-3),
         Course("deeplabv3", 1e-3, spread=2.0e-3),
         Course("lraspp", 1e-3),
@@ -101,7 +104,8 @@ def batch(course: Course, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
 
     Returns:
         images float32 `[3, H, W, 3]`, 0..255, and a dict of boxes float32 `[3, 3, 4]`, labels int32 `[3, 3]` with -1
-        for padding, ignore bool `[3, 3]`, masks uint8 `[3, 3, H, W]`, which are the left halves of their boxes, and
+        for padding, ignore bool `[3, 3]`, masks uint8 `[3, 3, H, W]`, which are the left halves of their boxes,
+        keypoints float32 `[3, 3, 3, 3]`, of which the last one of every second object is not annotated, and
         segmentation int32 `[3, H, W]`, 0 for background, 1 + the label in a box, and 255 in the first rows.
     """
     height, width = course.image_size
@@ -123,5 +127,8 @@ def batch(course: Course, step: int) -> tuple[np.ndarray, dict[str, np.ndarray]]
             images[image, y : y + h, x : x + w] = COLOURS[label]
             segmentation[image, y : y + h, x : x + w] = 1 + label
     segmentation[:, :4] = 255
+    keypoints = np.ones((OBJECTS, OBJECTS, len(KEYPOINTS), 3), np.float32)
+    keypoints[..., :2] = boxes[:, :, None, :2] + KEYPOINTS * (boxes[..., 2:] - boxes[..., :2])[:, :, None]
+    keypoints[:, 1::2, -1] = 0
     y = {"boxes": boxes, "labels": labels, "ignore": np.zeros(labels.shape, bool), "masks": masks}
-    return images.astype(np.float32), y | {"segmentation": segmentation}
+    return images.astype(np.float32), y | {"keypoints": keypoints, "segmentation": segmentation}

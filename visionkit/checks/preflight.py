@@ -22,6 +22,7 @@ from visionkit.environment import free_memory, peak_memory
 from visionkit.evaluate.scores import class_ids, evaluate
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcos import FCOS, centerness
+from visionkit.models.keypoint_rcnn import MAP_SIZE
 from visionkit.models.nanodet import NanoDet
 from visionkit.models.retinanet import RetinaNet
 from visionkit.models.segmenter import Segmenter
@@ -41,6 +42,7 @@ _TINY = "the targets cannot express these objects, so training cannot learn them
 WANTED = {  # task -> the scores that perfect outputs must reach, and the advice if they do not
     "detect": ({"mAP50": 0.95}, _TINY),
     "instance": ({"mAP50": 0.95, "mask_mAP50": 0.9}, _TINY),
+    "keypoints": ({"mAP50": 0.95, "keypoint_mAP50": 0.9}, _TINY),
     "segment": ({"mIoU": 0.8}, "thin and small things are lost at this --image-size: a larger one keeps them"),
 }
 STEPS = 12  # of learning one batch by heart, or fewer:
@@ -117,6 +119,7 @@ class _Oracle:
         self.model = model
         for name in ("image_size", "resize", "channels", "class_names", "task"):
             setattr(self, name, getattr(model, name))
+        self.skeleton = getattr(model, "skeleton", None)
         fit = Transform(model.image_size, model.resize)
         self.truths = iter(batches(dataset, fit, 1, task=model.task, shuffle=False, channels=model.channels))
         self.answer = next(answer for kind, answer in ANSWERS.items() if isinstance(model, kind))
@@ -179,6 +182,11 @@ def _rcnn(model: Any, layer: Callable, y: dict[str, Tensor]) -> dict[str, Tensor
     if "masks" in y:
         matched = model.region_targets(detections["boxes"], y)[0]
         detections = detections | {"masks": model.mask_targets(y["masks"], detections["boxes"], matched)}
+    if "keypoints" in y:
+        matched = model.region_targets(detections["boxes"], y)[0]
+        place, _ = model.keypoint_targets(y["keypoints"], detections["boxes"], matched)  # [1, R, P]
+        maps = ops.reshape(SURE * _one_hot(place, MAP_SIZE**2), (*place.shape, MAP_SIZE, MAP_SIZE))
+        detections = detections | {"heatmaps": ops.transpose(maps, (0, 1, 3, 4, 2))}  # [1, R, m, m, P]
     return detections
 
 
@@ -191,7 +199,7 @@ def _one_hot(labels: Tensor, count: int) -> Tensor:
     return ops.one_hot(labels, count)
 
 
-# And their subclasses, such as Mask R-CNN.
+# And their subclasses, such as Mask R-CNN and Keypoint R-CNN.
 ANSWERS = {
     SSD: _ssd,
     NanoDet: _nanodet,

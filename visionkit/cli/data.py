@@ -14,7 +14,7 @@ def doctor(
     /,
     *,
     split: str | None = None,
-    task: Literal["detect", "instance", "classify", "segment"] | None = None,
+    task: Literal["detect", "instance", "keypoints", "classify", "segment"] | None = None,
     classes: Path | None = None,
     void: int | None = None,
     size: Annotated[list[int], cyclopts.Parameter(consume_multiple=True)] | None = None,
@@ -64,20 +64,20 @@ def convert(
     *,
     to: Literal["coco", "voc", "yolo", "cvat", "labelstudio"],
     out: Path,
-    task: Literal["detect", "instance"] | None = None,
+    task: Literal["detect", "instance", "keypoints"] | None = None,
     copy: bool = False,
 ) -> None:
-    """Write a data set of boxes or masks, whatever its format, as COCO, Pascal VOC, YOLO, CVAT or Label Studio.
+    """Write a data set of objects, whatever its format, as COCO, Pascal VOC, YOLO, CVAT or Label Studio.
 
     Classes, splits, crowds and masks are kept as far as the format can express them; what is lost is printed, or
-    refused if it is masks.
+    refused if it is masks or keypoints.
 
     Args:
         data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
             Face, CSV, masks), or a YOLO data.yaml.
         to: the format to write.
         out: a new folder; data that is there is never overwritten.
-        task: detect writes boxes without the masks that there may be, instance reads images with masks as objects.
+        task: detect writes the boxes alone, instance reads images with masks as objects, keypoints those of COCO.
         copy: copy the images; by default they are hard links, and copies only where links are impossible.
     """
     from visionkit.data.convert import convert as write

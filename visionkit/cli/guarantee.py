@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from visionkit.types import DataError, plain
+from visionkit.types import BOX_TASKS, DataError, plain
 
 
 def guarantee(
@@ -41,7 +41,7 @@ def guarantee(
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(run)
-    if predictor.task not in ("detect", "instance"):
+    if predictor.task not in BOX_TASKS:
         raise DataError(f"{run}: a guarantee is for detectors; this model is for the task {predictor.task}")
     from visionkit.data.recognise import open_dataset
     from visionkit.files import write_json

@@ -21,7 +21,7 @@ from visionkit.cli.scale import (
     run_at_scale,
 )
 from visionkit.fast.choice import Runtime
-from visionkit.types import DataError, plain
+from visionkit.types import BOX_TASKS, DataError, plain
 
 if TYPE_CHECKING:
     from visionkit.guarantee.promise import Promise
@@ -83,7 +83,7 @@ def detect(
     if is_at_scale(scale, images, out):
         check_offered({"pictures": pictures, "guarantee": guarantee, "frames": frames is not None, "track": track})
         job = Job(
-            tasks=("detect", "instance"),
+            tasks=BOX_TASKS,
             formats=format,
             options={"score": score_or_default, "tile": tile},
             open=partial(open_detector, everywhere(model), batch_size, trust, tile),

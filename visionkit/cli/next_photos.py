@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import cyclopts
 
-from visionkit.types import DataError, plain
+from visionkit.types import BOX_TASKS, DataError, plain
 
 PRINTED = 10  # photos
 
@@ -53,7 +53,7 @@ def next_photos(
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(run)
-    if to and predictor.task not in ("detect", "instance"):
+    if to and predictor.task not in BOX_TASKS:
         raise DataError("--to writes boxes; the page and --json list the photos")
     from visionkit.data.recognise import open_dataset
     from visionkit.files import write_bytes, write_json
@@ -61,7 +61,7 @@ def next_photos(
     from visionkit.next_photos.find import next_photos as find
     from visionkit.next_photos.page import page
 
-    task = "detect" if predictor.task == "instance" else predictor.task
+    task = "detect" if predictor.task in BOX_TASKS else predictor.task
     dataset = open_dataset(data, None, task) if data else None
     selection = find(predictor, photos, n, dataset, score)
     words, flat = advice(run, n)

@@ -26,7 +26,7 @@ def finetune(
     data: str | None = None,
     /,
     *,
-    task: Literal["detect", "instance", "classify", "segment"] | None = None,
+    task: Literal["detect", "instance", "keypoints", "classify", "segment"] | None = None,
     model: Literal[
         "ssd", "ssdlite", "faster_rcnn", "nanodet", "retinanet", "fcos", "fcn", "deeplabv3", "lraspp", "unet"
     ]
@@ -60,7 +60,8 @@ def finetune(
     Args:
         data: folder with images and annotations (Pascal VOC, COCO, YOLO, CVAT, LabelMe, VIA, FiftyOne, Hugging
             Face, CSV, masks, class maps, class folders), or a YOLO data.yaml; or s3://BUCKET/... (docs/scale.md).
-        task: what to learn; by default what the data is for. instance is boxes with masks, segment a class a pixel.
+        task: what to learn; by default what the data is for. instance is boxes with masks, keypoints boxes with the
+            keypoints of each object, segment a class a pixel.
         model: (detect) the detector, by default ssd; (segment) fcn, which is the default and the fastest, deeplabv3,
             lraspp, which is small, or unet, which draws the finest borders and takes the longest.
         start: a trained model to begin with, in place of model and backbone: the name of a published one, a run

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from visionkit.types import DataError, plain
+from visionkit.types import BOX_TASKS, DataError, plain
 
 if TYPE_CHECKING:
     from visionkit.fast.choice import Runtime
@@ -106,7 +106,7 @@ def run_at_scale(model: Path, images: Sequence[str], out: str, scale: Scale, job
     out = out if is_uri(out) else str(Path(out).absolute())
     predictor = job.open(job.runtime)
     if predictor.task not in job.tasks:
-        verb = "detect" if predictor.task == "instance" else predictor.task
+        verb = "detect" if predictor.task in BOX_TASKS else predictor.task
         raise DataError(f"the model is for the task {predictor.task}: use visionkit {verb}")
     try:
         if scale.plan:

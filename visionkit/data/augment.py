@@ -51,7 +51,8 @@ class Augment:
     and seed give the same bits in any thread or process.
 
     A box is dropped where the pipeline leaves nothing of it, or less than the pipeline's `bbox_params` ask for. If
-    there are masks, the boxes are those of the masks afterwards. Maps are 255 (ignore) where there is no image.
+    there are masks, the boxes are those of the masks afterwards. Maps are 255 (ignore) where there is no image. Samples
+    with keypoints take changes of colour alone, because no pipeline knows which of them are left and which are right.
 
     Example: `Augment(A.Compose([A.HorizontalFlip(), A.Rotate(15), A.GaussNoise()]), size=(320, 320))`
 
@@ -72,6 +73,7 @@ class Augment:
         self.resize = resize
         self._layers = KerasLayers(pipeline) if is_keras(pipeline) else None
         self._composed: Any = None if self._layers else _compose(pipeline, check_pipeline(pipeline))
+        self._moves = self._layers.moves if self._layers else _first_that_moves(self._composed)
         share = crop_share(resize)
         views = (CentreCrop(size, float(share)),) if share else ()
         self._fit = Transform(size, "stretch" if share else resize, views)
@@ -97,8 +99,11 @@ class Augment:
             The sample after the pipeline, in the size that the pipeline gives it.
 
         Raises:
-            DataError: the pipeline failed, or did not return uint8 RGB.
+            DataError: the pipeline failed, did not return uint8 RGB, or would move pixels of a sample with keypoints.
         """
+        if sample.keypoints is not None and self._moves:
+            text = f"{self._moves} moves pixels, and keypoints cannot be kept in step: left and right would be mixed up"
+            raise DataError(f"augmentation: {text}; leave it out, or use the built-in augmentation")
         if self._layers:
             return self._layers(sample, seed)
         # A Compose holds its random state; if threads shared one, they would draw from each other's.
@@ -171,6 +176,8 @@ def _objects(sample: Sample, result: Mapping[str, Any], size: tuple[int, int]) -
         changed["masks"] = changed["masks"][keep]
     objects = objects_of(sample)
     changed |= {"boxes": boxes[keep], "labels": objects.labels[index][keep], "areas": None}
+    if sample.keypoints is not None:
+        changed["keypoints"] = sample.keypoints[index][keep]
     if sample.ignore is not None:
         changed["ignore"] = sample.ignore[index][keep]
     return changed
@@ -225,6 +232,12 @@ def _check(transforms: Sequence[Any]) -> None:
                 f"augmentation: {name} would blend the classes of neighbouring pixels; "
                 f"set mask_interpolation={cv2.INTER_NEAREST} (nearest)"
             )
+
+
+def _first_that_moves(composed: Any) -> str:
+    """The name of the first transform that changes more than colours, or ""."""
+    moving = (one for one in _flat([composed]) if not isinstance(one, BaseCompose | A.ImageOnlyTransform))
+    return next((type(one).__name__ for one in moving), "")
 
 
 def _flat(transforms: Sequence[Any]) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -29,6 +29,7 @@ from visionkit.types import PADDING, DataError, Sample, check_sample, objects_of
 TASKS = {
     "detect": ("boxes", "labels", "ignore"),
     "instance": ("boxes", "labels", "ignore", "masks"),
+    "keypoints": ("boxes", "labels", "ignore", "keypoints"),
     "classify": ("label",),
     "segment": ("segmentation",),
     "style": (),
@@ -68,7 +69,7 @@ def batches(
         transform: see `data.transforms`; must give every sample the same size. None takes the images as they are, and
             takes whole batches at once from a data set of `arrays`.
         batch_size: samples in a batch.
-        task: "detect", "instance", "classify", "segment" or "style".
+        task: "detect", "instance", "keypoints", "classify", "segment" or "style".
         epochs: how often each sample is used.
         shuffle: False keeps the data set's order.
         max_objects: limits M below, which otherwise is the largest number of objects in an image, rounded up to a
@@ -84,7 +85,8 @@ def batches(
     Returns:
         grain.IterDataset of `(images, y)`: images uint8 `[B, H, W, C]` and, by task,
         detect: `boxes` float32 `[B, M, 4]` in pixels of the images, `labels` int32 `[B, M]`, -1 where there is no
-        object, `ignore` bool `[B, M]`; instance: `masks` uint8 `[B, M, H, W]` besides; classify: `label` int32 `[B]`;
+        object, `ignore` bool `[B, M]`; instance: `masks` uint8 `[B, M, H, W]` besides; keypoints: `keypoints` float32
+        `[B, M, P, 3]` besides, see `Sample`; classify: `label` int32 `[B]`;
         segment: `segmentation` int32 `[B, H, W]`; style: nothing.
 
     Raises:
@@ -143,6 +145,23 @@ def batch_ids(
     if not 0 <= step < order.steps:
         raise ValueError(f"step: expected 0..{order.steps - 1}, found {step}")
     return [dataset.records[index].id for index in order.indices(epoch, step)]
+
+
+def check_batch(images: np.ndarray, targets: Mapping[str, np.ndarray], num_classes: int | None = None) -> None:
+    """Raises `DataError` unless a padded detection batch follows the conventions.
+
+    Args:
+        images: uint8 or float32 `[B, H, W, 3]`, values 0..255.
+        targets: `boxes` float32 `[B, M, 4]`, `labels` int32 `[B, M]` with -1 for padding, `ignore` bool `[B, M]`.
+    """
+    if images.ndim != 4 or images.shape[-1] != 3:
+        raise DataError(f"batch: expected images [B, H, W, 3], found {images.shape}")
+    for i, (boxes, labels) in enumerate(zip(targets["boxes"], targets["labels"], strict=True)):
+        if (labels < PADDING).any():
+            raise DataError(f"batch row {i}: expected labels >= {PADDING}, found {labels.min()}")
+        real = labels != PADDING
+        row = Sample(id=f"batch row {i}", image_size=images.shape[1:3], boxes=boxes[real], labels=labels[real])
+        check_sample(row, num_classes)
 
 
 def _max_objects(dataset: Dataset, max_objects: int | None) -> int:
@@ -301,6 +320,8 @@ class _Batches:
         }
         if self.task == "instance":
             y["masks"] = np.zeros((b, m, h, w), np.uint8)
+        if samples[0].keypoints is not None:
+            y["keypoints"] = np.zeros((b, m, *samples[0].keypoints.shape[1:]), np.float32)
         for i, sample in enumerate(samples):
             boxes = objects_of(sample).boxes
             keep = np.arange(len(boxes))

@@ -68,6 +68,8 @@ def convert(
             f"{describe(root, task)}: is for {known[0]}, but convert writes boxes and masks of objects{advice}"
         )
     parts = _parts(root, task)
+    if to != "coco" and (part := next((part for part in parts.values() if part.records[0].skeleton), None)):
+        raise DataError(f"{to} keeps no keypoints, but {part.source}; --task detect writes the boxes alone")
     job = write_parts(parts, to, out, copy, marks)
     first = next(iter(parts.values()))
     return [describe(root, task) + how_read(first), *_summary(job, root if root.is_dir() else root.parent, out, to)]

@@ -59,6 +59,11 @@ class KerasLayers:
         for layer in self.layers:
             _check(layer)
 
+    @property
+    def moves(self) -> str:
+        """The name of the first layer that changes more than colours, or ""."""
+        return next((name for layer in self.layers if (name := type(layer).__name__) not in (*COLOURS, BOXES)), "")
+
     def saved(self) -> dict[str, Any]:
         """JSON from which `from_saved` makes the same."""
         return {"keras": [{"layer": type(layer).__name__, "config": _plain(layer)} for layer in self.layers]}
@@ -193,6 +198,8 @@ def _objects(
     if masks is not None:
         changed["masks"] = masks[keep].astype(np.uint8)
     changed |= {"boxes": boxes[keep], "labels": objects_of(sample).labels[index][keep], "areas": None}
+    if sample.keypoints is not None:
+        changed["keypoints"] = sample.keypoints[index][keep]
     if sample.ignore is not None:
         changed["ignore"] = sample.ignore[index][keep]
     return changed

@@ -1,6 +1,7 @@
 """Recognises the format of the data set in a folder, and reads it."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from visionkit.data.box_formats import check_box_format
@@ -28,8 +29,8 @@ def open_dataset(
     Args:
         root: its folder, or a folder that contains only that folder.
         split: a name of `splits(root)`, or several joined by "+", e.g. "train+val"; None for everything.
-        task: "detect", "instance", "classify" or "segment"; needed only if a folder serves two tasks, as images with
-            masks do (segment by default). "detect" returns boxes without the masks that there may be.
+        task: "detect", "instance", "keypoints", "classify" or "segment"; needed only if a folder serves two tasks, as
+            images with masks do (segment by default). "detect" returns boxes without masks and keypoints.
         classes, void: for class maps only: the meaning of their values; see `masks.semantic_masks`.
         repairs: records what is wrong, see `data.repair`; by default it is logged, or raised.
 
@@ -55,6 +56,10 @@ def open_dataset(
         # The masks are not needed, and drawing them would take longer than reading the image.
         source = dataset.source.replace("boxes and masks", "boxes")
         dataset = Dataset(dataset.records, dataset.class_names, load_image, source)
+    if task == "detect" and any(record.skeleton for record in dataset.records):
+        records = [replace(record, keypoints=None, skeleton=None) for record in dataset.records]
+        source = dataset.source.replace("boxes and keypoints", "boxes")
+        dataset = Dataset(records, dataset.class_names, dataset.load, source)
     if not len(dataset):
         raise DataError(f"{root}: {dataset.source}: {_why_empty(repairs.findings[known:])}")
     check_box_format(dataset.records, name, repairs, root)

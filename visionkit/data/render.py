@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from visionkit import npboxes, resizing
+from visionkit.data.keypoints import moved
 from visionkit.data.views import View
 from visionkit.types import IGNORE, Sample, objects_of
 
@@ -23,8 +24,9 @@ class Transform:
 
     A box is kept, cut to the view, if its centre is inside (SSD, arXiv 1512.02325 sec. 2.2), a share of at least
     `min_visible` of its area is left and both its sides have at least 1 pixel in the result; for an `ignore` region
-    only the last condition counts. If there are masks, a cut box is tightened to what is left of its mask. The result
-    may have no boxes. Segmentation maps are 255 where there is no image. A field of the sample that is None stays None.
+    only the last condition counts. If there are masks, a cut box is tightened to what is left of its mask. Keypoints
+    beyond the view count as not annotated; in a mirror image left and right ones change places. The result may have no
+    boxes. Segmentation maps are 255 where there is no image. A field of the sample that is None stays None.
 
     Args:
         size: (height, width) of the result.
@@ -89,6 +91,8 @@ class Transform:
                 masks[i][cut.target] = cut.apply(_nearest, sample.masks[i])
             keep &= masks.any(axis=(1, 2))
             changed["masks"] = masks[keep]
+        if sample.keypoints is not None:
+            changed["keypoints"] = moved(sample, cut.move_points, cut.place, cut.mirror_x != cut.mirror_y)[keep]
         if sample.ignore is not None:
             changed["ignore"] = sample.ignore[keep]
         return {"boxes": boxes[keep], "labels": objects_of(sample).labels[keep], "areas": None, **changed}
@@ -119,15 +123,20 @@ class _CutOut(NamedTuple):
 
     def move(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes `[N, 4]` from source pixels to pixels of the result."""
+        first, second = self.move_points(boxes[:, :2]), self.move_points(boxes[:, 2:])
+        return np.concatenate([np.minimum(first, second), np.maximum(first, second)], axis=1)
+
+    def move_points(self, points: np.ndarray) -> np.ndarray:
+        """Points `[N, 2]`, x and y, from source pixels to pixels of the result."""
         x1, y1, x2, y2 = self.window
         left, top, right, bottom = self.place
         width, height = right - left, bottom - top
-        boxes = (boxes - [x1, y1, x1, y1]) * np.array([width / (x2 - x1), height / (y2 - y1)] * 2)
+        points = (points - [x1, y1]) * np.array([width / (x2 - x1), height / (y2 - y1)])
         if self.mirror_x:
-            boxes[:, [0, 2]] = width - boxes[:, [2, 0]]
+            points[:, 0] = width - points[:, 0]
         if self.mirror_y:
-            boxes[:, [1, 3]] = height - boxes[:, [3, 1]]
-        return boxes + [left, top, left, top]
+            points[:, 1] = height - points[:, 1]
+        return points + [left, top]
 
 
 def _cut_out(view: View, image_size: tuple[int, int], new_size: tuple[int, int]) -> _CutOut:

@@ -14,6 +14,7 @@ from visionkit.types import DataError
 
 ROUNDING = 0.5  # pixels outside the image that come from a file format's rounding: clipped without a report
 ZERO_AREA, TURNED, OUTSIDE, CLIPPED = "zero area", "corners in the wrong order", "outside the image", "clipped"
+KEYPOINT = "keypoint outside the image"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,10 @@ class Repairs:
         rows = np.flatnonzero(keep)
         return clipped[rows], rows
 
+    def keypoint(self, message: str, id: str, file: Path) -> None:
+        """Records that a keypoint lies outside its image, and counts as not annotated."""
+        self.findings.append(Finding(kind=KEYPOINT, message=message, id=id, files=(file,)))
+
     @contextmanager
     def skipping(self, id: str = "", file: Path | None = None, kind: str = "broken annotation") -> Iterator[None]:
         """If this collects, a `DataError` raised in the block becomes a finding; otherwise it stops the reader.
@@ -118,7 +123,7 @@ class Repairs:
             logging.getLogger("visionkit").warning("%s: %s", self.reader, line)
 
     def warn(self) -> None:
-        """Logs one line about the boxes that were changed, if any, and not mentioned before.
+        """Logs one line about the boxes and keypoints that were changed, if any, and not mentioned before.
 
         It logs nothing if this collects, since findings are read.
         """
@@ -129,13 +134,15 @@ class Repairs:
             if finding not in self._warned:
                 by_kind[finding.kind].append(finding.id)
         self._warned |= set(self.findings)
-        clipped = by_kind.pop(CLIPPED, [])
+        clipped, keypoints = by_kind.pop(CLIPPED, []), by_kind.pop(KEYPOINT, [])
         parts = []
         if total := sum(map(len, by_kind.values())):
             reasons = "; ".join(f"{kind}: {_names(ids)}" for kind, ids in by_kind.items())
             parts.append(f"{total} box{'es' if total > 1 else ''} dropped ({reasons})")
         if clipped:
             parts.append(f"{len(clipped)} clipped to the image ({_names(clipped)})")
+        if keypoints:
+            parts.append(f"{len(keypoints)} keypoints outside their image, read as not annotated ({_names(keypoints)})")
         if parts:
             logging.getLogger("visionkit").warning("%s: %s", self.reader, ", ".join(parts))
 

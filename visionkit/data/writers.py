@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 
 from visionkit.data.dataset import Dataset
+from visionkit.data.keypoints import as_annotation, as_category
 from visionkit.data.segments import Segment, run_lengths, to_coco
 from visionkit.files import write_bytes
 from visionkit.images import write_image
 from visionkit.npboxes import area, to_xywh
-from visionkit.types import Sample, objects_of
+from visionkit.types import Sample, Skeleton, objects_of
 
 
 def write_coco(dataset: Dataset, root: Path, split: str) -> None:
     """Writes `root/annotations/instances_SPLIT.json`, and the images as `root/SPLIT/ID.jpg`.
 
-    Class id k becomes category k + 1, as COCO counts; `Sample.ignore` becomes `iscrowd`. Masks are not written.
+    Class id k becomes category k + 1, as COCO counts; `Sample.ignore` becomes `iscrowd`. Keypoints are written, masks
+    are not.
 
     Args:
         dataset: samples with boxes; their ids become file names.
@@ -46,10 +48,10 @@ def write_annotations(
     name: Callable[[Sample], str],
     segments: Callable[[Sample], Sequence[Segment] | None] = lambda sample: None,
 ) -> None:
-    """Writes COCO instances JSON; images are neither needed nor written.
+    """Writes COCO JSON; images are neither needed nor written.
 
     Args:
-        samples: with boxes, and with masks if these are to be written; consumed one at a time.
+        samples: with boxes, and with masks or keypoints if these are to be written; consumed one at a time.
         class_names: of the class ids 0..K-1.
         file: the JSON file; its folder is created.
         name: returns a sample's `file_name`.
@@ -57,12 +59,15 @@ def write_annotations(
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    skeleton: Skeleton | None = None
     for number, sample in enumerate(samples, 1):
         h, w = sample.image_size
+        skeleton = skeleton or sample.skeleton
         images.append({"id": number, "file_name": name(sample), "height": h, "width": w})
         for annotation in _annotations(sample, segments(sample)):
             annotations.append({"id": len(annotations) + 1, "image_id": number, **annotation})
-    categories = [{"id": k + 1, "name": name} for k, name in enumerate(class_names)]
+    more = {} if skeleton is None else as_category(skeleton)
+    categories = [{"id": k + 1, "name": name, **more} for k, name in enumerate(class_names)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     write_bytes(file, json.dumps(content).encode())
 
@@ -83,6 +88,8 @@ def _annotations(sample: Sample, segments: Sequence[Segment] | None) -> Iterable
         elif sample.masks is not None:
             annotation["area"] = int(sample.masks[i].sum())
             annotation["segmentation"] = run_lengths(sample.masks[i])
+        if sample.keypoints is not None:
+            annotation |= as_annotation(sample.keypoints[i])
         if sample.areas is not None and not np.isnan(sample.areas[i]):
             annotation["area"] = float(sample.areas[i])
         yield annotation

@@ -8,7 +8,7 @@ import numpy as np
 
 from visionkit.data.box_formats import WRONG_FORMAT
 from visionkit.data.dataset import Dataset
-from visionkit.data.repair import Finding
+from visionkit.data.repair import KEYPOINT, Finding
 from visionkit.doctor.annotation_checks import SAME_BOX
 from visionkit.types import plain
 
@@ -26,6 +26,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "zero area": (ERROR, "a box without width or height: dropped by the readers"),
     "corners in the wrong order": (ERROR, "x2 < x1 or y2 < y1: dropped by the readers"),
     "outside the image": (ERROR, "a box entirely outside its image: dropped by the readers"),
+    "keypoint visibility": (ERROR, "0 is not annotated, 1 hidden, 2 visible: skipped in training, or training stops"),
     "unknown class": (ERROR, "a class id or mask value without a name"),
     "lossy mask": (ERROR, "JPEG and WebP change the values: save masks as PNG"),
     "colours in a mask": (ERROR, "class numbers are expected: save it as a grey or palette PNG"),
@@ -38,6 +39,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "no objects": (ERROR, "nothing can be learned: is another kind of label meant, or are all of them unusable?"),
     "box format": (WARNING, "boxes that make sense only when read in another format"),
     "clipped": (WARNING, "a box partly outside its image: clipped by the readers"),
+    KEYPOINT: (WARNING, "read as not annotated"),
     "duplicate box": (WARNING, f"two boxes with an IoU of {SAME_BOX} or more"),
     "two classes": (WARNING, "one box with two classes: is one of them wrong? --fix keeps both"),
     "near duplicate in two splits": (WARNING, "a copy, another size or the next frame: scores will be too good"),
@@ -71,7 +73,7 @@ class Diagnosis:
 
     Args:
         title: a one-line description of the data set and its format.
-        task: "detect", "instance", "classify" or "segment".
+        task: "detect", "instance", "keypoints", "classify" or "segment".
         parts: split -> its data, without what cannot be read; "all" if the data is not split.
         class_names: of the class ids.
         counts: split -> int `[K]` objects, images or pixels of each class; `what` tells which.

@@ -62,7 +62,7 @@ def _without(sample: Sample, rows: list[int]) -> Sample:
     """The sample without the objects in these rows, and without its image."""
     fields = {
         name: np.delete(value, rows, axis=0)
-        for name in ("boxes", "labels", "ignore", "areas", "masks")
+        for name in ("boxes", "labels", "ignore", "areas", "masks", "keypoints")
         if (value := getattr(sample, name)) is not None
     }
     return replace(sample, image=None, **fields)

@@ -24,9 +24,9 @@ from visionkit.metrics.weighted import Table
 from visionkit.metrics.why_zero import ABOUT_ZERO
 from visionkit.predict.ahead import DECODERS
 from visionkit.predict.predictor import Predictor
-from visionkit.types import IGNORE, DataError, Detections, Sample, check_sample, objects_of
+from visionkit.types import BOX_TASKS, IGNORE, DataError, Detections, Sample, check_sample, objects_of
 
-MONITOR = {"detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
+MONITOR = {**dict.fromkeys(BOX_TASKS, "mAP50"), "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many; of a calibrated model see `lowest`
 
 FEW = 100  # images; scores on fewer say little

@@ -65,6 +65,7 @@ def detections(outputs: Tensors, original: Any, new: Any, names: Any) -> Tensors
         names: string `[K]`, the class names.
     """
     outputs = dict(outputs)
+    network_boxes = outputs["boxes"]
     factor_yx = tf.cast(original, tf.float32) / tf.cast(new, tf.float32)  # [B, 2]
     whole = outputs["boxes"] * _as_corners(factor_yx)  # [B, M, 4]
     boxes = tf.clip_by_value(whole, 0.0, _as_corners(tf.cast(original, tf.float32)))
@@ -76,10 +77,14 @@ def detections(outputs: Tensors, original: Any, new: Any, names: Any) -> Tensors
     outputs["labels"] = tf.where(real, outputs["labels"], PADDING)
     if "masks" in outputs:
         outputs["mask_boxes"] = tf.where(real[:, :, None], whole, 0.0)
+    if "heatmaps" in outputs:
+        outputs["heatmap_boxes"] = network_boxes
     order = tf.argsort(outputs["scores"], direction="DESCENDING", stable=True)  # [B, M]
     outputs = {name: tf.gather(values, order, batch_dims=1) for name, values in outputs.items()}
     outputs["class_names"] = tf.gather(tf.concat([[""], names], axis=0), outputs["labels"] + 1)
     outputs["image_size"] = original
+    if "heatmaps" in outputs:
+        outputs["heatmap_scale"] = factor_yx[:, ::-1]
     return outputs
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.predict.inputs import Failure
+from visionkit.predict.keypoints import keypoints_of
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.predictor import Prediction
 from visionkit.types import PADDING, Classification, Detections, SegmentationMap
@@ -33,7 +34,7 @@ class Painting:
 
 
 Answer = Prediction | Painting
-FIELDS = ("image_size", "boxes", "scores", "labels", "masks", "segmentation", "painting")
+FIELDS = ("image_size", "boxes", "scores", "labels", "masks", "keypoints", "segmentation", "painting")
 
 
 def write_answers(file: Path | str, answers: Sequence[Answer | Failure]) -> None:
@@ -60,8 +61,8 @@ def answer_of(arrays: Mapping[str, np.ndarray], i: int, file: Path) -> Answer | 
     """The answer of the I-th image, in the pixels of the original; or what was wrong with the image.
 
     Args:
-        arrays: by name, as above; or the outputs of a SavedModel, whose detections are padded and whose masks are grids
-            over `mask_boxes`.
+        arrays: by name, as above; or the outputs of a SavedModel, whose detections are padded, whose masks are grids
+            over `mask_boxes` and whose keypoints are `heatmaps` over `heatmap_boxes`.
         i: which image.
         file: its path.
     """
@@ -83,6 +84,14 @@ def answer_of(arrays: Mapping[str, np.ndarray], i: int, file: Path) -> Answer | 
         masks = masks[real]
         if "mask_boxes" in found:
             masks = paste_masks(masks, found["mask_boxes"][real], size)
+    keypoints = found.get("keypoints")
+    if keypoints is not None:
+        keypoints = keypoints[real]
+    elif "heatmaps" in found:
+        keypoints = keypoints_of(found["heatmaps"][real], found["heatmap_boxes"][real])
+        keypoints[..., :2] = np.clip(
+            keypoints[..., :2] * found["heatmap_scale"], 0, np.array([width, height], np.float32)
+        )
     return Detections(
         id=str(file),
         file=file,
@@ -91,4 +100,5 @@ def answer_of(arrays: Mapping[str, np.ndarray], i: int, file: Path) -> Answer | 
         scores=found["scores"][real],
         labels=found["labels"][real],
         masks=masks,
+        keypoints=keypoints,
     )

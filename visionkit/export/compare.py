@@ -20,6 +20,7 @@ class Tolerance:
     Args:
         iou: a detection and its partner overlap by more than this.
         mask_iou: their masks overlap by at least this.
+        keypoint: nine in ten of their keypoints are no further apart than this, in shares of the box's diagonal.
         score: their scores differ by at most this.
         probability: a classifier's probabilities differ by at most this.
         pixels: at least this share of a class map's pixels is equal.
@@ -30,6 +31,7 @@ class Tolerance:
 
     iou: float = 0.98
     mask_iou: float = 0.9
+    keypoint: float = 0.02
     score: float = 0.02
     probability: float = 1e-3
     pixels: float = 0.999
@@ -43,8 +45,26 @@ class Tolerance:
 TOLERANCES = {
     "float32": Tolerance(),
     "float16": Tolerance(probability=0.01, pixels=0.995, agreeing=0.98),
-    "bfloat16": Tolerance(iou=0.9, mask_iou=0.8, score=0.1, probability=0.05, pixels=0.98, agreeing=0.95, metric=0.005),
-    "int8": Tolerance(iou=0.7, mask_iou=0.6, score=0.25, probability=0.25, pixels=0.95, agreeing=0.75, metric=0.02),
+    "bfloat16": Tolerance(
+        iou=0.9,
+        mask_iou=0.8,
+        keypoint=0.05,
+        score=0.1,
+        probability=0.05,
+        pixels=0.98,
+        agreeing=0.95,
+        metric=0.005,
+    ),
+    "int8": Tolerance(
+        iou=0.7,
+        mask_iou=0.6,
+        keypoint=0.1,
+        score=0.25,
+        probability=0.25,
+        pixels=0.95,
+        agreeing=0.75,
+        metric=0.02,
+    ),
 }
 
 
@@ -55,10 +75,12 @@ def compare_detections(model: Detections, export: Detections, tolerance: Toleran
     the list's last entry: then its partner was cut off.
 
     Returns:
-        Measures "iou", "score_difference", "box_difference" in pixels and, where there are masks, "mask_iou", each a
-        list of one number a pair; and one sentence for each detection without a partner.
+        Measures "iou", "score_difference", "box_difference" in pixels and, where there are masks, "mask_iou", or where
+        there are keypoints, "keypoint_difference", each a list of one number a pair; and one sentence for each
+        detection without a partner.
     """
-    measures: dict[str, list[float]] = {"iou": [], "box_difference": [], "score_difference": [], "mask_iou": []}
+    names = ("iou", "box_difference", "score_difference", "mask_iou", "keypoint_difference")
+    measures: dict[str, list[float]] = {name: [] for name in names}
     problems: list[str] = []
     for side, ours, theirs in (("the model", model, export), ("the export", export, model)):
         cut_off = theirs.scores.min() + tolerance.score if len(theirs.scores) >= room else 0.0
@@ -90,6 +112,13 @@ def _measure_partner(ours: Detections, i: int, theirs: Detections, tolerance: To
     if ours.masks is not None and theirs.masks is not None:
         measured["mask_iou"] = max(_mask_iou(ours.masks[i], theirs.masks[j]) for j in partners)
         if measured["mask_iou"] < tolerance.mask_iou:
+            return {}
+    if ours.keypoints is not None and theirs.keypoints is not None:
+        x1, y1, x2, y2 = ours.boxes[i]
+        apart = np.linalg.norm(ours.keypoints[i, :, :2] - theirs.keypoints[best, :, :2], axis=1)  # [P] pixels
+        # Of two equally likely places rounding may choose either, so a keypoint may jump.
+        measured["keypoint_difference"] = float(np.quantile(apart, 0.9) / max(np.hypot(x2 - x1, y2 - y1), 1.0))
+        if measured["keypoint_difference"] > tolerance.keypoint:
             return {}
     return measured
 

@@ -3,10 +3,11 @@
 | key of `visionkit.json` | |
 |---|---|
 | `visionkit`, `exporter`, `model` | version, name in `EXPORTERS`, class of the Task |
-| `task` | "detect", "instance", "classify", "segment" or "style" |
+| `task` | "detect", "instance", "keypoints", "classify", "segment" or "style" |
 | `class_names` | of the class ids 0..K-1; of a style network the names of its styles |
 | `image_size`, `channels`, `resize` | (height, width), 3 for RGB or 1 for grey, and the rule of `resizing.fit` |
 | `any_size` | whether the model itself sees portraits and squares at sizes of their own |
+| `keypoint_names`, `limbs` | of a model with keypoints: their names, and the pairs that pictures join |
 | `licence` | of the weights, where it is known; else "unknown" |
 | `calibration` | the `ScoreCurve` that the graph applies to its scores as its last step, or null |
 """
@@ -23,7 +24,8 @@ import numpy as np
 import visionkit
 from visionkit import limits
 from visionkit.score_curve import ScoreCurve
-from visionkit.types import DataError, in_words
+from visionkit.skeletons import skeleton_of
+from visionkit.types import DataError, Skeleton, in_words
 
 FILE = "visionkit.json"
 KEYS = ("visionkit", "exporter", "model", "task", "class_names", "image_size", "channels", "resize", "licence")
@@ -44,6 +46,8 @@ def write_metadata(model: Any, exporter: str, folder: Path | str) -> None:
         "licence": model.licence,
         "calibration": model.calibration and model.calibration.to_json(),
     }
+    if skeleton := getattr(model, "skeleton", None):
+        metadata |= {"keypoint_names": list(skeleton.names), "limbs": [list(limb) for limb in skeleton.limbs]}
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
@@ -85,6 +89,16 @@ def check_image_size(size: Any) -> None:
     h, w = size
     text = f"it takes images of {str(w)[:20]} x {str(h)[:20]}, above the limit of {{limit}} pixels"
     limits.check(h * w, limits.NETWORK, text)
+
+
+def _skeleton(folder: Path | str, metadata: dict[str, Any]) -> Skeleton:
+    names, limbs = metadata["keypoint_names"], metadata.get("limbs", [])
+    good = isinstance(names, list) and isinstance(limbs, list) and all(isinstance(name, str) for name in names)
+    if not good or not all(isinstance(x, list) and len(x) == 2 and set(x) <= {*range(len(names))} for x in limbs):
+        raise DataError(
+            f"{folder}: {FILE}: expected keypoint_names, a list of names, and limbs, pairs of their numbers"
+        )
+    return skeleton_of(names, limbs)
 
 
 def calibration_of(metadata: dict[str, Any], folder: Path | str) -> ScoreCurve | None:
@@ -142,6 +156,7 @@ class Exported:
         self.channels: int = metadata["channels"]
         self.resize: str = metadata["resize"]
         self.licence: str = metadata["licence"]
+        self.skeleton = _skeleton(folder, metadata) if "keypoint_names" in metadata else None
         self.runtime: str = metadata["exporter"]
         self.calibration = calibration_of(metadata, folder)
         self._run, self._kept = run, kept

@@ -26,7 +26,7 @@ from visionkit.types import DataError
 NAME = "model.xml"
 # These run image by image in a network of fixed size, where OpenVINO's buffers take turns: 0.6 GB in place of 1.5 for
 # an image, and no more for eight, which did not fit into 8.
-ONE_BY_ONE = ("FasterRCNN", "MaskRCNN")
+ONE_BY_ONE = ("FasterRCNN", "MaskRCNN", "KeypointRCNN")
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 

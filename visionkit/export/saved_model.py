@@ -12,6 +12,9 @@ upright image. A detector gives M rows for each of the B images, padded with sco
 | `class_names` | detectors | string `[B, M]`, the name of each label, "" for padding |
 | `masks` | detectors that have them | float32 `[B, M, m, m]`, probabilities on a grid over each of `mask_boxes` |
 | `mask_boxes` | the same | float32 `[B, M, 4]`, the boxes as the model gave them: they may reach beyond the image |
+| `heatmaps` | detectors with keypoints | float32 `[B, M, m, m, P]`, logits on a grid over each of `heatmap_boxes` |
+| `heatmap_boxes` | the same | float32 `[B, M, 4]`, the boxes in pixels of the network's input |
+| `heatmap_scale` | the same | float32 `[B, 2]`, by which x and y there become pixels of the original |
 | `scores` | classifiers | float32 `[B, K]`, probabilities in the order of the class ids |
 | `label`, `class_name` | classifiers | int32 and string `[B]`, the best class |
 | `segmentation` | segmenters | int32 `[B, H, W]`, class ids; 255 beside images smaller than the batch's largest |

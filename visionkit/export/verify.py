@@ -198,6 +198,8 @@ def _agreement(report: Report) -> str:
             f"{_share(report, 'detections')} on {where} agree: IoU at least {worst['iou']:.4f}, boxes within "
             f"{worst['box_difference']:.2f} px, scores within {worst['score_difference']:.4f}"
         )
+        if "keypoint_difference" in worst:
+            line += f", nine in ten keypoints within {worst['keypoint_difference']:.1%} of the box's diagonal"
         return line + (f", masks' IoU at least {worst['mask_iou']:.3f}" if "mask_iou" in worst else "")
     line = f"{_share(report, 'images')} ({report['check']}) agree: "
     if "probability_difference" in worst:

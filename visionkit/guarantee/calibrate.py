@@ -7,7 +7,7 @@ from visionkit.evaluate.scores import as_predictor, detection_pairs
 from visionkit.guarantee.keep import Promised
 from visionkit.guarantee.promise import check_miss, make_promise
 from visionkit.guarantee.shift import looks
-from visionkit.types import DataError
+from visionkit.types import BOX_TASKS, DataError
 
 
 def guarantee(
@@ -39,7 +39,7 @@ def guarantee(
     """
     check_miss(miss)
     predictor = as_predictor(predictor)
-    if predictor.task not in ("detect", "instance"):
+    if predictor.task not in BOX_TASKS:
         raise DataError(f"a guarantee is for detectors; this model is for the task {predictor.task}")
     promise = make_promise(
         detection_pairs(predictor, dataset),

@@ -16,6 +16,7 @@ from visionkit.types import plain
 TASKS = {  # the task in words, the Hub's name for it, and the verb that runs it
     "detect": ("object detection", "object-detection", "detect"),
     "instance": ("instance segmentation: boxes with masks", "image-segmentation", "detect"),
+    "keypoints": ("keypoint detection: boxes with the keypoints of each object", "keypoint-detection", "detect"),
     "classify": ("image classification", "image-classification", "classify"),
     "segment": ("semantic segmentation: a class for each pixel", "image-segmentation", "segment"),
     "style": ("style transfer", "image-to-image", "stylize"),
@@ -23,6 +24,7 @@ TASKS = {  # the task in words, the Hub's name for it, and the verb that runs it
 LICENCES = {"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "unknown"}
 SCORES = (
     *("mAP50", "mAP", "mAP75", "mAP_small", "mAP_medium", "mAP_large", "mask_mAP50", "mask_mAP"),
+    *("keypoint_mAP50", "keypoint_mAP"),
     *("top1", "top5", "mIoU", "pixel_accuracy", "mean_accuracy", "boundary_f1"),
 )
 MOST = 100  # classes of which the scores are shown

@@ -10,12 +10,16 @@ from faster_coco_eval import COCOeval_faster  # pyright: ignore[reportMissingTyp
 from pycocotools import mask as rle
 
 from visionkit import npboxes
+from visionkit.metrics.keypoint_similarity import marked
+from visionkit.skeletons import sigmas_of
 from visionkit.types import Detections, Sample, objects_of
 
 Pairs = Sequence[tuple[Sample, Detections]]  # the annotated objects of each image and what was detected in it
 Rles = list[Any]  # one run-length code of pycocotools per mask
 AREAS = ("all", "small", "medium", "large")  # split at 32^2 and 96^2 pixels
+KEYPOINT_AREAS = ("all", "medium", "large")  # in which keypoints are scored: small ones cannot be marked
 CAPS = (1, 10, 100)  # how many detections of a class are considered in an image
+KEYPOINT_CAP = 20  # the same where keypoints are compared
 IOU_THRESHOLDS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 
 
@@ -24,6 +28,7 @@ def coco_tables(
     num_classes: int,
     rles: Sequence[tuple[Rles | None, Rles | None]] | None = None,
     of_masks: bool = False,
+    of_keypoints: bool = False,
     iou_thresholds: Sequence[float] = IOU_THRESHOLDS,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Matches detections with objects as COCO does.
@@ -33,11 +38,14 @@ def coco_tables(
         num_classes: K.
         rles: for each pair the encoded masks (see `encode_masks`) of its objects and of its detections.
         of_masks: compare the masks instead of the boxes.
+        of_keypoints: compare the keypoints, by their object keypoint similarity (OKS); an object without any is not
+            counted, and only 20 detections of a class are considered in an image.
         iou_thresholds: T thresholds.
 
     Returns:
         precision `[T, 101, K, 4, 3]` by threshold, recall 0..1, class, `AREAS` and `CAPS`, and recall `[T, K, 4, 3]`;
-        -1 where the data set has no object to measure against.
+        -1 where the data set has no object to measure against. Of keypoints `[T, 101, K, 3, 1]` and `[T, K, 3, 1]`, by
+        `KEYPOINT_AREAS` and the 20 detections.
     """
     codes = [(None, None)] * len(pairs) if rles is None else rles
     annotated = [objects_of(sample) for sample, _ in pairs]
@@ -52,12 +60,14 @@ def coco_tables(
     results = _records([d.boxes for _, d in pairs], [d.labels for _, d in pairs], of_detections)
     for record, score in zip(results, _joined([d.scores for _, d in pairs], float), strict=True):
         record["score"] = score
+    sigmas = _add_keypoints(pairs, objects, results) if of_keypoints else None
     evaluator: Any = COCOeval_faster
     evaluation = evaluator(
         _Records(pairs, num_classes, objects),
         _Records(pairs, num_classes, results),
-        "segm" if of_masks else "bbox",
+        "keypoints" if of_keypoints else "segm" if of_masks else "bbox",
         print_function=_silent,
+        kpt_oks_sigmas=sigmas,
     )
     evaluation.params.iouThrs = np.asarray(iou_thresholds)
     evaluation.evaluate()
@@ -106,6 +116,21 @@ def _records(
     return records
 
 
+def _add_keypoints(pairs: Pairs, objects: list[dict[str, Any]], results: list[dict[str, Any]]) -> list[float]:
+    """Adds the keypoints to COCO's records of objects and detections, and returns the sigmas of their skeleton."""
+    skeleton = next(detections.skeleton for _, detections in pairs if detections.skeleton is not None)
+    none = np.zeros((0, len(skeleton.names), 3))
+    of_objects = np.concatenate([none, *(marked(sample, len(skeleton.names)) for sample, _ in pairs)])
+    of_results = np.concatenate([none, *(d.keypoints for _, d in pairs if d.keypoints is not None)])
+    for record, points in zip(objects, of_objects.astype(float), strict=True):
+        record["keypoints"], record["num_keypoints"] = points.ravel().tolist(), int((points[:, 2] > 0).sum())
+    for record, points in zip(results, of_results.astype(float), strict=True):
+        record["keypoints"] = points.ravel().tolist()
+        width, height = np.ptp(points[:, :2], axis=0).tolist()
+        record["area"] = width * height  # COCO takes the box around the keypoints for that of the detection
+    return sigmas_of(skeleton)
+
+
 def _stated_areas(pairs: Pairs) -> list[float]:
     """The areas of all objects as the annotation states them, NaN where it states none."""
     areas = [
@@ -142,6 +167,11 @@ class _Records:
 
     def getCatIds(self) -> list[int]:
         return list(range(self.num_classes))
+
+    @property
+    def cat_img_map(self) -> dict[int, None]:
+        """The library takes the classes from its keys, where it scores keypoints."""
+        return dict.fromkeys(self.getCatIds())
 
     def getAnnIds(self, imgIds: object, catIds: object) -> None:
         """Every record is meant."""

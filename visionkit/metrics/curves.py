@@ -204,4 +204,5 @@ def _above(detections: Detections, thresholds: Sequence[float]) -> Detections:
         scores=detections.scores[keep],
         labels=detections.labels[keep],
         masks=None,
+        keypoints=None,
     )

@@ -1,4 +1,4 @@
-"""Scores of a detector: the COCO scores for boxes and masks, and both kinds of Pascal VOC's.
+"""Scores of a detector: the COCO scores for boxes, masks and keypoints, and both kinds of Pascal VOC's.
 
 COCO: Lin et al., "Microsoft COCO", ECCV 2014, and cocodataset.org/#detection-eval; AP is the mean over the IoU
 thresholds 0.50, 0.55, ... 0.95 and over the classes.
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from visionkit.metrics.coco_ap import AREAS, CAPS, Rles, coco_tables, encode_masks, mean_defined
+from visionkit.metrics.coco_ap import AREAS, CAPS, KEYPOINT_AREAS, Rles, coco_tables, encode_masks, mean_defined
 from visionkit.metrics.matches import Matches, match_all
 from visionkit.metrics.voc_ap import aps, rankings
 from visionkit.metrics.why_zero import why_zero
@@ -36,12 +36,13 @@ class DetectionMetric:
         """Adds one image.
 
         Args:
-            sample: `boxes`, `labels` and, where they apply, `ignore` and `masks`; `image` is not needed.
+            sample: `boxes`, `labels` and, where they apply, `ignore`, `masks` and `keypoints`; `image` is not needed.
             detections: what the model detected, in pixels of the same image.
             codes: the masks of the sample as `encode_masks` returns them, where it comes without `masks`.
 
         Raises:
-            DataError: the sample has no boxes, the two have different image sizes, or a class id is unknown.
+            DataError: the sample has no boxes, the two have different image sizes or keypoints, or a class id is
+                unknown.
         """
         if sample.boxes is None or sample.labels is None:
             raise DataError(f"sample {sample.id!r} has no boxes to score detections against")
@@ -55,6 +56,9 @@ class DetectionMetric:
             if len(labels) and not 0 <= labels.min() <= labels.max() <= top:
                 given = np.unique(labels).tolist()
                 raise DataError(f"{what} of {sample.id!r}: expected labels 0..{top}, found {given}")
+        if sample.skeleton and detections.skeleton and sample.skeleton.names != detections.skeleton.names:
+            theirs, ours = ([*skeleton.names][:5] for skeleton in (detections.skeleton, sample.skeleton))
+            raise DataError(f"sample {sample.id!r} has the keypoints {ours} ..., but the model finds {theirs} ...")
         self._rles.append((encode_masks(sample.masks) if codes is None else codes, encode_masks(detections.masks)))
         self.pairs.append((replace(sample, image=None, masks=None, segmentation=None), replace(detections, masks=None)))
 
@@ -64,7 +68,9 @@ class DetectionMetric:
         Returns:
             Floats in 0..1, or -1 (as in COCO) where the data set has nothing to measure against: `mAP mAP50 mAP75
             mAP_small mAP_medium mAP_large mAR1 mAR10 mAR100 mAR_small mAR_medium mAR_large`, the same
-            with `mask_` in front if both sides have masks, `voc07_mAP50` (11-point), `voc12_mAP50` (all-point),
+            with `mask_` in front if both sides have masks, of keypoints `keypoint_mAP keypoint_mAP50 keypoint_mAP75
+            keypoint_mAP_medium keypoint_mAP_large` and the recalls `keypoint_mAR20 keypoint_mAR_medium
+            keypoint_mAR_large` if both sides have any, `voc07_mAP50` (11-point), `voc12_mAP50` (all-point),
             `images`, and `per_class`: name -> `{"mAP", "mAP50", "objects", "detections"}`. A class without objects is
             left out of every mean. Small, medium and large are split at 32^2 and 96^2 pixels of an object's `areas`,
             or of its mask, or else its box, where the annotation states no area.
@@ -75,6 +81,9 @@ class DetectionMetric:
         if self._has_masks():
             of_masks = _twelve_numbers(*coco_tables(self.pairs, num_classes, self._rles, of_masks=True))
             scores |= {f"mask_{name}": value for name, value in of_masks.items()}
+        if self._has_keypoints():
+            of_keypoints = _eight_numbers(*coco_tables(self.pairs, num_classes, of_keypoints=True))
+            scores |= {f"keypoint_{name}": value for name, value in of_keypoints.items()}
         ranked = rankings(self.pairs, num_classes)
         scores["voc07_mAP50"] = mean_defined(aps(ranked, eleven_point=True))
         scores["voc12_mAP50"] = mean_defined(aps(ranked))
@@ -83,11 +92,13 @@ class DetectionMetric:
         return scores
 
     def tables(self) -> list[Matches]:
-        """The matches of the boxes, and where there are masks theirs, for `metrics.resampling`."""
-        of_boxes = match_all(self.pairs, len(self.class_names))
-        if not self._has_masks():
-            return [of_boxes]
-        return [of_boxes, match_all(self.pairs, len(self.class_names), self._rles)]
+        """The matches of the boxes, and where there are masks or keypoints theirs, for `metrics.resampling`."""
+        found = [match_all(self.pairs, len(self.class_names))]
+        if self._has_masks():
+            found.append(match_all(self.pairs, len(self.class_names), self._rles))
+        if self._has_keypoints():
+            found.append(match_all(self.pairs, len(self.class_names), of_keypoints=True))
+        return found
 
     def why_zero(self) -> list[str]:
         """One sentence for each common mistake that explains an mAP50 of about 0; see `metrics.why_zero`."""
@@ -113,12 +124,29 @@ class DetectionMetric:
         """How often each class id occurs, int `[K]`."""
         return np.bincount(np.concatenate([*labels, np.empty(0, np.int32)]), minlength=len(self.class_names))
 
+    def _has_keypoints(self) -> bool:
+        """True if the samples and the detections have keypoints."""
+        return any(sample.keypoints is not None for sample, _ in self.pairs) and any(
+            detections.keypoints is not None for _, detections in self.pairs
+        )
+
     def _has_masks(self) -> bool:
         """True if some detections came with masks and nothing that has a box lacks one."""
         boxes = [n for sample, detections in self.pairs for n in (len(objects_of(sample).boxes), len(detections.boxes))]
         codes = [code for pair in self._rles for code in pair]
         complete = all(code is not None or n == 0 for code, n in zip(codes, boxes, strict=True))
         return complete and any(detection_codes is not None for _, detection_codes in self._rles)
+
+
+def _eight_numbers(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
+    """COCO's numbers for keypoints, without the recalls at one threshold."""
+    numbers = _average_precision(precision)
+    for a in (1, 2):
+        numbers[f"mAP_{KEYPOINT_AREAS[a]}"] = mean_defined(precision[..., a, -1])
+    numbers["mAR20"] = mean_defined(recall[..., 0, -1])
+    for a in (1, 2):
+        numbers[f"mAR_{KEYPOINT_AREAS[a]}"] = mean_defined(recall[..., a, -1])
+    return numbers
 
 
 def _twelve_numbers(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:

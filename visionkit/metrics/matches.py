@@ -14,7 +14,8 @@ from pycocotools import mask as rle
 from scipy import sparse  # pyright: ignore[reportMissingTypeStubs] -- it ships none
 
 from visionkit import npboxes
-from visionkit.metrics.coco_ap import CAPS, IOU_THRESHOLDS, Pairs, Rles
+from visionkit.metrics.coco_ap import CAPS, IOU_THRESHOLDS, KEYPOINT_CAP, Pairs, Rles
+from visionkit.metrics.keypoint_similarity import has_keypoints, similarity
 from visionkit.metrics.weighted import Scores, mean_of_classes
 from visionkit.types import Detections, Objects, objects_of
 
@@ -34,7 +35,8 @@ class Matches:
         score: float64 `[D]`.
         hit: bool `[D, T]`.
         ignored: bool `[D, T]`, True for a detection of an ignored object, which is neither a hit nor a mistake.
-        prefix: in front of the scores' names: "mask_" for masks.
+        prefix: in front of the scores' names: "mask_" for masks, "keypoint_" for keypoints.
+        cap: how many detections of a class were considered in an image.
     """
 
     images: int
@@ -45,9 +47,10 @@ class Matches:
     hit: np.ndarray
     ignored: np.ndarray
     prefix: str = ""
+    cap: int = CAPS[-1]
 
     def scores(self, weights: np.ndarray) -> Scores:
-        """`mAP`, `mAP50`, `mAP75` and `mAR100`, of each class the first two; the names begin with `prefix`."""
+        """`mAP`, `mAP50`, `mAP75` and `mAR100` (for a cap of 100), of each class the first two; see `prefix`."""
         num_classes = self.objects.shape[1]
         ap = np.full((len(weights), num_classes, len(IOU_THRESHOLDS)), np.nan)  # [R, K, T]
         recall = ap.copy()
@@ -68,7 +71,7 @@ class Matches:
             "mAP": np.mean(by_threshold, axis=0),
             "mAP50": by_threshold[0],
             "mAP75": by_threshold[5],
-            "mAR100": mean_of_classes(recall.mean(axis=2)),
+            f"mAR{self.cap}": mean_of_classes(recall.mean(axis=2)),
         }
         per_class = {"mAP": ap.mean(axis=2), "mAP50": ap[:, :, 0]}
         if self.prefix:
@@ -111,6 +114,7 @@ class Matches:
             np.concatenate([self.hit, other.hit]),
             np.concatenate([self.ignored, other.ignored]),
             self.prefix,
+            self.cap,
         )
 
     def _of_class(self, rows: np.ndarray, by_image: np.ndarray, objects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,38 +195,51 @@ def _area(hits: np.ndarray, total: np.ndarray, reached: np.ndarray) -> np.ndarra
     return np.einsum("ur,ur->r", count, precision) / len(RECALLS)
 
 
-def match_all(pairs: Pairs, num_classes: int, rles: Sequence[tuple[Rles | None, Rles | None]] | None = None) -> Matches:
+def match_all(
+    pairs: Pairs,
+    num_classes: int,
+    rles: Sequence[tuple[Rles | None, Rles | None]] | None = None,
+    of_keypoints: bool = False,
+) -> Matches:
     """Matches the detections of each image with its objects.
 
     Args:
         pairs: the samples and detections.
         num_classes: K.
         rles: for each pair the encoded masks of its objects and of its detections; the masks are then compared.
+        of_keypoints: compare the keypoints; objects without any are then ignored.
     """
+    cap, prefix = (KEYPOINT_CAP, "keypoint_") if of_keypoints else (CAPS[-1], "" if rles is None else "mask_")
     objects = np.zeros((len(pairs), num_classes))
     parts: list[tuple[np.ndarray, ...]] = []
     for i, (sample, detections) in enumerate(pairs):
         annotated = objects_of(sample)
+        crowd = annotated.ignore
+        if of_keypoints:
+            annotated = annotated._replace(ignore=crowd | ~has_keypoints(sample))
         objects[i] = np.bincount(annotated.labels[~annotated.ignore], minlength=num_classes)
-        rows = _kept(detections)
+        rows = _kept(detections, cap)
         picked = replace(detections, masks=None)[rows]
-        overlap = _overlap(annotated, picked, None if rles is None else rles[i], rows)
-        hit, ignored = _match(overlap, picked.labels, annotated)
+        if of_keypoints:
+            overlap = similarity(sample, picked)
+        else:
+            overlap = _overlap(annotated, picked, None if rles is None else rles[i], rows)
+        hit, ignored = _match(overlap, picked.labels, annotated, crowd)
         parts.append((np.full(len(rows), i), picked.labels, picked.scores.astype(float), hit, ignored))
     t = len(IOU_THRESHOLDS)
     none = (np.empty(0, int), np.empty(0, int), np.empty(0), np.empty((0, t), bool), np.empty((0, t), bool))
     image, label, score, hit, ignored = (np.concatenate(column) for column in zip(none, *parts, strict=True))
-    return Matches(len(pairs), objects, image, label, score, hit, ignored, prefix="" if rles is None else "mask_")
+    return Matches(len(pairs), objects, image, label, score, hit, ignored, prefix, cap)
 
 
-def _kept(detections: Detections) -> np.ndarray:
-    """The best 100 of each class, by descending score."""
+def _kept(detections: Detections, cap: int) -> np.ndarray:
+    """The best `cap` of each class, by descending score."""
     order = np.argsort(-detections.scores, kind="stable")
-    if len(order) <= CAPS[-1]:
+    if len(order) <= cap:
         return order
     kept = np.zeros(len(order), bool)
     for label in np.unique(detections.labels):
-        kept[np.flatnonzero(detections.labels[order] == label)[: CAPS[-1]]] = True
+        kept[np.flatnonzero(detections.labels[order] == label)[:cap]] = True
     return order[kept]
 
 
@@ -241,25 +258,31 @@ def _overlap(
     return np.asarray(compare([detection_codes[row] for row in rows.tolist()], object_codes, crowd))
 
 
-def _match(overlap: np.ndarray, labels: np.ndarray, annotated: Objects) -> tuple[np.ndarray, np.ndarray]:
+def _match(
+    overlap: np.ndarray, labels: np.ndarray, annotated: Objects, crowd: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Which detections hit an object, and which an ignored one: two bool `[detections, T]`.
 
     Args:
         overlap: `[detections, objects]`; the detections by descending score.
         labels: int `[detections]`.
         annotated: the objects.
+        crowd: bool `[objects]`, which of the ignored ones take any number of detections; the others take one.
     """
     thresholds = np.asarray(IOU_THRESHOLDS)
     hit = np.zeros((len(labels), len(thresholds)), bool)
     ignored = hit.copy()
     near = np.where(labels[:, None] == annotated.labels, overlap, -1)
     counted = np.where(annotated.ignore, -1, near)
-    covered = np.where(annotated.ignore, near, -1).max(axis=1, initial=-1)
+    covered = np.where(annotated.ignore, near, -1)
     free = np.ones((len(thresholds), len(annotated.labels)), bool)
     for i in np.flatnonzero(near.max(axis=1, initial=-1) >= thresholds[0]).tolist():
         candidates = np.where(free & (counted[i] >= thresholds[:, None]), counted[i], -1)[:, ::-1]  # [T, objects]
         best = candidates.argmax(axis=1)  # of equal ones the last, as COCO does
         hit[i] = candidates[np.arange(len(thresholds)), best] >= 0
         free[hit[i], free.shape[1] - 1 - best[hit[i]]] = False
-        ignored[i] = ~hit[i] & (covered[i] >= thresholds)
+        candidates = np.where((free | crowd) & (covered[i] >= thresholds[:, None]), covered[i], -1)[:, ::-1]
+        best = candidates.argmax(axis=1)
+        ignored[i] = ~hit[i] & (candidates[np.arange(len(thresholds)), best] >= 0)
+        free[ignored[i], free.shape[1] - 1 - best[ignored[i]]] = False
     return hit, ignored

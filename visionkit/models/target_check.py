@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from visionkit.npboxes import fit_as_xywh, may_be_xywh
-from visionkit.types import IGNORE, PADDING, DataError
+from visionkit.types import BOX_TASKS, IGNORE, PADDING, DataError
 
 KEYS = {
     "detect": ("boxes", "labels"),
     "instance": ("boxes", "labels", "masks"),
+    "keypoints": ("boxes", "labels", "keypoints"),
     "classify": ("label",),
     "segment": ("segmentation",),
     "style": (),
@@ -35,10 +36,12 @@ class TargetCheck:
         task: of the model: "detect", ...
         num_classes: K.
         image_shape: (height, width, channels) of the network's input; None where any size is taken.
+        keypoints: of an object.
     """
 
-    def __init__(self, name: str, task: str, num_classes: int, image_shape: tuple[int | None, ...]):
+    def __init__(self, name: str, task: str, num_classes: int, image_shape: tuple[int | None, ...], keypoints: int = 0):
         self.name, self.task, self.num_classes, self.image_shape = name, task, num_classes, image_shape
+        self.keypoints = keypoints
         self.checked = 0
         self.errors: list[DataError] = []  # several, where batches are read in parallel
         self.watched: np.ndarray | None = np.zeros((0, 4))  # boxes that may be x, y, width, height; None: they are not
@@ -57,7 +60,7 @@ class TargetCheck:
             self._check_images(images)
             arrays = {key: np.asarray(targets[key]) for key in self._keys(targets)}
             image_size: Any = tuple(images.shape[1:3])
-            if self.task in ("detect", "instance"):
+            if self.task in BOX_TASKS:
                 self._check_objects(arrays, image_size)
             elif self.task == "classify":
                 self._check_label(arrays["label"])
@@ -136,6 +139,17 @@ class TargetCheck:
                 self.refuse(f"expected masks {(*labels.shape, *image_size)} for the labels, found {masks.shape}")
             if not self.checked and masks.size and (most := masks[..., ::4, ::4].max()) > 1:
                 self.refuse(f"masks must be 0 and 1, found {most}")
+
+        if self.task == "keypoints":
+            self._check_keypoints(targets["keypoints"], labels.shape)
+
+    def _check_keypoints(self, keypoints: np.ndarray, rows: tuple[int, ...]) -> None:
+        wanted = (*rows, self.keypoints, 3)
+        if keypoints.shape != wanted:
+            self.refuse(f"expected keypoints {wanted} for the labels, found {keypoints.shape}")
+        if not np.isin(keypoints[..., 2], (0, 1, 2)).all():
+            bad = keypoints[..., 2][~np.isin(keypoints[..., 2], (0, 1, 2))][0]
+            self.refuse(f"the third numbers of keypoints must be 0, 1 or 2, found {bad:g}")
 
     def _check_boxes(self, boxes: np.ndarray, rows: np.ndarray, image_size: tuple[int, int]) -> None:
         """Checks boxes `[N, 4]` without padding; `rows` `[N]` are the images that they lie in."""

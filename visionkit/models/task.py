@@ -64,7 +64,8 @@ class Task(keras.Model):
     least_rows = 1  # rows of a batch that a loss must see together
     # The layers whose weights hold rows for classes, by the beginning of their names; see `transfer.start_from`.
     class_layers: ClassVar[Mapping[str, ClassRows]] = {}
-    task = "detect"  # "detect", "instance", "classify", "segment" or "style": what batches hold and how it is scored
+    # "detect", "instance", "keypoints", "classify", "segment" or "style": what batches hold and how it is scored.
+    task = "detect"
 
     def __init__(
         self,
@@ -181,7 +182,9 @@ class Task(keras.Model):
 
     def _target_check(self, options: dict[str, Any]) -> TargetCheck:
         images: Tensor = self.input
-        check = TargetCheck(type(self).__name__, self.task, self.num_classes, tuple(images.shape[1:]))
+        skeleton = getattr(self, "skeleton", None)
+        keypoints = len(skeleton.names) if skeleton else 0
+        check = TargetCheck(type(self).__name__, self.task, self.num_classes, tuple(images.shape[1:]), keypoints)
         if getattr(self, "loss", None) is not None:
             check.refuse("compile(loss=...) would be ignored, because the model has its own loss: leave it out")
         if getattr(self, "_compile_metrics", None) is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from visionkit import images, resizing
+from visionkit.predict.keypoints import SURE, draw_keypoints
 from visionkit.predict.palette import INK, PAPER, Colour, colour_of, text_colour
 from visionkit.types import IGNORE, PADDING, Classification, Detections, Sample
 
@@ -30,7 +31,7 @@ def draw_detections(
     min_score: float = 0.3,
     ids: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Draws boxes with class names and scores, and masks if there are any.
+    """Draws boxes with class names and scores, and masks or keypoints if there are any.
 
     Args:
         image: uint8 `[H, W, 3]`, the image in which the objects were detected.
@@ -48,7 +49,11 @@ def draw_detections(
     if ids is not None:
         texts = [f"#{ids[i]} {text}" for i, text in zip(keep.tolist(), texts, strict=True)]
     masks = None if detections.masks is None else [detections.masks[i] for i in keep]  # views; an array would be a copy
-    return _draw(image, detections.boxes[keep], texts, [colour_of(k) for k in labels], masks)
+    colours = [colour_of(k) for k in labels]
+    if detections.keypoints is not None and detections.skeleton is not None:
+        points = detections.keypoints[keep]
+        image = draw_keypoints(image, points, points[..., 2] > SURE, detections.skeleton, colours)
+    return _draw(image, detections.boxes[keep], texts, colours, masks)
 
 
 def draw_mistake(
@@ -271,12 +276,12 @@ def _legend(entries: Sequence[tuple[Colour, str]], height: int, width: int) -> n
 
 
 def draw_sample(sample: Sample, class_names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
-    """Draws a sample's boxes, masks or class map over its image, which is resized to `size` at most.
+    """Draws a sample's boxes, masks, keypoints or class map over its image, which is resized to `size` at most.
 
     Lines and letters are drawn AFTER the resize, so that they have the same size whatever the image's is.
 
     Args:
-        sample: with `image` and any of `boxes` (ignored ones are grey), `masks`, `segmentation`.
+        sample: with `image` and any of `boxes` (ignored ones are grey), `masks`, `keypoints`, `segmentation`.
         class_names: names of the class ids 0..K-1.
         size: (height, width).
 
@@ -296,6 +301,9 @@ def draw_sample(sample: Sample, class_names: Sequence[str], size: tuple[int, int
         masks = None
         if sample.masks is not None:
             masks = [cv2.resize(mask, (new_w, new_h), interpolation=cv2.INTER_NEAREST) for mask in sample.masks]
+        if sample.keypoints is not None and sample.skeleton is not None:
+            points, shown = sample.keypoints * np.array([fx, fy, 1]), sample.keypoints[..., 2] > 0
+            image = draw_keypoints(image, points, shown, sample.skeleton, colours)
         boxes = sample.boxes * np.array([fx, fy, fx, fy])
         image = _draw(image, boxes, [class_names[k] for k in labels], colours, masks)
     return image

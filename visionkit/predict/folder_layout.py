@@ -4,10 +4,11 @@ import logging
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from visionkit.files import would_be_lost
 from visionkit.image_files import WRITABLE_SUFFIXES, absolute, find_images, relative_names
 from visionkit.predict.formats import CLASSES, bare_names
 from visionkit.predict.journal import claimed
-from visionkit.types import DataError, would_be_lost
+from visionkit.types import DataError
 
 JOURNAL = "results.jsonl"
 

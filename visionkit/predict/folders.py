@@ -25,7 +25,7 @@ from visionkit.predict.palette import colour_of
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.summary import PredictionSummary
 from visionkit.predict.tiling import Tiled
-from visionkit.types import Classification, DataError, Detections, SegmentationMap
+from visionkit.types import BOX_TASKS, Classification, DataError, Detections, SegmentationMap
 
 
 def detect_folder(
@@ -64,7 +64,7 @@ def detect_folder(
         DataError: there are no images, a picture would overwrite its source or a file that is not from an earlier call,
             existing YOLO labels number other classes, or the model is not a detector.
     """
-    _expect_task(predictor, "detect", "instance")
+    _expect_task(predictor, *BOX_TASKS)
     out, class_names = Path(out), predictor.class_names
     if unknown := [name for name in formats if name not in FORMATS]:
         raise DataError(f"no format {unknown[0]!r}; there are {', '.join(FORMATS)}")
@@ -155,5 +155,5 @@ def _write_labels(labels: Iterable[tuple[str, str]], journal: Journal) -> list[s
 
 def _expect_task(predictor: Predictor | Tiled, *tasks: str) -> None:
     if predictor.task not in tasks:
-        verb = "detect" if predictor.task == "instance" else predictor.task
+        verb = "detect" if predictor.task in BOX_TASKS else predictor.task
         raise DataError(f"the model is for the task {predictor.task}: use visionkit {verb}")

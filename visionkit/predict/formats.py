@@ -2,12 +2,12 @@
 
 A record is what `results.jsonl` holds about an image: `file`, its name; `number`, its index among all images, from 0;
 `size` [height, width]; and from a detector `objects`, a list of {"label", "score", "box" [x1, y1, x2, y2] in pixels},
-with "mask", COCO's run-length encoding, if there are masks; from a classifier `best`, a list of [class id, score]; from
-a segmenter `areas`, a list of [class id, pixels], largest first.
+with "mask", COCO's run-length encoding, if there are masks, or "keypoints", a list of [x, y, logit]; from a classifier
+`best`, a list of [class id, score]; from a segmenter `areas`, a list of [class id, pixels], largest first.
 
 | `--format` | writes | |
 |---|---|---|
-| json | detections.json | COCO's result format, with names |
+| json | detections.json | COCO's result format, with names, masks and keypoints |
 | csv | detections.csv | file, class, score, x1, y1, x2, y2 |
 | coco | coco.json | images, categories (ids from 1) and annotations with scores |
 | voc | voc/Annotations/NAME.xml | 1-based whole pixels, without scores |
@@ -65,12 +65,17 @@ def _objects(detections: Detections) -> list[dict[str, Any]]:
         if detections.masks is not None:
             code: dict[str, Any] = dict(rle.encode(np.asfortranarray(detections.masks[i])))
             item["mask"] = {"size": code["size"], "counts": code["counts"].decode("ascii")}
+        if detections.keypoints is not None:
+            item["keypoints"] = [[round(v, 2) for v in point] for point in detections.keypoints[i].tolist()]
         objects.append(item)
     return objects
 
 
 def write_json(out: Path, records: Iterable[dict[str, Any]], class_names: Sequence[str]) -> None:
-    """detections.json, a list: `image_id` (the number), `file_name`, `category`, `category_id`, `bbox`, `score`."""
+    """detections.json, a list: `image_id` (the number), `file_name`, `category`, `category_id`, `bbox`, `score`.
+
+    With masks `segmentation`, COCO's run-length encoding, and with keypoints `keypoints`, x, y and a logit of each.
+    """
     with whole_text(out / "detections.json", errors="backslashreplace") as stream:
         separator = "[\n"
         for record in records:
@@ -85,6 +90,8 @@ def write_json(out: Path, records: Iterable[dict[str, Any]], class_names: Sequen
                 }
                 if "mask" in item:
                     row["segmentation"] = item["mask"]
+                if "keypoints" in item:
+                    row["keypoints"] = [value for point in item["keypoints"] for value in point]
                 stream.write(separator + json.dumps(row, ensure_ascii=False))
                 separator = ",\n"
         stream.write("\n]\n" if separator == ",\n" else "[]\n")

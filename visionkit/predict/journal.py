@@ -10,8 +10,7 @@ from threading import Lock
 from types import TracebackType
 from typing import Any
 
-from visionkit.files import write_bytes
-from visionkit.types import would_be_lost
+from visionkit.files import would_be_lost, write_bytes
 
 _HEAD, _CLAIM = b'{"settings": ', b'{"wrote": '  # how the lines begin that are not records
 

@@ -10,11 +10,12 @@ import numpy as np
 from visionkit import resizing
 from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, Failures, Image, OneImage, answer, read_item
+from visionkit.predict.keypoints import keypoints_of
 from visionkit.predict.maps import mirrored, to_map
 from visionkit.predict.masks import paste_masks
 from visionkit.predict.window import windowed
 from visionkit.resizing import crop_share
-from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap
+from visionkit.types import PADDING, Classification, DataError, Detections, SegmentationMap, Skeleton
 
 Prediction = Detections | Classification | SegmentationMap
 _Row = dict[str, np.ndarray]  # a model's outputs for one image
@@ -52,7 +53,8 @@ class Predictor:
     Args:
         model: a Task: `image_size` (height, width) of the network's input, `resize` (a rule of `resizing.fit`),
             `class_names`, and `serving()`, which returns a keras Model from `[B, h, w, C]` to `boxes` `[B, M, 4]` in
-            network pixels, `scores` and `labels` `[B, M]` and optionally `masks` `[B, M, m, m]` (see `paste_masks`);
+            network pixels, `scores` and `labels` `[B, M]` and optionally `masks` `[B, M, m, m]` (see `paste_masks`) or
+            `heatmaps` `[B, M, m, m, P]` of the keypoints of its `skeleton` (see `keypoints_of`);
             or to `scores` `[B, K]` alone; or to `probabilities` `[B, h, w, K]` of each pixel's classes.
             C is the model's `channels`: 3 without that attribute, 1 for a network that takes grey images.
         batch_size: images per step; the last batch of a keras Model is filled up with black, so that only one shape is
@@ -83,6 +85,7 @@ class Predictor:
         self.channels: int = getattr(model, "channels", 3)
         self.class_names: list[str] = list(model.class_names)
         self.task: str = getattr(model, "task", "detect")
+        self.skeleton: Skeleton | None = getattr(model, "skeleton", None)
         self.runtime: str = getattr(model, "runtime", "keras")  # what computes
         self.calibration: Any = getattr(model, "calibration", None)  # the ScoreCurve that its scores went through
         self.synonyms: dict[str, int] = {}  # further names of classes, such as ImageNet's WordNet ids -> class ids
@@ -244,7 +247,7 @@ class Predictor:
             if not isinstance(item, _Loaded):
                 yield item
             elif "boxes" in row:
-                yield _in_original_pixels(item, row, score, self.class_names)
+                yield _in_original_pixels(item, row, score, self.class_names, self.skeleton)
             elif "probabilities" in row:
                 h, w = item.inner
                 yield self._segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size))
@@ -347,7 +350,9 @@ def _ready(model: Any) -> Any:
     return serving
 
 
-def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Sequence[str] = ()) -> Detections:
+def _in_original_pixels(
+    item: _Loaded, row: _Row, score: float, class_names: Sequence[str] = (), skeleton: Skeleton | None = None
+) -> Detections:
     """One row of the model's output in original pixels: no padding, no empty boxes, scores descending."""
     (h, w), (fy, fx) = item.image_size, item.factors
     unclipped = (row["boxes"].astype(np.float64) / [fx, fy, fx, fy]).astype(np.float32)  # [M, 4]
@@ -356,7 +361,12 @@ def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Seq
     keep = (row["labels"] != PADDING) & (scores >= score) & (boxes[:, :2] < boxes[:, 2:]).all(axis=1)
     order = np.flatnonzero(keep)
     order = order[np.argsort(-scores[order], kind="stable")]
-    masks = row.get("masks")
+    masks, keypoints = row.get("masks"), None
+    if "heatmaps" in row:
+        keypoints = keypoints_of(row["heatmaps"][order], row["boxes"][order])  # in network pixels, as they are learned
+        keypoints[..., :2] = np.clip(
+            keypoints[..., :2] / np.array([fx, fy], np.float32), 0, np.array([w, h], np.float32)
+        )
     return Detections(
         id=item.id,
         file=item.file,
@@ -367,4 +377,6 @@ def _in_original_pixels(item: _Loaded, row: _Row, score: float, class_names: Seq
         labels=row["labels"][order].astype(np.int32),
         # A mask belongs to the box as the model gave it, not to what is left of it after clipping.
         masks=None if masks is None else paste_masks(masks[order], unclipped[order], item.image_size),
+        keypoints=keypoints,
+        skeleton=skeleton,
     )

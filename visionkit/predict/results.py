@@ -90,7 +90,7 @@ def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int] |
 
     Returns:
         A dict for each object: `image_id`, `category_id`, `bbox` [x, y, width, height], `score`, and `segmentation`,
-        run lengths, if there are masks.
+        run lengths, if there are masks, or `keypoints`, x, y and a logit of each in one list, if there are any.
     """
     xywh = npboxes.to_xywh(detections.boxes).astype(float).tolist()
     records: list[dict[str, Any]] = []
@@ -100,6 +100,8 @@ def to_coco(detections: Detections, image_id: int, category_ids: Sequence[int] |
         if detections.masks is not None:
             code: dict[str, Any] = dict(rle.encode(np.asfortranarray(detections.masks[i])))
             record["segmentation"] = {"size": code["size"], "counts": code["counts"].decode("ascii")}
+        if detections.keypoints is not None:
+            record["keypoints"] = detections.keypoints[i].astype(float).ravel().tolist()
         records.append(record)
     return records
 

@@ -11,7 +11,7 @@ from visionkit.npboxes import area, iou
 from visionkit.predict.ahead import ahead
 from visionkit.predict.inputs import Failure, Failures, Image, answer, read_item
 from visionkit.predict.predictor import Predictor
-from visionkit.types import DataError, Detections, Sample
+from visionkit.types import BOX_TASKS, DataError, Detections, Sample
 
 OVERLAP = 0.25  # share of a tile that its neighbour sees too: an object up to that size is whole in one of them
 SAME = 0.5  # above this IoU two boxes of a class are the same object
@@ -33,10 +33,10 @@ class Tiled:
 
     It looks at the whole image too, for objects larger than a tile. Akyon et al., "Slicing Aided Hyper Inference",
     ICIP 2022, section 3; unlike there, boxes that the edge of a tile has cut give way to whole ones, whatever their
-    scores. The mask of an object comes from the piece whose box is kept.
+    scores. The mask and the keypoints of an object come from the piece whose box is kept.
 
     Args:
-        predictor: of a detector, with or without masks.
+        predictor: of a detector, with or without masks or keypoints.
         tile: side of the square tiles in pixels of the original; an image no larger than that is only seen whole.
 
     Raises:
@@ -44,7 +44,7 @@ class Tiled:
     """
 
     def __init__(self, predictor: Predictor, tile: int):
-        if predictor.task not in ("detect", "instance"):
+        if predictor.task not in BOX_TASKS:
             raise DataError(f"tiles are for detectors; this model is for the task {predictor.task}")
         if tile < 16:
             raise DataError(f"expected tiles of 16 pixels or more, found {tile}")
@@ -121,7 +121,19 @@ def _joined(pieces: _Pieces) -> Detections:
         scores=scores[keep],
         labels=labels[keep],
         masks=_masks(pieces, keep),
+        keypoints=_keypoints(pieces, keep),
+        skeleton=pieces.detections[0].skeleton,
     )
+
+
+def _keypoints(pieces: _Pieces, keep: np.ndarray) -> np.ndarray | None:
+    """Keypoints in pixels of the whole image; None if the detections have none. `keep` as in `_masks`."""
+    placed = [
+        detections.keypoints + np.array([x1, y1, 0], np.float32)
+        for (x1, y1, _, _), detections in zip(pieces.windows, pieces.detections, strict=True)
+        if detections.keypoints is not None
+    ]
+    return np.concatenate(placed)[keep] if placed else None
 
 
 def _masks(pieces: _Pieces, keep: np.ndarray) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-from visionkit.files import whole_text
+from visionkit.files import whole_text, would_be_lost
 from visionkit.predict.ahead import ahead
 from visionkit.predict.draw import draw_detections
 from visionkit.predict.formats import to_record
@@ -21,7 +21,7 @@ from visionkit.predict.progress import progress_bar
 from visionkit.predict.summary import PredictionSummary
 from visionkit.predict.tiling import Tiled
 from visionkit.predict.tracking import Tracks
-from visionkit.types import DataError, Detections, would_be_lost
+from visionkit.types import BOX_TASKS, DataError, Detections
 from visionkit.videos import (
     SUFFIXES,
     check_ours,
@@ -78,7 +78,7 @@ def detect_video(
         DataError: there is no such video or camera, no frame of it can be decoded, an existing file is not from an
             earlier call, the model is not a detector, or what `track` needs is not installed.
     """
-    if predictor.task not in ("detect", "instance"):
+    if predictor.task not in BOX_TASKS:
         raise DataError(f"a video is for detectors; this model is for the task {predictor.task}")
     capture, camera = _open(source), _camera(source)
     film, lines_file = _destinations(source, Path(out), camera)

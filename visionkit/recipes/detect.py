@@ -8,10 +8,12 @@ from visionkit.backbones.blocks import freeze as freeze_levels
 from visionkit.backbones.blocks import freeze_batch_norm
 from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
+from visionkit.data.keypoints import skeleton_of_data
 from visionkit.data.transforms import detection_train
 from visionkit.models import MODELS
 from visionkit.models.faster_rcnn import FasterRCNN
 from visionkit.models.fcos import FCOS
+from visionkit.models.keypoint_rcnn import KeypointRCNN
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NanoDet
 from visionkit.models.retinanet import RETINANET_V2, RetinaNet
@@ -31,6 +33,7 @@ from visionkit.recipes.shared import (
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map
 from visionkit.train.recipe import Phase, Recipe
+from visionkit.types import BOX_TASKS
 
 IMAGES = 9600  # seen in all when epochs is None: what small data sets need to stop improving
 # A two-stage detector for images of some 400 pixels, half of the papers' size: levels from stride 8 on, anchors of 32
@@ -52,6 +55,7 @@ DETECTORS: dict[str, dict[str, Any]] = {
     "fcos": LIGHT,
     "faster_rcnn": SMALL,
     "mask_rcnn": SMALL | {"mask_channels": 128},
+    "keypoint_rcnn": SMALL | {"keypoint_channels": 128},
 }
 CALLED = {"ssdlite": "ssd"}  # where the name in MODELS is another
 # What a model of that name may start from.
@@ -62,7 +66,9 @@ KINDS: dict[str, tuple[type[Task], ...]] = {
     "fcos": (FCOS,),
     "faster_rcnn": (FasterRCNN,),
     "mask_rcnn": (FasterRCNN, MaskRCNN),
+    "keypoint_rcnn": (FasterRCNN, KeypointRCNN),
 }
+BUILT: dict[str, type[Task]] = {"mask_rcnn": MaskRCNN, "keypoint_rcnn": KeypointRCNN}  # whatever it starts from
 MASKS = 100  # objects per image whose masks are learned; an image of 1,000 would make every batch of 8 a gigabyte
 
 
@@ -109,7 +115,8 @@ def detect(
     Raises:
         DataError: see `training_data`, or there is no such backbone.
     """
-    train, val = training_data(data, "detect", seed, learn_from=learn_from)
+    task = getattr(MODELS.get(CALLED.get(model or "", model or "")), "task", "detect")  # of Mask R-CNN "instance"
+    train, val = training_data(data, task if task in BOX_TASKS else "detect", seed, learn_from=learn_from)
     return detector(
         model,
         train,
@@ -147,22 +154,25 @@ def detector(
     augment: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Recipe:
-    """What `detect` and `instance` do once the data are split; the other arguments are those of `detect`.
+    """What `detect`, `instance` and `keypoints` do once the data are split; the other arguments are those of `detect`.
 
     Args:
         model: a name in `DETECTORS`; None is "ssd", or what `start` is.
-        train, val: with boxes, and masks for Mask R-CNN; the last epoch is kept if there is no `val`.
+        train, val: with boxes, and masks for Mask R-CNN or keypoints for Keypoint R-CNN; the last epoch is kept if
+            there is no `val`.
     """
     if model:
-        check_model(CALLED.get(model, model), "detect", "instance")
+        check_model(CALLED.get(model, model), *BOX_TASKS)
     size = network_size(train, image_size)
+    skeleton = skeleton_of_data(train) if model == "keypoint_rcnn" else None
+    keypoints = {"keypoint_names": list(skeleton.names), "limbs": list(map(list, skeleton.limbs))} if skeleton else {}
     if start is None:
         model = model or "ssd"
-        network, name = _on_backbone(model, backbone, size, train.class_names), f"{model} on {backbone}"
+        network, name = _on_backbone(model, backbone, size, train.class_names, keypoints), f"{model} on {backbone}"
     else:
         refuse_with_start(start, backbone=(backbone, BACKBONE), model=(CALLED.get(model or "") and model, None))
         kinds = (SSD, NanoDet, RetinaNet, FCOS, FasterRCNN) if model is None else _kinds(model)
-        network = start_model(start, kinds, MaskRCNN if model == "mask_rcnn" else None, train, size, renamed)
+        network = start_model(start, kinds, BUILT.get(model or ""), train, size, renamed, **keypoints)
         name = f"{type(network).__name__} from {start}"
     two_stages = isinstance(network, FasterRCNN)
     freeze_levels(network.backbone, freeze)
@@ -174,6 +184,9 @@ def detector(
     if epochs is None:
         epochs = min(60, max(10, round(IMAGES / (steps * batch_size))))
     print(f"{name} at {size[0]}x{size[1]}: {len(train)} images, {epochs} epochs of {steps} steps")
+    mirrors = skeleton is None or skeleton.mirrored is not None
+    if not mirrors and augment is None:
+        print("the names of the keypoints do not tell left from right, so images are not mirrored")
     if not learning.clip:
         learning = replace(learning, clip=10.0)
     peak = peak_rate(lr, start)
@@ -182,7 +195,8 @@ def detector(
         model=network,
         train=train,
         val=val,
-        transform=augmented(augment, size, network.resize) or detection_train(size, max_expand=2.0),
+        transform=augmented(augment, size, network.resize)
+        or detection_train(size, max_expand=2.0, flip=0.5 if mirrors else 0.0),
         phases=[Phase(epochs, learning.optimizer_for(network, epochs * steps, rate))],
         batch_size=batch_size,
         patience=patience,
@@ -197,9 +211,11 @@ def _kinds(model: str) -> tuple[type[Task], ...]:
     return KINDS.get(model, (own,))
 
 
-def _on_backbone(model: str, backbone: str, size: tuple[int, int], class_names: list[str]) -> Task:
+def _on_backbone(
+    model: str, backbone: str, size: tuple[int, int], class_names: list[str], keypoints: dict[str, Any]
+) -> Task:
     """The detector `model`, untrained, on a backbone with ImageNet weights."""
     trunk, licence = pretrained(backbone)
-    options = DETECTORS.get(model, {})  # a model that the user added has none
+    options = DETECTORS.get(model, {}) | keypoints  # a model that the user added has none
     kind = MODELS[CALLED.get(model, model)]
     return kind(trunk, len(class_names), image_size=size, class_names=class_names, licence=licence, **options)

@@ -29,7 +29,8 @@ def finetune(
     Args:
         data: a folder in any layout that `open_dataset` recognises.
         out: the run folder, new or empty; `open_predictor` and `resume` take it afterwards.
-        task: a key of `RECIPES`: "detect", "instance", "classify" or "segment"; by default what the data is for.
+        task: a key of `RECIPES`: "detect", "instance", "keypoints", "classify" or "segment"; by default what the data
+            is for.
         augment: an albumentations pipeline, the file in which `A.save` saved one, or preprocessing layers of Keras, as
             `Augment` takes them; they replace our own augmentation.
         callbacks: Keras callbacks of your own; see `train`.

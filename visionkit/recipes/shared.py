@@ -19,7 +19,7 @@ from visionkit.models import MODELS
 from visionkit.models.task import Task
 from visionkit.models.transfer import start_from
 from visionkit.open_model import open_task
-from visionkit.types import DataError, nearest, plain
+from visionkit.types import BOX_TASKS, DataError, nearest, plain
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 
@@ -70,7 +70,7 @@ def training_data(
         held = max(1, len(whole) // 5)
         val, train = whole.subset(sorted(order[:held])), whole.subset(sorted(order[held:]))
         print(f"{whole.source}: no val split, so {held} of {len(whole)} images are held back to choose the best epoch")
-    if task in ("detect", "instance"):
+    if task in BOX_TASKS:
         check_objects(train.records, data)
     if "test" in names:
         print(f"score it with: {_command_of_test(data, classes, void)}")

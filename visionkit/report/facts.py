@@ -37,6 +37,8 @@ class RunFacts:
         """The task that the results belong to; None without results."""
         if "mask_mAP50" in self.results:
             return "instance"
+        if "keypoint_mAP50" in self.results:
+            return "keypoints"
         return next((task for task, monitor in MONITOR.items() if monitor in self.results), None)
 
     @property

@@ -33,7 +33,7 @@ COLUMNS = {  # task -> (key, heading) of the table of classes
     "classify": (("recall", "right"), ("precision", "precision"), ("images", "images")),
     "segment": (("IoU", "IoU"), ("accuracy", "found"), ("boundary_f1", "boundary F1"), ("pixels", "pixels")),
 }
-COLUMNS["instance"] = COLUMNS["detect"]
+COLUMNS["instance"] = COLUMNS["keypoints"] = COLUMNS["detect"]
 MISTAKES = {  # kind -> heading
     "false": "Detections of something else or of nothing, with the highest scores. Some may be objects that nobody "
     "annotated",

@@ -8,6 +8,7 @@ from visionkit.html.document import document, text
 from visionkit.report import model_sections, run_sections
 from visionkit.report.facts import Assessment, RunFacts
 from visionkit.report.words import remarks
+from visionkit.types import BOX_TASKS
 
 FILE = "report.html"
 
@@ -32,6 +33,11 @@ HEADLINES["instance"] = (
     *HEADLINES["detect"][:2],
     ("mask_mAP50", "mask mAP50", "the same for the masks at an IoU of 0.5"),
     ("mask_mAP", "mask mAP", "over IoU 0.5 to 0.95"),
+)
+HEADLINES["keypoints"] = (
+    *HEADLINES["detect"][:2],
+    ("keypoint_mAP50", "keypoint mAP50", "the same for the keypoints at a similarity (OKS) of 0.5"),
+    ("keypoint_mAP", "keypoint mAP", "over OKS 0.5 to 0.95"),
 )
 
 _STYLE = (
@@ -64,7 +70,7 @@ def write_report(run: RunFacts, assessment: Assessment) -> Path:
 
 def page(run: RunFacts, assessment: Assessment) -> str:
     """Returns the whole page."""
-    is_detector = assessment.task in ("detect", "instance")
+    is_detector = assessment.task in BOX_TASKS
     parts = [
         _header(run),
         _cards(assessment),

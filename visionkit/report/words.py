@@ -8,12 +8,13 @@ import numpy as np
 from visionkit.evaluate.learning_curves import verdict
 from visionkit.evaluate.mistakes import BACKGROUND, CloseLook
 from visionkit.evaluate.scores import FEW, small_test_set
+from visionkit.types import BOX_TASKS
 
 WEAK = 0.75  # a class below this share of the mean over the classes is called weak
 MIXED = 0.05  # two classes are called confused if this share of one is predicted as the other
 SMALL = 0.6  # small objects are mentioned if their mAP is below this share of that of larger ones
 WAITED = 0.2  # of the training time
-CLASS_SCORE = {"detect": "mAP50", "instance": "mAP50", "classify": "recall", "segment": "IoU"}
+CLASS_SCORE = {**dict.fromkeys(BOX_TASKS, "mAP50"), "classify": "recall", "segment": "IoU"}
 
 Scores = dict[str, Any]
 
@@ -66,7 +67,7 @@ def remarks(
 
 
 def _quality(task: str | None, scores: Scores, look: CloseLook | None) -> Iterator[Remark]:
-    if task in ("detect", "instance") and look:
+    if task in BOX_TASKS and look:
         matrix = look.confusion
         objects, detections, hits = matrix[:-1].sum(), matrix[:, :-1].sum(), np.trace(matrix)
         if objects:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from visionkit.files import would_be_lost
 from visionkit.predict.ahead import ahead
 from visionkit.predict.progress import progress_bar
 from visionkit.scale import store
@@ -12,7 +13,7 @@ from visionkit.scale.collect import check_formats, collect, files_of
 from visionkit.scale.manifest import items_of, names_in, write_manifest
 from visionkit.scale.settings import Settings, check_same, read_settings, with_manifest, write_settings
 from visionkit.scale.shard import PICTURES, RESULTS, Counts, Work, read_counts, read_rows
-from visionkit.types import DataError, would_be_lost
+from visionkit.types import DataError
 
 MANIFEST = "manifest"
 SHOWN = 20  # errors that a summary quotes

@@ -4,8 +4,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from visionkit.files import would_be_lost
 from visionkit.scale import store
-from visionkit.types import DataError, would_be_lost
+from visionkit.types import DataError
 
 FILE = "settings.json"
 FORM = "visionkit scale 1"  # which kind of file it is

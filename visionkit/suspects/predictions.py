@@ -16,7 +16,7 @@ from visionkit.evaluate.scores import SCORE, class_ids
 from visionkit.limits import JSON
 from visionkit.predict.formats import cell
 from visionkit.suspects.pixels import Contradictions, contradictions
-from visionkit.types import DataError, Detections, Sample, objects_of
+from visionkit.types import BOX_TASKS, DataError, Detections, Sample, objects_of
 
 SUFFIXES = (".jsonl", ".json", ".csv")
 
@@ -66,7 +66,7 @@ def ask(predictor: Any, dataset: Dataset) -> Predictions:
     """
     if predictor.task == "segment":
         return Predictions(dataset, contradictions(predictor, dataset))
-    if predictor.task not in ("detect", "instance", "classify"):
+    if predictor.task not in (*BOX_TASKS, "classify"):
         raise DataError(f"suspects are found in boxes, classes and maps; this model is for the task {predictor.task}")
     ids = class_ids(predictor, dataset)
     answers: list[Any] = []

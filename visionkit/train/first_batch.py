@@ -1,14 +1,15 @@
 """The first batch of a training, checked and drawn as the network sees it: where people find wrong labels."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from visionkit.data.batches import TASKS, batch_ids
+from visionkit.data.batches import TASKS, batch_ids, check_batch
 from visionkit.predict.draw import draw_samples_grid
 from visionkit.resizing import to_channels
 from visionkit.train.recipe import Recipe
-from visionkit.types import Sample, check_batch, check_sample
+from visionkit.types import PADDING, Sample, check_sample
 
 
 def check_and_draw(
@@ -30,7 +31,10 @@ def check_and_draw(
     names = _names(recipe, epoch, step)
     if "boxes" in targets:
         check_batch(images, targets, recipe.model.num_classes)
-        draw_samples_grid((images, targets["boxes"], targets["labels"]), recipe.train.class_names, file, captions=names)
+        drawn: Any = (images, targets["boxes"], targets["labels"])
+        if "keypoints" in targets:
+            drawn = _with_keypoints(images, targets, recipe)
+        draw_samples_grid(drawn, recipe.train.class_names, file, captions=names)
         return
     image_size = images.shape[1:3]
     if not targets:  # photos for a style network
@@ -48,6 +52,17 @@ def check_and_draw(
     for sample in samples:
         check_sample(sample, recipe.model.num_classes)
     draw_samples_grid(samples, recipe.train.class_names, file, captions=names)
+
+
+def _with_keypoints(images: np.ndarray, targets: dict[str, np.ndarray], recipe: Recipe) -> list[Sample]:
+    """The rows of a batch as samples, so that their keypoints are drawn too."""
+    samples = []
+    for i, image in enumerate(images):
+        real = targets["labels"][i] != PADDING
+        objects = {name: targets[name][i][real] for name in ("boxes", "labels", "keypoints")}
+        skeleton = recipe.train.records[0].skeleton
+        samples.append(Sample(id=str(i), image=image, image_size=image.shape[:2], skeleton=skeleton, **objects))
+    return samples
 
 
 def _names(recipe: Recipe, epoch: int, step: int) -> list[str]:

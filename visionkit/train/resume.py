@@ -26,7 +26,8 @@ MOVED = {
     "visionkit.train.selftest_recipe:recipe": "visionkit.checks.selftest_recipe:recipe",
 }
 FINETUNE = "visionkit.recipes."  # where the recipes of `visionkit finetune` are
-INSTALLED = frozenset(MOVED.values())  # the recipes of the package, which any run folder may name
+# The recipes of the package, which any run folder may name.
+INSTALLED = frozenset((*MOVED.values(), "visionkit.recipes.keypoints:keypoints"))
 HELD_OUT = "visionkit.experiments.folds:held_out"  # calls the recipe that its knob `recipe` names
 
 
@@ -176,7 +177,7 @@ def fingerprint(dataset: Dataset) -> str:
     for record in dataset.records:
         size = record.file.stat().st_size if record.file else None
         digest.update(repr((record.id, record.image_size, record.label, size)).encode())
-        for array in (record.image, record.boxes, record.labels, record.ignore):
+        for array in (record.image, record.boxes, record.labels, record.ignore, record.keypoints):
             if array is not None:
                 digest.update(array.tobytes())
     return digest.hexdigest()

@@ -22,7 +22,7 @@ from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, build_recipe, load_recipe
 from visionkit.train.resume import has_command, read_interrupted, recipe_name, recipe_of, write_started
 from visionkit.train.training import Training, check_state
-from visionkit.types import DataError
+from visionkit.types import BOX_TASKS, DataError
 
 NO_COMMAND = (
     "this run cannot be resumed with `visionkit train --resume`, which does not find a recipe that a script or a "
@@ -190,7 +190,7 @@ def _build(recipe_function: Callable[..., Recipe], knobs: dict, options: Options
     if recipe.batch_size % devices.count:
         raise DataError(f"{devices.count} devices cannot share batches of {recipe.batch_size} images evenly")
     devices.prepare(recipe.model)
-    if recipe.val is not None and recipe.model.task in ("detect", "instance") and not _holds_objects(recipe.val):
+    if recipe.val is not None and recipe.model.task in BOX_TASKS and not _holds_objects(recipe.val):
         print(f"{recipe.val.source}: its {len(recipe.val)} images hold no object to score by; the last epoch is kept")
         recipe = replace(recipe, val=None)
     return recipe

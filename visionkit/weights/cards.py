@@ -35,9 +35,10 @@ class Card:
         mean, std: the normalisation of RGB 0..255 that the network was trained with.
         image_size: (height, width) that it was evaluated at; None for features only.
         resize: the shorter side in pixels that an image was resized to before the central crop of `image_size`.
-        classes: "imagenet", "cifar10", "coco", "voc" (with background) or, for features only, "".
+        classes: "imagenet", "cifar10", "coco", "coco person", "voc" (with background) or, for features only, "".
         top1: published top-1 accuracy in percent; None if not stated.
         box_ap: published COCO AP of the boxes in percent; None if not stated.
+        keypoint_ap: the same of the keypoints.
         miou: published mean intersection over union of a segmentation in percent; None if not stated.
         norm_epsilon: epsilon of the batch normalisation that the network was trained with; None if it is the
             backbone's own.
@@ -57,16 +58,20 @@ class Card:
     package: str = ""
     top1: float | None = None
     box_ap: float | None = None
+    keypoint_ap: float | None = None
     miou: float | None = None
     norm_epsilon: float | None = None
     beside: tuple[str, str] | None = None
 
     @property
     def task(self) -> str:
-        """What a model with these weights does: "detect", "instance", "classify" or "segment"; "" for features only."""
+        """What a model with these weights does: "detect", "instance", "keypoints", "classify" or "segment".
+
+        "" for features only.
+        """
         if self.classes == "coco":
             return "instance" if self.architecture.startswith("maskrcnn") else "detect"
-        return {"": "", "voc": "segment"}.get(self.classes, "classify")
+        return {"": "", "voc": "segment", "coco person": "keypoints"}.get(self.classes, "classify")
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -79,6 +84,8 @@ class Card:
             return tuple(name for _, name in imagenet_classes())
         if self.classes == "coco":
             return tuple(name for _, name in coco_classes())
+        if self.classes == "coco person":
+            return ("person",)
         return ()
 
 
@@ -142,17 +149,19 @@ def _detector(file: str, image_size: tuple[int, int], box_ap: float, **other: An
     architecture, _, sha256 = file.removesuffix(".pth").partition("-")
     architecture = architecture.removesuffix("_coco")  # which two of the files have not in their names
     return Card(
-        name=f"{architecture}_coco",
         architecture=architecture,
         file=file,
         url=f"https://download.pytorch.org/models/{file}",
         sha256=sha256,
         licence="BSD-3-Clause",
         image_size=image_size,
-        classes="coco",
         box_ap=box_ap,
-        **{**_TORCH, **other},
+        **{"name": f"{architecture}_coco", "classes": "coco", **_TORCH, **other},
     )
+
+
+def _keypoint_detector(file: str, box_ap: float, keypoint_ap: float, **other: Any) -> Card:
+    return _detector(file, (800, 1344), box_ap, classes="coco person", keypoint_ap=keypoint_ap, **other)
 
 
 def _segmenter(file: str, miou: float) -> Card:
@@ -239,6 +248,11 @@ _CARDS = (
     _detector("fasterrcnn_mobilenet_v3_large_320_fpn-907ea3f9.pth", (320, 640), 22.8),
     _detector("maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth", (800, 1344), 47.4),
     _detector("maskrcnn_resnet50_fpn_coco-bf2d0c1e.pth", (800, 1344), 37.9, norm_epsilon=0.0),
+    _keypoint_detector("keypointrcnn_resnet50_fpn_coco-fc266e95.pth", 54.6, 65.0, norm_epsilon=0.0),
+    # torchvision's own training, stopped early; its batch normalisation keeps its epsilon.
+    _keypoint_detector(
+        "keypointrcnn_resnet50_fpn_coco-9f466800.pth", 50.6, 61.1, name="keypointrcnn_resnet50_fpn_coco_legacy"
+    ),
     Card(
         name="nanodet_g_coco",
         architecture="nanodet_g",
@@ -283,6 +297,7 @@ def list_models(task: str | None = None) -> list[str]:
     """Returns the names of published weights, as `open_predictor` and `load_weights` take them.
 
     Args:
-        task: "detect", "instance", "classify" or "segment": only those of models that do this; None for all.
+        task: "detect", "instance", "keypoints", "classify" or "segment": only those of models that do this; None for
+            all.
     """
     return [card.name for card in CARDS.values() if task in (None, card.task)]

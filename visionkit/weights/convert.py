@@ -103,6 +103,8 @@ _REGIONS: tuple[Rule, ...] = (  # both stages of an R-CNN
     (r"^roi_heads\.mask_head\.(\d)\.1\.", lambda m: f"mask_conv{int(m[1]) + 1}_bn."),
     (r"^roi_heads\.mask_predictor\.conv5_mask\.", "mask_deconv."),
     (r"^roi_heads\.mask_predictor\.mask_fcn_logits\.", "mask_logits."),
+    (r"^roi_heads\.keypoint_head\.(\d+)\.", lambda m: f"keypoint_conv{int(m[1]) // 2 + 1}."),
+    (r"^roi_heads\.keypoint_predictor\.kps_score_lowres\.", "keypoint_deconv."),
 )
 _RCNN: tuple[Rule, ...] = (*_pyramid(*"2345"), *_ON_RESNET, *_REGIONS)
 _RETINANET: tuple[Rule, ...] = (
@@ -149,6 +151,7 @@ RULES |= {
     "fasterrcnn_resnet": _RCNN,
     "fasterrcnn_mobilenet_v3": (*_pyramid("5", "5b"), *_REGIONS, *ON_MOBILENET),
     "maskrcnn_resnet": _RCNN,
+    "keypointrcnn_resnet": _RCNN,
     "retinanet_resnet": _RETINANET,
     "fcos_resnet": _FCOS,
     "ssd_resnet": _SSD_RESNET,

@@ -11,6 +11,7 @@ from visionkit.backbones.ssd_mobilenet import ssdlite_mobilenet_v3
 from visionkit.backbones.ssd_vgg import ssd300_vgg16
 from visionkit.models.faster_rcnn import RCNN_MOBILE, RCNN_MOBILE_320, RCNN_V2, FasterRCNN
 from visionkit.models.fcos import FCOS
+from visionkit.models.keypoint_rcnn import KeypointRCNN
 from visionkit.models.mask_rcnn import MaskRCNN
 from visionkit.models.nanodet import NANODET_G, NanoDet
 from visionkit.models.retinanet import RETINANET_V2, RetinaNet
@@ -57,11 +58,12 @@ DETECTORS: dict[str, Callable[..., Task]] = {
     "fasterrcnn_mobilenet_v3_large_320_fpn": functools.partial(_rcnn_mobile, RCNN_MOBILE_320),
     "maskrcnn_resnet50_fpn": functools.partial(_on_resnet50, MaskRCNN),
     "maskrcnn_resnet50_fpn_v2": functools.partial(_on_resnet50, MaskRCNN, **RCNN_V2),
+    "keypointrcnn_resnet50_fpn": functools.partial(_on_resnet50, KeypointRCNN),
 }
 
 
 def load_detector(name: str, *, offline: bool = False, verbose: bool = True) -> Task:
-    """A published detector, for example "ssd300_vgg16_coco", with its weights and its 80 class names.
+    """A published detector, for example "ssd300_vgg16_coco", with its weights and its class names.
 
     Args:
         name: of a card with an architecture in `DETECTORS`.

@@ -27,7 +27,7 @@ class Reader(NamedTuple):
     """A format of data sets and its reader.
 
     Args:
-        tasks: what it is for, the usual one first: "detect", "instance", "classify" or "segment".
+        tasks: what it is for, the usual one first: "detect", "instance", "keypoints", "classify" or "segment".
         layout: the files by which it is recognised, as shown to the user.
         recognise: root -> what was found, something true if the folder has this format; it reads as little as it can.
         splits: root -> the names of its splits.
@@ -48,6 +48,13 @@ READERS = {
     ),
     "COCO JSON": Reader(
         ("detect", "instance"), "annotations/*.json, *.json or train/*.json", coco.splits, coco.splits, coco.coco
+    ),
+    "COCO keypoints": Reader(
+        ("keypoints", "detect"),
+        "annotations/person_keypoints_*.json, or COCO JSON with keypoints",
+        coco.keypoint_splits,
+        coco.keypoint_splits,
+        coco.coco_keypoints,
     ),
     "YOLO txt": Reader(
         ("detect", "instance"),

@@ -1,4 +1,4 @@
-"""COCO instances JSON: boxes, and masks from polygons or run lengths if every annotation has one."""
+"""COCO JSON: boxes; and masks from polygons or run lengths if every annotation has one, or keypoints."""
 
 import contextlib
 import math
@@ -32,19 +32,26 @@ from visionkit.data.files import (
     split_name,
     subfolders,
 )
+from visionkit.data.keypoints import parse_keypoints, skeleton_in
 from visionkit.data.repair import Repairs
 from visionkit.data.segments import Segment, check_masks, load_masks, parse_segment
-from visionkit.types import DataError, Sample
+from visionkit.types import DataError, Sample, Skeleton
 
-_OTHERS = ("captions", "person_keypoints", "image_info", "panoptic", "stuff")  # COCO's files for other tasks
+_OTHERS = ("captions", "image_info", "panoptic", "stuff")  # COCO's files for other tasks
+_KEYPOINTS = "person_keypoints"  # and for this one
 
 Id = int | str  # COCO's ids are numbers, but some programs write text
 Item = dict[str, Any]  # an object of the JSON file
 Segments = dict[str, list[Segment | None]]  # sample id -> the segment of each of its boxes
 
 
-def splits(root: Path) -> dict[str, Path]:
-    """Split -> annotation file: `instances_val2017.json` is "val2017", `train/_annotations.coco.json` is "train"."""
+def splits(root: Path, keypoints: bool = False) -> dict[str, Path]:
+    """Split -> annotation file: `instances_val2017.json` is "val2017", `train/_annotations.coco.json` is "train".
+
+    Args:
+        root: a folder.
+        keypoints: only files with keypoints, among them `person_keypoints_val2017.json`, which are not looked at else.
+    """
     inner = subfolders(root) if root.is_dir() else []
     is_wrapper = len(inner) == 1 and split_name(inner[0].name) not in SPLIT_NAMES  # the data set is that folder
     for pattern in ("annotations/*.json", "*.json", "*/_annotations.coco.json", "*/*.json", "*/annotations/*.json"):
@@ -54,7 +61,8 @@ def splits(root: Path) -> dict[str, Path]:
         for file in sorted(root.glob(pattern)):
             hidden = any(part.startswith(HIDDEN) for part in file.relative_to(root).parts)
             is_file = os.path.isfile(file)  # noqa: PTH113 (Path raises on links in a circle)
-            if is_file and not hidden and not file.stem.startswith(_OTHERS) and _looks_like_coco(file):
+            is_other = file.stem.startswith(_OTHERS if keypoints else (*_OTHERS, _KEYPOINTS))
+            if is_file and not hidden and not is_other and _looks_like_coco(file, keypoints):
                 files.setdefault(_split_of(file, root), file)
         if files:
             return files
@@ -65,11 +73,12 @@ def _split_of(file: Path, root: Path) -> str:
     """The split of an annotation file: the folder if that has the name of one, or the name of the file."""
     folder = file.relative_to(root).parts[0]
     is_split = split_name(folder) in SPLIT_NAMES or file.stem == "_annotations.coco"
-    return folder if is_split and file.parent != root else file.stem.removeprefix("instances_")
+    stem = file.stem.removeprefix("instances_").removeprefix(f"{_KEYPOINTS}_")
+    return folder if is_split and file.parent != root else stem
 
 
-def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -> Dataset:
-    """Reads COCO instances JSON.
+def coco(root: Path, split: str | None = None, repairs: Repairs | None = None, keypoints: bool = False) -> Dataset:
+    """Reads COCO JSON.
 
     Class ids are 0..K-1 in the order of the category ids, without their gaps. Crowds are `ignore`. An image without
     annotations is background. Masks are drawn when a sample is loaded.
@@ -78,30 +87,36 @@ def coco(root: Path, split: str | None = None, repairs: Repairs | None = None) -
         root: a folder with annotations/*.json, *.json, or train/_annotations.coco.json.
         split: "val" means `instances_val2017.json`, if it is the only val; None for all files.
         repairs: records what is wrong; by default it is logged, or raised.
+        keypoints: reads keypoints in place of masks, from the files that have them.
 
     Raises:
         DataError: names the file and annotation that is wrong, or the available splits.
     """
     root = Path(root)
-    files = splits(root)
+    files = splits(root, keypoints)
     if not files:
         raise DataError(f"{root}: expected COCO annotations in annotations/*.json, *.json or */_annotations.coco.json")
     if split is None:
-        parts = [_FileReader(root, name, file, repairs).read() for name, file in files.items()]
+        parts = [_FileReader(root, name, file, repairs, keypoints).read() for name, file in files.items()]
         return parts[0] if len(parts) == 1 else join(parts)
     name = choose_split(files, split, root)
-    return _FileReader(root, name, files[name], repairs).read()
+    return _FileReader(root, name, files[name], repairs, keypoints).read()
 
 
-def _looks_like_coco(file: Path) -> bool:
+keypoint_splits = partial(splits, keypoints=True)
+coco_keypoints = partial(coco, keypoints=True)
+
+
+def _looks_like_coco(file: Path, keypoints: bool) -> bool:
     data = read_bytes(file, limits.JSON)  # searching the bytes takes a hundredth of the time of parsing them
-    return all(key in data for key in (b'"images"', b'"annotations"', b'"categories"'))
+    keys = (b'"images"', b'"annotations"', b'"categories"', *((b'"keypoints"',) if keypoints else ()))
+    return all(key in data for key in keys)
 
 
 class _FileReader:
     """Reads one annotation file."""
 
-    def __init__(self, root: Path, split: str, file: Path, repairs: Repairs | None):
+    def __init__(self, root: Path, split: str, file: Path, repairs: Repairs | None, keypoints: bool):
         self.root = root
         self.file = file
         self.repairs = Repairs("COCO JSON") if repairs is None else repairs
@@ -115,7 +130,9 @@ class _FileReader:
         self.found_by_name: list[Path] = []
         self.used: set[Path] = set()
         self.images, self.annotations, categories = _load_json(file)
-        self.names, self.class_ids = _classes(_without_project(categories, self.annotations), file)
+        categories = _without_project(categories, self.annotations)
+        self.names, self.class_ids = _classes(categories, file)
+        self.skeleton = skeleton_in(categories, file) if keypoints else None
 
     def read(self) -> Dataset:
         by_image: dict[Id, list[tuple[int, Item]]] = defaultdict(list)  # image id -> (index, annotation)
@@ -167,6 +184,7 @@ class _FileReader:
         ignore: list[bool] = []
         areas: list[float] = []
         segments: list[Segment | None] = []
+        keypoints: list[np.ndarray] = []
         for i, annotation in annotations:
             at = f"{self.file}: annotations[{i}]"
             with self.repairs.skipping(id, path):
@@ -176,7 +194,13 @@ class _FileReader:
                 if category not in self.class_ids:
                     raise DataError(f"{at}: no category has the id {_short(category)}", "unknown class")
                 box = [number(value, f"{at}: bbox") for value in box]
-                segment = parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation")
+                segment = None
+                if self.skeleton is None:
+                    segment = parse_segment(annotation.get("segmentation"), size, f"{at}: segmentation")
+                else:
+                    outside = partial(self.repairs.keypoint, id=id, file=path)
+                    given = annotation.get("keypoints")
+                    keypoints.append(parse_keypoints(given, self.skeleton, size, f"{at}: keypoints", outside))
                 crowd = flag(annotation.get("iscrowd") or 0, f"{at}: iscrowd")
                 boxes.append(box)
                 labels.append(self.class_ids[category])
@@ -195,6 +219,8 @@ class _FileReader:
             labels=np.array(labels, np.int32)[rows],
             ignore=np.array(ignore, bool)[rows],
             areas=np.array(areas, np.float64)[rows],
+            skeleton=self.skeleton,
+            keypoints=_stacked(keypoints, self.skeleton)[rows] if self.skeleton else None,
         )
         segments = [segments[row] for row in rows]
         if all(segment is not None for segment in segments):
@@ -264,6 +290,8 @@ class _FileReader:
         total = sum(map(len, segments.values()))
         without = sum(segment is None for of_sample in segments.values() for segment in of_sample)
         source = f"COCO JSON {self.file.name}"
+        if self.skeleton is not None:
+            return f"{source}, boxes and keypoints", False
         if total and not without:
             return f"{source}, boxes and masks", True
         if without == total:
@@ -297,6 +325,11 @@ def _classes(categories: list[Item], file: Path) -> tuple[list[str], dict[Id, in
         names[key] = name
     order = sorted(names, key=lambda key: (isinstance(key, str), key))
     return [names[key] for key in order], {key: i for i, key in enumerate(order)}
+
+
+def _stacked(keypoints: Sequence[np.ndarray], skeleton: Skeleton) -> np.ndarray:
+    """The keypoints `[P, 3]` of each object as `[N, P, 3]`, also where there is no object."""
+    return np.stack([*keypoints, np.zeros((len(skeleton.names), 3), np.float32)])[:-1]
 
 
 def _short(value: Any) -> str:
