@@ -54,7 +54,7 @@ def test_it_runs_and_its_model_opens(name, tmp_path, capsys):
     assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["fcn_camvid", "fcn_isbi", "fcn_shapes"])
+@pytest.mark.parametrize("name", ["fcn_camvid", "fcn_isbi", pytest.param("fcn_shapes", marks=pytest.mark.slow)])
 def test_a_segmenter_runs_and_opens(name, tmp_path, monkeypatch):
     """One on the network that all three are for, the others on a tiny one."""
     if name != "fcn_shapes":

@@ -29,7 +29,11 @@ def test_every_course_has_a_model_and_a_record_of_thirty_steps():
 
 # Mask R-CNN has Faster R-CNN in it.
 @pytest.mark.parametrize(
-    "name", ["ssd", "ssdlite", "fcn", "lraspp", "faster_rcnn_mobile", "mask_rcnn", "keypoint_rcnn"]
+    "name",
+    [
+        *("ssd", "ssdlite", "fcn", "lraspp", "mask_rcnn"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("faster_rcnn_mobile", "keypoint_rcnn")),
+    ],
 )
 def test_five_steps_are_torchvisions(name):
     found = certify(name, STEPS)

@@ -27,6 +27,7 @@ def plan():
     return recipe()
 
 
+@pytest.mark.slow
 def test_a_good_recipe_passes():
     rows = {row.name: row for row in preflight(recipe, {"seed": 0})}
     assert list(rows) == ["anchors", "oracle", "learning", "numbers", "memory", "speed", "time"]

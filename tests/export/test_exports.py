@@ -73,6 +73,7 @@ SHOWN = {
     "fcos": (*OWN, "litert_int8"),
 }
 PAIRS = [(model, to) for model in BUILD for to in EXPORTERS if to in SHOWN.get(model, EXPORTERS)]
+SLOW = [(model, to) for model, to in PAIRS if model in ("mask_rcnn", "keypoint_rcnn") and to not in OWN]
 # Loads exports by the folders' names and runs each on 1 and on 3 images; then runs verbs.
 RUN = """
 import json, sys
@@ -102,7 +103,7 @@ thread.join()
 os.kill(os.getpid(), signal.SIGINT)
 """
 VERBS = [
-    ["detect", "mask_rcnn-onnx", "0.png", "--out", "detected", "--score", "0.2"],
+    ["detect", "ssd-onnx", "0.png", "--out", "detected", "--score", "0.2"],
     ["classify", "classifier-openvino", "0.png", "1.png", "--out", "classified"],
     ["evaluate", "classifier-openvino", "labelled", "--json", "scores.json"],
 ]
@@ -152,7 +153,14 @@ def quick(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, quick):
+def chosen(request):
+    """The pairs whose tests were selected, by `-m slow` for example."""
+    params = [getattr(item, "callspec", None) and item.callspec.params for item in request.session.items]
+    return [pair for pair in PAIRS if {"pair": pair} in params]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, quick, chosen):
     """Outputs as (of the models, of the exports), by "MODEL-EXPORTER/BATCH/OUTPUT"; and the folder of the exports."""
     folder = tmp_path_factory.mktemp("exports")
     images, _ = random_batch(batch=3)
@@ -174,14 +182,15 @@ def runs(tmp_path_factory, quick):
         for count in (1, 3):
             outputs = network(images[:count])  # at once, not as the graph that is exported
             expected |= {f"{name}/{count}/{key}": np.asarray(value) for key, value in outputs.items()}
-        for pair in PAIRS:
+        for pair in chosen:
             if pair[0] == name:
                 exporter = EXPORTERS[pair[1]]
                 options = {"calibration": shown} if getattr(exporter, "calibrates", False) else {}
                 exporter.save(model, folder / "-".join(pair), **options)
     for number, group in enumerate((OWN, set(EXPORTERS) - set(OWN))):
-        listed = json.dumps(["-".join(pair) for pair in PAIRS if pair[1] in group])
-        command = [sys.executable, "-c", RUN, f"{number}.npz", json.dumps([] if group == OWN else VERBS)]
+        listed = json.dumps(["-".join(pair) for pair in chosen if pair[1] in group])
+        verbs = [words for words in VERBS if group != OWN and words[1] in listed]
+        command = [sys.executable, "-c", RUN, f"{number}.npz", json.dumps(verbs)]
         paths = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, input=listed, capture_output=True, text=True, cwd=folder, env=paths)
         assert done.returncode == 0, done.stderr
@@ -192,7 +201,10 @@ def runs(tmp_path_factory, quick):
     return expected, found, folder
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids="-".join)
+@pytest.mark.parametrize(
+    "pair",
+    [pytest.param(pair, marks=[pytest.mark.slow] if pair in SLOW else [], id="-".join(pair)) for pair in PAIRS],
+)
 def test_outputs_are_equal(runs, pair):
     expected, found, _ = runs
     name, precision = "-".join(pair), getattr(EXPORTERS[pair[1]], "precision", "float32")
@@ -246,8 +258,8 @@ def test_the_models_here_find_something(runs, name):
         assert expected[key if key in expected else f"{name}/3/scores"].std() > 0.03
 
 
-def test_each_export_says_what_it_is(runs):
-    for model, exporter in PAIRS:
+def test_each_export_says_what_it_is(runs, chosen):
+    for model, exporter in chosen:
         found = read_metadata(runs[2] / f"{model}-{exporter}")
         assert (found["exporter"], found["model"]) == (exporter, MODELS[model].__name__)
         assert (found["class_names"], found["image_size"], found["channels"]) == (NAMES, list(SIZE), 3)
@@ -255,7 +267,7 @@ def test_each_export_says_what_it_is(runs):
         assert found["resize"] == ("crop" if model == "classifier" else "letterbox")
 
 
-@pytest.mark.parametrize("model", ["ssd", "nanodet", "mask_rcnn"])
+@pytest.mark.parametrize("model", ["ssd", "nanodet", pytest.param("mask_rcnn", marks=pytest.mark.slow)])
 def test_openvino_need_not_keep_the_order_of_equal_candidates(runs, model):
     """Its stable top-k takes time with N x k: seconds for a detector's thousands of candidates."""
     root = ElementTree.parse(runs[2] / f"{model}-openvino" / "model.xml").getroot()

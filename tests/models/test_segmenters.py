@@ -38,6 +38,7 @@ def test_every_weight_gets_a_gradient(name):
         assert 0 < np.abs(ops.convert_to_numpy(gradient)).max() < np.inf, path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_it_learns_four_images_by_heart(name):
     keras.utils.set_random_seed(0)

@@ -31,6 +31,7 @@ def test_each_wrong_use_is_answered_in_one_line():
     check(answers())
 
 
+@pytest.mark.slow
 def test_on_jax_too():
     environment = os.environ | ON_JAX
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])

@@ -133,6 +133,7 @@ print(json.dumps([keras.backend.backend(), losses, gradient.tolist()]))
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_and_jax_have_the_same_losses_and_gradient(features, tmp_path):
     weights = features.get_weights()
     np.savez(tmp_path / "weights.npz", *weights)

@@ -57,7 +57,10 @@ class KeypointRCNN(FasterRCNN):
     def roi_losses(
         self, rois: Mapping[str, Tensor], y: Mapping[str, Tensor], y_pred: Mapping[str, Tensor], training: bool
     ) -> dict[str, Tensor]:
-        """Adds "keypoint_loss": cross-entropy over the places of a map, averaged over the keypoints in positives."""
+        """Adds "keypoint_loss": cross-entropy over the places of a map, averaged over the keypoints in positives.
+
+        See `FasterRCNN.roi_losses`.
+        """
         losses = super().roi_losses(rois, y, y_pred, training)
         most = int(rois["labels"].shape[1] * ROI_POSITIVE)  # positives come first
         boxes, positive = rois["boxes"][:, :most], rois["positive"][:, :most]
@@ -93,13 +96,13 @@ class KeypointRCNN(FasterRCNN):
         return ops.where(known, place, 0), ops.cast(known, "float32")
 
     def refine(self, raw: Mapping[str, Tensor], regions: Tensor, **options: Any) -> dict[str, Tensor]:
-        """As `FasterRCNN.refine`, with "heatmaps" for the boxes that are returned."""
+        """Adds "heatmaps" `[B, keep, 56, 56, P]` for the boxes that are returned. See `FasterRCNN.refine`."""
         detections = super().refine(raw, regions, **options)
         heatmaps = self.keypoint_head(self.keypoint_pool(self.features(raw), detections["boxes"]))
         return detections | {"heatmaps": heatmaps}
 
     def serving(self, **options: Any) -> keras.Model:
-        """As `FasterRCNN.serving`, with heatmaps float32 `[B, keep, 56, 56, P]`: logits of each keypoint in the box."""
+        """Adds heatmaps float32 `[B, keep, 56, 56, P]`, logits within the box. See `FasterRCNN.serving`."""
         return super().serving(**options)
 
 

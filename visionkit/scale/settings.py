@@ -110,4 +110,4 @@ def with_manifest(settings: Settings, listed: str, manifest: Any) -> Settings:
 
 def _shown(value: Any) -> str:
     text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text) <= 80 else f"...{text[-77:]}"  # paths differ at their ends
