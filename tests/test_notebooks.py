@@ -44,7 +44,8 @@ def test_the_cells_of_a_notebook_run_and_print_what_is_stored(tool, tmp_path, mo
 
 def test_the_first_cell_installs_by_the_right_name(tool):
     first = "".join(tool.notebook("# Title\n")["cells"][0]["source"])
-    assert f'%pip install --quiet "keras_visionkit-{visionkit.__version__}-py3-none-any.whl[demo]"' in first
+    assert f"keras_visionkit-{visionkit.__version__}-py3-none-any.whl" == tool.WHEEL
+    assert f'%pip install --quiet "{tool.WHEEL}[demo]"' in first
     assert "another project" in first
 
 
