@@ -211,14 +211,21 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
     assert f"stored: {run / FILE}" in printed
     promise = read_promise(run)
     assert json.loads(json_file.read_text())["thresholds"] == promise.thresholds
+    assert main(words) == 1
+    assert "has a guarantee already, in guarantee.json; --again replaces it" in capsys.readouterr().err
+    (run / "knobs.json").write_text(json.dumps({"data": str(tmp_path / "data"), "learn_from": "val+test"}))
+    assert main([*words, "--again"]) == 1
+    assert "seems to have learned from val+test of" in capsys.readouterr().err
+    (run / "knobs.json").unlink()
 
     photos = tmp_path / "photos"
     for i in range(24):
         write_image(photos / f"{dataset.records[i].id}.png", dataset[i].image)
     words = ["detect", str(run), str(photos), "--out", str(tmp_path / "out"), "--guarantee", "--no-pictures"]
     assert main(words) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("Promised: on average at most 20%") and "warning" not in printed.err
     lines = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
-    assert "warning" not in capsys.readouterr().err
     scores = [one["score"] for line in lines for one in line.get("objects", ())]  # the first line has the settings
     assert scores and min(scores) >= promise.thresholds[0] - 1e-4
 
@@ -230,6 +237,12 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
         write_image(photos / f"{dataset.records[i].id}.png", dataset[i].image // 3)
     assert main([*words[:4], str(tmp_path / "again"), *words[5:]]) == 0
     assert "these images are unlike the calibration images (darker" in capsys.readouterr().err
+
+
+def test_a_class_without_an_object_has_no_promise():
+    promise = make_promise(pairs_of(), [*NAMES, "yeti"], 0.1)
+    assert promise.unpromised == {"yeti": "no calibration image has one"}
+    assert "No promise for yeti: no calibration image has one." in str(promise)
 
 
 def test_a_broken_photo_does_not_stop_the_shift_check(tmp_path):

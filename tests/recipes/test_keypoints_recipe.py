@@ -75,3 +75,18 @@ def test_samples_with_different_skeletons_are_refused():
         skeleton_of_data(Dataset([one, other], ["figure"]))
     with pytest.raises(DataError, match="its images have no keypoints"):
         skeleton_of_data(Dataset([replace(one, keypoints=None, skeleton=None)], ["figure"]))
+
+
+def test_keypoints_that_nobody_has_marked_or_val_has_otherwise_are_refused():
+    from visionkit.data.keypoints import skeleton_of_data
+
+    whole = figures(2)
+    unmarked = [replace(record, keypoints=np.zeros_like(record.keypoints)) for record in whole.records]
+    with pytest.raises(DataError, match=r"^mine: none of the 7 keypoints is annotated in any image"):
+        skeleton_of_data(Dataset(unmarked, ["figure"], source="mine"))
+    names = whole.records[0].skeleton.names
+    turned = skeleton_of([*names[1:], names[0]])
+    others = Dataset([replace(record, skeleton=turned) for record in whole.records], ["figure"], source="its val")
+    with pytest.raises(DataError, match=rf"^its val: its keypoints are {names[1]}, .*, not {names[0]}, "):
+        skeleton_of_data(whole, others)
+    assert skeleton_of_data(whole, whole).names == names

@@ -41,7 +41,7 @@ def test_the_engine_local_writes_the_tables_of_the_plain_command(photos, tmp_pat
         *("manifest", "results"),
     }
     again = detect(tmp_path, "--out", "out", "--engine", "local", "--shard", "4", "--score", "0.1")
-    assert again.stdout.splitlines()[1].startswith("10 images done (10 of them earlier), 0 not read")
+    assert again.stdout.splitlines()[1].startswith("10 images done, 0 not read (10 of these by an earlier run), ")
 
 
 def test_a_store_needs_no_engine_to_be_named(photos, tmp_path):

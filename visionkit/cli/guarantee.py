@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from visionkit.cli.learned import learned_from
 from visionkit.types import BOX_TASKS, DataError, plain
 
 
@@ -15,6 +16,7 @@ def guarantee(
     per_class: bool = False,
     margin: bool = False,
     split: str | None = None,
+    again: bool = False,
     json: Path | None = None,
 ) -> None:
     """Find the threshold at which a detector misses at most a tenth of the objects, guaranteed for any model.
@@ -32,12 +34,18 @@ def guarantee(
         margin: also enlarge the boxes, so that of an image's found objects at most the same share sticks out. Half of
             the images then decide about the threshold and half about the margin.
         split: the part of the data, such as test; by default all of it.
+        again: in place of the guarantee that the run has.
         json: also write the promise to this file.
     """
-    from visionkit.guarantee.promise import check_miss, fingerprint_of, in_words
+    from visionkit.guarantee.promise import FILE, check_miss, fingerprint_of, in_words
 
     check_miss(miss)  # before the model is opened, which takes long
     model = fingerprint_of(run)
+    if (run / FILE).is_file() and not again:
+        raise DataError(f"{run}: has a guarantee already, in {FILE}; --again replaces it")
+    if learned := learned_from(run, data, split):
+        text = f"{run} seems to have learned from {learned} of {data}, which it knows better than new images"
+        raise DataError(f"{text}: name another part with --split, or another folder")
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(run)

@@ -145,9 +145,11 @@ def _promise(model: Path, score: float | None, tile: int | None) -> "Promise":
         raise DataError("--score and --guarantee: the guarantee has its own threshold; leave one of them out")
     if tile is not None:
         raise DataError("--tile and --guarantee: the guarantee was made without tiles; leave one of them out")
-    from visionkit.guarantee.promise import read_promise
+    from visionkit.guarantee.promise import in_words, read_promise
 
-    return read_promise(model)
+    promise = read_promise(model)
+    print(plain(in_words(promise)[0]))
+    return promise
 
 
 def _promised(predictor: Any, promise: "Promise", images: list[str]) -> Any:

@@ -119,6 +119,9 @@ def run_at_scale(model: Path, images: Sequence[str], out: str, scale: Scale, job
         summary = finish(plan, job.formats)
     except (Unreachable, PermissionError) as error:
         raise DataError(str(error)) from error
+    except KeyboardInterrupt:
+        kept = f"what was found in whole shards is kept in {out}, and the same command goes on from there"
+        raise KeyboardInterrupt(f"interrupted; {kept}") from None
     _report(summary, out)
     return summary.failed
 
@@ -253,5 +256,5 @@ def _report(summary: "ScaleSummary", out: str) -> None:
         print(plain(f"not read: {error}"), file=sys.stderr)
     if summary.failed > len(summary.errors):
         print(f"and {summary.failed - len(summary.errors)} more; the results name them", file=sys.stderr)
-    earlier = f" ({summary.earlier} of them earlier)" if summary.earlier else ""
-    print(f"{summary.done} images done{earlier}, {summary.failed} not read, {summary.rows} rows of results: {out}")
+    earlier = f" ({summary.earlier} of these by an earlier run)" if summary.earlier else ""
+    print(f"{summary.done} images done, {summary.failed} not read{earlier}, {summary.rows} rows of results: {out}")

@@ -124,15 +124,25 @@ def moved(
     return keypoints.astype(np.float32)
 
 
-def skeleton_of_data(dataset: Dataset) -> Skeleton:
+def skeleton_of_data(dataset: Dataset, others: Dataset | None = None) -> Skeleton:
     """The skeleton of a data set with keypoints.
 
+    Args:
+        dataset: to learn from.
+        others: to choose the best epoch by; the skeleton must be the same.
+
     Raises:
-        DataError: it has none, or its samples have different ones.
+        DataError: it has none, or its samples have different ones, or none of its keypoints is annotated.
     """
     found = {record.skeleton for record in dataset.records}
     skeleton = next(iter(found), None)
     if len(found) != 1 or skeleton is None:
         what = "different keypoints" if len(found) > 1 else "no keypoints"
         raise DataError(f"{dataset.source or 'the data set'}: its images have {what}; expected one skeleton for all")
+    if not any((record.keypoints[..., 2] > 0).any() for record in dataset.records if record.keypoints is not None):
+        text = f"none of the {len(skeleton.names)} keypoints is annotated in any image: visibility is 0 everywhere"
+        raise DataError(f"{dataset.source or 'the data set'}: {text}")
+    if others is not None and (theirs := skeleton_of_data(others)).names != skeleton.names:
+        names = ", ".join(theirs.names[:5]), ", ".join(skeleton.names[:5])
+        raise DataError(f"{others.source or 'the other split'}: its keypoints are {names[0]}, ..., not {names[1]}, ...")
     return skeleton

@@ -55,7 +55,7 @@ class Promise:
         per_class: whether each class has a promise of its own.
         class_names: names of the class ids 0..K-1.
         thresholds: the score from which detections of each class count, `[K]`.
-        unpromised: classes without a promise -> the reason; they have the lowest threshold.
+        unpromised: classes without a promise -> the reason; with `per_class` they have the lowest threshold.
         margin: for `enlarge`, or None. If there is one, a share `miss` of an image's found objects, at most and in
             expectation, sticks out of the enlarged boxes.
         images: how many calibration images with objects decided about the thresholds.
@@ -203,7 +203,8 @@ def _thresholds(
             raise DataError(reason)
         score = score_threshold(found, miss)
         assert score is not None
-        return np.full(len(class_names), score), unpromised
+        absent = [name for k, name in enumerate(class_names) if not (found.label == k).any()]
+        return np.full(len(class_names), score), dict.fromkeys(absent, "no calibration image has one")
     thresholds = np.zeros(len(class_names))
     for k, name in enumerate(class_names):
         part = found.part(found.label == k)

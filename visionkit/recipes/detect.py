@@ -164,7 +164,7 @@ def detector(
     if model:
         check_model(CALLED.get(model, model), *BOX_TASKS)
     size = network_size(train, image_size)
-    skeleton = skeleton_of_data(train) if model == "keypoint_rcnn" else None
+    skeleton = skeleton_of_data(train, val) if model == "keypoint_rcnn" else None
     keypoints = {"keypoint_names": list(skeleton.names), "limbs": list(map(list, skeleton.limbs))} if skeleton else {}
     if start is None:
         model = model or "ssd"
