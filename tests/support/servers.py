@@ -44,7 +44,8 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, headers: d
     """(status, content, headers) of an answer; JSON is decoded."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     with contextlib.closing(connection):
-        with contextlib.suppress(BrokenPipeError):  # too large a body is answered before all of it was sent
+        # Too large a body is answered, and the connection closed, before all of it was sent.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, path, body, headers or {})
         response = connection.getresponse()
         content = response.read()
