@@ -63,7 +63,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "evaluate": {"by_name", "callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
-    "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate"},
+    "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate", "export"}
+    | {"predict"},
     "calibrate": {"callable_package", "data", "evaluate", "html", "metrics", "score_curve"},
     "suspects": {"callable_package", "data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes"}
     | {"predict", "resizing"},

@@ -49,6 +49,8 @@ def export(
     file = keras_path(model)
     score = None if data is None else _scorer(file, data, split, classes, void)
     print(export_model(file, to, out, check, images, calibrate, licence, score))
+    if (model / "guarantee.json").is_file():
+        print(f"the run's guarantee holds for its own answers: visionkit guarantee {out} DATA makes one for the export")
 
 
 def _scorer(
