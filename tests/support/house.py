@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"models", "predict", "score_curve", "skeletons", "style"},
     "fast": {"by_name", "files", "images", "data", "predict", "evaluate", "export"},
     "certify": {"backbones", "models", "weights"},
-    "hub": {"environment", "files", "limits", "resizing", "models", "export"},
+    "hub": {"calibrate", "environment", "guarantee", "files", "limits", "resizing", "models", "export"},
     "open_model": {
         "environment",
         "files",
@@ -72,7 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"resizing"},
     "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
-    "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
+    "report": {"calibrate", "guarantee", "files", "images", "html", "metrics", "evaluate", "doctor"},
     "recipes": {"backbones", "by_name", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
     "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},
     "scale": {"files", "image_files", "images", "limits", "predict"},

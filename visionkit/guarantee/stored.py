@@ -54,3 +54,14 @@ def fingerprint_of(model: Path) -> str:
     files = sorted(file for file in model.rglob("*") if file.is_file() and file.name not in BESIDE)
     lines = [f"{file.relative_to(model).as_posix()} {sha256_of(file)}" for file in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def in_one_line(model: Path) -> str:
+    """What is promised about the model in the folder of a run or of an export, or that nothing is."""
+    if not (model / FILE).is_file():
+        return "It comes with no guarantee."
+    try:
+        promise = read_promise(model)
+    except DataError:  # whose message has paths, which a card must not show
+        return f"Its {FILE} does not belong to this model: the guarantee has to be made again."
+    return f"{promise.in_words()[0]} {promise.in_words()[1]}"
