@@ -134,6 +134,9 @@ def test_false_alarms_that_cannot_be_promised_are_refused():
     assert make_alarm_promise(pairs_of(19), NAMES, 0.5).images == 19
     with pytest.raises(DataError, match="--false-alarms: expected a number above 0, found 0"):
         make_alarm_promise(pairs_of(), NAMES, 0.0)
+    empty = vk.Dataset([there for there, _ in pairs_of(18)], NAMES)
+    with pytest.raises(DataError, match=text):  # before the model, which has no answers here, is asked
+        vk.guarantee(Says(None), empty, false_alarms=0.5)
     sure = [(there, found([[150, 50, 190, 90]], [1.0], [0])) for there, _ in pairs_of()]
     with pytest.raises(DataError, match=r"too many false detections have a score of 1 to promise 0\.5 an image"):
         make_alarm_promise(sure, NAMES, 0.5)
@@ -302,6 +305,16 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
         write_image(photos / f"{dataset.records[i].id}.png", dataset[i].image // 3)
     assert main([*words[:4], str(tmp_path / "again"), *words[5:]]) == 0
     assert "these images are unlike the calibration images (darker" in capsys.readouterr().err
+
+
+def test_an_export_says_that_it_does_not_carry_the_guarantee(run, monkeypatch, capsys):
+    monkeypatch.setattr("visionkit.export.export_model.export_model", lambda *_: "exported")
+    assert main(["export", str(run), "--out", "out"]) == 0
+    assert capsys.readouterr().out == "exported\n"
+    (run / FILE).write_text("{}")
+    assert main(["export", str(run), "--out", "out"]) == 0
+    printed = capsys.readouterr().out
+    assert "the run's guarantee holds for its own answers: visionkit guarantee out DATA makes one" in printed
 
 
 def test_a_class_without_an_object_has_no_promise():

@@ -5,7 +5,7 @@ from typing import Any
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import as_predictor, detection_pairs, lowest
 from visionkit.guarantee.keep import Promised
-from visionkit.guarantee.make import check_false_alarms, check_miss, make_alarm_promise, make_promise
+from visionkit.guarantee.make import check_false_alarms, check_images, check_miss, make_alarm_promise, make_promise
 from visionkit.guarantee.make_pixels import make_pixel_promise
 from visionkit.guarantee.shift import looks
 from visionkit.types import BOX_TASKS, DataError
@@ -56,6 +56,8 @@ def guarantee(
             raise DataError("a guarantee about pixels is made with a Predictor, without flip and window")
         seen = _looks(dataset)
         return Promised(predictor, make_pixel_promise(predictor, dataset, share, of, model, seen))
+    if false_alarms is not None:
+        check_images(len(dataset), false_alarms)  # before the model runs
     pairs, names = detection_pairs(predictor, dataset), predictor.class_names
     about = {"source": dataset.source, "model": model, "looks": _looks(dataset)}
     if false_alarms is None:

@@ -39,6 +39,16 @@ def check_false_alarms(false_alarms: float) -> None:
         raise DataError(f"--false-alarms: expected a number above 0, found {false_alarms:g}")
 
 
+def check_images(images: int, false_alarms: float) -> None:
+    """Raises a DataError if there are too few images to promise so many false detections, whatever the model."""
+    cap = cap_of(false_alarms)
+    if images < (needed := images_needed(false_alarms, cap)):
+        raise DataError(
+            f"{images} images are too few to promise {false_alarms:g} false detections an image, where one with more "
+            f"than {cap:g} counts as one with {cap:g}: at least {needed} are needed"
+        )
+
+
 def make_promise(
     pairs: Pairs,
     class_names: Sequence[str],
@@ -113,6 +123,7 @@ def make_alarm_promise(
         DataError: there are too few images, or no threshold below 1 will do.
     """
     check_false_alarms(false_alarms)
+    check_images(len(pairs), false_alarms)
     alarms, found, cap = find_false_alarms(pairs), found_objects(pairs), cap_of(false_alarms)
     parts = [alarms.of_class(k) for k in range(len(class_names))] if per_class else [alarms]
     thresholds = np.full(len(class_names), [_alarm_threshold(part, false_alarms, lowest) for part in parts])
@@ -137,12 +148,7 @@ def make_alarm_promise(
 
 def _alarm_threshold(alarms: FalseAlarms, false_alarms: float, lowest: float) -> float:
     score = alarm_threshold(alarms, false_alarms)
-    if score is None:
-        cap = cap_of(false_alarms)
-        raise DataError(
-            f"{alarms.images} images are too few to promise {false_alarms:g} false detections an image, where one with "
-            f"more than {cap:g} counts as one with {cap:g}: at least {images_needed(false_alarms, cap)} are needed"
-        )
+    assert score is not None  # there are enough images
     if score > 1:
         raise DataError(f"too many false detections have a score of 1 to promise {false_alarms:g} an image")
     return max(score, lowest)
