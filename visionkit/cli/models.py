@@ -69,7 +69,7 @@ def detect(
         format: json, csv, coco (annotations of the images), voc or yolo (labels to correct and learn from); several.
             At scale: json, csv, coco, jsonl (a line for each image), or parquet for nothing but results/*.parquet.
         pictures: draw what was found into a picture for each image, or into the video; by default, but not at scale.
-            Of keypoints they show those above a logit of 2; the tables have all.
+            Of keypoints they show those above a logit of 2; the JSON files have all.
         replace: do all images again where --out holds results of another model, or with other options; labels that
             were changed by hand stay.
         guarantee: (photos) use the thresholds, and the margin, that visionkit guarantee has stored in the run; warns
