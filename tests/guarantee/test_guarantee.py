@@ -21,6 +21,7 @@ from visionkit.guarantee.shift import looks, shift
 from visionkit.guarantee.stored import fingerprint_of, read_promise
 from visionkit.images import write_image
 from visionkit.metrics.curves import match
+from visionkit.open_model import content_digest
 from visionkit.types import DataError, Detections
 
 NAMES = ["cat", "dog"]
@@ -207,7 +208,9 @@ def test_it_is_stored_in_an_export_and_belongs_to_its_files(tmp_path):
     for name, content in (("visionkit.json", "{}"), ("model.onnx", "graph"), ("export_report.json", "{}")):
         (tmp_path / name).write_text(content)
     promise = make_alarm_promise(pairs_of(), NAMES, 0.5, model=fingerprint_of(tmp_path))
+    before = content_digest(tmp_path)
     promise.save(tmp_path)
+    assert content_digest(tmp_path) == before  # it is still the same model
     assert read_promise(tmp_path) == promise
     (tmp_path / "export_report.json").write_text('{"seconds": 2}')
     assert read_promise(tmp_path) == promise

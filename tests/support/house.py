@@ -60,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "style",
         "predict",
         "export",
+        "guarantee",
     },
     "evaluate": {"by_name", "callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
