@@ -219,7 +219,7 @@ __all__ = sorted([*_PLACES, "__version__"])
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or name not in _PLACES:
-        from visionkit.types import nearest
+        from visionkit.by_name import nearest
 
         raise AttributeError(f"module 'visionkit' has no attribute {name!r}{nearest(name, __all__)}")
     place = _PLACES[name]

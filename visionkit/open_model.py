@@ -244,5 +244,9 @@ def _files_of(model: Path) -> tuple[Path, list[Path]]:
         from visionkit.hub.fetch import fetch
 
         model = fetch(parse(model), offline=True)
+    from visionkit.guarantee.promise import FILE
+
     file = model / "model.keras"
-    return model, [file] if file.is_file() else sorted(f for f in model.rglob("*") if f.is_file())
+    if file.is_file():
+        return model, [file]
+    return model, sorted(f for f in model.rglob("*") if f.is_file() and f.name != FILE)

@@ -16,10 +16,9 @@
 | scores | float32, descending within an image; fixed-size outputs are padded with score 0 and label -1 |
 """
 
-import difflib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -59,13 +58,6 @@ def in_words(error: Exception) -> str:
     if "int_max_str_digits" in str(error):
         return "a number of thousands of digits"
     return str(error).partition("\n")[0]
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: "; did you mean 'ssd'?", or the names that there are."""
-    names = {key.lower(): key for key in known}
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"; did you mean {names[close[0]]!r}?" if close else f"; there are {', '.join(names.values())}"
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def test_a_boastful_detector_is_brought_to_its_senses():
     assert calibration.error.less[1] > 0
     lines = str(calibration).splitlines()
     assert lines[0].startswith("240 detections of 120 images, of which ")
-    assert lines[2].startswith("D-ECE, with 95 % intervals: 0.")
+    assert lines[2].startswith("D-ECE of detections with a score of at least 0.3, with 95 % intervals: 0.")
+    assert lines[3].startswith("D-ECE of all detections: 0.")
     assert lines[-1].startswith(
         f"Chosen: {calibration.method}, one curve for all classes. It does not change the order"
     )

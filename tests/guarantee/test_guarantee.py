@@ -15,9 +15,13 @@ from visionkit.cli import main
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.guarantee.keep import Promised, warning
-from visionkit.guarantee.promise import FILE, fingerprint_of, in_words, make_promise, read_promise
+from visionkit.guarantee.make import make_alarm_promise, make_promise
+from visionkit.guarantee.promise import FILE
 from visionkit.guarantee.shift import looks, shift
+from visionkit.guarantee.stored import fingerprint_of, read_promise
 from visionkit.images import write_image
+from visionkit.metrics.curves import match
+from visionkit.open_model import content_digest
 from visionkit.types import DataError, Detections
 
 NAMES = ["cat", "dog"]
@@ -47,8 +51,8 @@ def test_a_promise_for_all_classes_and_for_each():
     assert together.price.detections == pytest.approx(2 - 6 / 40)
     each = make_promise(pairs_of(), NAMES, 0.1, per_class=True)
     assert each.thresholds == pytest.approx([0.9 - 36 / 1000, 0.6 - 36 / 1000])  # (3 + 1) / 41
-    assert in_words(each)[1] == "Thresholds: cat 0.864, dog 0.564."
-    assert "on average at most 10% of an image's objects of a class are missed" in in_words(each)[0]
+    assert each.in_words()[1] == "Thresholds: cat 0.864, dog 0.564."
+    assert "on average at most 10% of an image's objects of a class are missed" in each.in_words()[0]
 
 
 def test_from_python_a_detector_keeps_the_promise(tmp_path):
@@ -63,14 +67,14 @@ def test_from_python_a_detector_keeps_the_promise(tmp_path):
 
     safe = vk.guarantee(Says(**vars(says)), data)
     assert safe.promise == replace(make_promise(pairs, NAMES, 0.1, source="drawn"), looks=safe.promise.looks)
-    assert str(safe.promise).splitlines() == in_words(safe.promise)
+    assert str(safe.promise).splitlines() == safe.promise.in_words()
     assert safe.promise.looks  # of the calibration images
     kept = [said.scores.min() for said in safe(data)]
     assert min(kept) >= np.float32(safe.promise.thresholds[0]) and len(kept) == 40
     with pytest.raises(ValueError, match=r"this promise is of no run: `visionkit guarantee .* DATA` stores one"):
         safe.promise.save(tmp_path)
     says.task = "classify"
-    with pytest.raises(DataError, match="a guarantee is for detectors; this model is for the task classify"):
+    with pytest.raises(DataError, match="detectors and segmenters; this model is for the task classify"):
         vk.guarantee(Says(**vars(says)), data)
     with pytest.raises(DataError, match=r"found 'runs/first'; vk\.open_predictor opens a file"):
         vk.guarantee("runs/first", data)
@@ -83,7 +87,7 @@ def test_a_class_of_which_nothing_can_be_promised_is_named():
         "dog": "even at the lowest threshold the model misses too many objects to promise 10%; the least that these 40 "
         "images allow is 26.8%"
     }
-    assert any(line.startswith("No promise for dog: even") for line in in_words(promise))
+    assert any(line.startswith("No promise for dog: even") for line in promise.in_words())
     with pytest.raises(DataError, match=r"to promise 5%; the least that these 40 images allow is 14\.6%"):
         make_promise(pairs_of(weak=range(10)), NAMES, 0.05)
 
@@ -99,6 +103,44 @@ def test_too_few_images_are_refused():
         make_promise(pairs_of(17), NAMES, 0.1, margin=True)
     with pytest.raises(DataError, match="--miss: expected a share above 0 and below 1, found 1"):
         make_promise(pairs_of(8), NAMES, 1.0)
+
+
+def test_false_alarms_are_promised_for_all_classes_and_for_each():
+    pairs = pairs_of()  # each image has an invented dog of 0.3, and the dogs of odd images are badly placed
+    assert all(match(*pair).tolist().count(-1) == 1 for pair in pairs)
+    promise = make_alarm_promise(pairs, NAMES, 0.5)
+    # 0.5 * 41 - 10 leaves room for 10 false detections: all of 0.3 are left out, since none is better than another.
+    assert promise.thresholds == [np.nextafter(np.float32(0.3), np.float32(1))] * 2
+    assert (promise.alarms, promise.price.wrong, promise.missed, promise.images) == (0, 0, 0, 40)
+    assert promise.in_words()[0] == (
+        "Promised: on average at most 0.5 false detections an image (without an object of their class with an IoU of "
+        "0.5; an image with more than 10 counts as one with 10). On the 40 calibration images it is 0.00."
+    )
+    assert (
+        promise.in_words()[2]
+        == "Price: 0.0% of an image's objects are missed; 2.0 detections an image, 0.0 of them wrong."
+    )
+    generous = make_alarm_promise(pairs, NAMES, 1.5, lowest=0.01)
+    assert generous.thresholds == [0.01, 0.01]  # down to where the detections were looked at
+    assert (generous.cap, generous.alarms, generous.price.wrong) == (15, 1, 1)
+    each = make_alarm_promise(pairs, NAMES, 0.5, per_class=True, lowest=0.01)
+    assert each.thresholds == [0.01, np.nextafter(np.float32(0.3), np.float32(1))]  # no cat is invented
+    assert each.in_words()[0].startswith("Promised: on average at most 0.5 false detections of a class an image (")
+
+
+def test_false_alarms_that_cannot_be_promised_are_refused():
+    text = "18 images are too few to promise 0.5 false detections an image, where one with more than 10 counts as one"
+    with pytest.raises(DataError, match=f"{text} with 10: at least 19 are needed"):
+        make_alarm_promise(pairs_of(18), NAMES, 0.5)
+    assert make_alarm_promise(pairs_of(19), NAMES, 0.5).images == 19
+    with pytest.raises(DataError, match="--false-alarms: expected a number above 0, found 0"):
+        make_alarm_promise(pairs_of(), NAMES, 0.0)
+    empty = vk.Dataset([there for there, _ in pairs_of(18)], NAMES)
+    with pytest.raises(DataError, match=text):  # before the model, which has no answers here, is asked
+        vk.guarantee(Says(None), empty, false_alarms=0.5)
+    sure = [(there, found([[150, 50, 190, 90]], [1.0], [0])) for there, _ in pairs_of()]
+    with pytest.raises(DataError, match=r"too many false detections have a score of 1 to promise 0\.5 an image"):
+        make_alarm_promise(sure, NAMES, 0.5)
 
 
 def test_a_margin_makes_boxes_contain_their_objects():
@@ -158,8 +200,23 @@ def test_it_is_stored_in_the_run_and_belongs_to_its_model(run):
     (run / FILE).unlink()
     with pytest.raises(DataError, match=r"has no guarantee\.json; visionkit guarantee .* DATA --miss 0\.1 makes one"):
         read_promise(run)
-    with pytest.raises(DataError, match="expected the folder of a finished run"):
+    with pytest.raises(DataError, match="expected the folder of a finished run or of an export"):
         fingerprint_of(run / "nothing")
+
+
+def test_it_is_stored_in_an_export_and_belongs_to_its_files(tmp_path):
+    for name, content in (("visionkit.json", "{}"), ("model.onnx", "graph"), ("export_report.json", "{}")):
+        (tmp_path / name).write_text(content)
+    promise = make_alarm_promise(pairs_of(), NAMES, 0.5, model=fingerprint_of(tmp_path))
+    before = content_digest(tmp_path)
+    promise.save(tmp_path)
+    assert content_digest(tmp_path) == before  # it is still the same model
+    assert read_promise(tmp_path) == promise
+    (tmp_path / "export_report.json").write_text('{"seconds": 2}')
+    assert read_promise(tmp_path) == promise
+    (tmp_path / "model.onnx").write_text("another graph")
+    with pytest.raises(DataError, match="was made for another model"):
+        read_promise(tmp_path)
 
 
 def test_blur_and_darkness_are_flagged_and_the_same_kind_of_images_is_not():
@@ -217,6 +274,20 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
     assert main([*words, "--again"]) == 1
     assert "seems to have learned from val+test of" in capsys.readouterr().err
     (run / "knobs.json").unlink()
+    for more, message in (
+        (["--false-alarms", "1"], "--miss and --false-alarms: a threshold keeps one promise; leave one of them out"),
+        (["--of", "cat"], "--of is about a segmenter; this model is for the task detect"),
+    ):
+        assert main([*words, "--again", *more]) == 1
+        assert message in capsys.readouterr().err
+    alarms = [*words[:3], "--again", "--false-alarms", "1"]
+    assert main([*alarms, "--margin"]) == 1
+    assert "--margin is about found objects, and goes with --miss" in capsys.readouterr().err
+    assert main(alarms) == 0
+    assert "Promised: on average at most 1 false detections an image" in capsys.readouterr().out
+    assert read_promise(run).false_alarms == 1
+    assert main([*words, "--again"]) == 0
+    capsys.readouterr()
 
     photos = tmp_path / "photos"
     for i in range(24):
@@ -237,6 +308,16 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
         write_image(photos / f"{dataset.records[i].id}.png", dataset[i].image // 3)
     assert main([*words[:4], str(tmp_path / "again"), *words[5:]]) == 0
     assert "these images are unlike the calibration images (darker" in capsys.readouterr().err
+
+
+def test_an_export_says_that_it_does_not_carry_the_guarantee(run, monkeypatch, capsys):
+    monkeypatch.setattr("visionkit.export.export_model.export_model", lambda *_: "exported")
+    assert main(["export", str(run), "--out", "out"]) == 0
+    assert capsys.readouterr().out == "exported\n"
+    (run / FILE).write_text("{}")
+    assert main(["export", str(run), "--out", "out"]) == 0
+    printed = capsys.readouterr().out
+    assert "the run's guarantee holds for its own answers: visionkit guarantee out DATA makes one" in printed
 
 
 def test_a_class_without_an_object_has_no_promise():

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ import yaml
 from huggingface_hub import constants
 from PIL import Image
 from support.command_line import visionkit
+from support.detections import found, sample
 from support.fake_hub import Repo, running
 from support.models import BUILD
 from support.paths import ROOT
@@ -20,6 +22,8 @@ from support.paths import ROOT
 import visionkit as vk
 from visionkit import limits
 from visionkit.files import sha256_of
+from visionkit.guarantee.make import make_promise
+from visionkit.guarantee.stored import fingerprint_of
 from visionkit.hub.address import Address, is_address, parse
 from visionkit.hub.card import is_unchanged
 from visionkit.open_model import content_digest, keras_path, open_task
@@ -134,6 +138,28 @@ def test_names_of_classes_are_only_text_in_a_card(hub):
     assert "3 classes: `'</code><script>alert(1)</script>`, `a/b\\n# c`, `[x](http://example.com)`\n" in card
     assert "license: other\nlicense_name: LicenseRef-Mine\n" in card
     assert "## Scores\n\nNot measured" in card
+
+
+def test_the_card_says_what_is_promised_and_names_no_path(hub, run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+
+    def card():
+        vk.push(folder, REPO)
+        return list(hub.repos[REPO].commits.values())[-1]["README.md"].decode()
+
+    assert "## Promises\n\n```text\nIts scores are not calibrated.\nIt comes with no guarantee.\n```\n" in card()
+    pairs = [(sample([[0, 0, 9, 9]], [0]), found([[0, 0, 9, 9]], [0.5], [0])) for _ in range(20)]
+    model = fingerprint_of(folder)
+    make_promise(pairs, ["```\n# cat", "dog"], 0.1, per_class=True, source="/home/alice/zoo", model=model).save(folder)
+    text = card()
+    assert "\nPromised: on average at most 10% of an image's objects of a class are missed (" in text
+    assert r" Thresholds: '''\n# cat 0.500, dog 0.000." in text
+    assert not any(word in text for word in SECRETS)
+    (folder / "guarantee.json").write_text("{}")
+    text = card()
+    assert "\nIts guarantee.json does not belong to this model: the guarantee has to be made again.\n" in text
+    assert not any(word in text for word in SECRETS)
 
 
 def test_a_card_that_was_edited_is_kept(hub, run, capsys):

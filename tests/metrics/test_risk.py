@@ -9,10 +9,16 @@ from support.paths import ROOT
 from support.worlds import found_objects as drawn_objects
 
 from visionkit import npboxes
+from visionkit.metrics.curves import match
 from visionkit.metrics.risk import (
+    FalseAlarms,
     Found,
+    alarm_threshold,
     box_margin,
+    cap_of,
+    counted_alarms,
     enlarge,
+    find_false_alarms,
     found_objects,
     images_needed,
     least_promise,
@@ -91,3 +97,61 @@ def test_on_other_images_no_more_is_missed_than_was_promised(alpha):
         shares = np.concatenate([measure(drawn_objects(rng, 120), alpha, draws=1, seed=i) for i in range(150)])
         assert len(shares) > 140  # in a few draws the detector misses too many at any threshold
         assert alpha / 2 < shares.mean() < alpha + 2 * shares.std() / len(shares) ** 0.5
+
+
+def test_false_alarms_by_hand():
+    images = np.array([0, 0, 1, 2, 2])
+    alarms = FalseAlarms(images, np.array([0, 1, 0, 1, 1]), np.float32([0.9, 0.3, 0.5, 0.5, 0.1]), 19)
+    assert cap_of(0.5) == 10 and cap_of(2) == 20
+    assert alarm_threshold(alarms, 0.5) == pytest.approx(0.9)  # 0.5 * 20 - 10 leaves no room at all
+    assert alarm_threshold(alarms, 0.5) > np.float32(0.9)
+    assert np.float32(0.5) < alarm_threshold(alarms, 0.6) < 0.51  # for two; two have 0.5, so neither may stay
+    assert alarm_threshold(alarms, 0.7) == pytest.approx(0.1)  # for four
+    assert alarm_threshold(alarms, 0.75) == 0  # for all five
+    assert alarm_threshold(alarms, 0.49) is None
+    assert counted_alarms(alarms, 0.3, 10)[:3].tolist() == [2, 1, 1]
+    assert counted_alarms(alarms, np.array([0.6, 0.2]), 1)[:3].tolist() == [1, 0, 1]
+    assert alarms.of_class(1).image.tolist() == [0, 2, 2] and alarms.of_class(1).images == 19
+
+
+def test_the_threshold_for_false_alarms_is_the_lowest_that_fits():
+    pairs = drawn_set(3, images=130)
+    alarms = find_false_alarms(pairs)
+    assert len(alarms.score) == sum((match(*pair) == -1).sum() for pair in pairs) > 200
+    # Equal scores and images with more false detections than count are among them.
+    crowd = FalseAlarms(
+        np.append(alarms.image, np.full(40, 7)), np.append(alarms.label, np.zeros(40, int)),
+        np.append(alarms.score, np.linspace(0.5, 0.99, 40).round(2)).astype(np.float32), alarms.images,
+    )  # fmt: skip
+    candidates = [0.0, *np.nextafter(np.unique(crowd.score), np.float32(2)).tolist()]
+    for alpha in (0.1, 0.7, 1.0, 3.0):
+        cap, room = cap_of(alpha), alpha * (crowd.images + 1) - cap_of(alpha) + 1e-9
+        fits = [t for t in candidates if counted_alarms(crowd, t, cap).sum() <= room]
+        assert alarm_threshold(crowd, alpha) == min(fits)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_on_other_images_there_are_no_more_false_alarms_than_were_promised(alpha):
+    """As many images for each threshold as the promise needs three times over; the next images are drawn anew."""
+    rng, means = np.random.default_rng(0), []
+    for _ in range(300):
+        calibration, test = (drawn_alarms(rng, 60) for _ in range(2))
+        means.append(counted_alarms(test, alarm_threshold(calibration, alpha), cap_of(alpha)).mean())
+    assert alpha / 3 < np.mean(means) < alpha + 2 * np.std(means) / len(means) ** 0.5
+
+
+def drawn_alarms(rng, images):
+    """False detections of images of which some are much worse than others."""
+    counts = rng.poisson(rng.gamma(0.7, 8, images))
+    image = np.repeat(np.arange(images), counts)
+    score = rng.beta(1, 4, len(image)).astype(np.float32)
+    return FalseAlarms(image, np.zeros(len(image), int), score, images)
+
+
+def test_suppression_and_matching_go_from_the_best_down():
+    """What the promise about false alarms rests on: they are the same ones, whatever the threshold."""
+    for there, said in drawn_set(5, images=40):
+        whole = match(there, said)
+        for threshold in (0.2, 0.5, 0.8):
+            kept = said.scores >= np.float32(threshold)
+            assert match(there, said[kept]).tolist() == whole[kept].tolist()

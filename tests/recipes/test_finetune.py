@@ -169,7 +169,7 @@ def test_data_with_other_classes_is_refused_by_name(trained):
     root, _ = trained
     for names, said in (
         (["red", "green"], "green; it knows blue, red$"),
-        (["red", "Blue"], "is 'Blue' what it calls 'blue'"),
+        (["red", "BLUE"], r"is 'BLUE' what it calls 'blue'\?"),
     ):
         other = Dataset([Sample(id="a", image_size=(8, 8), label=0)], names, lambda record: record)
         with pytest.raises(DataError, match=f"classes that the model lacks: .*{said}"):

@@ -11,6 +11,7 @@ from support.browser import check_page, needs_browser, open_page
 from support.predictors import Says
 from support.recipes import recipe
 
+from visionkit.calibrate.record import in_one_line as calibrated
 from visionkit.cli import main
 from visionkit.data.arrays import arrays
 from visionkit.data.files import load_image
@@ -19,13 +20,17 @@ from visionkit.data.writers import write_coco
 from visionkit.doctor import examine
 from visionkit.evaluate.mistakes import BACKGROUND, CloseLook, of_detector, write_mistakes
 from visionkit.evaluate.scores import evaluate
+from visionkit.guarantee.promise import PixelPromise
+from visionkit.guarantee.stored import fingerprint_of
 from visionkit.html.charts import Line, _log_ticks, _ticks, line_chart, matrix_table
 from visionkit.html.document import document
 from visionkit.images import read_image
 from visionkit.metrics.pictures import compact
 from visionkit.report.facts import Assessment, read_run
 from visionkit.report.model_sections import precision
+from visionkit.report.page import page as report_page
 from visionkit.report.page import write_report
+from visionkit.report.run_sections import promises
 from visionkit.report.words import mix_ups, remarks
 from visionkit.train.run import run
 from visionkit.types import Classification, DataError, Detections, SegmentationMap
@@ -209,6 +214,34 @@ def test_a_run_that_goes_on_still_has_a_page_that_says_what_is_missing(tmp_path,
     assert "Cats &amp; dogs." in page and "More." not in page
     assert "&lt;b&gt;" in page and "<b>" not in page
     assert re.search(r"an epoch.*?10 s", page)
+
+
+def test_the_page_says_whether_a_run_is_calibrated_and_what_it_promises(tmp_path):
+    folder = run_folder(tmp_path / "run", results={"top1": 0.5})
+    lines = promises(read_run(folder))
+    assert "<li>Its scores are not calibrated.</li><li>It comes with no guarantee.</li>" in lines
+    assert lines in report_page(read_run(folder), Assessment())
+    (folder / "model.keras").write_bytes(b"weights")
+    error = {"before": [0.1, 0, 0.2], "after": [0.02, 0, 0.03], "less": [0.08, 0, 0.2]}
+    record = {"method": "platt", "images": 1087, "sure": None, "error": error}
+    (folder / "calibration.json").write_text(json.dumps(record))
+    pixels = {"images": 30, "source": "", "looks": {}, "missed": 0.08, "marked": 0.2, "right": 0.7}
+    promise = PixelPromise(
+        class_names=["a", "<b>"], miss=0.1, of="<b>", threshold=0.25, model=fingerprint_of(folder), **pixels
+    )
+    promise.save(folder)
+    lines = promises(read_run(folder))
+    assert "calibrated (platt, with 1,087 images): their calibration error was 0.100 and is 0.020.</li>" in lines
+    assert "Promised: on average at most 10% of an image&#x27;s pixels of &lt;b&gt; are missed." in lines
+    assert "Threshold: a pixel with a probability of 0.25 of &lt;b&gt;" in lines
+    (folder / "calibration.json").write_text(json.dumps(record | {"sure": error | {"after": [0.03, 0, 1]}}))
+    assert "calibration error of detections with a score of at least 0.3 was 0.100 and is 0.030." in calibrated(folder)
+    (folder / "calibration.json").write_text(json.dumps(record | {"method": "none"}))
+    assert calibrated(folder) == "Its scores are not calibrated: no curve made them better on 1,087 images."
+    (folder / "calibration.json").write_text("{")
+    assert calibrated(folder) == "calibration.json is not what visionkit calibrate writes."
+    (folder / "model.keras").write_bytes(b"other weights")
+    assert "guarantee.json does not belong to this model" in promises(read_run(folder))
 
 
 def test_what_was_asked_for_and_cannot_be_is_an_error(tmp_path, capsys):

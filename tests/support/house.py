@@ -40,15 +40,15 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"by_name", "npboxes", "resizing", "score_curve", "skeletons", "ops", "layers"},
     "weights": {"environment", "files", "limits", "backbones", "models"},
     "html": {"resizing"},
-    "data": {"files", "limits", "npboxes", "skeletons", "images", "resizing", "image_files"},
+    "data": {"by_name", "files", "limits", "npboxes", "skeletons", "images", "resizing", "image_files"},
     "metrics": {"files", "npboxes", "score_curve", "skeletons"},
     "style": {"files", "images", "resizing", "image_files", "videos", "models"},
     "predict": {"files", "npboxes", "images", "resizing", "image_files", "videos"},
     "export": {"callable_package", "environment", "processes", "limits", "npboxes", "images", "resizing", "image_files"}
     | {"models", "predict", "score_curve", "skeletons", "style"},
-    "fast": {"files", "images", "data", "predict", "evaluate", "export"},
+    "fast": {"by_name", "files", "images", "data", "predict", "evaluate", "export"},
     "certify": {"backbones", "models", "weights"},
-    "hub": {"environment", "files", "limits", "resizing", "models", "export"},
+    "hub": {"calibrate", "environment", "guarantee", "files", "limits", "resizing", "models", "export"},
     "open_model": {
         "environment",
         "files",
@@ -60,10 +60,12 @@ ALLOWED: dict[str, set[str]] = {
         "style",
         "predict",
         "export",
+        "guarantee",
     },
-    "evaluate": {"callable_package", "files", "images", "data", "metrics", "predict"},
+    "evaluate": {"by_name", "callable_package", "files", "images", "data", "metrics", "predict"},
     "train": {"callable_package", "files", "environment", "resizing", "models", "data", "evaluate", "predict"},
-    "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate"},
+    "guarantee": {"callable_package", "files", "images", "metrics", "npboxes", "resizing", "data", "evaluate", "export"}
+    | {"predict"},
     "calibrate": {"callable_package", "data", "evaluate", "html", "metrics", "score_curve"},
     "suspects": {"callable_package", "data", "evaluate", "html", "image_files", "limits", "metrics", "npboxes"}
     | {"predict", "resizing"},
@@ -71,8 +73,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"resizing"},
     "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
-    "report": {"files", "images", "html", "metrics", "evaluate", "doctor"},
-    "recipes": {"backbones", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
+    "report": {"calibrate", "guarantee", "files", "images", "html", "metrics", "evaluate", "doctor"},
+    "recipes": {"backbones", "by_name", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
     "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},
     "scale": {"files", "image_files", "images", "limits", "predict"},
     "experiments": {"files", "open_model", "data", "metrics", "predict", "evaluate", "train"},

@@ -233,6 +233,9 @@ def test_without_predictions_models_are_trained_that_have_not_seen_the_images(tm
     monkeypatch.setitem(RECIPES, "classify", tiny_classifier.of_folder)
     words = ["suspects", str(tmp_path / "data"), "--k", "3", "--epochs", "40", "--out", str(tmp_path / "folds")]
     words += ["--html", str(tmp_path / "p.html"), "--json", str(tmp_path / "p.json")]
+    assert main(["19" if word == "3" else word for word in words]) == 1
+    assert "--k 19: expected 2 to 18 folds, as there are 18 training images" in capsys.readouterr().err
+    assert not (tmp_path / "folds").exists()
     assert main(words) == 0
     out = capsys.readouterr().out
     assert "fold 3 of 3" in out and "18 images," in out  # of train, whose images the models could learn from

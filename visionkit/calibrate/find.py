@@ -136,9 +136,12 @@ def in_words(found: Calibration) -> list[str]:
     ]
     losses = ", ".join(f"{method} {loss:.4f}" for method, loss in found.log_loss.items())
     lines.append(f"Log loss on images left out: {losses}.")
-    lines.append(f"{name}, with 95 % intervals: {_in_numbers(found.error)}.")
-    if found.sure:
-        lines.append(f"{name} of detections with a score of at least {SURE}: {_in_numbers(found.sure)}.")
+    if found.sure:  # first, since people look at these detections, and most of the others are near 0
+        sure = _in_numbers(found.sure)
+        lines.append(f"{name} of {what} with a score of at least {SURE}, with 95 % intervals: {sure}.")
+        lines.append(f"{name} of all {what}: {_in_numbers(found.error)}.")
+    else:
+        lines.append(f"{name}, with 95 % intervals: {_in_numbers(found.error)}.")
     if found.curve:
         lines.append(f"Chosen: {found.method}, one curve for all classes. It does not change {same}.")
     else:

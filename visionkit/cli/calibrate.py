@@ -4,10 +4,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from visionkit.calibrate.record import FILE as RECORD
 from visionkit.cli.learned import learned_from
 from visionkit.types import DataError, plain
 
-RECORD, PAGE = "calibration.json", "calibration.html"
+PAGE = "calibration.html"
 
 
 def calibrate(

@@ -1,6 +1,7 @@
 """The verb certify. Heavy imports are inside the function."""
 
-from visionkit.types import DataError, nearest
+from visionkit.by_name import nearest
+from visionkit.types import DataError
 
 
 def certify(name: str | None = None, /) -> int | None:

@@ -44,11 +44,14 @@ def export(
         if data is None and value is not None:
             raise DataError(f"--{name} is about --data, which is not given")
     from visionkit.export.export_model import export_model
+    from visionkit.guarantee.promise import FILE
     from visionkit.open_model import keras_path
 
     file = keras_path(model)
     score = None if data is None else _scorer(file, data, split, classes, void)
     print(export_model(file, to, out, check, images, calibrate, licence, score))
+    if (model / FILE).is_file():
+        print(f"the run's guarantee holds for its own answers: visionkit guarantee {out} DATA makes one for the export")
 
 
 def _scorer(

@@ -5,10 +5,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import cyclopts
 
+from visionkit.cli.guarantee import promise_of, promised
 from visionkit.cli.scale import (
     Job,
     Scale,
@@ -22,9 +23,6 @@ from visionkit.cli.scale import (
 )
 from visionkit.fast.choice import Runtime
 from visionkit.types import BOX_TASKS, DataError, plain
-
-if TYPE_CHECKING:
-    from visionkit.guarantee.promise import Promise
 
 FORMATS = ("json", "csv")  # in which detect writes what it finds in photos, by default
 PARTLY_DONE = 3  # the exit code when some images could not be read and the others are done
@@ -72,8 +70,8 @@ def detect(
             Of keypoints they show those above a logit of 2; the JSON files have all.
         replace: do all images again where --out holds results of another model, or with other options; labels that
             were changed by hand stay.
-        guarantee: (photos) use the thresholds, and the margin, that visionkit guarantee has stored in the run; warns
-            if the photos are unlike those that it was made with.
+        guarantee: (photos) use the thresholds, and the margin, that visionkit guarantee has stored beside the model;
+            warns if the photos are unlike those that it was made with.
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
         frames: (video) stop after so many.
         track: (video) number the objects: one keeps its id from frame to frame, for a second also where it is not seen.
@@ -95,7 +93,7 @@ def detect(
             runtime=runtime,
         )
         return PARTLY_DONE if run_at_scale(model, images, out, scale, job) else 0
-    promise = _promise(model, score, tile) if guarantee else None
+    promise: Any = promise_of(model, {"score": score is not None, "tile": tile is not None}) if guarantee else None
     score = score_or_default
     video = _check_video(images, frames, track, promise, format)
     from visionkit.open_model import content_digest, open_predictor
@@ -117,16 +115,14 @@ def detect(
 
     identity = content_digest(model)
     if promise:
-        predictor = _promised(predictor, promise, images)
+        predictor = promised(predictor, promise, images)
         score = min(promise.thresholds)
         identity += f" {promise.fingerprint}"
     options = {"formats": format, "pictures": drawn, "made_by": identity, "replace": replace}
     return _report(detect_folder(predictor, images, folder, score, **options), folder)
 
 
-def _check_video(
-    images: list[str], frames: int | None, track: bool, promise: "Promise | None", format: Sequence[str]
-) -> bool:
+def _check_video(images: list[str], frames: int | None, track: bool, promise: Any, format: Sequence[str]) -> bool:
     """Whether the only source is a video or a camera; a DataError if an option does not fit to what it is."""
     video = len(images) == 1 and _is_video(images[0])
     if frames is not None and not video:
@@ -142,29 +138,6 @@ def _check_video(
     if video and tuple(format) != FORMATS:
         raise DataError("--format is for photos: a video gives NAME.jsonl; leave it out")
     return video
-
-
-def _promise(model: Path, score: float | None, tile: int | None) -> "Promise":
-    """The guarantee that is stored in a run; a DataError if there is none, or if an option contradicts it."""
-    if score is not None:
-        raise DataError("--score and --guarantee: the guarantee has its own threshold; leave one of them out")
-    if tile is not None:
-        raise DataError("--tile and --guarantee: the guarantee was made without tiles; leave one of them out")
-    from visionkit.guarantee.promise import in_words, read_promise
-
-    promise = read_promise(model)
-    print(plain(in_words(promise)[0]))
-    return promise
-
-
-def _promised(predictor: Any, promise: "Promise", images: list[str]) -> Any:
-    """The predictor that keeps a promise; warns on stderr if the images are unlike the calibration images."""
-    from visionkit.guarantee.keep import Promised, warning
-    from visionkit.image_files import find_images
-
-    if sentence := warning(promise, find_images(images)):
-        print(plain(f"warning: {sentence}"), file=sys.stderr)
-    return Promised(predictor, promise)
 
 
 def classify(
@@ -288,6 +261,7 @@ def segment(
     *,
     out: str,
     format: Annotated[Sequence[str] | None, _Several] = None,
+    guarantee: bool = False,
     flip: bool = False,
     window: bool = False,
     replace: bool = False,
@@ -307,6 +281,8 @@ def segment(
         images: files, folders or globs; or s3://BUCKET/...
         out: the folder for the results; or s3://BUCKET/...
         format: (at scale) csv, jsonl (a line for each image), or parquet for nothing but results/*.parquet; several.
+        guarantee: use the threshold of the class that visionkit guarantee has stored beside the model; warns if the
+            images are unlike those that it was made with.
         flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
         replace: do all images again where --out holds results of another model, or with other options; masks
@@ -316,7 +292,7 @@ def segment(
     """
     scale = scale or Scale()
     if is_at_scale(scale, images, out):
-        check_offered({"replace": replace})
+        check_offered({"guarantee": guarantee, "replace": replace})
         job = Job(
             tasks=("segment",),
             formats=format or ("csv",),
@@ -329,8 +305,15 @@ def segment(
     from visionkit.open_model import content_digest, open_predictor
     from visionkit.predict.folders import segment_folder
 
-    predictor = open_predictor(model, 8, trust, runtime, partial(images_in, images)).look(flip, window)
-    options = {"made_by": content_digest(model), "replace": replace}
+    promise = promise_of(model, {"flip": flip, "window": window}, of_pixels=True) if guarantee else None
+    if promise and runtime == "auto":
+        runtime = "keras"  # by which the threshold was chosen
+    predictor: Any = open_predictor(model, 8, trust, runtime, partial(images_in, images)).look(flip, window)
+    identity = content_digest(model)
+    if promise:
+        predictor = promised(predictor, promise, images)
+        identity += f" {promise.fingerprint}"
+    options = {"made_by": identity, "replace": replace}
     return _report(segment_folder(predictor, images, Path(out), **options), Path(out))
 
 

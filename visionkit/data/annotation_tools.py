@@ -42,9 +42,11 @@ def write_cvat(job: Job) -> None:
 
 
 def _cvat_meta(job: Job) -> ElementTree.Element:
-    """The task with its labels, in the order of the class ids."""
+    """The labels, in the order of the class ids: of a task, or of a project, whose images are in subsets."""
     meta = ElementTree.Element("meta")
-    labels = ElementTree.SubElement(ElementTree.SubElement(meta, "task"), "labels")
+    named = [split for split in job.parts if split]
+    about = ElementTree.SubElement(meta, "project" if named else "task")
+    labels = ElementTree.SubElement(about, "labels")
     for name in job.class_names:
         label = ElementTree.SubElement(labels, "label")
         ElementTree.SubElement(label, "name").text = name
@@ -61,6 +63,10 @@ def _cvat_meta(job: Job) -> ElementTree.Element:
             }
             for key, text in fields.items():
                 ElementTree.SubElement(element, key).text = text
+    if named:  # datumaro passes over the images of a subset that is not listed
+        subsets = ElementTree.SubElement(about, "subsets")
+        for split in named:
+            ElementTree.SubElement(subsets, "subset").text = split
     return meta
 
 

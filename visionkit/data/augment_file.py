@@ -9,11 +9,12 @@ from typing import Any
 
 import yaml
 
+from visionkit.by_name import nearest
 from visionkit.data.albumentations_adapter import A, BaseCompose
 from visionkit.data.augment import check_pipeline
 from visionkit.data.keras_layers import KerasLayers, from_saved, is_keras
 from visionkit.files import as_json
-from visionkit.types import DataError, nearest
+from visionkit.types import DataError
 
 _LARGEST = 1_000_000  # bytes of a file
 _MOST = 10_000  # values in a pipeline; more would be YAML whose aliases multiply

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from visionkit import npboxes
-from visionkit.types import IGNORE, DataError, Sample, in_words, nearest, objects_of
+from visionkit.by_name import nearest
+from visionkit.types import IGNORE, DataError, Sample, in_words, objects_of
 
 GEOMETRIC = (
     *("CenterCrop", "RandomFlip", "RandomPerspective", "RandomRotation", "RandomTranslation", "RandomZoom"),

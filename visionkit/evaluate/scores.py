@@ -1,6 +1,5 @@
 """Scores a model on a labelled data set through the same code that predicts: what is evaluated is what runs."""
 
-import difflib
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from visionkit.by_name import alike
 from visionkit.data.box_formats import check_made_boxes
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.mistakes import CloseLook, best_thresholds, of_classifier, of_detector, of_segmenter
@@ -286,8 +286,8 @@ def class_ids(model: HasClasses, dataset: Dataset) -> list[int]:
     unknown = [name for name in dataset.class_names if name not in known]
     if unknown:
         lacking, available = _few(unknown), _few(model.class_names)
-        alike = difflib.get_close_matches(unknown[0], known, n=1)
-        question = f"; is {unknown[0]!r} what it calls {alike[0]!r}?" if alike else ""
+        close = alike(unknown[0], known)
+        question = "" if close is None else f"; is {unknown[0]!r} what it calls {close!r}?"
         raise DataError(f"the data has classes that the model lacks: {lacking}; it knows {available}{question}")
     return [known[name] for name in dataset.class_names]
 

@@ -109,6 +109,10 @@ def folds(
     Raises:
         DataError: too few images for `k`; or see `begin`.
     """
+    recipe = recipe_function(**knobs)
+    train, task = recipe.train, recipe.model.task
+    where = deal(train.records, k, knobs.get("seed", 0))  # before the folder is made, which wrong input must not leave
+    del recipe
     begin(out, recipe_function, recipe_file, {"verb": "folds", "knobs": knobs, "k": k, "precision": options.precision})
     kept = out / "recipe.py" if recipe_file else None
     rows = []
@@ -122,9 +126,7 @@ def folds(
         rows.append(row)
     experiment = {"metric": metric, "rows": rows, "summary": summary([row[metric] for row in rows])}
     write_json(out / "folds.json", experiment)
-    recipe = recipe_function(**knobs)
-    where = deal(recipe.train.records, k, knobs.get("seed", 0))
-    experiment["predictions"] = write_predictions(recipe.train, recipe.model.task, where, out).name
+    experiment["predictions"] = write_predictions(train, task, where, out).name
     write_json(out / "folds.json", experiment)
     return experiment
 

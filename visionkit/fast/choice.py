@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
-from visionkit.types import DataError, nearest
+from visionkit.by_name import nearest
+from visionkit.types import DataError
 
 Runtime = Literal["auto", "keras", "openvino", "onnx"]
 VARIABLE = "VISIONKIT_RUNTIME"  # what "auto" means where it is set

@@ -1,4 +1,4 @@
-"""Thresholds that come with a promise: how many objects a detector misses at most, on average, and at what price.
+"""Thresholds that come with a promise: how much a model misses at most on average, or falsely finds, at what price.
 
 The package can be called: `vk.guarantee(predictor, dataset, miss=0.1)` is `visionkit.guarantee.calibrate.guarantee`.
 """

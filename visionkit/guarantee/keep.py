@@ -1,5 +1,6 @@
-"""A detector that keeps a promise: its thresholds and its margin are those of the promise."""
+"""A model that keeps a promise: its thresholds and its margin are those of the promise."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from visionkit.guarantee.promise import Promise
+from visionkit.guarantee.promise import PixelPromise, Promise
 from visionkit.guarantee.shift import FEWEST, looks, shift
 from visionkit.images import read_image
 from visionkit.metrics.risk import enlarge
@@ -24,17 +25,22 @@ class Promised:
         promise: read from its run.
     """
 
-    def __init__(self, predictor: Any, promise: Promise):
+    def __init__(self, predictor: Any, promise: Promise | PixelPromise):
         if list(predictor.class_names) != promise.class_names:
             raise DataError("the guarantee is for a model with other classes; make it again")
         self.predictor, self.promise = predictor, promise
         self.runtime = predictor.runtime
         self.class_names, self.task, self.batch_size = predictor.class_names, predictor.task, predictor.batch_size
-        self._limits = np.asarray(promise.thresholds, np.float32)
+        self._limits, self._margin = np.zeros(1, np.float32), None
+        if isinstance(promise, PixelPromise):
+            self.predictor = copy.copy(predictor)  # the given one does not change
+            self.predictor.least = (promise.class_names.index(promise.of), promise.threshold)
+        else:
+            self._limits, self._margin = np.asarray(promise.thresholds, np.float32), promise.margin
 
     @property
     def score(self) -> float:
-        """The lowest of the thresholds."""
+        """The lowest of the thresholds; 0 for a segmenter, whose probability it would not be."""
         return float(self._limits.min())
 
     def __call__(self, items: Any, score: float | None = None, **options: Any) -> Any:
@@ -48,12 +54,12 @@ class Promised:
 
     def _kept(self, detections: Detections) -> Detections:
         kept = detections[detections.scores >= self._limits[detections.labels]]
-        if self.promise.margin is None:
+        if self._margin is None:
             return kept
-        return replace(kept, boxes=enlarge(kept.boxes, self.promise.margin, kept.image_size))
+        return replace(kept, boxes=enlarge(kept.boxes, self._margin, kept.image_size))
 
 
-def warning(promise: Promise, files: list[Path]) -> str:
+def warning(promise: Promise | PixelPromise, files: list[Path]) -> str:
     """A sentence if the images in `files` look unlike the calibration images, else "". Broken files are left out."""
     chosen = [files[i] for i in np.unique(np.linspace(0, len(files) - 1, min(SEEN, len(files))).astype(int))]
     images = []

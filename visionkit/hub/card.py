@@ -40,11 +40,13 @@ class About:
         address: hf://OWNER/NAME.
         model: a Task.
         results: of results.json, without paths, with the scores on the test split as `test`; {} if there is no run.
+        promises: whether the scores are calibrated, and what is promised about the model, a line each.
     """
 
     address: str
     model: Any
     results: dict[str, Any]
+    promises: Sequence[str] = ()
 
 
 def write_card(about: About) -> str:
@@ -52,8 +54,8 @@ def write_card(about: About) -> str:
     model, task = about.model, TASKS[about.model.task][0]
     name = about.address.rpartition("/")[2]
     made = f"{type(model).__name__}, a model for {task}, made with visionkit {visionkit.__version__} (keras-visionkit)."
-    parts = [f"# {name}", made, *_use(about), *_takes(model), *_scores(about.results), *_training(about.results)]
-    parts += [*_limits(about), *_licence(about)]
+    parts = [f"# {name}", made, *_use(about), *_takes(model), *_scores(about.results), *_promises(about)]
+    parts += [*_training(about.results), *_limits(about), *_licence(about)]
     text = _head(about) + "\n" + "\n\n".join(parts) + "\n"
     return f"{text}\n<!-- visionkit wrote this page; {_sum(text)} -->\n"
 
@@ -142,6 +144,13 @@ def _scores(results: dict[str, Any]) -> Iterable[str]:
         shown = list(per_class.items())[:MOST]
         yield f"Each class, on the validation images{'' if len(shown) == len(per_class) else f' (the first {MOST})'}:"
         yield _table(["", *keys], [[_quoted(name), *(_number(row.get(key)) for key in keys)] for name, row in shown])
+
+
+def _promises(about: About) -> Iterable[str]:
+    if about.promises:
+        yield "## Promises"
+        # As code, since the names of classes in it may be anything.
+        yield _code("\n".join(plain(line).replace("`", "'") for line in about.promises), "text")
 
 
 def _training(results: dict[str, Any]) -> Iterable[str]:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visionkit import limits
+from visionkit.calibrate import record
 from visionkit.environment import import_keras_quietly
 from visionkit.files import write_json
+from visionkit.guarantee import stored
 from visionkit.hub.address import Address, parse
 from visionkit.hub.card import About, is_unchanged, without_paths, write_card
 from visionkit.hub.fetch import NAME
@@ -73,7 +75,8 @@ def push(
                 files[RESULTS] = Path(temporary) / RESULTS
                 write_json(files[RESULTS], results)
             files[CARD] = Path(temporary) / CARD
-            files[CARD].write_text(write_card(About(address=str(address), model=task, results=results)), "utf-8")
+            about = About(address=str(address), model=task, results=results, promises=_promises(model))
+            files[CARD].write_text(write_card(about), "utf-8")
             with in_one_line(address):
                 return _upload(api, address, files, private, message)
     finally:
@@ -93,6 +96,13 @@ def _results(folder: Path) -> dict[str, Any]:
     if test := _json(folder / "test.json"):
         results["test"] = test
     return results
+
+
+def _promises(model: Any) -> list[str]:
+    """What a run's folder says of its scores and of its guarantee, a line each; [] of other models."""
+    if not isinstance(model, str | Path) or not Path(model).is_dir():
+        return []
+    return [record.in_one_line(Path(model)), stored.in_one_line(Path(model))]
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -1,9 +1,18 @@
 """Thresholds with a guarantee: conformal risk control.
 
 Angelopoulos et al., "Conformal Risk Control", ICLR 2024 (arXiv 2208.02814), Theorem 1. Every image has a loss between
-0 and 1 that can only fall as the threshold is lowered. With n images, the highest threshold at which
-(sum of the losses + 1) / (n + 1) is at most alpha has an EXPECTED loss of at most alpha on the next image, for any
+0 and B that can only fall as the threshold moves to the safe side. With n images, the boldest threshold at which
+(sum of the losses + B) / (n + 1) is at most alpha has an EXPECTED loss of at most alpha on the next image, for any
 model and any n, provided that the next image is exchangeable with these n: drawn in the same way.
+
+| loss of an image | B | safe side |
+|---|---|---|
+| the share of its objects that are missed | 1 | a lower threshold |
+| its false detections, of which no more than `cap_of` count | `cap_of` | a higher threshold |
+| the share of a class's pixels that are missed (section 5 of the paper) | 1 | a lower threshold |
+
+False detections only become fewer as the threshold rises, because both the suppression of doubles and `curves.match`
+go from the best score down: what becomes of a detection does not depend on those below it.
 """
 
 import math
@@ -13,7 +22,7 @@ import numpy as np
 
 from visionkit import npboxes
 from visionkit.metrics.coco_ap import Pairs
-from visionkit.metrics.curves import IOU, match
+from visionkit.metrics.curves import IOU, WRONG, match
 from visionkit.types import objects_of
 
 
@@ -72,9 +81,14 @@ def enlarge(boxes: np.ndarray, margin: float, image_size: tuple[int, int]) -> np
     return npboxes.clip(boxes + grow, image_size)
 
 
-def images_needed(alpha: float) -> int:
-    """The least number of images with which a loss of at most `alpha` can be promised at all."""
-    return math.ceil(1 / alpha - 1 - 1e-9)
+def images_needed(alpha: float, most: float = 1.0) -> int:
+    """The least number of images with which a loss of at most `alpha` can be promised at all.
+
+    Args:
+        alpha: above 0.
+        most: B, the largest loss that an image can have.
+    """
+    return math.ceil(most / alpha - 1 - 1e-9)
 
 
 def least_promise(found: Found) -> float:
@@ -123,6 +137,118 @@ def box_margin(found: Found, alpha: float) -> float | None:
     inside = np.append(0.0, np.cumsum(share))[np.searchsorted(beyond, candidates, side="right")]
     fits = share.sum() - inside + 1 <= alpha * (images + 1) + 1e-9
     return float(candidates[fits].min()) if fits.any() else None
+
+
+@dataclass(frozen=True, eq=False)
+class FalseAlarms:
+    """The false detections of a data set.
+
+    Args:
+        image, label: int `[N]`, of each.
+        score: float32 `[N]`.
+        images: how many images there are, with false detections or without.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    images: int
+
+    def of_class(self, label: int) -> "FalseAlarms":
+        """Those of one class, among the same images."""
+        keep = self.label == label
+        return FalseAlarms(self.image[keep], self.label[keep], self.score[keep], self.images)
+
+
+def find_false_alarms(pairs: Pairs, iou_threshold: float = IOU) -> FalseAlarms:
+    """The detections that hit neither an object of their class, which no better one has hit, nor an ignored one."""
+    parts: list[tuple[np.ndarray, ...]] = [(np.empty(0, int), np.empty(0, np.int32), np.empty(0, np.float32))]
+    for i, (sample, detections) in enumerate(pairs):
+        wrong = match(sample, detections, iou_threshold) == WRONG
+        parts.append((np.full(int(wrong.sum()), i), detections.labels[wrong], detections.scores[wrong]))
+    image, label, score = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return FalseAlarms(image, label, score, len(pairs))
+
+
+def cap_of(alpha: float) -> float:
+    """How many false detections of an image count at most, where `alpha` are promised: 10, or ten times `alpha`.
+
+    Some limit is needed, since an average says nothing of a number that may be as large as it likes, and the lower it
+    is, the fewer images the promise needs.
+    """
+    return 10 * max(1.0, alpha)
+
+
+def alarm_threshold(alarms: FalseAlarms, alpha: float) -> float | None:
+    """The lowest threshold at which the expected number of an image's false detections is at most `alpha`.
+
+    Args:
+        alarms: of the calibration images, down to the lowest score that is ever kept.
+        alpha: above 0. Of an image's false detections no more than `cap_of(alpha)` count.
+
+    Returns:
+        A score, of which detections have to have as much or more: 0 if all may be kept. None if the images are too few
+        to promise it.
+    """
+    cap = cap_of(alpha)
+    room = alpha * (alarms.images + 1) - cap + 1e-9
+    if room < 0:
+        return None
+    order = np.argsort(-alarms.score, kind="stable")
+    scores, number = alarms.score[order], _number(alarms.image[order])
+    adds = np.minimum(number, cap) - np.minimum(number - 1, cap)  # to its image's loss: nothing beyond the cap
+    too_many = scores[np.cumsum(adds) > room]
+    return float(np.nextafter(too_many[0], np.float32(2))) if len(too_many) else 0.0
+
+
+def counted_alarms(alarms: FalseAlarms, thresholds: float | np.ndarray, cap: float) -> np.ndarray:
+    """How many false detections each image has, no more than `cap`, float64 `[images]`.
+
+    Args:
+        alarms: the false detections.
+        thresholds: the score from which detections count, for all classes or float `[K]`.
+        cap: see `cap_of`.
+    """
+    limits = np.asarray(thresholds, np.float32)
+    kept = alarms.score >= (limits if limits.ndim == 0 else limits[alarms.label])
+    return np.minimum(np.bincount(alarms.image[kept], minlength=alarms.images), cap).astype(float)
+
+
+def _number(image: np.ndarray) -> np.ndarray:
+    """Counts the rows of each image: 1 for its first row, 2 for its second, and so on."""
+    order = np.argsort(image, kind="stable")
+    _, first, counts = np.unique(image[order], return_index=True, return_counts=True)
+    number = np.empty(len(image), int)
+    number[order] = np.arange(len(image)) - np.repeat(first, counts) + 1
+    return number
+
+
+# Probabilities of a class from which a pixel may count as one of it. They are dense towards 0 and 1, where softmax
+# puts most pixels; with 0, everything is of the class.
+PROBABILITIES = np.append(0.0, 1 / (1 + np.exp(-np.linspace(-14, 14, 1401)))).astype(np.float32)
+
+
+def missed_pixels(probabilities: np.ndarray) -> np.ndarray:
+    """Which share of a class's pixels is missed at each threshold of `PROBABILITIES`, float64 `[T]`.
+
+    Args:
+        probabilities: float32 `[N]` of the class, at the N pixels of an image that are of the class; N is above 0.
+    """
+    return np.searchsorted(np.sort(probabilities), PROBABILITIES, side="left") / len(probabilities)
+
+
+def pixel_threshold(missed: np.ndarray, alpha: float) -> float | None:
+    """The highest threshold at which the expected share of a class's pixels that are missed is at most `alpha`.
+
+    Args:
+        missed: float `[n, T]`, of each calibration image that has the class; see `missed_pixels`.
+        alpha: above 0, below 1.
+
+    Returns:
+        One of `PROBABILITIES`, which a pixel has to have or more; None if there are too few images.
+    """
+    fits = missed.sum(axis=0) + 1 <= alpha * (len(missed) + 1) + 1e-9
+    return float(PROBABILITIES[fits].max()) if fits.any() else None
 
 
 def missed_share(found: Found, thresholds: float | np.ndarray) -> np.ndarray:

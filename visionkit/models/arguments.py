@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
+from visionkit.by_name import nearest
 from visionkit.score_curve import ScoreCurve
-from visionkit.types import nearest
 
 
 def check_arguments(kind: type, arguments: Mapping[str, Any]) -> None:

@@ -90,6 +90,7 @@ class Predictor:
         self.calibration: Any = getattr(model, "calibration", None)  # the ScoreCurve that its scores went through
         self.synonyms: dict[str, int] = {}  # further names of classes, such as ImageNet's WordNet ids -> class ids
         self.batch_size, self.score = batch_size, score
+        self.least: tuple[int, float] | None = None  # of a segmenter whose map keeps a promise; see `maps.to_map`
         self.look(flip, window)
         if batch_size < 1:
             raise DataError(f"--batch-size: expected 1 or more, found {batch_size}")
@@ -250,7 +251,7 @@ class Predictor:
                 yield _in_original_pixels(item, row, score, self.class_names, self.skeleton)
             elif "probabilities" in row:
                 h, w = item.inner
-                yield self._segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size))
+                yield self._segmentation(item, to_map(row["probabilities"][:h, :w], item.image_size, self.least))
             else:
                 yield Classification(
                     id=item.id,

@@ -6,12 +6,13 @@ from typing import Any
 
 import keras
 
+from visionkit.by_name import nearest
 from visionkit.data.augment_file import saved_form
 from visionkit.data.recognise import tasks_of
 from visionkit.recipes import RECIPES
 from visionkit.train.options import Options
 from visionkit.train.run import run
-from visionkit.types import DataError, nearest
+from visionkit.types import DataError
 
 
 def finetune(

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from visionkit.backbones import BACKBONES, DILATED
+from visionkit.by_name import nearest
 from visionkit.data.augment import Augment
 from visionkit.data.augment_file import pipeline_of
 from visionkit.data.box_formats import check_objects
@@ -19,7 +20,7 @@ from visionkit.models import MODELS
 from visionkit.models.task import Task
 from visionkit.models.transfer import start_from
 from visionkit.open_model import open_task
-from visionkit.types import BOX_TASKS, DataError, nearest, plain
+from visionkit.types import BOX_TASKS, DataError, plain
 from visionkit.weights.cards import CARDS
 from visionkit.weights.load import load_weights
 

@@ -75,6 +75,7 @@ def page(run: RunFacts, assessment: Assessment) -> str:
         _header(run),
         _cards(assessment),
         _in_short(run, assessment),
+        run_sections.promises(run),
         run_sections.learning(run),
         _section("Scores by class", model_sections.class_scores(assessment), assessment),
         _section("Confused classes", model_sections.confusion(assessment), assessment),

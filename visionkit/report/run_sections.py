@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from visionkit.calibrate import record
 from visionkit.evaluate.learning_curves import score_and_loss_names
+from visionkit.guarantee import stored
 from visionkit.html import charts
 from visionkit.html.charts import Line, line_chart
 from visionkit.html.document import picture, text
@@ -41,6 +43,12 @@ def _lines(run: RunFacts, keys: list[str]) -> list[Line]:
         mark = int(np.argmax(values)) if key.startswith("val_") else None
         lines.append(Line(key.replace("val_", "validation "), [row["epoch"] for row in rows], values, mark))
     return lines
+
+
+def promises(run: RunFacts) -> str:
+    """Whether the model's scores are calibrated, and what is promised about it, one line each."""
+    lines = [record.in_one_line(run.folder), stored.in_one_line(run.folder)]
+    return f'<h2>Promises</h2><ul class="words card">{"".join(f"<li>{text(line)}</li>" for line in lines)}</ul>'
 
 
 def speed(run: RunFacts) -> str:
