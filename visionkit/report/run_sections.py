@@ -40,7 +40,8 @@ def _lines(run: RunFacts, keys: list[str]) -> list[Line]:
     for key in keys[: charts.COLOURS]:
         rows = [row for row in run.history if key in row]
         values = [row[key] for row in rows]
-        mark = int(np.argmax(values)) if key.startswith("val_") else None
+        # Of equal scores the last is marked: its model is the one that is kept.
+        mark = len(values) - 1 - int(np.argmax(values[::-1])) if key.startswith("val_") else None
         lines.append(Line(key.replace("val_", "validation "), [row["epoch"] for row in rows], values, mark))
     return lines
 
