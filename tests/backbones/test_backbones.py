@@ -19,8 +19,9 @@ ODD = (67, 75)
 KINDS = (
     *("softmax_regression", "mlp", "lenet", "alexnet", "vgg11", "vgg11_bn", "nin", "googlenet"),
     *("resnet18", "resnet50", "resnet20_cifar", "densenet121", "csp_nanodet", "efficientnet_lite0"),
-    *("mobilenet_v3_small", "convnext_tiny"),
+    *("mobilenet_v2", "mobilenet_v3_small", "convnext_tiny"),
 )
+ALL = [name if name in KINDS else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 
 
 @functools.lru_cache(maxsize=1)  # conftest.py puts the tests of one backbone side by side
@@ -40,14 +41,14 @@ def outputs(model, x, **options):
     return {name: keras.ops.convert_to_numpy(out) for name, out in model(x, **options).items()}
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ALL)
 def test_the_name_is_the_models_and_the_first_layer_normalises(name):
     backbone = built(name)
     assert backbone.name == name
     assert backbone.layers[1].name == "normalize"
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ALL)
 def test_level_n_has_stride_two_to_the_n(name):
     backbone = built(name)
     if backbone.input.shape[1] is not None:
@@ -64,7 +65,7 @@ def test_level_n_has_stride_two_to_the_n(name):
         assert abs(before[level][2] - ODD[1] / stride) < 2
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ALL)
 def test_every_weight_gets_a_gradient(name):
     backbone = built(name)
     x = images(backbone, batch=3)
@@ -187,7 +188,7 @@ def kernels(model):
     return [keras.ops.convert_to_numpy(v) for v in model.trainable_weights if len(v.shape) > 1 and np.ptp(v) > 0]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ALL)
 def test_each_layer_draws_its_own_first_weights(name):
     """A Keras initializer that two layers share draws the same for both."""
     beginnings = [tuple(kernel.ravel()[:20]) for kernel in kernels(built(name))]
