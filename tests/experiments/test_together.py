@@ -136,3 +136,29 @@ def test_two_processes_share_a_search_and_one_is_killed(tmp_path):
     left = [name for name, pid, _ in begun(out) if pid == str(killed.pid)][-1]
     assert times == Counter({name: 2 if name == left else 1 for name in names})
     assert [left, str(other.pid), "True"] in begun(out)
+
+
+def test_the_command_line_trains_and_goes_on_with_a_database(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = f"import sys\nsys.path.insert(0, {str(ROOT / 'tests')!r})\nfrom support.tiny_classifier import recipe\n"
+    (tmp_path / "mine.py").write_text(code)
+    words = [
+        "search",
+        "mine.py",
+        "--epochs=1",
+        "--space",
+        "lr=0.01..1:log",
+        "--storage",
+        "sqlite:///s.db",
+        "--out",
+        "s",
+    ]
+    for trials in (1, 2):
+        assert main([*words, "--trials", str(trials)]) == 0
+    said = capsys.readouterr().out
+    assert (said.count("trial-0, one of "), said.count("trial-1, one of 2: lr ")) == (1, 1)
+    found = json.loads((tmp_path / "s" / "search.json").read_text())
+    assert said.splitlines()[-1] == f"best: visionkit train mine.py --epochs=1 --lr={found['best']['values']['lr']}"
+    for row in found["trials"]:
+        results = json.loads((tmp_path / "s" / f"trial-{row['number']}" / "results.json").read_text())
+        assert (results["top1"], results["knobs"]["lr"]) == (row["score"], float(row["values"]["lr"]))
