@@ -77,7 +77,7 @@ def test_a_signal_ends_all_even_one_that_ignores_it(number, capfd, monkeypatch, 
     for file in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(file.name), 0)
-    assert "[0] KeyboardInterrupt" in capfd.readouterr().err
+    assert capfd.readouterr() == ("", "")  # not what each process says of its end
 
 
 def test_the_backend_is_the_one_that_keras_will_choose(tmp_path):

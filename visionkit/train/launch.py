@@ -104,6 +104,7 @@ class _Process:
             own["JAX_COORDINATOR_BIND_ADDRESS"] = addresses[0]  # else it listens to all of the network
         self.index = index
         self.code: int | None = None
+        self._asked = False  # to end
         self._last: collections.deque[str] = collections.deque(maxlen=LAST)
         self._process = subprocess.Popen(
             command,
@@ -124,7 +125,7 @@ class _Process:
     def _read(self, source: IO[str], target: IO[str]) -> None:
         with source:
             for line in source:
-                if self.index == 0:
+                if self.index == 0 and (not self._asked or line.startswith("visionkit: ")):
                     self._show(line, target)
                 elif target is sys.stderr:
                     self._last.append(line)
@@ -143,8 +144,9 @@ class _Process:
             self._show(line, sys.stderr)
 
     def ask_to_end(self) -> None:
-        """As Ctrl-C does."""
+        """As Ctrl-C does. What libraries say of the connections that are cut by it is no longer shown."""
         if self._process.poll() is None:
+            self._asked = True
             self._process.send_signal(signal.SIGINT)
 
     def end(self, by: float) -> None:

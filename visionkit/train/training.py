@@ -321,8 +321,10 @@ class Training:
         self.stopped = self.model.stop_training
 
     def _interrupted(self, number: int) -> Interrupted:
-        go_on = command_to_resume(self.out)
-        return Interrupted(f"interrupted; to go on from the last checkpoint: {go_on}", number)
+        where = "the last checkpoint"
+        if self.devices.several_processes:
+            where += ", with as many processes"
+        return Interrupted(f"interrupted; to go on from {where}: {command_to_resume(self.out)}", number)
 
     def _interruptible(self) -> AbstractContextManager:
         """A context in which a signal ends the training with a checkpoint.
