@@ -227,23 +227,6 @@ def _with_synonyms(predictor: Predictor, card: Card) -> Predictor:
     return predictor
 
 
-def made_by(model: Path) -> str:
-    """A fingerprint that tells MODEL from others and from its own earlier versions: 16 hexadecimal digits.
-
-    It is made of the path and of the files' sizes and modification times; of a model on the Hugging Face Hub, of the
-    copy that was opened, whose path names the commit.
-    """
-    model, files = _files_of(model)
-    lines = [f"{model.absolute()}"]
-    for file in files or [model]:
-        if file.is_file():
-            stat = file.stat()
-            lines.append(f"{file} {stat.st_size} {stat.st_mtime_ns}")
-        else:  # the name of published weights
-            lines.append(f"{file}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
 def content_digest(model: Path) -> str:
     """A fingerprint of what MODEL holds, the same on every machine and under every path: 16 hexadecimal digits."""
     model, files = _files_of(model)

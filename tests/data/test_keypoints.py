@@ -76,7 +76,14 @@ def test_detect_takes_the_boxes_alone(tmp_path):
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        (person([1, 1, 2]), "keypoints: expected 3 numbers for each of the 3 keypoints, found 3 numbers"),
+        (
+            person([1, 1, 2]),
+            "keypoints: expected 3 numbers for each of the 3 keypoints, found 3 numbers, so 1 keypoints",
+        ),
+        (
+            person([1, 1, 2] * 4),
+            "for each of the 3 keypoints, found 12 numbers, so 4 keypoints: does the category name all of them?",
+        ),
         (person("nose"), "keypoints: expected 3 numbers for each of the 3 keypoints, found nose"),
         (person([1, 1, 2] * 2 + [1, 1, 3]), "the visibility of right_hand must be 0, 1 or 2, found 3"),
         (person([1, "x", 2] * 3), "keypoints: expected a number, found 'x'"),
@@ -98,6 +105,10 @@ def test_a_broken_annotation_is_refused_or_for_the_doctor_left_out(tmp_path, ann
         ([{"keypoints": "nose"}], r"categories\[0\]: expected keypoints, a list of 1000 different names at most"),
         ([{"keypoints": ["a", "a"]}], r"categories\[0\]: expected keypoints, a list of 1000 different names at most"),
         ([{"keypoints": ["a"], "skeleton": [[0, 1]]}], r"expected skeleton, pairs of 1 to 1, found \[0, 1\]"),
+        (
+            [{"keypoints": ["a", "b"], "skeleton": [[1, 2], [2, 3]]}],
+            r"categories\[0\]: `skeleton` joins keypoint 3, but `keypoints` has 2 names: is one missing\?",
+        ),
         ([{"keypoints": ["a"], "skeleton": 3}], r"expected skeleton, pairs of 1 to 1, found None"),
         ([{"keypoints": ["a"]}, {"keypoints": ["b"]}], "the categories 'c0', 'c1' have different keypoints"),
     ],
@@ -257,3 +268,21 @@ def test_annotations_without_keypoints_are_written_as_before(tmp_path):
     plain = [replace(record, keypoints=None, skeleton=None) for record in figures(1).records]
     write_annotations(plain, ["figure"], tmp_path / "a.json", lambda record: record.id)
     assert "keypoints" not in (tmp_path / "a.json").read_text()
+
+
+def test_the_doctor_finds_what_training_would_refuse(tmp_path):
+    """Keypoints of which none is marked, and a val split with another skeleton."""
+    names = [*NAMES[1:], NAMES[0]]
+    coco_keypoints(tmp_path, [person([1, 1, 2] * 3)], "train/_annotations.coco.json", "train")
+    coco_keypoints(tmp_path, [person([1, 1, 0] * 3)], "valid/_annotations.coco.json", "valid")
+    file = tmp_path / "test" / "_annotations.coco.json"
+    coco_keypoints(tmp_path, [person([1, 1, 2] * 3)], "test/_annotations.coco.json", "test")
+    content = json.loads(file.read_text())
+    for category in content["categories"]:
+        category["keypoints"] = names
+    file.write_text(json.dumps(content))
+    diagnosis = examine.examine(tmp_path, task="keypoints")
+    val, test = [finding.message for finding in diagnosis.findings if finding.kind == "no keypoints"]
+    assert val.startswith("split val: ") and "none of the 3 keypoints is annotated in any image" in val
+    assert test.startswith("split test: ") and f"its keypoints are {names[0]}, " in test
+    assert diagnosis.grades()["error"] >= 2

@@ -80,8 +80,11 @@ def test_every_reader_names_a_broken_image_and_one_that_leads_out(tmp_path, kind
 
 def test_nothing_recognised_says_what_was_looked_for(tmp_path):
     tiny_data.picture(tmp_path / "photos" / "a.png")  # a folder of images is not a data set
-    expected = r"found 1 \.png: images without labels; looked for Annotations/\*\.xml.*class folders"
+    expected = r"found 1 \.png: images without labels; label them, for example in CVAT, .* folder for each class$"
     with pytest.raises(DataError, match=rf"no data set recognised; {expected}"):
+        open_dataset(tmp_path)
+    (tmp_path / "photos" / "a.md").write_text("what is this?")
+    with pytest.raises(DataError, match=r"found 1 \.md and 1 \.png; looked for Annotations/\*\.xml.*class folders"):
         open_dataset(tmp_path)
     with pytest.raises(DataError, match="nowhere: no such folder"):
         describe(tmp_path / "nowhere")

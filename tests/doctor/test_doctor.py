@@ -190,6 +190,19 @@ def test_yolo(tmp_path):
     assert not any(id.removeprefix("images/") == "a" for _, id in kinds)
 
 
+@pytest.mark.parametrize(
+    ("labelled", "kind", "grade"), [(4, "no label file", "note"), (2, "few label files", "warning")]
+)
+def test_yolo_images_without_a_txt_file_are_counted(tmp_path, labelled, kind, grade):
+    tiny_data.yolo(tmp_path, dict.fromkeys("abcde"[:labelled], "0 .5 .5 .3 .3"), "names: [cat]\n")
+    for seed, name in enumerate("abcde"):
+        photo(tmp_path / "images" / f"{name}.png", seed)
+    (finding,) = (one for one in examine(tmp_path).findings if one.kind in ("no label file", "few label files"))
+    without = ", ".join(f"{name}.png" for name in "abcde"[labelled:])
+    text = f"{5 - labelled} of 5 images in {tmp_path / 'images'} have no .txt file ({without})"
+    assert (finding.kind, finding.message, KINDS[kind][0]) == (kind, text, grade)
+
+
 def test_class_maps(tmp_path):
     for seed in range(20):
         name = f"{seed:02}"

@@ -169,6 +169,12 @@ def test_wrong_uses_are_refused_in_one_line(photos):
     ):
         vk.next_photos(classifier(), photos, 9)
 
+    other = vk.Dataset(
+        [vk.Sample(id="a", image_size=(9, 9), image=np.zeros((9, 9, 3), np.uint8))], ["car"], source="it"
+    )
+    with pytest.raises(DataError, match=r"^it: labelled with car, but the model knows cat, dog, cow; is it other data"):
+        vk.next_photos(classifier(), photos, 1, dataset=other)
+
     class Export:
         image_size, resize, class_names, task = SIZE, "stretch", ["cat"], "classify"
 

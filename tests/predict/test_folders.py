@@ -19,7 +19,7 @@ from visionkit import images
 from visionkit.data.readers.coco import coco
 from visionkit.data.readers.voc import voc
 from visionkit.data.readers.yolo import yolo
-from visionkit.open_model import made_by
+from visionkit.open_model import content_digest
 from visionkit.predict import folder_job, folders, journal
 from visionkit.predict.folders import detect_folder
 from visionkit.predict.formats import (
@@ -151,7 +151,8 @@ def test_sources_are_never_overwritten(folder):
 
 
 def test_labels_that_somebody_corrected_stay(folder, tmp_path):
-    out, options = tmp_path / "out", {"formats": ("voc", "yolo"), "progress": False, "made_by": "m"}
+    out = tmp_path / "out"
+    options = {"formats": ("voc", "yolo"), "progress": False, "made_by": "m", "replace": True}
     for name in ("y", "z"):
         images.write_image(folder / "a" / f"{name}.jpg", np.full((40, 60, 3), 90, np.uint8))
     assert detect_folder(FakePredictor(), folder / "a", out, **options).corrected == []
@@ -182,7 +183,7 @@ def test_a_kill_between_labels_corrects_none(folder, tmp_path):
     def killed(*_, **__):
         raise Killed
 
-    out, options = tmp_path / "out", {"formats": ["voc"], "progress": False, "made_by": "m"}
+    out, options = tmp_path / "out", {"formats": ["voc"], "progress": False, "made_by": "m", "replace": True}
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
         patched.setattr(folder_job, "PredictionSummary", killed)  # all is written, and the process gone
         detect_folder(FakePredictor(), folder / "a", out, **options)
@@ -205,7 +206,7 @@ def test_a_kill_between_labels_corrects_none(folder, tmp_path):
 
 
 def test_claims_outlast_a_full_disk(folder, tmp_path):
-    out, options = tmp_path / "out", {"formats": ["voc"], "progress": False}
+    out, options = tmp_path / "out", {"formats": ["voc"], "progress": False, "replace": True}
     detect_folder(FakePredictor(), folder / "a", out, **options, made_by="m")
 
     def full(file, data):
@@ -288,7 +289,7 @@ def test_pictures_of_an_earlier_run_are_written_again_also_after_a_kill(folder, 
     detect_folder(FakePredictor(), folder, out, progress=False, made_by="m")
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):
         patched.setattr(Journal, "add", killed)  # all of its pictures, and none of its lines
-        detect_folder(FakePredictor(), folder, out, progress=False, made_by="other")
+        detect_folder(FakePredictor(), folder, out, progress=False, made_by="other", replace=True)
     assert detect_folder(FakePredictor(), folder, out, progress=False, made_by="other").done == 3
 
 
@@ -394,8 +395,42 @@ def test_what_is_done_is_passed_over(folder, tmp_path):
     bare = detect_folder(predictor, folder, tmp_path / "out", progress=False, made_by="m", pictures=False)
     assert (sum(seen), bare.earlier) == (6, 4)  # without pictures there is nothing more to do
     for other in ({"made_by": "n"}, {"made_by": "m", "score": 0.1}, {}):
-        detect_folder(predictor, folder / "b", tmp_path / "out", progress=False, **other)
+        detect_folder(predictor, folder / "b", tmp_path / "out", progress=False, replace=True, **other)
     assert sum(seen) == 9
+
+
+def test_results_of_another_model_or_score_are_replaced_only_if_asked(folder, tmp_path):
+    out, options = tmp_path / "out", {"progress": False, "made_by": "m guarantee"}
+    detect_folder(FakePredictor(), folder, out, 0.5, **options)
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    fewer, tiles = FakePredictor(), FakePredictor()
+    fewer.class_names, tiles.tile = fewer.class_names[:1], 64
+    ask = "choose another --out, or --replace them (what was changed by hand stays)"
+    model = "holds results of another model, or of an earlier training of this one"
+    for predictor, other, what in (
+        (FakePredictor(), {"made_by": "n guarantee"}, model),
+        (fewer, {}, model),
+        (FakePredictor(), {"made_by": "m"}, "holds results with another guarantee, or with none"),
+        (FakePredictor(), {"score": 0.2}, "holds results made with --score 0.5, now 0.2"),
+        (tiles, {}, "holds results made with --tile None, now 64"),
+    ):
+        with pytest.raises(DataError) as caught:
+            detect_folder(predictor, folder / "a", out, **{"score": 0.5} | options | other)
+        assert str(caught.value) == f"{out}: {what}; {ask}"
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
+    elsewhere = FakePredictor()
+    elsewhere.runtime = "openvino"  # gives the same results
+    assert detect_folder(elsewhere, folder, out, 0.5, **options).done == 3
+    assert detect_folder(FakePredictor(), folder, out, 0.2, **options, replace=True).done == 3
+    assert detect_folder(FakePredictor(), folder, out, 0.2, **options).earlier == 3
+
+
+def test_a_folder_without_a_result_may_be_begun_anew(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_text("no image")
+    for made_by in ("m", "n"):
+        report = detect_folder(FakePredictor(), tmp_path / "photos", tmp_path / "out", made_by=made_by, progress=False)
+        assert len(report.failed) == 1
 
 
 def test_a_kill_loses_at_most_the_image_it_met(folder, tmp_path):
@@ -468,13 +503,13 @@ def test_a_model_that_has_changed_is_another(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("1")
     names = [run, export, run / "model.keras", Path("resnet50_imagenet")]
-    before = [made_by(name) for name in names]
-    assert len(set(before)) == 4 and before == [made_by(name) for name in names]
+    before = [content_digest(name) for name in names]
+    assert len(set(before)) == 4 and before == [content_digest(name) for name in names]
     (run / "history.csv").write_text("12")  # is not the model
-    assert made_by(run) == before[0]
+    assert content_digest(run) == before[0]
     (run / "model.keras").write_text("12")
     (export / "variables" / "data").write_text("12")
-    assert [made_by(name) == old for name, old in zip(names, before, strict=True)] == [False, False, False, True]
+    assert [content_digest(name) == old for name, old in zip(names, before, strict=True)] == [False, False, False, True]
 
 
 def test_names_in_tables_are_harmless(tmp_path):

@@ -114,7 +114,7 @@ def test_a_mask_is_of_the_image_that_is_there(folder, tmp_path):
 
 
 def test_masks_that_somebody_corrected_stay(folder, tmp_path):
-    out, options = tmp_path / "out", {"progress": False, "pictures": False}
+    out, options = tmp_path / "out", {"progress": False, "pictures": False, "replace": True}
     segment_folder(Predictor(Painter()), folder, out, **options, made_by="m")
     write_mask(out / "masks" / "a.jpg.png", HALVES * 0 + 2, [])
     write_mask(out / "masks" / "broken.png", HALVES * 0 + 2, [])  # drawn, and the photo saved anew
@@ -139,7 +139,7 @@ def test_a_killed_run_leaves_no_mask_that_counts_as_corrected(folder, tmp_path):
     def killed(*_):
         raise Killed
 
-    out, options = tmp_path / "out", {"progress": False, "pictures": False}
+    out, options = tmp_path / "out", {"progress": False, "pictures": False, "replace": True}
     segment_folder(Predictor(Painter()), folder, out, **options, made_by="m")
     write_image(folder / "a.jpg", painted(HALVES * 0))
     with pytest.MonkeyPatch.context() as patched, pytest.raises(Killed):

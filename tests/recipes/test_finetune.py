@@ -10,10 +10,12 @@ from support import tiny_data
 
 from visionkit.cli import main
 from visionkit.data.dataset import Dataset
+from visionkit.data.files import load_image
 from visionkit.data.recognise import open_dataset
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.evaluate.scores import evaluate
+from visionkit.image_files import IMAGE_SUFFIXES
 from visionkit.images import write_image
 from visionkit.open_model import open_predictor
 from visionkit.predict.folders import classify_folder
@@ -204,3 +206,24 @@ def test_the_hint_how_to_score_is_a_command_that_works(tmp_path, capsys):
     verb, run, data, *options = shlex.split(hint)
     assert (verb, run, options) == ("evaluate", "RUN", ["--split", "test", "--void", "7"])
     assert open_dataset(Path(data), "test", void=7).class_names == ["0", "1"]
+
+
+def test_a_broken_image_comes_with_the_command_that_leaves_it_out(tmp_path, capsys):
+    write_coco(shapes(3, (64, 64)), tmp_path, "train")
+    image = next(file for file in tmp_path.rglob("*") if file.suffix in IMAGE_SUFFIXES)
+    image.write_text("no picture")
+    assert main(["finetune", str(tmp_path), "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert f"{image.name}: is not an image that can be read" in error
+    assert (
+        f"; `visionkit doctor {tmp_path} --fix NEW` lists all such images and writes a data set without them" in error
+    )
+
+
+def test_pixels_that_are_broken_are_known_as_such(tmp_path):
+    write_image(tmp_path / "a.png", np.zeros((64, 64, 3), np.uint8))
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: len(content) // 2])  # its header is whole
+    with pytest.raises(DataError, match=r"a\.png") as caught:
+        load_image(Sample(id="a", file=tmp_path / "a.png", image_size=(64, 64)))
+    assert caught.value.kind == "broken image"

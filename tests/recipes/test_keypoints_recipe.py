@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from visionkit.checks.preflight import oracle
+from visionkit.checks.preflight import oracle, practice
 from visionkit.data.dataset import Dataset
 from visionkit.data.figures import SKELETON, figures
 from visionkit.data.recognise import open_dataset
@@ -42,6 +42,13 @@ def test_perfect_outputs_score_one(recipe):
     row = oracle(recipe)
     assert row.ok, row
     assert "keypoint_mAP50 1.000" in row.figure
+
+
+@pytest.mark.slow
+def test_the_check_gives_no_false_alarm(data):
+    """Its eight layers without normalisation were thrown off by Adam's first steps at the full rate."""
+    rows = {row.name: row for row in practice(keypoints(data, image_size=128, epochs=1, batch_size=2))}
+    assert rows["learning"].ok and rows["numbers"].ok, rows
 
 
 def test_the_detector_may_be_named_instead_of_the_task(data):

@@ -347,8 +347,9 @@ def test_training_stops_when_no_score_was_better_for_long_enough(capsys):
     for epoch in range(10):
         assert not model.stop_training
         score.on_epoch_end(epoch, {})
-    assert model.stop_training  # scored in epochs 2, 4 (the best), 6, 8 and 10
-    assert (score.best, score.last, len(saved)) == ({"mAP50": 0.3, "epoch": 4}, 0.25, 2)
+    assert model.stop_training  # scored in epochs 2, 4 (the best), 6, 8 (as good) and 10
+    assert (score.best, score.last, len(saved)) == ({"mAP50": 0.3, "epoch": 8}, 0.25, 3)
+    assert score.risen == 4
     assert "mAP50 has not risen since epoch 4: stopping" in capsys.readouterr().err
 
 

@@ -2,6 +2,8 @@
 
 python tools/maintenance/results.py add RECIPE RUN SCORES.json  files a run's scores (evaluate --json) in docs/results
 python tools/maintenance/results.py                             writes the README's table from docs/results
+
+What is filed as FOLDER/NAME instead of RECIPE, pages may quote, but the table leaves it out.
 """
 
 import json
@@ -30,8 +32,8 @@ def add(recipe: str, run: Path, scores: Path) -> Path:
         "training_seconds": trained["seconds"],
         "environment": trained["environment"],
     }
-    RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / f"{recipe}-{seed}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(entry, indent=2) + "\n")
     return file
 

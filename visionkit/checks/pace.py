@@ -16,6 +16,7 @@ from visionkit.train.options import Options
 from visionkit.train.plan import Plan
 from visionkit.train.recipe import Phase, Recipe
 
+RATE = 1e-3  # of Adam in trial steps
 SCORED = 16  # images by which the time for scoring is measured
 
 
@@ -45,7 +46,7 @@ def begin_phase(recipe: Recipe, phase: Phase, options: Options) -> Iterator:
     """Prepares the recipe's model for trial steps of Adam in `phase`; returns its batches (images, targets)."""
     model = recipe.model
     phase.prepare()
-    model.compile(optimizer=keras.optimizers.Adam(1e-3), jit_compile=keras.backend.backend() == "jax")
+    model.compile(optimizer=keras.optimizers.Adam(RATE), jit_compile=keras.backend.backend() == "jax")
     return iter(recipe.feed(phase, epochs=1000, workers=options.workers))
 
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from visionkit.checks.pace import Measured, begin_phase, pace, scoring_pace, take_step
+from visionkit.checks.pace import RATE, Measured, begin_phase, pace, scoring_pace, take_step
 from visionkit.data.anchors import OVERLAP, best_overlap, network_boxes
 from visionkit.data.batches import batches
 from visionkit.data.dataset import Dataset
@@ -45,7 +45,7 @@ WANTED = {  # task -> the scores that perfect outputs must reach, and the advice
     "keypoints": ({"mAP50": 0.95, "keypoint_mAP50": 0.9}, _TINY),
     "segment": ({"mIoU": 0.8}, "thin and small things are lost at this --image-size: a larger one keeps them"),
 }
-STEPS = 12  # of learning one batch by heart, or fewer:
+STEPS = 12  # of learning one batch by heart, over which the rate rises to that of Adam, or fewer:
 SECONDS = 20.0  # after them no further step is taken, once there are 5
 
 
@@ -217,7 +217,9 @@ def practice(
 ) -> list[Row]:
     """Takes steps of Adam on one batch: does the loss fall and stay a number, how much memory and time does it take?
 
-    The recipe's own optimizer is not tried, because its rate usually rises over more steps than these. Memory and time
+    The rate rises from step to step, as in every recipe: the first steps of Adam move all weights by the whole rate,
+    and deep heads without normalisation, such as that for keypoints, would be thrown off by 1e-3 at once. The recipe's
+    own optimizer is not tried, because its rate usually rises over more steps than these. Memory and time
     are measured in the last phase, which usually trains more of the network, or larger images, than the first.
 
     Args:
@@ -247,6 +249,7 @@ def _learn(
     losses = []
     times = []
     while len(losses) < steps and (len(losses) < 5 or sum(times) < SECONDS):
+        recipe.model.optimizer.learning_rate = RATE * min(1, (len(losses) + 1) / STEPS)
         start = time.monotonic()
         losses.append(take_step(recipe.model, images, y))
         times.append(time.monotonic() - start)

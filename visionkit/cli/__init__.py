@@ -13,6 +13,7 @@ import sys
 import cyclopts
 
 from visionkit import __version__, limits
+from visionkit.cli.bench import bench
 from visionkit.cli.calibrate import calibrate
 from visionkit.cli.certify import certify
 from visionkit.cli.compare import compare
@@ -21,7 +22,7 @@ from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.guarantee import guarantee
 from visionkit.cli.launch import launch
-from visionkit.cli.models import bench, classify, detect, segment, serve
+from visionkit.cli.models import classify, detect, segment, serve
 from visionkit.cli.next_photos import next_photos
 from visionkit.cli.reports import report
 from visionkit.cli.runs import finetune, train

@@ -1,4 +1,4 @@
-"""The verbs that use a model: detect, classify, segment, serve and bench. Heavy imports are inside the functions."""
+"""The verbs that use a model: detect, classify, segment and serve. Heavy imports are inside the functions."""
 
 import logging
 import sys
@@ -42,6 +42,7 @@ def detect(
     score: float | None = None,
     format: Annotated[Sequence[str], _Several] = FORMATS,
     pictures: bool | None = None,
+    replace: bool = False,
     guarantee: bool = False,
     tile: int | None = None,
     frames: int | None = None,
@@ -68,6 +69,9 @@ def detect(
         format: json, csv, coco (annotations of the images), voc or yolo (labels to correct and learn from); several.
             At scale: json, csv, coco, jsonl (a line for each image), or parquet for nothing but results/*.parquet.
         pictures: draw what was found into a picture for each image, or into the video; by default, but not at scale.
+            Of keypoints they show those above a logit of 2; the JSON files have all.
+        replace: do all images again where --out holds results of another model, or with other options; labels that
+            were changed by hand stay.
         guarantee: (photos) use the thresholds, and the margin, that visionkit guarantee has stored in the run; warns
             if the photos are unlike those that it was made with.
         tile: for small objects: look at tiles of so many pixels, besides the whole image.
@@ -81,7 +85,8 @@ def detect(
     _check_score(score_or_default)
     scale = scale or Scale()
     if is_at_scale(scale, images, out):
-        check_offered({"pictures": pictures, "guarantee": guarantee, "frames": frames is not None, "track": track})
+        refused = {"pictures": pictures, "replace": replace, "guarantee": guarantee}
+        check_offered(refused | {"frames": frames is not None, "track": track})
         job = Job(
             tasks=BOX_TASKS,
             formats=format,
@@ -93,7 +98,7 @@ def detect(
     promise = _promise(model, score, tile) if guarantee else None
     score = score_or_default
     video = _check_video(images, frames, track, promise, format)
-    from visionkit.open_model import made_by, open_predictor
+    from visionkit.open_model import content_digest, open_predictor
 
     if promise and runtime == "auto":
         runtime = "keras"  # by which the thresholds were chosen: in bfloat16, scores are others
@@ -110,13 +115,13 @@ def detect(
         return _report(found, folder, "frames")
     from visionkit.predict.folders import detect_folder
 
-    identity = made_by(model)
+    identity = content_digest(model)
     if promise:
         predictor = _promised(predictor, promise, images)
         score = min(promise.thresholds)
         identity += f" {promise.fingerprint}"
-    report = detect_folder(predictor, images, folder, score, formats=format, pictures=drawn, made_by=identity)
-    return _report(report, folder)
+    options = {"formats": format, "pictures": drawn, "made_by": identity, "replace": replace}
+    return _report(detect_folder(predictor, images, folder, score, **options), folder)
 
 
 def _check_video(
@@ -170,6 +175,7 @@ def classify(
     out: str,
     format: Annotated[Sequence[str] | None, _Several] = None,
     pictures: bool | None = None,
+    replace: bool = False,
     batch_size: int = 8,
     runtime: Runtime = "auto",
     trust: bool = False,
@@ -189,23 +195,24 @@ def classify(
         out: the folder for the results; or s3://BUCKET/...
         format: (at scale) csv, jsonl (a line for each image), or parquet for nothing but results/*.parquet; several.
         pictures: write the pictures; by default, but not at scale.
+        replace: do all images again where --out holds results of another model.
         batch_size: images a step.
         runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     scale = scale or Scale()
     if is_at_scale(scale, images, out):
-        check_offered({"pictures": pictures})
+        check_offered({"pictures": pictures, "replace": replace})
         opener = partial(open_classifier, everywhere(model), batch_size, trust)
         job = Job(tasks=("classify",), formats=format or ("csv",), open=opener, runtime=runtime)
         return PARTLY_DONE if run_at_scale(model, images, out, scale, job) else 0
     _check_no_format(format)
-    from visionkit.open_model import made_by, open_predictor
+    from visionkit.open_model import content_digest, open_predictor
     from visionkit.predict.folders import classify_folder
 
     predictor = open_predictor(model, batch_size, trust, runtime, partial(images_in, images))
-    drawn, folder = pictures is not False, Path(out)
-    return _report(classify_folder(predictor, images, folder, pictures=drawn, made_by=made_by(model)), folder)
+    options = {"pictures": pictures is not False, "made_by": content_digest(model), "replace": replace}
+    return _report(classify_folder(predictor, images, Path(out), **options), Path(out))
 
 
 def _check_no_format(format: Sequence[str] | None) -> None:
@@ -283,6 +290,7 @@ def segment(
     format: Annotated[Sequence[str] | None, _Several] = None,
     flip: bool = False,
     window: bool = False,
+    replace: bool = False,
     runtime: Runtime = "auto",
     trust: bool = False,
     scale: _Scale = None,
@@ -301,11 +309,14 @@ def segment(
         format: (at scale) csv, jsonl (a line for each image), or parquet for nothing but results/*.parquet; several.
         flip: average the model's answers for the image and for its mirror image: twice the time, a little better.
         window: slide a window of the network's size over images at full resolution instead of shrinking them.
+        replace: do all images again where --out holds results of another model, or with other options; masks
+            that were changed by hand stay.
         runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
     scale = scale or Scale()
     if is_at_scale(scale, images, out):
+        check_offered({"replace": replace})
         job = Job(
             tasks=("segment",),
             formats=format or ("csv",),
@@ -315,47 +326,12 @@ def segment(
         )
         return PARTLY_DONE if run_at_scale(model, images, out, scale, job) else 0
     _check_no_format(format)
-    from visionkit.open_model import made_by, open_predictor
+    from visionkit.open_model import content_digest, open_predictor
     from visionkit.predict.folders import segment_folder
 
     predictor = open_predictor(model, 8, trust, runtime, partial(images_in, images)).look(flip, window)
-    folder = Path(out)
-    return _report(segment_folder(predictor, images, folder, made_by=made_by(model)), folder)
-
-
-def bench(
-    *models: Annotated[str, cyclopts.Parameter(allow_leading_hyphen=False)],
-    images: str | None = None,
-    batch: Annotated[Sequence[int], _Several] = (1, 8),
-    threads: Annotated[Sequence[int], _Several] = (),
-    count: Annotated[Sequence[int], _Several] = (),
-    rounds: int = 10,
-    json: Path | None = None,
-    picture: Path | None = None,
-    trust: bool = False,
-) -> None:
-    """Measure the speed of models: of the model alone, or from a folder of images to written results.
-
-    Args:
-        models: what detect and classify take; several are measured in turn, an export in its runtime.
-        images: a folder, glob, list or file to process; by default models are measured alone.
-        batch: images a step; several values.
-        threads: (Linux) cores for each model; several values. By default each runtime chooses.
-        count: process so many images, repeating those there are; several values show whether memory grows.
-        rounds: how many calls are measured.
-        json: also write the rows, and the environment they were measured in, to this file.
-        picture: also draw them into this .png file.
-        trust: open an exported SavedModel even if it does more than compute: it could read and write files.
-    """
-    from visionkit.bench.measure import HEADER, write
-    from visionkit.bench.measure import bench as measure
-
-    if not models:
-        raise DataError("name a model: a run folder, a .keras file, an export, hf://OWNER/NAME or published weights")
-    print(HEADER, flush=True)
-    say = partial(print, flush=True)
-    rows = measure(models, images, batch, threads, count, rounds, say=say, trust=trust)
-    write(rows, json, picture)
+    options = {"made_by": content_digest(model), "replace": replace}
+    return _report(segment_folder(predictor, images, Path(out), **options), Path(out))
 
 
 def images_in(paths: Any) -> Sequence[Path]:

@@ -2,8 +2,10 @@
 
 import inspect
 import math
+import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,10 +16,12 @@ from visionkit.cli.scale import local_data
 from visionkit.cli.summary import keep_fast_form, lacks_test_score, print_rest, print_summary
 from visionkit.train.learning import Learning
 from visionkit.train.options import From, Map, Options, make_deterministic
-from visionkit.types import DataError
+from visionkit.types import BOX_TASKS, DataError
 
 AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 RESUME_ALONE = "--resume takes a run folder and nothing else: the folder says how the run was started"
+LEFT_OUT = ("broken image", "missing image")  # kinds of faults that `doctor --fix` leaves out
+LISTED = (*LEFT_OUT, "broken mask", "broken annotation", "unknown class", "keypoint visibility")  # and that it names
 _Learning = Annotated[Learning, LEARNING]
 RunOptions = Annotated[Options, cyclopts.Parameter(name="*", group="How it is run")]
 
@@ -140,10 +144,25 @@ def finetune(
     recipe_function = RECIPES[task_of_data]
     knobs = {name: value for name, value in knobs.items() if value is not None}
     _check_knobs(knobs, recipe_function, task_of_data)
-    if check:
-        return check_and_print(recipe_function, knobs, None, options)
-    out = out or new_run("finetune")
-    return train_and_print(recipe_function, knobs, out, None, options, minutes, begun)
+    with _advice_of_the_doctor(knobs["data"], task_of_data):
+        if check:
+            return check_and_print(recipe_function, knobs, None, options)
+        out = out or new_run("finetune")
+        return train_and_print(recipe_function, knobs, out, None, options, minutes, begun)
+
+
+@contextmanager
+def _advice_of_the_doctor(data: Path, task: str) -> Iterator[None]:
+    """Adds to an error about a file of the data how all such files are found and, where possible, left out."""
+    try:
+        yield
+    except DataError as error:
+        command = f"visionkit doctor {shlex.quote(str(data))}"
+        if error.kind in LEFT_OUT and task in BOX_TASKS:
+            error.add_note(f"`{command} --fix NEW` lists all such images and writes a data set without them")
+        elif error.kind in LISTED:
+            error.add_note(f"`{command}` lists everything that is wrong with the data")
+        raise
 
 
 def _check_minutes(minutes: float | None, others: dict[str, Any]) -> None:

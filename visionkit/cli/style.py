@@ -129,14 +129,14 @@ def _paint_in_one_pass(
     smoothing: float | None,
 ) -> int:
     """Paints with a trained network; returns the exit code."""
-    from visionkit.open_model import keras_path, made_by, open_style_network
+    from visionkit.open_model import content_digest, keras_path, open_style_network
 
     network = open_style_network(keras_path(model))
     from visionkit.style.folder import choose, stylize_path
 
     share = choose(network.class_names, style, shares)
     options = {"size": size, "keep_colours": keep_colours, "smoothing": smoothing}
-    done, failed = stylize_path(network, content, out, share, settings={"model": made_by(model)}, **options)
+    done, failed = stylize_path(network, content, out, share, settings={"model": content_digest(model)}, **options)
     for error in failed:
         print(f"not read: {error}", file=sys.stderr)
     print(f"{done} pictures painted, {len(failed)} not read: {out}")

@@ -297,4 +297,9 @@ def choose_split(available: Iterable[str], split: str, root: Path) -> str:
 def load_image(record: Sample) -> Sample:
     """The `load` of readers whose records lack only the pixels."""
     assert record.file is not None
-    return check_sample(replace(record, image=read_image(record.file)))
+    try:
+        image = read_image(record.file)
+    except DataError as error:
+        error.kind = error.kind or "broken image"
+        raise
+    return check_sample(replace(record, image=image))

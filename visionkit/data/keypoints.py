@@ -30,6 +30,10 @@ def skeleton_in(categories: Sequence[Mapping[str, Any]], file: Path) -> Skeleton
             raise DataError(f"{where}: expected keypoints, a list of {MOST} different names at most")
         limbs = category.get("skeleton") or []
         for limb in limbs if isinstance(limbs, list) else [None]:
+            last = max((n for n in limb if type(n) is int), default=0) if isinstance(limb, list) else 0
+            if last > len(names):
+                text = f"`skeleton` joins keypoint {last}, but `keypoints` has {len(names)} names: is one missing?"
+                raise DataError(f"{where}: {text}")
             if not isinstance(limb, list) or len(limb) != 2 or any(n not in range(1, len(names) + 1) for n in limb):
                 raise DataError(f"{where}: expected skeleton, pairs of 1 to {len(names)}, found {str(limb)[:40]}")
         pairs = [(int(first) - 1, int(second) - 1) for first, second in limbs]
@@ -62,6 +66,8 @@ def parse_keypoints(
         return np.zeros((count, 3), np.float32)
     if not isinstance(value, list) or len(value) != 3 * count:
         found = f"{len(value)} numbers" if isinstance(value, list) else str(value)[:40]
+        if isinstance(value, list) and len(value) % 3 == 0:
+            found += f", so {len(value) // 3} keypoints: does the category name all of them?"
         raise DataError(f"{where}: expected 3 numbers for each of the {count} keypoints, found {found}")
     points = np.array([number(one, where) for one in value], np.float64).reshape(-1, 3)
     if not np.isin(points[:, 2], (0, 1, 2)).all():

@@ -89,6 +89,8 @@ class Repairs:
     def skipping(self, id: str = "", file: Path | None = None, kind: str = "broken annotation") -> Iterator[None]:
         """If this collects, a `DataError` raised in the block becomes a finding; otherwise it stops the reader.
 
+        Either way the error has a kind then.
+
         Args:
             id, file: of the sample, if known.
             kind: of the finding, unless the error names one.
@@ -96,9 +98,10 @@ class Repairs:
         try:
             yield
         except DataError as error:
+            error.kind = error.kind or kind
             if not self.collect:
                 raise
-            self.note(error.kind or kind, str(error), id, file)
+            self.note(error.kind, str(error), id, file)
 
     def note(self, kind: str, message: str, id: str = "", file: Path | None = None) -> None:
         """Records a finding, if this collects and has not recorded it already."""

@@ -1,14 +1,16 @@
 """What the doctor checks in records without reading a single pixel: boxes, classes and sizes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from visionkit import npboxes
 from visionkit.data.box_formats import looks_like
+from visionkit.data.dataset import Dataset
+from visionkit.data.keypoints import skeleton_of_data
 from visionkit.data.repair import Finding
-from visionkit.types import Sample, objects_of
+from visionkit.types import DataError, Sample, objects_of
 
 SAME_BOX = 0.95  # boxes of an image with this IoU or more are the same box
 SMALL = 8  # pixels: the finest stride of most detectors
@@ -137,6 +139,24 @@ def scale_of(image_size: tuple[int, int], size: int | tuple[int, int]) -> float:
     if isinstance(size, int):
         return size / max(image_size)
     return min(size[0] / image_size[0], size[1] / image_size[1])
+
+
+def keypoint_findings(parts: Mapping[str, Dataset]) -> Iterator[Finding]:
+    """Reports splits without a marked keypoint, and those whose keypoints are not those of the first good split.
+
+    Args:
+        parts: split -> its data, train first.
+    """
+    learned = None
+    for split, part in parts.items():
+        if not len(part):
+            continue
+        try:
+            skeleton_of_data(learned or part, part)
+        except DataError as error:
+            yield Finding(kind="no keypoints", message=f"split {split}: {error}")
+        else:
+            learned = learned or part
 
 
 def background(records: Sequence[Sample]) -> Iterator[Finding]:

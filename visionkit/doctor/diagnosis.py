@@ -37,6 +37,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
         "most boxes are impossible in the format they were read in: refused by training and convert",
     ),
     "no objects": (ERROR, "nothing can be learned: is another kind of label meant, or are all of them unusable?"),
+    "no keypoints": (ERROR, "refused by training: every split needs marked keypoints, the same ones in the same order"),
     "box format": (WARNING, "boxes that make sense only when read in another format"),
     "clipped": (WARNING, "a box partly outside its image: clipped by the readers"),
     KEYPOINT: (WARNING, "read as not annotated"),
@@ -45,6 +46,10 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "near duplicate in two splits": (WARNING, "a copy, another size or the next frame: scores will be too good"),
     "proposal": (WARNING, "a model's, which nobody has accepted: not read; untick `proposed` in CVAT, or delete it"),
     "unannotated image": (WARNING, "not read: label it, name its folder like a split, or take it out of the data set"),
+    "few label files": (
+        WARNING,
+        "read as images without objects: are all .txt files there, and named like the images?",
+    ),
     "similar classes": (WARNING, "differ only in case or in spaces around them: one class written in two ways?"),
     "class without samples": (WARNING, "named, but never used"),
     "class not in train": (WARNING, "cannot be learned"),
@@ -62,6 +67,7 @@ KINDS = {  # kind -> (grade, what it means or what to do), the most serious firs
     "repeated image": (NOTE, "the same image twice within a split"),
     "class balance": (NOTE, "consider class weights, or more images of the rare class"),
     "small objects": (NOTE, "train at a larger size, or expect to miss them"),
+    "no label file": (NOTE, "read as an image without objects, as YOLO does"),
     "background": (NOTE, "teaches what is not an object; useful in moderation"),
     "ignored pixels": (NOTE, "neither trained on nor scored"),
 }

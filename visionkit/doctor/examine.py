@@ -80,6 +80,7 @@ def examine(
         *annotation_checks.class_findings(counts, class_names, what),
         *_mask_findings(task, decoded, class_names),
         *(_box_findings(decoded, class_names, format_name, repairs, size) if what == "objects" else ()),
+        *(annotation_checks.keypoint_findings(parts) if task == "keypoints" else ()),
         *_orientations(decoded),
         *_duplicates(decoded),
     ]

@@ -56,7 +56,8 @@ def verdict(history: History) -> str:
 def _verdict_on_scores(history: History) -> str:
     losses, (name, points) = _losses(history), _scores(history)
     epochs, scores = np.array(points).T
-    best, best_epoch, last = scores.max(), int(epochs[scores.argmax()]), scores[-1]
+    best, last = scores.max(), scores[-1]
+    best_epoch = int(epochs[scores == best][-1])  # the one that is kept
     if last < best * (1 - DROP):
         since = losses[[row["epoch"] >= best_epoch for row in history]]
         fallen = f"{name} was best in epoch {best_epoch} ({best:.3f}) and has fallen to {last:.3f}"

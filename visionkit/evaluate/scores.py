@@ -24,9 +24,10 @@ from visionkit.metrics.weighted import Table
 from visionkit.metrics.why_zero import ABOUT_ZERO
 from visionkit.predict.ahead import DECODERS
 from visionkit.predict.predictor import Predictor
-from visionkit.types import BOX_TASKS, IGNORE, DataError, Detections, Sample, check_sample, objects_of
+from visionkit.types import IGNORE, DataError, Detections, Sample, check_sample, objects_of
 
-MONITOR = {**dict.fromkeys(BOX_TASKS, "mAP50"), "classify": "top1", "segment": "mIoU"}
+# task -> the score that decides, the most telling first: the results of keypoints hold that of their boxes as well
+MONITOR = {"keypoints": "keypoint_mAP", "detect": "mAP50", "instance": "mAP50", "classify": "top1", "segment": "mIoU"}
 SCORE = 0.01  # detections below it do not change AP, and there are many; of a calibrated model see `lowest`
 
 FEW = 100  # images; scores on fewer say little

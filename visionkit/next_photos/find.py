@@ -102,7 +102,8 @@ def next_photos(
         A `Selection`: the photos in the order in which they are worth labelling, each with what the model says of it.
 
     Raises:
-        DataError: the model has no such features, there are no photos, or fewer than `n` are left.
+        DataError: the model has no such features or knows none of the classes of `dataset`, there are no photos, or
+            fewer than `n` are left.
     """
     predictor = as_predictor(predictor)
     if n < 1:
@@ -110,6 +111,8 @@ def next_photos(
     if not 0 < score < 1:
         raise DataError(f"--score {score}: expected more than 0 and less than 1")
     files = find_images(photos)
+    if dataset is not None:
+        _check_classes(predictor, dataset)
     left = files if dataset is None else without_copies(files, dataset)
     labelled = len(files) - len(left)
     _check_enough(n, len(left), len(files), labelled, 0)
@@ -134,6 +137,15 @@ def next_photos(
         labelled=labelled,
         failures=seen.failures,
     )
+
+
+def _check_classes(predictor: Any, dataset: Dataset) -> None:
+    """Refuses a data set of which the model knows no class: it is another one. New classes beside old ones are fine."""
+    names = [name for name in dataset.class_names if not name.isdecimal()]  # numbers are of maps without names
+    known = {*predictor.class_names, *getattr(predictor, "synonyms", ())}
+    if names and not known & set(names):
+        theirs, ours = ", ".join(names[:5]), ", ".join(predictor.class_names[:5])
+        raise DataError(f"{dataset.source}: labelled with {theirs}, but the model knows {ours}; is it other data?")
 
 
 def without_copies(files: Sequence[Path], dataset: Dataset) -> list[Path]:

@@ -1,5 +1,6 @@
 """The work that `predict.folders` does for each task: predict what has no results yet, write it down, summarise."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from visionkit.predict.ahead import ahead
 from visionkit.predict.folder_layout import JOURNAL, FolderLayout
 from visionkit.predict.formats import CLASSES, to_record
 from visionkit.predict.inputs import Failure
-from visionkit.predict.journal import Journal, Records, stamp_of
+from visionkit.predict.journal import Journal, Records, earlier_settings, stamp_of
 from visionkit.predict.predictor import Predictor
 from visionkit.predict.progress import progress_bar
 from visionkit.predict.summary import PredictionSummary
@@ -24,6 +25,16 @@ from visionkit.types import DataError, Sample
 JPEG_SIDE = 65_500  # pixels, the longest side that the JPEG encoder accepts
 KEPT = 2**26  # bytes of decoded images that are kept for their pictures; images beyond that are decoded again
 SETTINGS = ("runtime", "class_names", "tile", "flip", "window")  # attributes of a predictor that its results depend on
+# Those that make other results, by what the command line calls them. A runtime gives the same ones, proven or nearly.
+REFUSED = {
+    "task": "MODEL",
+    "class_names": "MODEL",
+    "made_by": "MODEL",
+    "score": "--score",
+    "tile": "--tile",
+    "flip": "--flip",
+    "window": "--window",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,7 @@ def run_folder(
     *,
     score: float | None,
     made_by: str | None,
+    replace: bool,
     progress: bool,
 ) -> PredictionSummary:
     """Runs the predictor over the images that have no results in `out` yet; arguments as in `detect_folder`."""
@@ -65,16 +77,36 @@ def run_folder(
     layout.check_nothing_is_lost()
     out.mkdir(parents=True, exist_ok=True)
     settings = None if made_by is None else _settings(predictor, made_by, score)
-    with locked(out), progress_bar(progress) as bar, Journal(out / JOURNAL, settings) as journal:
-        journal.claim(layout.always_written - layout.earlier_files)
-        return FolderJob(predictor, layout, outputs, journal, score).run(bar)
+    with locked(out):
+        if settings is not None and not replace:
+            _check_same(out, settings)
+        with progress_bar(progress) as bar, Journal(out / JOURNAL, settings) as journal:
+            journal.claim(layout.always_written - layout.earlier_files)
+            return FolderJob(predictor, layout, outputs, journal, score).run(bar)
 
 
 def _settings(predictor: Predictor | Tiled, made_by: str, score: float | None) -> dict:
     settings = {"made_by": made_by, "task": predictor.task, "score": score}
     for name in SETTINGS:
         settings[name] = getattr(predictor, name, None)
-    return settings
+    return json.loads(json.dumps(settings))  # as they are read from a journal: tuples are lists there
+
+
+def _check_same(out: Path, settings: dict) -> None:
+    """Raises a `DataError` if results in `out` were made by another model, or with other options."""
+    earlier = earlier_settings(out / JOURNAL)
+    if earlier is None:
+        return
+    for key, option in REFUSED.items():
+        was, now = earlier.get(key), settings[key]
+        if was == now:
+            continue
+        what = f"holds results made with {option} {was}, now {now}"
+        if option == "MODEL":
+            what = "holds results of another model, or of an earlier training of this one"
+        if key == "made_by" and str(was).partition(" ")[0] == now.partition(" ")[0]:
+            what = "holds results with another guarantee, or with none"
+        raise DataError(f"{out}: {what}; choose another --out, or --replace them (what was changed by hand stays)")
 
 
 class FolderJob:

@@ -37,6 +37,7 @@ def detect_folder(
     pictures: bool = True,
     formats: Sequence[str] = ("json", "csv"),
     made_by: str | None = None,
+    replace: bool = False,
 ) -> PredictionSummary:
     """Detects objects in all images that `paths` name and writes the results to `out`.
 
@@ -55,14 +56,16 @@ def detect_folder(
         pictures: write the annotated pictures.
         formats: names from `formats.FORMATS`.
         made_by: identifies the model. Images are skipped only if an earlier call with the same `made_by`, the same
-            score and the same tiles has done them; None does all of them again.
+            score and the same tiles has done them; None does all of them again, whatever `out` holds.
+        replace: do all of them again also where `out` holds results of another model, score or tiles.
 
     Returns:
         The summary; images that cannot be read are in `failed` and do not stop the others.
 
     Raises:
         DataError: there are no images, a picture would overwrite its source or a file that is not from an earlier call,
-            existing YOLO labels number other classes, or the model is not a detector.
+            `out` holds results of another model, score or tiles, existing YOLO labels number other classes, or the
+            model is not a detector.
     """
     _expect_task(predictor, *BOX_TASKS)
     out, class_names = Path(out), predictor.class_names
@@ -83,7 +86,7 @@ def detect_folder(
 
     names = [name for name, _ in tables]
     outputs = TaskOutputs(tables=names, write_files=write_files, draw=draw if pictures else None)
-    return run_folder(predictor, paths, out, outputs, score=score, made_by=made_by, progress=progress)
+    return run_folder(predictor, paths, out, outputs, score=score, made_by=made_by, replace=replace, progress=progress)
 
 
 def classify_folder(
@@ -93,6 +96,7 @@ def classify_folder(
     progress: bool = True,
     pictures: bool = True,
     made_by: str | None = None,
+    replace: bool = False,
 ) -> PredictionSummary:
     """Classifies all images that `paths` name; like `detect_folder`, but writes classes.csv instead of detections."""
     _expect_task(predictor, "classify")
@@ -106,7 +110,7 @@ def classify_folder(
         return []
 
     outputs = TaskOutputs(tables=[BEST], write_files=write_files, draw=draw if pictures else None)
-    return run_folder(predictor, paths, out, outputs, score=None, made_by=made_by, progress=progress)
+    return run_folder(predictor, paths, out, outputs, score=None, made_by=made_by, replace=replace, progress=progress)
 
 
 def segment_folder(
@@ -116,6 +120,7 @@ def segment_folder(
     progress: bool = True,
     pictures: bool = True,
     made_by: str | None = None,
+    replace: bool = False,
 ) -> PredictionSummary:
     """Segments all images that `paths` name; like `detect_folder`, but writes areas.csv and masks/ instead.
 
@@ -145,7 +150,7 @@ def segment_folder(
         draw=draw if pictures else None,
         encode_mask=encode_mask,
     )
-    return run_folder(predictor, paths, out, outputs, score=None, made_by=made_by, progress=progress)
+    return run_folder(predictor, paths, out, outputs, score=None, made_by=made_by, replace=replace, progress=progress)
 
 
 def _write_labels(labels: Iterable[tuple[str, str]], journal: Journal) -> list[str]:

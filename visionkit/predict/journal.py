@@ -177,6 +177,15 @@ def claimed(file: Path) -> dict[str, set[str]]:
     return claims
 
 
+def earlier_settings(file: Path) -> dict[str, Any] | None:
+    """The settings of the records in the journal `file`; None if it has none, or if nobody said what made them."""
+    if not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        head = _parsed(stream.readline()) or {}
+        return head.get("settings") if any(b'"file": ' in line for line in stream) else None
+
+
 def stamp_of(source: Path) -> list[int]:
     """Size and time of change of a file; it counts as unchanged while both stay the same."""
     status = source.stat()

@@ -179,6 +179,9 @@ class History(_Callback):
 class Score(_Callback):
     """Scores the validation set every few epochs through the serving path and saves the model of the best epoch.
 
+    Of epochs with the same score, which small validation sets give often, the last one counts: it has learned for
+    longer, and at a lower rate. Patience still counts from the first of them.
+
     When the optimizer keeps an average of the weights, the average is what is scored and saved.
 
     Args:
@@ -210,6 +213,7 @@ class Score(_Callback):
         self.patience = patience
         self.since = since
         self.best: dict | None = None  # the scores of the best epoch, and `epoch`, its number
+        self.risen = 0  # the first epoch with that score
         self.last: float | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict):
@@ -219,9 +223,11 @@ class Score(_Callback):
             scores = self.score()
             self.last = scores[self.monitor]
             logs[f"val_{self.monitor}"] = self.last
-            if self.best is None or scores[self.monitor] > self.best[self.monitor]:
+            if self.best is None or self.last > self.best[self.monitor]:
+                self.risen = epoch + 1
+            if self.best is None or self.last >= self.best[self.monitor]:
                 self.best = scores | {"epoch": epoch + 1}
                 self.save()
-        if self.patience and epoch + 1 - max(self.best["epoch"], self.since) >= self.patience:
-            print(f"{self.monitor} has not risen since epoch {self.best['epoch']}: stopping", file=sys.stderr)
+        if self.patience and epoch + 1 - max(self.risen, self.since) >= self.patience:
+            print(f"{self.monitor} has not risen since epoch {self.risen}: stopping", file=sys.stderr)
             self.model.stop_training = True

@@ -184,6 +184,7 @@ class Training:
         )
         score.best = state.get("best")
         score.last = state.get("last")
+        score.risen = state.get("risen", (score.best or {}).get("epoch", 0))  # older checkpoints lack it
         return score
 
     def _save(self) -> None:
@@ -226,7 +227,7 @@ class Training:
 
     def _checkpoint_state(self) -> dict:
         """What a checkpoint holds besides the arrays and the position."""
-        scores = {"best": self.score.best, "last": self.score.last} if self.score else {}
+        scores = {name: getattr(self.score, name) for name in ("best", "last", "risen")} if self.score else {}
         seconds = {"seconds": self._seconds(), "waited": round(self.progress.waited, 1), "left_out": self.left_out}
         return scores | {"rows": self.history.rows, "data": self.data} | seconds
 

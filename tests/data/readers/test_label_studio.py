@@ -93,3 +93,16 @@ def test_files_that_are_no_list_of_tasks_are_refused(tmp_path):
     (root / "tasks.json").write_text('[{"annotations": [{"result": 3}], "data": {"image": "a.png"}}]')
     with pytest.raises(DataError, match="task 1: expected a list as `result`, found '3'"):
         label_studio(root)
+
+
+def test_a_second_project_below_the_split_adds_to_it_and_only_its_own_images_are_reported(tmp_path, caplog):
+    first = tiny_data.label_studio(tmp_path / "train", [RECTANGLE], image="/data/local-files/?d=my_data/a.png")
+    second = change(
+        tiny_data.label_studio(first / "round2", [RECTANGLE]), data={"image": "/data/local-files/?d=images/b.png"}
+    )
+    (second / "images" / "a.png").rename(second / "images" / "b.png")
+    assert splits(tmp_path) == ["train"]
+    caplog.clear()
+    assert [record.id.rpartition("/")[2] for record in label_studio(tmp_path).records] == ["a", "b"]
+    (said,) = [record.message for record in caplog.records if "found by base name" in record.message]
+    assert f"1 image of {first / 'tasks.json'} found by base name" in said

@@ -141,10 +141,11 @@ class Images:
         return image
 
     def report(self, what: str) -> None:
-        """Says which images were found by their base names, if any; `what`: the annotations."""
+        """Says which images were found by their base names since the last report, if any; `what`: the annotations."""
         if self._found_by_name:
             line = f"{what} found by base name, since they are not where it says, or spelled otherwise"
             self.repairs.left_out("found by name", line, self._found_by_name)
+            self._found_by_name = []
 
     def _named(self, name: str) -> list[Path]:
         if not self._by_name:

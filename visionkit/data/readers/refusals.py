@@ -58,6 +58,10 @@ def _has(suffix: str, *keys: bytes) -> Callable[[str, bytes], bool]:
 
 
 _EXPORT = "open it in its own program or in Roboflow, CVAT or Label Studio and export it as COCO, Pascal VOC or YOLO"
+_LABEL_THEM = (
+    "label them, for example in CVAT, Label Studio or LabelMe; or, to learn one class an image, sort them into a "
+    "folder for each class"
+)
 _FROM_THERE = "export it from there as COCO, Pascal VOC or YOLO"
 _FOREIGN = (  # the first that matches is named
     _Foreign(
@@ -140,11 +144,14 @@ def why_not(root: Path, looked_for: str) -> str:
         return f"{text}: unpack the archive first"
     if not pictures:
         return f"{text}: no images ({' '.join(IMAGE_SUFFIXES)}); if the labels came alone, put the images beside them"
+    bare = pictures == len(files)
     splits = [f"{folder.name}/" for folder in subfolders(root) if split_name(folder.name) in SPLIT_NAMES]
     if splits:
         text += f" in {', '.join(splits)}, which are splits and no classes, but no labels"
-    elif pictures == len(files):
+    elif bare:
         text += ": images without labels"
+    if bare:
+        return f"{text}; {_LABEL_THEM}"
     return f"{text}; looked for {looked_for}"
 
 

@@ -161,11 +161,14 @@ def _read(part: Part, repairs: Repairs) -> list[tuple[Path, list[_Row]]]:
     for image in files:
         named[image.with_suffix("")].append(image)
     spelled = _spelled_otherwise(images, files, texts, repairs)
+    without: list[Path] = []
     for image in files:
         rows: list[_Row] = []
         with repairs.skipping(image.stem, image):
             own = image.relative_to(images).with_suffix("")
             text = texts.get(spelled.get(own, own)) if listed is None else label_of(image, images)
+            if text is None:
+                without.append(image)
             alike = named[image.with_suffix("")]
             if text and len(alike) > 1:
                 if image == alike[0]:  # said once
@@ -176,6 +179,9 @@ def _read(part: Part, repairs: Repairs) -> list[tuple[Path, list[_Row]]]:
                     rows.append(_row(f"{text}:{n}", line))
         with repairs.skipping(image.stem):
             pairs.append((regular(image, images, image.stem), rows))
+    if without:
+        kind = "few label files" if 2 * len(without) > len(files) else "no label file"
+        repairs.note(kind, f"{len(without)} of {len(files)} images in {images} have no .txt file{_names(without)}")
     used = {image.relative_to(images).with_suffix("") for image in files} | set(spelled.values())
     for stem in sorted(set(texts) - used):
         text = texts[stem]
@@ -185,6 +191,10 @@ def _read(part: Part, repairs: Repairs) -> list[tuple[Path, list[_Row]]]:
             message = f"{text}: its image {images / stem}.jpg (or .png, ...) does not exist"
             raise DataError(message, "missing image")
     return pairs
+
+
+def _names(files: list[Path]) -> str:
+    return f" ({', '.join(file.name for file in files[:3])}{', ...' if len(files) > 3 else ''})"
 
 
 def _spelled_otherwise(images: Path, files: list[Path], texts: dict[Path, Path], repairs: Repairs) -> dict[Path, Path]:
