@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from visionkit.data.arrays import arrays
 from visionkit.data.batches import batch_ids, batches, check_batch, steps_per_epoch
 from visionkit.data.dataset import Dataset
+from visionkit.data.mix import Mixup
 from visionkit.data.shapes import shape_maps, shapes
 from visionkit.data.transforms import classification_train, detection_train, segmentation_train
 from visionkit.types import DataError, Sample
@@ -164,6 +166,32 @@ def test_classification_and_segmentation_batches():
     assert set(np.unique(y["segmentation"])) <= {0, 1, 2, 3, 4, 255}
     with pytest.raises(DataError, match=r"train-00000\d': expected map values 0\.\.3 or 255, found \[4\]"):
         list(batches(SHAPES, None, 1, task="segment"))  # whose 4 classes leave out the background
+
+
+@pytest.mark.parametrize("count", [10, 4])  # the batch of 6 repeats samples of the smaller one
+@pytest.mark.parametrize("mix", [None, Mixup(0.5)])
+def test_the_parts_of_a_batch_make_it_up_and_only_they_are_read(count, mix):
+    dataset = numbered(count)
+    opened = []
+    watched = Dataset(dataset.records, dataset.class_names, lambda r: opened.append(r.id) or dataset.load(r))
+    transform = classification_train((4, 6)) if mix is None else as_it_is
+    options = {"task": "classify", "seed": 3, "epochs": 2, "mix": mix}
+    whole = list(batches(dataset, transform, 6, **options))
+    parts = [list(batches(watched, transform, 6, part=(i, 3), **options)) for i in range(3)]
+    joined = [
+        (np.concatenate([images for images, _ in batch]), {"label": np.concatenate([y["label"] for _, y in batch])})
+        for batch in zip(*parts, strict=True)
+    ]
+    assert_equal(joined, whole)
+    assert len(opened) == len(whole) * 6 * (3 if mix else 1)  # a mix blends each row with another
+
+
+@pytest.mark.parametrize(("part", "drop"), [((3, 3), True), ((-1, 2), True), ((0, 4), True), ((0, 2), False)])
+def test_a_batch_is_divided_into_equal_parts_only(part, drop):
+    with pytest.raises(
+        ValueError, match=re.escape(f"part: expected (i, n) with n equal parts of 6 samples, found {part}")
+    ):
+        batches(numbered(10), as_it_is, 6, task="classify", part=part, drop_remainder=drop)
 
 
 def test_errors_name_the_sample():

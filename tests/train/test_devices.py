@@ -1,11 +1,9 @@
 """Several devices that share a batch learn what one device learns; only one process writes."""
 
 import csv
-import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -16,6 +14,7 @@ from support.on_jax import ON_JAX
 from support.paths import ROOT
 
 from visionkit.train import checkpoint
+from visionkit.train.cluster import free_addresses, variables
 from visionkit.train.devices import Devices, _Replicas, devices_for
 from visionkit.types import DataError
 
@@ -27,7 +26,7 @@ def program(backend, *words, **environment):
     environment |= ON_JAX | {
         "KERAS_BACKEND": backend,
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "PYTHONPATH": str(SCRIPT.parents[1]),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, SCRIPT.parents[1]))),
     }
     environment["XLA_FLAGS"] += " --xla_force_host_platform_device_count=2"
     return {"args": [sys.executable, str(SCRIPT), *map(str, words)], "env": os.environ | environment}
@@ -105,45 +104,62 @@ def test_the_model_of_two_devices_runs_on_one(mirrored):
         np.testing.assert_allclose(two.predict_on_batch(image)[key], value, atol=1e-3)
 
 
-@pytest.mark.slow
-def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp_path, on_tensorflow):
-    whole, out = mirrored / "segment-2", tmp_path / "run"
+def in_mid_epoch(whole, out):
+    """A copy of the run `whole` as it was when 3 of the steps of its second epoch were done."""
     shutil.copytree(whole, out)
     (out / "results.json").unlink()
     for file in (out / "checkpoints").glob("*.ckpt"):
         if file.name != "step-000000007.ckpt":
             file.unlink()
     assert checkpoint.newest(out / "checkpoints")[1]["step"] == 3
-    on_tensorflow("resume", out)
+    return out
+
+
+def assert_ended_alike(out, whole, rel):
+    """To the bit, except for the losses: devices add up their parts of an epoch's losses."""
     for row, other in zip(rows(out), rows(whole), strict=True):
-        assert row == pytest.approx(other, rel=1e-6)  # devices add up their halves of an epoch's losses
+        assert row == pytest.approx(other, rel=rel)
     for name, array in weights(whole).items():
         np.testing.assert_array_equal(weights(out)[name], array, err_msg=name)
 
 
 @pytest.mark.slow
-def test_two_tensorflow_processes_learn_what_one_does_and_one_of_them_writes(mirrored, tmp_path):
-    sockets = [socket.socket() for _ in range(2)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    workers = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    processes = []
-    for index in range(2):
-        config = json.dumps({"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}})
-        out = tmp_path / f"process{index}"
-        processes.append(start("tensorflow", "train", out, "segment", "auto", TF_CONFIG=config))
-    finish(*processes)
-    agree(mirrored / "segment-1", tmp_path / "process0")
-    assert [path.name for path in tmp_path.iterdir()] == ["process0"]
+def test_a_run_on_two_devices_resumes_in_mid_epoch_to_the_same_end(mirrored, tmp_path, on_tensorflow):
+    out = in_mid_epoch(mirrored / "segment-2", tmp_path / "run")
+    on_tensorflow("resume", out)
+    assert_ended_alike(out, mirrored / "segment-2", 1e-6)
+
+
+@pytest.fixture(scope="module")
+def on_jax(tmp_path_factory):
+    """The folder of runs on one and on two JAX devices, with dropout, which is drawn for the whole batch there."""
+    folder = tmp_path_factory.mktemp("jax")
+    finish(start("jax", "train", folder / "segment-1", "segment", 1, folder / "segment-2", "segment", 2))
+    return folder
 
 
 @pytest.mark.slow
-def test_two_jax_devices_learn_what_one_does(tmp_path):
-    """With dropout, which is drawn for the whole batch there."""
-    finish(start("jax", "train", tmp_path / "1", "segment", 1, tmp_path / "2", "segment", 2))
-    agree(tmp_path / "1", tmp_path / "2")
+def test_two_jax_devices_learn_what_one_does(on_jax):
+    agree(on_jax / "segment-1", on_jax / "segment-2")
+
+
+def both(backend, *words):
+    """Two processes that train together."""
+    addresses = free_addresses(2)
+    finish(*(start(backend, *words, **variables(backend, addresses, index)) for index in range(2)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_two_processes_learn_what_one_does_and_resume_to_the_same_end(backend, request, tmp_path):
+    """On JAX with two devices in each process. One of the processes writes."""
+    one = request.getfixturevalue("on_jax" if backend == "jax" else "mirrored") / "segment-1"
+    both(backend, "train", tmp_path / "run", "segment", "auto")
+    agree(one, tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    out = in_mid_epoch(tmp_path / "run", tmp_path / "resumed")
+    both(backend, "resume", out)
+    assert_ended_alike(out, tmp_path / "run", 1e-6)
 
 
 def test_devices_that_are_not_there_are_an_error_of_one_line():
@@ -154,25 +170,15 @@ def test_devices_that_are_not_there_are_an_error_of_one_line():
     assert devices_for("auto").count == found
 
 
-def test_a_number_of_devices_and_several_processes_are_an_error(monkeypatch):
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_a_number_of_devices_and_several_processes_are_an_error(backend, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    for name, value in variables(backend, ["a:1", "b:1"], 1).items():
+        monkeypatch.setenv(name, value)
+    name = {"jax": "KERAS_DISTRIBUTION_NUM_PROCESSES", "tensorflow": "TF_CONFIG"}[backend]
     for wanted in (1, 2):  # with 1, each process would train alone and write into the same folder
-        with pytest.raises(DataError, match=f"--devices {wanted}: TF_CONFIG names 2 processes; use --devices auto"):
+        with pytest.raises(DataError, match=f"--devices {wanted}: {name} names 2 processes; use --devices auto"):
             devices_for(wanted)
-    monkeypatch.setenv("TF_CONFIG", "[")
-    with pytest.raises(DataError, match="TF_CONFIG: cannot be read"):
-        devices_for(1)
-
-
-@pytest.mark.parametrize("wanted", [1, "auto"])
-def test_jax_refuses_several_processes(monkeypatch, wanted):
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"chief": ["a:1"], "worker": ["b:1"]}}))
-    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    said = "TF_CONFIG names 2 processes, which jax cannot train with; unset TF_CONFIG, or set KERAS_BACKEND=tensorflow"
-    with pytest.raises(DataError, match=said):
-        devices_for(wanted)
-    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"chief": ["a:1"]}}))
-    assert devices_for(1).count == 1
 
 
 def test_accumulated_gradients_are_refused_on_tensorflow_devices():

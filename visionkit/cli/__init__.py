@@ -21,6 +21,7 @@ from visionkit.cli.data import convert, doctor
 from visionkit.cli.experiments import folds, lr_find, search, seeds
 from visionkit.cli.exports import export
 from visionkit.cli.guarantee import guarantee
+from visionkit.cli.launch import launch
 from visionkit.cli.models import classify, detect, segment, serve
 from visionkit.cli.next_photos import next_photos
 from visionkit.cli.reports import report
@@ -43,7 +44,7 @@ app = cyclopts.App(
 )
 for _verb in (doctor, convert, finetune, evaluate, report, detect, classify, segment, stylize, export, serve, bench):
     app.command(_verb)
-for _verbs in (compare, calibrate, guarantee, suspects, weights, selftest, certify):
+for _verbs in (compare, calibrate, guarantee, suspects, weights, selftest, certify, launch):
     app.command(_verbs)
 for _verb in (train, folds, search, seeds):
     app.command(_verb, help_flags=[])  # the recipe has a help of its own

@@ -144,6 +144,7 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> No
     visionkit search RECIPE.py --space 'lr=1e-4..1e-1:log,batch_size=8|16|32' [knobs] [--trials 20] [--out FOLDER]
 
     Each run is a run folder in FOLDER, by default runs/RECIPE/search; the same command continues after an interruption.
+    With --storage sqlite:///FILE, the same command in several terminals shares the trials among them.
     `visionkit search RECIPE.py --help` lists all options.
 
     Args:
@@ -152,7 +153,8 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> No
     own = {
         "space": (Annotated[str | None, _option("of each knob a..b, a..b:log or a|b|c, separated by commas.")], None),
         "trials": (Annotated[int, _option("trainings, including those that are stopped early.")], 20),
-        "search_seed": (Annotated[int, _option("of the random draws.")], 0),
+        "search_seed": (Annotated[int | None, _option("of the random draws; by default 0.")], None),
+        "storage": (Annotated[str | None, _option("database of a search by several processes: sqlite:///FILE.")], None),
     }
     parsed = _open("search", recipe, knobs, own | _Own)
     if parsed is None:
@@ -161,7 +163,8 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> No
         raise DataError("search needs --space, such as --space 'lr=1e-4..1e-1:log,batch_size=8|16|32'")
     from visionkit.experiments.search import search as look
 
-    words = _without(knobs, ("--space", "--trials", "--search-seed", "--out"))  # the words that train would take too
+    # The words that train would take too.
+    words = _without(knobs, ("--space", "--trials", "--search-seed", "--storage", "--out"))
     train_options = {"options": (RunOptions, Options())}
 
     def flags(values: Mapping[str, str]) -> list[str]:
@@ -172,8 +175,17 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> No
         assert with_values is not None  # no word asks for help
         return with_values[0]
 
-    seed = parsed.own.pop("search_seed")
-    result = look(parsed.function, knobs_with, out=parsed.out, recipe_file=recipe, seed=seed, **parsed.own)
+    seed, storage = parsed.own.pop("search_seed"), parsed.own.pop("storage")
+    if storage is None:
+        result = look(parsed.function, knobs_with, out=parsed.out, recipe_file=recipe, seed=seed or 0, **parsed.own)
+    else:
+        if seed is not None:
+            raise DataError("--search-seed: what several processes draw cannot be repeated; leave it or --storage out")
+        from visionkit.experiments.together import search_together
+
+        result = search_together(
+            parsed.function, knobs_with, out=parsed.out, storage=storage, recipe_file=recipe, **parsed.own
+        )
     for row in result["trials"]:
         values = "  ".join(f"{name} {text}" for name, text in row["values"].items())
         score = f"{row['score']:.4f}" if "score" in row else "-"

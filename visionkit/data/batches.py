@@ -54,6 +54,7 @@ def batches(
     mix: Mix | None = None,
     channels: int = 3,
     start_step: int = 0,
+    part: tuple[int, int] = (0, 1),
 ) -> grain.IterDataset:
     """Turns the data set into `epochs` epochs of batches, one after the other.
 
@@ -81,6 +82,8 @@ def batches(
         mix: for "classify": blends a batch, see `data.mix`; `label` is then float32 `[B, K]`, a share for each class.
         channels: C below, as the network needs it: 3 for RGB, 1 for grey.
         start_step: how many batches, counted over all epochs, to skip without reading them.
+        part: (i, n) reads and returns only the i-th, from 0, of n equal parts of each batch, for one of n processes
+            that share it. `mix` blends a batch as a whole, so all of it is read then.
 
     Returns:
         grain.IterDataset of `(images, y)`: images uint8 `[B, H, W, C]` and, by task,
@@ -102,11 +105,13 @@ def batches(
     order = _Order(len(dataset), batch_size, seed, shuffle, drop_remainder)
     if not 0 <= start_step <= order.steps * epochs:
         raise ValueError(f"start_step: expected 0..{order.steps * epochs} ({epochs} epochs), found {start_step}")
+    if not 0 <= part[0] < part[1] or (part[1] > 1 and (batch_size % part[1] or not drop_remainder)):
+        raise ValueError(f"part: expected (i, n) with n equal parts of {batch_size} samples, found {part}")
     rows = 0
     if "boxes" in TASKS[task]:
         rows = _max_objects(dataset, max_objects)
         check_made_boxes(dataset)
-    source = _Batches(dataset, transform, order, epochs, task, rows, mix, channels)
+    source = _Batches(dataset, transform, order, epochs, task, rows, mix, channels, part)
     threads = 1 if workers else min(8, os.cpu_count() or 1)
     feed = grain.MapDataset.source(source)[start_step:]
     feed = feed.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1))
@@ -243,7 +248,10 @@ class _Batches:
         max_objects: int,
         mix: Mix | None,
         channels: int,
+        part: tuple[int, int] = (0, 1),
     ):
+        size = order.batch_size // part[1]
+        self.rows = slice(part[0] * size, (part[0] + 1) * size) if part[1] > 1 else slice(None)
         self.dataset = dataset
         self.transform = transform
         self.order = order
@@ -261,15 +269,22 @@ class _Batches:
 
     def __getitem__(self, index: int) -> Batch:
         epoch, step = divmod(int(index), self.order.steps)
+        if not self.mix:
+            return self._rows(epoch, step, self.rows)
+        images, y = self._rows(epoch, step, slice(None))  # each row is blended with another
+        return images[self.rows], {name: values[self.rows] for name, values in y.items()}
+
+    def _rows(self, epoch: int, step: int, rows: slice) -> Batch:
         indices = self.order.indices(epoch, step)
         if self.task == "classify" and self.transform is None and isinstance(self.dataset, ArrayDataset):
-            images, labels = self.dataset.images[indices], self.dataset.labels[indices]
+            images, labels = self.dataset.images[indices[rows]], self.dataset.labels[indices[rows]]
             return self._labelled(to_channels(images, self.channels), labels, epoch, step)
-        samples = []
+        entropies = []
         used: Counter[int] = Counter()
         for i in indices:
-            samples.append(self._sample(i, [self.order.seed, epoch, i, used[i]]))
+            entropies.append([self.order.seed, epoch, i, used[i]])
             used[i] += 1  # a sample is used twice only if the data set is smaller than a batch
+        samples = [self._sample(i, entropy) for i, entropy in zip(indices[rows], entropies[rows], strict=True)]
         return self._assembled(samples, epoch, step)
 
     def _assembled(self, samples: list[Sample], epoch: int, step: int) -> Batch:

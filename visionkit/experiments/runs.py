@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from visionkit.evaluate.scores import MONITOR
-from visionkit.files import as_json, locked, sha256_of, write_json
+from visionkit.files import LOCK, as_json, locked, sha256_of, write_json
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
 from visionkit.train.resume import recipe_name
@@ -44,7 +44,7 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
         if recipe_file and sha256_of(out / "recipe.py") != sha256:  # it is executed again by the runs
             raise DataError(f"{out / 'recipe.py'}: is not the copy of {recipe_file} that it should be; put it back")
         return
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(file.name != LOCK for file in out.iterdir()):
         raise DataError(f"{out}: expected a new or empty folder, or the folder of this experiment")
     out.mkdir(parents=True, exist_ok=True)
     if recipe_file:

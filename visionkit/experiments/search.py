@@ -2,7 +2,8 @@
 
 The knobs are drawn by Optuna's tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS 24), and runs are
 stopped by its median rule (Golovin et al. 2017, Google Vizier, section 3.2.2). Each draw depends only on search.json
-and the seed, so an interrupted search continues as if it had not been interrupted.
+and the seed, so an interrupted search continues as if it had not been interrupted. Several processes that share one
+search are in `together`.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from visionkit.evaluate.learning_curves import read_history
 from visionkit.evaluate.scores import MONITOR
@@ -35,7 +36,7 @@ def read_space(text: str) -> dict[str, Any]:
     Raises:
         DataError: a part has none of these forms or a name comes twice, or Optuna is not installed.
     """
-    distributions = _optuna().distributions
+    distributions = open_optuna().distributions
     space = {}
     for part in text.split(","):
         name, equals, values = part.strip().partition("=")
@@ -108,12 +109,49 @@ def search(
     Raises:
         DataError: see `read_space` and `begin`; or no trial has a score.
     """
+    kinds, metric, settings, train = plan(recipe_function, knobs_with, space, out, recipe_file, options)
+    begin(out, recipe_function, recipe_file, settings | {"seed": seed})
+    file = out / "search.json"
+    rows = json.loads(file.read_text())["trials"] if file.is_file() else []
+    for number in range(trials):
+        if number < len(rows) and "state" in rows[number]:
+            continue
+        unfinished = rows.pop() if number < len(rows) else None
+        trial = _ask(kinds, rows, seed, unfinished)
+        row = {"number": number, "values": as_text(trial.params), "scores": {}}
+        write_json(file, {"metric": metric, "trials": [*rows, row]})
+        print(f"trial {number + 1} of {trials}: {in_one_line(row['values'])}")
+        chosen = knobs_with(row["values"])
+        carry_out(train, chosen, out / f"trial-{number}", Watch(trial, row, metric), first=not rows)
+        rows.append(row)
+        write_json(file, {"metric": metric, "trials": rows})
+    return table(metric, rows, out)
+
+
+class Plan(NamedTuple):
+    """A search: Optuna's distributions by knob, the score's name, what it depends on, and what trains a trial.
+
+    `train(knobs, folder, watch)` begins or continues the run in `folder` and returns its results.
+    """
+
+    kinds: dict[str, Any]
+    metric: str
+    settings: dict
+    train: Callable[..., dict]
+
+
+def plan(
+    recipe_function: Callable[..., Recipe],
+    knobs_with: Callable[[dict[str, str]], dict],
+    space: str,
+    out: Path,
+    recipe_file: Path | None,
+    options: Options,
+) -> Plan:
+    """What `search` does with the same arguments, once all ends of the space have been tried; nothing is written."""
     kinds = read_space(space)
     knobs, recipe = _try_ends(recipe_function, knobs_with, kinds)
     fixed = {name: value for name, value in knobs.items() if name not in kinds}
-    settings = {"verb": "search", "knobs": fixed, "space": space, "seed": seed, "precision": options.precision}
-    begin(out, recipe_function, recipe_file, settings)
-    metric = MONITOR[recipe.model.task]
     kept = out / "recipe.py" if recipe_file else None
 
     def train(knobs: dict, folder: Path, watch: Callable[[list[dict]], bool]) -> dict:
@@ -122,25 +160,17 @@ def search(
         knobs = held_out_knobs(recipe_function, kept, knobs, HELD_OUT, 0, last=False)
         return finish(held_out, knobs, folder, None, options, watch)
 
-    file = out / "search.json"
-    rows = json.loads(file.read_text())["trials"] if file.is_file() else []
-    for number in range(trials):
-        if number < len(rows) and "state" in rows[number]:
-            continue
-        unfinished = rows.pop() if number < len(rows) else None
-        trial = _ask(kinds, rows, seed, unfinished)
-        row = {"number": number, "values": {name: _text(value) for name, value in trial.params.items()}, "scores": {}}
-        write_json(file, {"metric": metric, "trials": [*rows, row]})
-        print(f"trial {number + 1} of {trials}: {_as_text(row['values'])}")
-        chosen = knobs_with(row["values"])
-        _carry_out(train, chosen, out / f"trial-{number}", _Watch(trial, row, metric), first=not rows)
-        rows.append(row)
-        write_json(file, {"metric": metric, "trials": rows})
+    settings = {"verb": "search", "knobs": fixed, "space": space, "precision": options.precision}
+    return Plan(kinds, MONITOR[recipe.model.task], settings, train)
+
+
+def table(metric: str, rows: list[dict], out: Path) -> dict:
+    """Writes search.json of the trials, all of which have ended, and returns its content; see `search`."""
     scored = [row for row in rows if "score" in row]
     if not scored:
         raise DataError(f"{out}: no trial has a score; see why in {out / 'trial-0' / 'crash'}")
     experiment = {"metric": metric, "trials": rows, "best": max(scored, key=lambda row: row["score"])}
-    write_json(file, experiment)
+    write_json(out / "search.json", experiment)
     return experiment
 
 
@@ -158,7 +188,7 @@ def _try_ends(
     return knobs, recipe
 
 
-class _Watch:
+class Watch:
     """The `watch` of a trial's run: passes its scores on, and stops it when it has fallen behind.
 
     Args:
@@ -183,7 +213,7 @@ class _Watch:
         return self.behind
 
 
-def _carry_out(train: Callable[..., dict], knobs: dict, folder: Path, watch: _Watch, first: bool) -> None:
+def carry_out(train: Callable[..., dict], knobs: dict, folder: Path, watch: Watch, first: bool) -> None:
     """Trains a trial and adds its state, score and seconds to its row.
 
     Args:
@@ -207,7 +237,7 @@ def _carry_out(train: Callable[..., dict], knobs: dict, folder: Path, watch: _Wa
 
 def _ask(kinds: dict[str, Any], rows: list[dict], seed: int, unfinished: dict | None) -> Any:
     """Optuna's next trial after `rows`, or the unfinished one again."""
-    optuna = _optuna()
+    optuna = open_optuna()
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(n_startup_trials=RANDOM, seed=seed * 10_007 + len(rows)),
@@ -240,11 +270,18 @@ def _value(kind: Any, text: str) -> Any:
     return min(max(type(kind.low)(text), kind.low), kind.high)
 
 
-def _as_text(values: dict[str, str]) -> str:
+def as_text(values: dict[str, Any]) -> dict[str, str]:
+    """Values of knobs as search.json has them, and as the command line takes them."""
+    return {name: _text(value) for name, value in values.items()}
+
+
+def in_one_line(values: dict[str, str]) -> str:
+    """Names and values, to be printed."""
     return "  ".join(f"{name} {text}" for name, text in values.items())
 
 
-def _optuna() -> Any:
+def open_optuna() -> Any:
+    """The module Optuna, which says less than usual; `DataError` where it is not installed."""
     try:
         import optuna
     except ModuleNotFoundError as error:

@@ -16,7 +16,6 @@ from visionkit.train import checkpoint
 from visionkit.train.interrupt import Interrupted, Interruption
 from visionkit.train.options import Options
 from visionkit.train.resume import command_to_resume
-from visionkit.train.save import save_model
 from visionkit.train.state import averaged, state_of
 from visionkit.types import DataError
 
@@ -190,7 +189,7 @@ class Score(_Callback):
         every: epochs between two scorings.
         epochs: of the training; the last one is always scored.
         monitor: the name of the number that decides; higher is better.
-        file: where the best model goes.
+        save: `()` saves the model; called when its score is the best so far.
         patience: training stops after this many epochs without a better score; None never stops it.
         since: the epoch from which on patience counts.
     """
@@ -201,7 +200,7 @@ class Score(_Callback):
         every: int,
         epochs: int,
         monitor: str,
-        file: Path,
+        save: Callable[[], None],
         patience: int | None = None,
         since: int = 0,
     ):
@@ -210,7 +209,7 @@ class Score(_Callback):
         self.every = every
         self.epochs = epochs
         self.monitor = monitor
-        self.file = file
+        self.save = save
         self.patience = patience
         self.since = since
         self.best: dict | None = None  # the scores of the best epoch, and `epoch`, its number
@@ -228,7 +227,7 @@ class Score(_Callback):
                 self.risen = epoch + 1
             if self.best is None or self.last >= self.best[self.monitor]:
                 self.best = scores | {"epoch": epoch + 1}
-                save_model(self.model, self.file)
+                self.save()
         if self.patience and epoch + 1 - max(self.risen, self.since) >= self.patience:
             print(f"{self.monitor} has not risen since epoch {self.risen}: stopping", file=sys.stderr)
             self.model.stop_training = True

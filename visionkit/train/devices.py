@@ -1,8 +1,9 @@
 """Several devices that share a batch, with the result of one device except for the order of additions.
 
-On JAX one program sees the whole batch (`keras.distribution.DataParallel`), so nothing differs. On TensorFlow each
-device has a copy of the model and some rows of the batch (MirroredStrategy, or MultiWorkerMirroredStrategy when
-TF_CONFIG names several processes), and Keras 3 leaves three things to us:
+On JAX one program sees the whole batch (`keras.distribution.DataParallel`), so nothing differs; with several processes,
+each runs that program and brings its own rows of the batch. On TensorFlow each device has a copy of the model and some
+rows of the batch (MirroredStrategy, or MultiWorkerMirroredStrategy for several processes), and Keras 3 leaves three
+things to us:
 
 - a loss divides by what it counts in its own rows: `Task.over_devices` lets it count those of all devices;
 - Keras clips and checks gradients before it adds them up over the devices: here they are added up first;
@@ -12,9 +13,10 @@ Random draws inside the model (dropout, the samples of two-stage detectors) are 
 its own rows; so they are not the draws that one device makes.
 """
 
+import atexit
 import functools
-import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,21 +24,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
 from visionkit.models.task import Task
+from visionkit.train.cluster import Cluster, cluster_of
 from visionkit.types import DataError, Tensor
 
 
 class Devices:
     """A single device, and the interface of the other classes in this file.
 
-    `count` is how many devices share a batch. With `several_processes`, each process runs the same program, and one of
-    them `writes` the run.
+    `count` is how many devices, of all processes together, share a batch. Each of several processes runs the same
+    program with its own rows of each batch, and the first of them writes the run.
     """
 
     count = 1
-    several_processes = False
-    writes = True
+    cluster = Cluster()
+
+    @property
+    def several_processes(self) -> bool:
+        """Whether other processes train with this one."""
+        return self.cluster.count > 1
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes the run."""
+        return self.cluster.index == 0
 
     def building(self) -> AbstractContextManager:
         """A context for making the model and its optimizer."""
@@ -47,13 +60,18 @@ class Devices:
         return nullcontext()
 
     def alone(self) -> AbstractContextManager:
-        """A context within `fit` for work that one device does by itself, such as predicting."""
+        """A context within `fit` for work that one device does by itself, such as predicting, or saving the model."""
         return nullcontext()
 
     @contextmanager
     def folder(self, out: Path) -> Iterator[Path]:
         """Yields the folder to which this process writes its run: only one process writes to `out`."""
-        yield out
+        if self.writes:
+            yield out
+            return
+        # The others do everything that the first one does, so that no process waits for a step that another leaves out.
+        with tempfile.TemporaryDirectory() as name:
+            yield Path(name) / out.name
 
     def prepare(self, model: Task) -> None:
         """Called once for a model that has been built, before it is compiled."""
@@ -62,7 +80,7 @@ class Devices:
         """Called for each optimizer, to let it see the gradients of the whole batch."""
 
     def share(self, batches: Iterable, example: Any) -> Any:
-        """What `fit` takes in place of `batches`; `example` is a batch with their shapes and dtypes."""
+        """What `fit` takes in place of `batches`, which hold the rows of this process; `example` is one of them."""
         if keras.backend.backend() != "tensorflow":
             return batches
         import tensorflow as tf
@@ -73,30 +91,23 @@ class Devices:
 
 
 def devices_for(wanted: int | Literal["auto"]) -> Devices:
-    """The devices of this machine, or of all processes in TF_CONFIG, ready to share batches.
+    """The devices of this machine, or of all processes that train together, ready to share batches.
 
     Args:
         wanted: how many; "auto" takes all GPUs, or all CPU devices when there is no GPU (there is one, except in
-            tests). With TF_CONFIG, which needs "auto", this waits until all processes have started.
+            tests). Several processes, which need "auto", take all of theirs, and this waits until all have started.
 
     Raises:
-        DataError: there are fewer devices, the backend cannot share batches, or TF_CONFIG is not as expected.
+        DataError: there are fewer devices, the backend cannot share batches, or see `cluster_of`.
     """
     backend = keras.backend.backend()
-    processes, this = _processes()
-    if len(processes) > 1 and (backend != "tensorflow" or wanted != "auto"):  # each would train alone, into one folder
-        if backend == "tensorflow":
-            raise DataError(f"--devices {wanted}: TF_CONFIG names {len(processes)} processes; use --devices auto")
-        raise DataError(
-            f"TF_CONFIG names {len(processes)} processes, which {backend} cannot train with; unset TF_CONFIG, or set "
-            "KERAS_BACKEND=tensorflow"
-        )
+    cluster = cluster_of(backend, wanted)
     if wanted == 1:
         return Devices()
     if backend not in ("tensorflow", "jax"):
         raise DataError(f"--devices {wanted}: training on several devices is for TensorFlow and JAX, not for {backend}")
-    if len(processes) > 1:
-        return _Replicas(None, first=this == processes[0])
+    if cluster.count > 1:
+        return _Replicas(None, cluster) if backend == "tensorflow" else _Processes(cluster)
     names = keras.distribution.list_devices()
     count = len(names) if wanted == "auto" else wanted
     if not 1 <= count <= len(names):
@@ -106,24 +117,13 @@ def devices_for(wanted: int | Literal["auto"]) -> Devices:
     return _Replicas(names[:count]) if backend == "tensorflow" else _Shards(names[:count])
 
 
-def _processes() -> tuple[list[tuple[str, int]], tuple[str | None, int | None]]:
-    """(processes, this): those in TF_CONFIG as (kind, index), with the one that writes first; and this process."""
-    try:
-        config = json.loads(os.environ.get("TF_CONFIG") or "{}")
-        cluster = config.get("cluster", {})
-        task = config.get("task", {})
-        processes = [(kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, ())))]
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"TF_CONFIG: cannot be read ({error}); expected the JSON that docs/devices.md shows") from error
-    return processes, (task.get("type"), task.get("index"))
-
-
 class _Shards(Devices):
     """JAX: a batch is split over the devices, and one program computes with it as if it were whole."""
 
     def __init__(self, names: list[str]):
         self.count = len(names)
-        self._distribution = keras.distribution.DataParallel(devices=names)
+        # Each process already brings its own rows.
+        self._distribution = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
 
     def building(self) -> AbstractContextManager:
         return self._distribution.scope()
@@ -133,11 +133,73 @@ class _Shards(Devices):
 
     @contextmanager
     def alone(self) -> Iterator[None]:
+        before = keras.distribution.distribution()
         keras.distribution.set_distribution(None)
         try:
             yield
         finally:
-            keras.distribution.set_distribution(self._distribution)
+            keras.distribution.set_distribution(before)
+
+
+class _Processes(_Shards):
+    """JAX: the devices of several processes, each of which runs the same program.
+
+    Args:
+        cluster: the processes.
+    """
+
+    def __init__(self, cluster: Cluster):
+        _join()
+        super().__init__(keras.distribution.list_devices())
+        self.cluster = cluster
+
+    @contextmanager
+    def folder(self, out: Path) -> Iterator[Path]:
+        import jax
+
+        try:
+            with super().folder(out) as folder:
+                yield folder
+        except BaseException as error:
+            # JAX would wait for the other processes when this one ends, and they for the step that it has not taken.
+            atexit.register(_end, 130 if isinstance(error, KeyboardInterrupt) else 1)
+            raise
+        jax.distributed.shutdown()  # here all are at the same point; the first may have more to do after it
+
+    def prepare(self, model: Task) -> None:
+        self._model = model
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Also gives the model copies of its weights that belong to this process: no other has to compute with it."""
+        variables: list[Any] = self._model.variables
+        with super().alone():
+            before = [(variable._value, variable._layout) for variable in variables]
+            for variable in variables:
+                variable._layout = None
+                variable._value = keras.ops.convert_to_tensor(np.array(variable._value))
+            try:
+                yield
+            finally:
+                for variable, (value, layout) in zip(variables, before, strict=True):
+                    variable._value, variable._layout = value, layout
+
+
+@functools.cache
+def _join() -> None:
+    """Connects this process with the others; once, since JAX cannot do it again."""
+    keras.utils.set_random_seed(0)  # else Keras draws one, and computes with all devices to agree on it; see `run`
+    try:
+        keras.distribution.initialize()  # reads the variables of `cluster_of`
+    except RuntimeError as error:
+        raise DataError(f"the processes could not be connected: {str(error).splitlines()[0]}") from error
+
+
+def _end(code: int) -> None:
+    """Ends this process without what else is registered to be done first."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @functools.cache  # a second strategy would number its messages from 0 again, which the devices refuse
@@ -153,30 +215,20 @@ class _Replicas(Devices):
     """TensorFlow: a copy of the model on each device.
 
     Args:
-        names: of this machine's devices, such as "gpu:0"; None means those of the processes in TF_CONFIG.
-        first: whether this process writes the run folder.
+        names: of this machine's devices, such as "gpu:0"; None means those of all processes.
+        cluster: the processes.
     """
 
-    def __init__(self, names: list[str] | None, first: bool = True):
+    def __init__(self, names: list[str] | None, cluster: Cluster = Cluster()):  # noqa: B008, it is frozen
         import tensorflow as tf
 
         self._tf = tf
-        self.writes = first
-        self.several_processes = names is None
+        self.cluster = cluster
         self._strategy = _strategy(None if names is None else tuple(names))
         self.count = self._strategy.num_replicas_in_sync
 
     def building(self) -> AbstractContextManager:
         return self._strategy.scope()
-
-    @contextmanager
-    def folder(self, out: Path) -> Iterator[Path]:
-        if self.writes:
-            yield out
-            return
-        # The others do everything that the first one does, so that no process waits for a step that another leaves out.
-        with tempfile.TemporaryDirectory() as name:
-            yield Path(name) / out.name
 
     def prepare(self, model: Task) -> None:
         self._least_rows = model.least_rows
@@ -215,28 +267,25 @@ class _Replicas(Devices):
         inner._all_reduce_sum_gradients = lambda pairs: pairs  # Keras would add up after clipping, too late
 
     def share(self, batches: Iterable, example: Any) -> Any:
-        tf, count = self._tf, self.count
-        size = len(tf.nest.flatten(example)[0]) // count
+        tf, local = self._tf, self.count // self.cluster.count
+        size = len(tf.nest.flatten(example)[0]) // local
         if size < self._least_rows:
             raise DataError(
-                f"each of {count} devices gets {size} images of a batch, but this model needs at least "
-                f"{self._least_rows} to learn from; use --batch-size {count * self._least_rows}, or set "
+                f"each of {self.count} devices gets {size} images of a batch, but this model needs at least "
+                f"{self._least_rows} to learn from; use --batch-size {self.count * self._least_rows}, or set "
                 "KERAS_BACKEND=jax"
             )
 
         def rows(array, device):
             return array[device * size : (device + 1) * size]
 
-        def shares(first, last):
+        def shares():
             for batch in batches:
-                for device in range(first, last):
+                for device in range(local):
                     yield tf.nest.map_structure(lambda array: rows(array, device), batch)  # noqa: B023, used at once
 
         def of_process(context):
-            local = count // context.num_input_pipelines
-            first = context.input_pipeline_id * local
-            make = tf.data.Dataset.from_generator
-            return make(lambda: shares(first, first + local), output_signature=signature).prefetch(local)
+            return tf.data.Dataset.from_generator(shares, output_signature=signature).prefetch(local)
 
         def spec(array):
             return tf.TensorSpec((size, *array.shape[1:]), array.dtype)

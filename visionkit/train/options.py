@@ -25,7 +25,7 @@ class Options:
         keep_checkpoints: how many of the newest to keep, besides the best model; 1 or more.
         log: what also gets the numbers of each epoch. The run folder has them for tensorboard in any case; wandb and
             mlflow need the package of that name, and keep them offline if it is set to.
-        devices: how many share each batch; auto takes all GPUs, those of all processes that TF_CONFIG names.
+        devices: how many share each batch; auto takes all GPUs, those of all processes that train together.
     """
 
     workers: int = 0

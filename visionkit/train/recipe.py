@@ -92,13 +92,19 @@ class Recipe:
         return phase.transform or self.transform
 
     def feed(
-        self, phase: Phase, epochs: int = 1, batch_size: int | None = None, start_step: int = 0, workers: int = 0
+        self,
+        phase: Phase,
+        epochs: int = 1,
+        batch_size: int | None = None,
+        start_step: int = 0,
+        workers: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> grain.IterDataset:
         """The training data as the model takes them in `phase`: (images, targets), see `data.batches.batches`.
 
         Args:
             phase: of this recipe.
-            epochs, start_step, workers: see there.
+            epochs, start_step, workers, part: see there.
             batch_size: by default the recipe's.
 
         Returns:
@@ -116,6 +122,7 @@ class Recipe:
             channels=self.model.channels,
             start_step=start_step,
             workers=workers,
+            part=part,
         )
 
 

@@ -1,6 +1,7 @@
 """The training itself, step by step: from the first batch, or from a checkpoint, to results.json."""
 
 import math
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -177,7 +178,7 @@ class Training:
             every=self.recipe.evaluate_every,
             epochs=self.recipe.epochs,
             monitor=MONITOR[self.model.task],
-            file=self.out / "model.keras",
+            save=self._save,
             patience=self.recipe.patience,
             since=self.recipe.epochs - self.recipe.phases[-1].epochs,
         )
@@ -185,6 +186,10 @@ class Training:
         score.last = state.get("last")
         score.risen = state.get("risen", (score.best or {}).get("epoch", 0))  # older checkpoints lack it
         return score
+
+    def _save(self) -> None:
+        with self.devices.alone():
+            save_model(self.model, self.out / "model.keras")
 
     def _evaluate(self, predictor: Predictor) -> dict:
         assert self.recipe.val is not None
@@ -230,10 +235,10 @@ class Training:
         """That the training has taken so far, with what it took before it was interrupted."""
         return round(time.monotonic() - self.start, 1)
 
-    def _feed(self, epoch: int, step: int = 0, workers: int = 0) -> grain.IterDataset:
+    def _feed(self, epoch: int, step: int = 0, workers: int = 0, part: tuple[int, int] = (0, 1)) -> grain.IterDataset:
         """The batches from `step` of `epoch` on, both from 0, as the present phase wants them."""
         phase, begin = self.recipe.phases[self.position.phase], epoch * self.steps + step
-        return self.recipe.feed(phase, self.recipe.epochs, start_step=begin, workers=workers)
+        return self.recipe.feed(phase, self.recipe.epochs, start_step=begin, workers=workers, part=part)
 
     def _show_what_is_learned(self) -> None:
         model = self.model
@@ -289,9 +294,10 @@ class Training:
                 )
             )
         epoch, step = self.position.epoch, self.position.step
-        timed = Timed(self._feed(epoch, step, self.options.workers))
+        part = self.devices.cluster.index, self.devices.cluster.count
+        timed = Timed(self._feed(epoch, step, self.options.workers, part))
         self.progress.feed = timed
-        shared = self.devices.share(timed, example=next(iter(self._feed(epoch, step))))
+        shared = self.devices.share(timed, example=next(iter(self._feed(epoch, step, part=part))))
         try:
             with self.devices.fitting(), keeping_freed_memory(), self._interruptible(), self.progress.shown():
                 self.model.fit(
@@ -303,19 +309,29 @@ class Training:
                     shuffle=False,
                     verbose=0,
                 )
+        except KeyboardInterrupt as error:
+            if not self.devices.several_processes:
+                raise
+            raise self._interrupted(signal.SIGINT) from error
         except Exception as error:
             if self.interruption.asked is not None:  # the same signal may have ended what reads the data
-                go_on = f"interrupted; to go on from the last checkpoint: {command_to_resume(self.out)}"
-                raise Interrupted(go_on, self.interruption.asked) from error
+                raise self._interrupted(self.interruption.asked) from error
             if timed.error is None or timed.error is error:
                 raise
             raise timed.error from error  # TensorFlow's own message lacks the first line of it
         self.stopped = self.model.stop_training
 
+    def _interrupted(self, number: int) -> Interrupted:
+        where = "the last checkpoint"
+        if self.devices.several_processes:
+            where += ", with as many processes"
+        return Interrupted(f"interrupted; to go on from {where}: {command_to_resume(self.out)}", number)
+
     def _interruptible(self) -> AbstractContextManager:
         """A context in which a signal ends the training with a checkpoint.
 
-        Of several processes, all would have to end after the same step.
+        Of several processes, all would have to end after the same step: they end at once instead, and go on from the
+        last checkpoint.
         """
         return nullcontext() if self.devices.several_processes else self.interruption.noticed()
 
@@ -323,7 +339,7 @@ class Training:
         """What results.json holds. Also saves the model where no epoch was chosen by a score."""
         if self.score is None:
             scores = {"epoch": self.recipe.epochs}
-            save_model(self.model, self.out / "model.keras")
+            self._save()
         else:
             assert self.score.best is not None  # the last epoch is always scored
             scores = self.score.best | {f"last_{self.score.monitor}": self.score.last}
