@@ -31,8 +31,8 @@ def test_every_course_has_a_model_and_a_record_of_thirty_steps():
 @pytest.mark.parametrize(
     "name",
     [
-        *("ssd", "ssdlite", "fcn", "lraspp", "mask_rcnn"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("faster_rcnn_mobile", "keypoint_rcnn")),
+        *("ssd", "ssdlite", "fcn", "lraspp"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mask_rcnn", "faster_rcnn_mobile", "keypoint_rcnn")),
     ],
 )
 def test_five_steps_are_torchvisions(name):

@@ -43,8 +43,15 @@ PARAMETERS = {
     # torchvision also regresses boxes of background, and counts no scales and offsets of ResNet-50's frozen norms.
     "keypointrcnn_resnet50_fpn": 59_137_258 + 53_120 - 4 * 1025,
 }
+# They are built of the parts of maskrcnn_resnet50_fpn, which make test tries, and take 10 s and more.
+SLOW = {"keypointrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"}
 # Sampling takes all there are: as many places as anchors, twice over, and as proposals and objects.
 EVERYTHING = {"rpn_samples": 13_000, "roi_samples": 320, "train_proposals": PROPOSALS}
+
+
+def some(names):
+    """The names as parameters, in order."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in sorted(names)]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def detector(request):
     return name, model, golden
 
 
-@pytest.mark.parametrize("detector", sorted(SCENES), indirect=True)
+@pytest.mark.parametrize("detector", some(SCENES), indirect=True)
 def test_raw_outputs_and_detections_equal_torchvisions(detector):
     name, first, golden = detector
     resized, two_stage = name.startswith("ssd"), is_two_stage(name)
@@ -125,7 +132,7 @@ LOSS_TOLERANCE = {"mask_loss": 3e-3}  # when measured 5e-5, and 2.7e-3 for the s
 SAME_LOSSES = {"fasterrcnn_resnet50_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"}
 
 
-@pytest.mark.parametrize("detector", sorted(set(SCENES) - SAME_LOSSES), indirect=True)
+@pytest.mark.parametrize("detector", some(set(SCENES) - SAME_LOSSES), indirect=True)
 def test_training_losses_equal_torchvisions(detector):
     name, model, golden = detector
     images, y = drawn_training_batch(name)
