@@ -91,12 +91,15 @@ def search_together(
 def _open(storage: str, name: str, settings: dict) -> Any:
     """The study `name` in a database, which is made where there is none."""
     optuna = open_optuna()
-    wait = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+    from sqlalchemy.pool import NullPool
+
+    # A file's connections wait for each other, and none is kept open: opening one costs nothing.
+    of_a_file = {"connect_args": {"timeout": 60}, "poolclass": NullPool}
     with _quietly(optuna):
         try:
             database = optuna.storages.RDBStorage(
                 storage,
-                engine_kwargs=wait,
+                engine_kwargs=of_a_file if storage.startswith("sqlite") else {},
                 heartbeat_interval=HEARTBEAT,
                 grace_period=STALE,
                 heartbeat_stale_trial_callback=_after_a_kill,
