@@ -72,7 +72,13 @@ def test_auxiliary_classifiers_are_trained_and_not_served():
     assert list(model.serving()(x)) == ["scores"]
 
 
-@pytest.mark.parametrize("name, size", [("vgg11", (40, 33)), ("nin", (67, 80)), ("alexnet", (63, 100))])
+@pytest.mark.parametrize(
+    "name, size",
+    [
+        *(("nin", (67, 80)), ("alexnet", (63, 100))),
+        pytest.param("vgg11", (40, 33), marks=pytest.mark.slow),  # 1.3 GB, and the head is made as AlexNet's
+    ],
+)
 def test_the_papers_head_takes_any_size(name, size):
     model = tiny(name, classes=5, image_size=size)
     scores = np.asarray(model.serving()(random_images(2, size))["scores"])
