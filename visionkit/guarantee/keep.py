@@ -76,7 +76,7 @@ def warning(promise: Promise | PixelPromise, files: list[Path]) -> str:
         return ""
     return (
         f"these images are unlike the calibration images ({', '.join(words)}): the guarantee may not hold for them; "
-        "calibrate again with labelled images of this kind"
+        "make it again with labelled images of this kind: visionkit guarantee RUN DATA --again"
     )
 
 

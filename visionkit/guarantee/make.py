@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from visionkit.guarantee.promise import Price, Promise
+from visionkit.guarantee.promise import Price, Promise, percent
 from visionkit.metrics.coco_ap import Pairs
 from visionkit.metrics.curves import WRONG, match
 from visionkit.metrics.risk import (
@@ -183,11 +183,11 @@ def _why_not(found: Found, miss: float) -> str:
     """Why a share of missed objects cannot be promised; "" if it can."""
     images, needed = len(np.unique(found.image)), images_needed(miss)
     if images < needed:
-        return f"{images} images with objects are too few to promise {miss:.0%}: at least {needed} are needed"
+        return f"{images} images with objects are too few to promise {percent(miss)}: at least {needed} are needed"
     if score_threshold(found, miss) is not None:
         return ""
     return (
-        f"even at the lowest threshold the model misses too many objects to promise {miss:.0%}; the least that "
+        f"even at the lowest threshold the model misses too many objects to promise {percent(miss)}; the least that "
         f"these {images} images allow is {least_promise(found):.1%}"
     )
 
@@ -198,7 +198,7 @@ def _margin(found: Found, thresholds: np.ndarray, miss: float) -> float:
     if width is None:
         images = len(np.unique(seen.image))
         raise DataError(
-            f"--margin: {images} images with found objects are too few to promise {miss:.0%}: at least "
+            f"--margin: {images} images with found objects are too few to promise {percent(miss)}: at least "
             f"{images_needed(miss)} are needed, in one half of the data"
         )
     return width

@@ -7,7 +7,7 @@ import numpy as np
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import class_ids
 from visionkit.guarantee.make import check_miss
-from visionkit.guarantee.promise import PixelPromise
+from visionkit.guarantee.promise import PixelPromise, percent
 from visionkit.metrics.risk import PROBABILITIES, images_needed, missed_pixels, pixel_threshold
 from visionkit.predict.maps import plane_of
 from visionkit.types import IGNORE, DataError
@@ -56,7 +56,7 @@ def make_pixel_promise(
     threshold = pixel_threshold(np.array(missed), miss) if missed else None
     if threshold is None:
         raise DataError(
-            f"{len(missed)} images with pixels of {of} are too few to promise {miss:.0%}: at least "
+            f"{len(missed)} images with pixels of {of} are too few to promise {percent(miss)}: at least "
             f"{images_needed(miss)} are needed"
         )
     at = int(np.searchsorted(PROBABILITIES, np.float32(threshold)))

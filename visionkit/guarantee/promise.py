@@ -129,7 +129,7 @@ class Promise(Stored):
         if self.margin is not None:
             lines.append(
                 f"Margin: each side of a box moves out by {self.margin:.1%} of its width or height; on average at most "
-                f"{self.miss:.0%} of an image's found objects then stick out."
+                f"{percent(self.miss)} of an image's found objects then stick out."
             )
         kept = f"{self.price.detections:.1f} detections an image, {self.price.wrong:.1f} of them wrong"
         if self.miss is None:
@@ -169,7 +169,7 @@ class PixelPromise(Stored):
     def in_words(self) -> list[str]:
         """See `Stored`."""
         return [
-            f"Promised: on average at most {self.miss:.0%} of an image's pixels of {self.of} are missed. On the "
+            f"Promised: on average at most {percent(self.miss)} of an image's pixels of {self.of} are missed. On the "
             f"{self.images} calibration images that have some it is {self.missed:.1%}.",
             f"Threshold: a pixel with a probability of {self.threshold:.3g} of {self.of} counts as {self.of}.",
             f"Price: {self.marked:.1%} of the pixels count as {self.of}, and {self.right:.1%} of these are.",
@@ -177,11 +177,16 @@ class PixelPromise(Stored):
         ]
 
 
+def percent(share: float | None) -> str:
+    """A share in words, 0.1 as 10% and 0.025 as 2.5%."""
+    return "" if share is None else f"{100 * share:.3g}%"
+
+
 def _of_misses(promise: Promise) -> str:
     whom = "of an image's objects of a class" if promise.per_class else "of an image's objects"
     return (
-        f"Promised: on average at most {promise.miss:.0%} {whom} are missed (an object is found by a detection of its "
-        f"class with an IoU of 0.5). On the {promise.images} calibration images it is {promise.missed:.1%}."
+        f"Promised: on average at most {percent(promise.miss)} {whom} are missed (an object is found by a detection of "
+        f"its class with an IoU of 0.5). On the {promise.images} calibration images it is {promise.missed:.1%}."
     )
 
 

@@ -22,7 +22,8 @@ def read_promise(model: Path) -> Promise | PixelPromise:
     """
     file = model / FILE
     if not file.is_file():
-        raise DataError(f"{model}: has no {FILE}; visionkit guarantee {model} DATA --miss 0.1 makes one")
+        advice = f"visionkit guarantee {model} DATA --miss 0.1 makes one, of a segmenter with --of CLASS"
+        raise DataError(f"{model}: has no {FILE}; {advice}")
     try:
         fields: dict[str, Any] = json.loads(file.read_text())
         version = fields.pop("version")
