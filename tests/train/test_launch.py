@@ -117,6 +117,10 @@ def test_the_commands_for_several_machines_say_who_is_who(tmp_path):
         ([], "launch: expected train or finetune with its options behind --, found none"),
         (["--", "train"], "launch: train needs what it is to learn from, behind it"),
         (["-n", "1", "--", "finetune", "x"], "-n 1: expected 2 or more processes; one needs no launch"),
+        (
+            ["-n", "3", "--hosts", "a,b", "--", "finetune", "x"],
+            "-n 3: --hosts names 2 machines, each with a process",
+        ),
         (["--", "finetune", "x", "--devices=2"], "--devices 2: several processes use all of their devices"),
         (["--", "finetune", "x", "--batch_size", "auto"], "--batch-size auto and --check are for one process"),
         (["--", "finetune", "x", "--check"], "--batch-size auto and --check are for one process"),

@@ -161,6 +161,8 @@ def search(recipe: Annotated[Path, AsIs], /, *knobs: Annotated[str, AsIs]) -> No
         return
     if parsed.own["space"] is None:
         raise DataError("search needs --space, such as --space 'lr=1e-4..1e-1:log,batch_size=8|16|32'")
+    if parsed.own["trials"] < 1:
+        raise DataError(f"--trials {parsed.own['trials']}: expected 1 or more")
     from visionkit.experiments.search import search as look
 
     # The words that train would take too.

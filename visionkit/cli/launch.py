@@ -17,7 +17,7 @@ VERBS = ("train", "finetune")
 
 def launch(
     *words: Annotated[str, AsIs],
-    processes: Annotated[int, cyclopts.Parameter(name=["--processes", "-n"])] = 2,
+    processes: Annotated[int | None, cyclopts.Parameter(name=["--processes", "-n"])] = None,
     backend: Literal["jax", "tensorflow"] | None = None,
     hosts: str | None = None,
     port: int = 2222,
@@ -30,7 +30,7 @@ def launch(
 
     Args:
         words: the command, behind --; --devices auto and an --out are added.
-        processes: how many.
+        processes: how many, by default 2; with --hosts one for each of them.
         backend: of Keras; by default what KERAS_BACKEND says.
         hosts: the names or addresses of several machines, as a,b: start nothing, and print what to type on each.
         port: of the machines, for --hosts; the processes speak to each other there.
@@ -45,10 +45,13 @@ def launch(
         names = [name.strip() for name in hosts.split(",")]
         if len(names) < 2 or not all(names):
             raise DataError(f"--hosts {hosts}: expected two or more names or addresses, such as 10.0.0.1,10.0.0.2")
+        if processes not in (None, len(names)):
+            raise DataError(f"-n {processes}: --hosts names {len(names)} machines, each with a process; leave -n out")
         lines = commands(["visionkit", *command], backend_name, [f"{name}:{port}" for name in names])
         for name, line in zip(names, lines, strict=True):
             print(f"on {name}:\n  {line}")
         return 0
+    processes = 2 if processes is None else processes
     if processes < 2:
         raise DataError(f"-n {processes}: expected 2 or more processes; one needs no launch")
     try:
