@@ -1,10 +1,13 @@
 """Whether a run has learned from a data set: by the path in its knobs, and by the name if the run was moved."""
 
 import json
+import shutil
 
 import pytest
+from support import tiny_data
 
-from visionkit.cli.learned import learned_from
+from visionkit.cli.learned import learned_from, learned_images
+from visionkit.data.recognise import open_dataset
 
 
 @pytest.fixture
@@ -60,3 +63,22 @@ def test_nothing_is_known_of_other_models(made):
     root, with_knobs = made
     assert learned_from(with_knobs(epochs=3), root / "elsewhere" / "photos", None) == ""
     assert learned_from(root / "project", root / "elsewhere" / "photos", None) == ""
+
+
+def test_learned_images_are_counted_by_their_bytes_wherever_they_lie(made):
+    root, with_knobs = made
+    photos = root / "boxes"
+    tiny_data.yolo(photos, {f"{i}": "0 0.5 0.5 0.2 0.2" for i in range(10)})
+    for i, file in enumerate(sorted(photos.rglob("*.png"))):
+        tiny_data.picture(file, (40 + i, 60))  # no two alike
+    copy, other = root / "copy", root / "other"
+    shutil.copytree(photos, copy)
+    shutil.copytree(photos, other)
+    for i, file in enumerate(sorted(other.rglob("*.png"))):
+        tiny_data.picture(file, (80 + i, 60))
+    run = with_knobs(data=str(photos), seed=3)
+    for data, learned in ((photos, 8), (copy, 8), (other, 0)):  # two of ten are held back to choose the epoch
+        assert learned_images(run, "detect", open_dataset(data)) == learned
+    assert learned_images(with_knobs(data="/gone"), "detect", open_dataset(copy)) == 0
+    assert learned_images(with_knobs(data_dir=str(photos)), "detect", open_dataset(copy)) == 0
+    assert learned_images(root, "detect", open_dataset(copy)) == 0

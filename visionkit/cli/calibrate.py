@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.calibrate.record import FILE as RECORD
-from visionkit.cli.learned import learned_from
+from visionkit.cli.learned import learned_from, learned_images
 from visionkit.types import DataError, plain
 
 PAGE = "calibration.html"
@@ -64,6 +64,9 @@ def calibrate(
     from visionkit.files import write_bytes, write_json
 
     dataset = open_dataset(data, split, model.task, classes, void)
+    if not learned and (n := learned_images(run, model.task, dataset)):
+        warning = f"warning: {run} has learned from {n} of these {len(dataset)} images, about which it is surer than "
+        print(plain(f"{warning}about others; calibrate with others"))
     found = find(model, dataset)
     write_bytes(out, page(found, str(run)).encode())
     if json:

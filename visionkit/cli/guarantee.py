@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionkit.cli.learned import learned_from
+from visionkit.cli.learned import learned_from, learned_images
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ def guarantee(
     from visionkit.files import write_json
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
+    if n := learned_images(model, predictor.task, dataset):
+        text = f"{model} has learned from {n} of these {len(dataset)} images, which it knows better than new ones"
+        raise DataError(f"{data}: {text}; take others")
     promise = calibrate(
         predictor, dataset, miss, per_class, margin, false_alarms=false_alarms, of=of, model=fingerprint
     ).promise

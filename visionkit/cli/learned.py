@@ -1,6 +1,10 @@
 """Whether a run has learned from the images that it is to be judged by."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from visionkit.data.dataset import Dataset
 
 
 def learned_from(run: Path, data: Path, split: str | None) -> str:
@@ -15,12 +19,7 @@ def learned_from(run: Path, data: Path, split: str | None) -> str:
         data: the data.
         split: the part that is to be used, or None for all.
     """
-    if not (run / "knobs.json").is_file():
-        return ""
-    from visionkit.data.files import read_json
-    from visionkit.limits import JSON
-
-    knobs = read_json(run / "knobs.json", JSON)
+    knobs = _knobs(run)
     given = knobs.get("data") or knobs.get("data_dir")
     if not given:
         return ""
@@ -32,6 +31,45 @@ def learned_from(run: Path, data: Path, split: str | None) -> str:
     else:
         shared = here.name == Path(given).name and (used is None or bool(used & set(learned)))
     return "+".join(learned) if shared else ""
+
+
+def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
+    """How many images of a data set `finetune` has learned from in a run, wherever they lie now: the same bytes count.
+
+    0 as well where nothing is known: of another model, of a run of a recipe, and where the data of the run is gone.
+
+    Args:
+        run: a run folder, or another model.
+        task: of the model.
+        dataset: the images that it is to be judged by.
+    """
+    knobs = _knobs(run)
+    if not knobs.get("data"):
+        return 0
+    from visionkit.next_photos.find import without_copies
+    from visionkit.recipes.shared import learned_part
+    from visionkit.types import DataError
+
+    files = [record.file for record in dataset.records if record.file is not None]
+    options = {key: knobs[key] for key in ("seed", "void", "learn_from") if knobs.get(key) is not None}
+    if knobs.get("classes"):
+        options["classes"] = Path(knobs["classes"])
+    for place in _places(run, Path(knobs["data"])):
+        try:
+            return len(files) - len(without_copies(files, learned_part(place, task, **options)))
+        except (DataError, OSError):  # it is not the data, or no longer
+            continue
+    return 0
+
+
+def _knobs(run: Path) -> dict[str, Any]:
+    """The knobs of a run; {} of another model."""
+    if not (run / "knobs.json").is_file():
+        return {}
+    from visionkit.data.files import read_json
+    from visionkit.limits import JSON
+
+    return read_json(run / "knobs.json", JSON)
 
 
 def _places(run: Path, given: Path) -> list[Path]:

@@ -1,9 +1,11 @@
 """The verb evaluate, and how scores are printed. Heavy imports are inside the functions."""
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from visionkit.cli.learned import learned_images
 from visionkit.cli.models import images_in
 from visionkit.fast.choice import Runtime
 from visionkit.types import plain
@@ -61,6 +63,9 @@ def evaluate(
 
     dataset = open_dataset(data, split, predictor.task, classes, void)
     print(plain(f"scoring {len(dataset)} images: {dataset.source}"))
+    if n := learned_images(model, predictor.task, dataset):
+        text = f"{model} has learned from {n} of these images, so the scores are better than on new ones"
+        print(plain(f"warning: {text}"), file=sys.stderr)
     scores = score(predictor, dataset, closely=curves is not None)
     if json:
         write_json(json, with_intervals(scores) | {"runtime": predictor.runtime})

@@ -16,6 +16,7 @@ from visionkit.data.augment_file import pipeline_of
 from visionkit.data.box_formats import check_objects
 from visionkit.data.dataset import Dataset
 from visionkit.data.recognise import open_dataset, splits
+from visionkit.data.repair import Repairs
 from visionkit.models import MODELS
 from visionkit.models.task import Task
 from visionkit.models.transfer import start_from
@@ -54,7 +55,7 @@ def training_data(
     names = splits(data, task)
     if learn_from:
         _check_parts(data, learn_from, names)
-    used = learn_from or next((name for name in ("train", "trainval") if name in names), None)
+    used = learn_from or _named_part(names)
     if used and "val" in names and not {"val", "trainval"} & set(used.split("+")):
         train, val = read(used), read("val")
         print(f"{train.source}: training on {used}, choosing the best epoch on val")
@@ -65,17 +66,44 @@ def training_data(
         raise DataError(f"{data}: has the splits {', '.join(names)}; rename the one to learn from to train or trainval")
     else:
         whole = read(used)
-        order = np.random.default_rng(seed).permutation(len(whole))
         if len(whole) < 2:
             raise DataError(f"{data}: holds one image; training needs at least one more, to be scored on")
-        held = max(1, len(whole) // 5)
-        val, train = whole.subset(sorted(order[:held])), whole.subset(sorted(order[held:]))
-        print(f"{whole.source}: no val split, so {held} of {len(whole)} images are held back to choose the best epoch")
+        train, val = _held_back(whole, seed)
+        held = f"{len(val)} of {len(whole)}"
+        print(f"{whole.source}: no val split, so {held} images are held back to choose the best epoch")
     if task in BOX_TASKS:
         check_objects(train.records, data)
     if "test" in names:
         print(f"score it with: {_command_of_test(data, classes, void)}")
     return train, val
+
+
+def learned_part(
+    data: Path,
+    task: str,
+    seed: int = 0,
+    classes: Path | None = None,
+    void: int | None = None,
+    learn_from: str | None = None,
+) -> Dataset:
+    """What `training_data` gives to learn from, without a word about it. Arguments and errors: see there."""
+    names = splits(data, task)
+    used = learn_from or _named_part(names)
+    whole = open_dataset(data, used, task, classes, void, Repairs(str(data)))
+    by_name = used and (learn_from or "test" in names or ("val" in names and used == "train"))
+    return whole if by_name or len(whole) < 2 else _held_back(whole, seed)[0]
+
+
+def _named_part(names: Sequence[str]) -> str | None:
+    """The split that is learned from by default."""
+    return next((name for name in ("train", "trainval") if name in names), None)
+
+
+def _held_back(whole: Dataset, seed: int) -> tuple[Dataset, Dataset]:
+    """(train, val): val is a fifth of the images, drawn by `seed`."""
+    order = np.random.default_rng(seed).permutation(len(whole))
+    held = max(1, len(whole) // 5)
+    return whole.subset(sorted(order[held:])), whole.subset(sorted(order[:held]))
 
 
 def _check_parts(data: Path, learn_from: str, names: Sequence[str]) -> None:
