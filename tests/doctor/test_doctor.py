@@ -311,6 +311,7 @@ def test_the_command_writes_a_page_json_and_fixed_annotations(tmp_path, capsys):
     assert main(["doctor", str(root), *words, "--size", "300", "400"]) == 1
     printed = capsys.readouterr().out
     assert "error    broken image (2)" in printed
+    assert "; left out as well: broken image 2, " in printed
     found = json.loads(files[1].read_text())
     assert {(f["kind"], f["id"]) for f in found["findings"]} == planted
     assert found["grades"] == {grade: sum(f["grade"] == grade for f in found["findings"]) for grade in GRADES}
@@ -402,6 +403,14 @@ def test_names_that_are_no_utf_8_can_be_printed(tmp_path, capsys):
         os.rename(os.fsencode(file), os.fsencode(file.parent) + b"/caf\xe9.png")  # noqa: PTH104 (bytes)
     assert main(["doctor", str(tmp_path)]) == 1
     assert "caf\\udce9" in capsys.readouterr().out
+
+
+def test_fix_says_which_label_was_left_out_and_that_its_image_may_be_there(tmp_path, capsys):
+    root = tiny_data.yolo(tmp_path / "set", {"a": "0 0.5 0.5 0.2 0.2", "b": None})
+    tiny_data.text(root / "labels" / "IMG_b.txt", "1 0.5 0.5 0.2 0.2")
+    main(["doctor", str(root), "--fix", str(tmp_path / "fixed")])
+    said = "; left out as well: missing image 1; a label without an image may be that of an image without one, "
+    assert said in capsys.readouterr().out
 
 
 def test_fixed_masks_are_the_masks(tmp_path):

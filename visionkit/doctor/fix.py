@@ -1,7 +1,9 @@
 """Repairs what needs no human decision: writes new annotations, and changes neither images nor old annotations."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +11,9 @@ from visionkit.data.writers import write_annotations
 from visionkit.doctor.annotation_checks import repeated_boxes
 from visionkit.doctor.diagnosis import Diagnosis
 from visionkit.types import DataError, Sample
+
+# Kinds of findings whose images or boxes the readers leave out.
+UNREAD = ("broken image", "missing image", "broken annotation", "zero area", "outside the image")
 
 
 def write_fixed(diagnosis: Diagnosis, root: Path, out: Path) -> str:
@@ -52,10 +57,17 @@ def write_fixed(diagnosis: Diagnosis, root: Path, out: Path) -> str:
         file = out / "annotations" / f"instances_{split}.json"
         write_annotations(fixed, part.class_names, file, file_name)
     (out / "images").symlink_to(root.resolve(), target_is_directory=True)
-    return (
-        f"{out}: annotations without {dropped_boxes} repeated boxes and {dropped_images} images that are in another "
-        "split too"
-    )
+    dropped = f"{dropped_boxes} repeated boxes and {dropped_images} images that are in another split too"
+    return f"{out}: annotations without {dropped}{_unread(diagnosis.by_kind())}"
+
+
+def _unread(findings: Mapping[str, Sequence[Any]]) -> str:
+    """The end of a sentence on what the readers had left out already, "" if nothing."""
+    counts = [f"{kind} {len(findings[kind])}" for kind in UNREAD if kind in findings]
+    text = f"; left out as well: {', '.join(counts)}" if counts else ""
+    if "missing image" in findings and findings.keys() & {"no label file", "few label files"}:
+        text += "; a label without an image may be that of an image without one, which now counts as without objects"
+    return text
 
 
 def _without(sample: Sample, rows: list[int]) -> Sample:
