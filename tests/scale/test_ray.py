@@ -45,8 +45,8 @@ def results(out):
 
 
 def result_files(out):
-    """Without the hidden ones that a process leaves when it is killed while it writes."""
-    return [file for file in (out / "results").iterdir() if not file.name.startswith(".")]
+    """None before the first one is written; without the hidden ones that a process leaves when it is killed."""
+    return [file for file in (out / "results").glob("*") if not file.name.startswith(".")]
 
 
 def broken_opener():
