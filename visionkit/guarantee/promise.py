@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +18,7 @@ ASSUMED = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
+class Stored(ABC):
     """What both kinds of promises share.
 
     Args:
@@ -51,13 +52,13 @@ class Stored:
     def __str__(self) -> str:
         return "\n".join(self.in_words())
 
+    @abstractmethod
     def in_words(self) -> list[str]:
         """What is promised, at what price and on which assumption, in sentences."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decides(self) -> list[Any]:
         """What the answers depend on."""
-        raise NotImplementedError
 
     @property
     def fingerprint(self) -> str:
