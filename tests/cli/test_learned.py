@@ -82,3 +82,7 @@ def test_learned_images_are_counted_by_their_bytes_wherever_they_lie(made):
     assert learned_images(with_knobs(data="/gone"), "detect", open_dataset(copy)) == 0
     assert learned_images(with_knobs(data_dir=str(photos)), "detect", open_dataset(copy)) == 0
     assert learned_images(root, "detect", open_dataset(copy)) == 0
+    # Of a relative path, what lies in the working folder under that name need not be what was meant.
+    shutil.copytree(other, root / "elsewhere" / "set")
+    shutil.copytree(photos, root / "project" / "set")
+    assert learned_images(with_knobs(data="set", seed=3), "detect", open_dataset(copy)) == 8

@@ -1,5 +1,6 @@
 """Whether a run has learned from the images that it is to be judged by."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,11 @@ def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
     options = {key: knobs[key] for key in ("seed", "void", "learn_from") if knobs.get(key) is not None}
     if knobs.get("classes"):
         options["classes"] = Path(knobs["classes"])
+    found = [0]
     for place in _places(run, Path(knobs["data"])):
-        try:
-            return len(files) - len(without_copies(files, learned_part(place, task, **options)))
-        except (DataError, OSError):  # it is not the data, or no longer
-            continue
-    return 0
+        with suppress(DataError, OSError):  # it is not the data, or no longer
+            found.append(len(files) - len(without_copies(files, learned_part(place, task, **options))))
+    return max(found)
 
 
 def _knobs(run: Path) -> dict[str, Any]:
