@@ -126,8 +126,8 @@ def _add_keypoints(pairs: Pairs, objects: list[dict[str, Any]], results: list[di
         record["keypoints"], record["num_keypoints"] = points.ravel().tolist(), int((points[:, 2] > 0).sum())
     for record, points in zip(results, of_results.astype(float), strict=True):
         record["keypoints"] = points.ravel().tolist()
-        width, height = np.ptp(points[:, :2], axis=0).tolist()
-        record["area"] = width * height  # COCO takes the box around the keypoints for that of the detection
+        width, height = points[:, :2].max(axis=0) - points[:, :2].min(axis=0)
+        record["area"] = float(width * height)  # COCO takes the box around the keypoints for that of the detection
     return sigmas_of(skeleton)
 
 

@@ -178,7 +178,7 @@ class _Scene:
             if npboxes.iou(box, self.detections.boxes[taken]).max(initial=0) < IOU:
                 taken.append(i)
                 trust = self.usual.trust_in_alarm(int(self.detections.labels[i]), float(self.detections.scores[i]))
-                found.append(self._suspect(MISSING, trust * self.weights[i] * (1 - near[i]), i, None))
+                found.append(self._suspect(MISSING, trust * float(self.weights[i] * (1 - near[i])), i, None))
         return found
 
     def _invented(self) -> list[Suspect]:
