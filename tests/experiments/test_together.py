@@ -95,7 +95,7 @@ def test_a_database_of_another_search_is_refused(out, tmp_path):
     ("storage", "said"),
     [
         ("search.db", "--storage search.db: expected the URL of a database; for a file write sqlite:///search.db"),
-        ("sqlite://search.db", "--storage sqlite://search.db: a file needs three strokes, as in sqlite:///search.db"),
+        ("sqlite://search.db", "--storage sqlite://search.db: a file needs three slashes, as in sqlite:///search.db"),
     ],
 )
 def test_a_file_that_is_no_url_is_refused_with_what_to_write(out, storage, said):

@@ -212,9 +212,10 @@ def test_a_run_of_two_processes_that_one_resumes_says_what_that_changes(tmp_path
     draws = ""
     if keras.backend.backend() == "tensorflow":
         draws = ", and dropout and the samples of two-stage detectors are drawn otherwise"
+    launch = f"visionkit launch -n 2 --backend {keras.backend.backend()}"
     assert capsys.readouterr().out.splitlines()[1] == (
         f"{out}: its checkpoint is of 2 (now 1) processes with 2 (now 1) devices: sums are rounded otherwise from here "
-        f"on{draws}; without that: visionkit launch -n 2 -- train --resume {out}"
+        f"on{draws}; without that: {launch} -- train --resume {out}"
     )
 
 

@@ -128,7 +128,7 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
     if root.is_file() and root.suffix.lower() in YAML_SUFFIXES and task in (None, *READERS["YOLO txt"].tasks):
         return root, "YOLO txt"
     if not root.exists():
-        store = re.match(r"[a-z][a-z0-9+.-]+:/", str(root))  # pathlib has made one stroke of two
+        store = re.match(r"[a-z][a-z0-9+.-]+:/", str(root))  # pathlib has made one slash of two
         what = "no such folder"
         if store:
             what = "only visionkit finetune and visionkit evaluate take data in a store; copy them to a folder"

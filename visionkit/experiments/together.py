@@ -94,8 +94,8 @@ def _check_url(storage: str) -> None:
     scheme, separator, rest = storage.partition("://")
     if not (scheme and separator):
         raise DataError(f"--storage {storage}: expected the URL of a database; for a file write sqlite:///{storage}")
-    if scheme == "sqlite" and not rest.startswith("/"):  # what is behind two strokes would be a host
-        raise DataError(f"--storage {storage}: a file needs three strokes, as in sqlite:///{rest}")
+    if scheme == "sqlite" and not rest.startswith("/"):  # what is behind two slashes would be a host
+        raise DataError(f"--storage {storage}: a file needs three slashes, as in sqlite:///{rest}")
 
 
 def _open(storage: str, name: str, settings: dict) -> Any:

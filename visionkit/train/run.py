@@ -223,10 +223,12 @@ def _other_devices(state: dict, devices: Devices, command: str) -> str:
         return ""
     processes, count = (f"{was} (now {is_now})" for was, is_now in zip(before, now, strict=True))
     text = f"its checkpoint is of {processes} processes with {count} devices: sums are rounded otherwise from here on"
-    if keras.backend.backend() == "tensorflow":
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         text += ", and dropout and the samples of two-stage detectors are drawn otherwise"
     if before[0] > max(1, now[0]) and command.startswith("visionkit "):
-        text += f"; without that: visionkit launch -n {before[0]} -- {command.removeprefix('visionkit ')}"
+        launch = f"visionkit launch -n {before[0]} --backend {backend} --"
+        text += f"; without that: {launch} {command.removeprefix('visionkit ')}"
     return text
 
 
