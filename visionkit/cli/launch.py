@@ -88,8 +88,9 @@ def _completed(words: Sequence[str], processes: int) -> tuple[list[str], Path]:
         raise DataError("--batch-size auto and --check are for one process; run them without visionkit launch first")
     if words[0] == "finetune" and _value(words, "--minutes") is not None:
         raise DataError("--minutes is for one process, and not for visionkit launch: give --epochs in place of it")
-    if (given["--batch-size"] or "").isdecimal():
-        check_batch_size(int(given["--batch-size"]), processes, "processes")
+    batch_size = given["--batch-size"] or ""
+    if batch_size.isdecimal():
+        check_batch_size(int(batch_size), processes, "processes")
     added = [] if given["--devices"] else ["--devices", "auto"]
     out = given["--out"]
     if not out:  # the processes could begin in different seconds, by which they would name it
