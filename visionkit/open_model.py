@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from visionkit.by_name import alike
 from visionkit.environment import import_keras_quietly
 from visionkit.files import sha256_of
 from visionkit.hub.address import is_address, parse
@@ -40,10 +41,28 @@ def keras_path(model: Path) -> Path:
         return file
     if model.is_dir():
         raise DataError(f"{model}: holds neither model.keras nor an export; a run has one once its training has ended")
+    from visionkit.weights.cards import CARDS
+
+    close = alike(str(model), CARDS)
     raise DataError(
         f"{model}: expected a run folder, a .keras file, an exported model, hf://OWNER/NAME, or a name from visionkit "
-        "weights list"
+        f"weights list{f'; did you mean {close!r}?' if close else ''}"
     )
+
+
+def check_name(model: Path) -> None:
+    """Finds a misspelt MODEL before anything is read: what `open_predictor` takes has to be there, or have a name.
+
+    Raises:
+        DataError: nothing is there, and no published weights have that name.
+    """
+    if is_address(model):
+        parse(model)
+    elif model.exists() or model.suffix or _card(str(model)) is None:
+        from visionkit.export.exported import FILE
+
+        if not (model / FILE).is_file():
+            keras_path(model)
 
 
 def open_predictor(

@@ -91,9 +91,23 @@ def test_a_database_of_another_search_is_refused(out, tmp_path):
         search(plan, knobs_with, SPACE.replace("1e1", "1"), 1, out)
 
 
-@pytest.mark.parametrize("storage", ["search.db", "sqlite:////no/such/folder/search.db"])
+@pytest.mark.parametrize(
+    ("storage", "said"),
+    [
+        ("search.db", "--storage search.db: expected the URL of a database; for a file write sqlite:///search.db"),
+        ("sqlite://search.db", "--storage sqlite://search.db: a file needs three slashes, as in sqlite:///search.db"),
+    ],
+)
+def test_a_file_that_is_no_url_is_refused_with_what_to_write(out, storage, said):
+    with pytest.raises(DataError) as caught:
+        search_together(plan, knobs_with, SPACE, 1, out, storage)
+    assert str(caught.value) == said
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("storage", ["sqlite:////no/such/folder/search.db", "nosuch://host/search"])
 def test_a_database_that_cannot_be_opened_is_an_error_of_one_line(out, storage):
-    with pytest.raises(DataError, match=r"--storage: the database cannot be opened \(.*\); see docs/experiments.md"):
+    with pytest.raises(DataError, match=r"--storage: the database cannot be opened \(.*\); a file is sqlite:///FILE$"):
         search_together(plan, knobs_with, SPACE, 1, out, storage)
 
 

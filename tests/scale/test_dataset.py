@@ -1,9 +1,12 @@
 """Data sets in object storage: copied once, and brought up to date."""
 
+import json
+
 import pytest
+from support import tiny_classifier
 from support.command_line import visionkit
 from support.s3 import s3_server
-from support.tiny_data import coco, coco_dict, yolo
+from support.tiny_data import coco, coco_dict, picture, yolo
 
 from visionkit.data.recognise import open_dataset
 from visionkit.scale import dataset, store
@@ -97,3 +100,19 @@ def test_finetune_says_what_it_fetches_and_what_it_cannot(tmp_path, cache):
     done = visionkit(["finetune", "memory://finetune/data"], tmp_path)
     assert done.stdout.startswith(f"memory://finetune/data: 1 files fetched, the others were here: {cache}/data-")
     assert "no data set" in done.stderr
+
+
+def test_evaluate_scores_on_the_copy(tmp_path, cache):
+    for name in ("top/1", "top/2", "middle/1", "bottom/1"):
+        picture(tmp_path / "local" / "train" / f"{name}.png")
+    upload(tmp_path / "local", "memory://evaluate/data")
+    tiny_classifier.of_folder(tmp_path / "local").model.save(tmp_path / "model.keras")
+    words = ["evaluate", "model.keras", "memory://evaluate/data", "--runtime", "keras", "--split", "train"]
+    done = visionkit([*words, "--json", "scores.json"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"memory://evaluate/data: 4 files fetched, the others were here: {cache}/data-")
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["images"] == 4
+    assert len(list(cache.iterdir())) == 1
+    misspelt = visionkit(["evaluate", "modell.keras", "memory://nowhere/data"], tmp_path)
+    assert misspelt.stderr.startswith("visionkit: error: modell.keras: expected a run folder")  # nothing is fetched

@@ -50,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "certify": {"backbones", "models", "weights"},
     "hub": {"calibrate", "environment", "guarantee", "files", "limits", "resizing", "models", "export"},
     "open_model": {
+        "by_name",
         "environment",
         "files",
         "fast",

@@ -116,7 +116,14 @@ def test_a_state_that_is_none_is_passed_over_too(tmp_path):
     good = BEGINNING | {"epoch": 1, "seconds": 1.5, "data": ["a"], "rows": [{"epoch": 1}]}
     save(tmp_path, 1, {}, good)
     wrong = [{}, {"epoch": "1"}, {"epoch": True}, {"step": -1}, {"phase": 0.5}, {"stopped": 1}, {"rows": [3]}]
-    wrong += [{"seconds": float("inf")}, {"seconds": float("nan")}, {"data": "a"}, {"rows": None}]
+    wrong += [
+        {"devices": 0},
+        {"processes": "2"},
+        {"seconds": float("inf")},
+        {"seconds": float("nan")},
+        {"data": "a"},
+        {"rows": None},
+    ]
     for step, change in enumerate(wrong, 2):
         save(tmp_path, step, {}, good | change if change else {}, keep=99)
     assert newest(tmp_path, check_state)[1] == good

@@ -10,12 +10,15 @@ import sys
 import keras
 import numpy as np
 import pytest
+from support import tiny_classifier
 from support.on_jax import ON_JAX
 from support.paths import ROOT
 
 from visionkit.train import checkpoint
-from visionkit.train.cluster import free_addresses, variables
+from visionkit.train.cluster import Cluster, free_addresses, variables
 from visionkit.train.devices import Devices, _Replicas, devices_for
+from visionkit.train.options import Options
+from visionkit.train.run import resume, run
 from visionkit.types import DataError
 
 SCRIPT = ROOT / "tests" / "support" / "on_devices.py"
@@ -168,6 +171,52 @@ def test_devices_that_are_not_there_are_an_error_of_one_line():
     with pytest.raises(DataError, match=re.escape(said)):
         devices_for(found + 1)
     assert devices_for("auto").count == found
+
+
+@pytest.mark.parametrize("knobs", [{"batch_size": 15}, {}])
+def test_batches_that_cannot_be_shared_are_refused_before_anything_is_built(knobs, tmp_path, monkeypatch):
+    def recipe(batch_size: int = 15):
+        raise AssertionError("it reads the data and builds the network")
+
+    devices = Devices()
+    devices.count = 2
+    monkeypatch.setattr("visionkit.train.run.devices_for", lambda wanted: devices)
+    said = "batches of 15 images cannot be shared evenly by 2 devices; take a batch size of 14 or 16"
+    with pytest.raises(DataError, match=said):
+        run(recipe, knobs, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_batches_that_turn_out_not_to_be_shared_evenly_are_refused_too(tmp_path, monkeypatch):
+    """A recipe without that knob."""
+    devices = Devices()
+    devices.count = 3
+    monkeypatch.setattr("visionkit.train.run.devices_for", lambda wanted: devices)
+    with pytest.raises(DataError, match="batches of 8 images cannot be shared evenly by 3 devices"):
+        run(tiny_classifier.recipe, {}, tmp_path / "run")
+
+
+def test_a_run_of_two_processes_that_one_resumes_says_what_that_changes(tmp_path, monkeypatch, capsys):
+    def stop(rows):
+        raise KeyboardInterrupt
+
+    two = Devices()
+    two.count, two.cluster = 2, Cluster(count=2)  # as the first of two sees them
+    monkeypatch.setattr("visionkit.train.run.devices_for", lambda wanted: two)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_classifier.recipe, {"epochs": 3}, out, options=Options(checkpoint_steps=1), watch=stop)
+    monkeypatch.setattr("visionkit.train.run.devices_for", lambda wanted: Devices())
+    capsys.readouterr()
+    resume(out)
+    draws = ""
+    if keras.backend.backend() == "tensorflow":
+        draws = ", and dropout and the samples of two-stage detectors are drawn otherwise"
+    launch = f"visionkit launch -n 2 --backend {keras.backend.backend()}"
+    assert capsys.readouterr().out.splitlines()[1] == (
+        f"{out}: its checkpoint is of 2 (now 1) processes with 2 (now 1) devices: sums are rounded otherwise from here "
+        f"on{draws}; without that: {launch} -- train --resume {out}"
+    )
 
 
 @pytest.mark.parametrize("backend", ["jax", "tensorflow"])

@@ -47,6 +47,34 @@ def test_a_crash_of_one_ends_all_with_its_message_and_exit_code(capfd):
     assert "[2]" not in err
 
 
+def test_an_error_that_all_have_is_shown_once(capfd):
+    """The one that fails last is not asked to end before it has come to the error too."""
+    code = "time.sleep(i / 2); sys.exit('visionkit: error: photos: no such folder')"
+    assert launch(program(code), 3, "jax") == 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("visionkit: error: photos: no such folder\n")) == ("", 1)
+    assert err.endswith("visionkit: all 3 processes failed with this error (exit code 1)\n")
+
+
+def test_an_error_that_some_have_is_shown_once_and_the_others_are_ended(capfd, monkeypatch):
+    monkeypatch.setattr(launching, "ALIKE", 2.0)
+    code = "i == 0 and time.sleep(60); print(i, file=sys.stderr); sys.exit('visionkit: error: no disk')"
+    assert launch(program(code), 3, "jax") == 1
+    err = capfd.readouterr().err
+    first = err[1]
+    assert err == (
+        f"[{first}] {first}\n[{first}] visionkit: error: no disk\n"
+        "visionkit: 2 of 3 processes failed with this error (exit code 1), so all were ended\n"
+    )
+
+
+def test_what_the_first_process_makes_of_the_failure_of_another_is_not_shown(capfd):
+    code = "i == 0 and (time.sleep(1), sys.exit('visionkit: error: connection lost')); sys.exit('visionkit: error: no')"
+    assert launch(program(code), 2, "jax") == 1
+    said = "[1] visionkit: error: no\nvisionkit: process 1 failed (exit code 1), so all were ended\n"
+    assert capfd.readouterr().err == said
+
+
 def test_a_killed_process_has_the_exit_code_that_a_shell_gives_it(capfd):
     assert launch(program("os.kill(os.getpid(), 9)"), 2, "jax") == 137
     assert "failed (exit code 137)" in capfd.readouterr().err
@@ -55,7 +83,10 @@ def test_a_killed_process_has_the_exit_code_that_a_shell_gives_it(capfd):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_all_even_one_that_ignores_it(number, capfd, monkeypatch, tmp_path):
     monkeypatch.setattr(launching, "GRACE", 1.0)
-    code = "import signal; i and signal.signal(signal.SIGINT, signal.SIG_IGN); "
+    code = (
+        "import signal; own = lambda *_: sys.exit('visionkit: interrupted; to go on: visionkit train --resume run'); "
+    )
+    code += "signal.signal(signal.SIGINT, signal.SIG_IGN if i else own); "
     code += f"open('{tmp_path}/' + str(os.getpid()), 'w'); time.sleep(60)"
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a shell's background, which they must not inherit
 
@@ -77,7 +108,23 @@ def test_a_signal_ends_all_even_one_that_ignores_it(number, capfd, monkeypatch, 
     for file in tmp_path.iterdir():
         with pytest.raises(ProcessLookupError):
             os.kill(int(file.name), 0)
-    assert capfd.readouterr() == ("", "")  # not what each process says of its end
+    assert capfd.readouterr() == ("", "")  # not what each process says of its end and of how it alone would go on
+
+
+def test_ctrl_c_names_the_one_command_to_go_on_with(tmp_path, monkeypatch):
+    def interrupted(command, count, backend):
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "resume.json").touch()
+        raise Interrupted("interrupted; all processes have ended", signal.SIGINT)
+
+    monkeypatch.setattr(launching, "launch", interrupted)
+    words = ["--backend", "jax", "--", "finetune", "photos", "--out", "run"]
+    done = visionkit(["launch", "-n", "3", *words], tmp_path)
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == [
+        "to go on: visionkit launch -n 3 --backend jax -- finetune --resume run",
+        "visionkit: interrupted; all processes have ended",
+    ]
 
 
 def test_the_backend_is_the_one_that_keras_will_choose(tmp_path):
@@ -124,6 +171,15 @@ def test_the_commands_for_several_machines_say_who_is_who(tmp_path):
         (["--", "finetune", "x", "--devices=2"], "--devices 2: several processes use all of their devices"),
         (["--", "finetune", "x", "--batch_size", "auto"], "--batch-size auto and --check are for one process"),
         (["--", "finetune", "x", "--check"], "--batch-size auto and --check are for one process"),
+        (["--", "finetune", "x", "--minutes", "5"], "--minutes is for one process, and not for visionkit launch"),
+        (
+            ["-n", "4", "--", "finetune", "x", "--batch-size", "6"],
+            "batches of 6 images cannot be shared evenly by 4 processes; take a batch size of 4 or 8",
+        ),
+        (
+            ["--hosts", "a,b", "--", "train", "x.py", "--batch-size=1"],
+            "batches of 1 images cannot be shared evenly by 2 processes; take a batch size of 2",
+        ),
         (["--hosts", "a", "--", "finetune", "x"], "--hosts a: expected two or more names or addresses"),
     ],
 )

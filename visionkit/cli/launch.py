@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from visionkit.cli.runs import AsIs, new_run
+from visionkit.train.cluster import check_batch_size
 from visionkit.types import DataError
 
 VERBS = ("train", "finetune")
@@ -40,31 +41,40 @@ def launch(
 
     environment = os.environ | ({"KERAS_BACKEND": backend} if backend else {})
     backend_name = backend_of(environment)
-    command, out = _completed(words)
-    if hosts is not None:
-        names = [name.strip() for name in hosts.split(",")]
-        if len(names) < 2 or not all(names):
-            raise DataError(f"--hosts {hosts}: expected two or more names or addresses, such as 10.0.0.1,10.0.0.2")
-        if processes not in (None, len(names)):
-            raise DataError(f"-n {processes}: --hosts names {len(names)} machines, each with a process; leave -n out")
+    names = [] if hosts is None else _machines(hosts, processes)
+    count = len(names) or (2 if processes is None else processes)
+    if count < 2:
+        raise DataError(f"-n {count}: expected 2 or more processes; one needs no launch")
+    command, out = _completed(words, count)
+    if names:
         lines = commands(["visionkit", *command], backend_name, [f"{name}:{port}" for name in names])
         for name, line in zip(names, lines, strict=True):
             print(f"on {name}:\n  {line}")
         return 0
-    processes = 2 if processes is None else processes
-    if processes < 2:
-        raise DataError(f"-n {processes}: expected 2 or more processes; one needs no launch")
+    go_on = ["visionkit", "launch", "-n", str(count)]
+    if backend:
+        go_on += ["--backend", backend]
+    go_on += ["--", command[0], "--resume", str(out)]
     try:
-        code = start([sys.executable, "-m", "visionkit", *command], processes, backend_name)
+        code = start([sys.executable, "-m", "visionkit", *command], count, backend_name)
     except KeyboardInterrupt:
-        _say_how_to_go_on(command[0], out, processes)
+        _say_how_to_go_on(out, go_on)
         raise
     if code:
-        _say_how_to_go_on(command[0], out, processes)
+        _say_how_to_go_on(out, go_on)
     return code
 
 
-def _completed(words: Sequence[str]) -> tuple[list[str], Path]:
+def _machines(hosts: str, processes: int | None) -> list[str]:
+    names = [name.strip() for name in hosts.split(",")]
+    if len(names) < 2 or not all(names):
+        raise DataError(f"--hosts {hosts}: expected two or more names or addresses, such as 10.0.0.1,10.0.0.2")
+    if processes not in (None, len(names)):
+        raise DataError(f"-n {processes}: --hosts names {len(names)} machines, each with a process; leave -n out")
+    return names
+
+
+def _completed(words: Sequence[str], processes: int) -> tuple[list[str], Path]:
     """The command with the options that several processes need, and its run folder."""
     if not words or words[0] not in VERBS:
         found = f"found {words[0]!r}" if words else "found none"
@@ -76,6 +86,11 @@ def _completed(words: Sequence[str]) -> tuple[list[str], Path]:
         raise DataError(f"--devices {given['--devices']}: several processes use all of their devices; leave it out")
     if given["--batch-size"] == "auto" or "--check" in words:
         raise DataError("--batch-size auto and --check are for one process; run them without visionkit launch first")
+    if words[0] == "finetune" and _value(words, "--minutes") is not None:
+        raise DataError("--minutes is for one process, and not for visionkit launch: give --epochs in place of it")
+    batch_size = given["--batch-size"] or ""
+    if batch_size.isdecimal():
+        check_batch_size(int(batch_size), processes, "processes")
     added = [] if given["--devices"] else ["--devices", "auto"]
     out = given["--out"]
     if not out:  # the processes could begin in different seconds, by which they would name it
@@ -95,7 +110,6 @@ def _value(words: Sequence[str], name: str) -> str | None:
     return None
 
 
-def _say_how_to_go_on(verb: str, out: Path, processes: int) -> None:
+def _say_how_to_go_on(out: Path, command: Sequence[str]) -> None:
     if (out / "resume.json").is_file() and not (out / "results.json").is_file():
-        words = ["visionkit", "launch", "-n", str(processes), "--", verb, "--resume", str(out)]
-        print(f"to go on: {shlex.join(words)}", file=sys.stderr)
+        print(f"to go on: {shlex.join(command)}", file=sys.stderr)

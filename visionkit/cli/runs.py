@@ -129,7 +129,10 @@ def finetune(
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
     from visionkit.data.recognise import tasks_of
     from visionkit.environment import import_keras_quietly
+    from visionkit.open_model import check_name
 
+    if start is not None:
+        check_name(Path(start))
     knobs["data"] = local_data(data)
     task_of_data = task or tasks_of(knobs["data"])[0]
     if options.deterministic:

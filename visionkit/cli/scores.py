@@ -7,6 +7,7 @@ from typing import Any
 
 from visionkit.cli.learned import learned_images
 from visionkit.cli.models import images_in
+from visionkit.cli.scale import local_data
 from visionkit.fast.choice import Runtime
 from visionkit.types import plain
 
@@ -20,7 +21,7 @@ PRINTED = (
 
 def evaluate(
     model: Path,
-    data: Path,
+    data: str,
     /,
     *,
     split: str | None = None,
@@ -37,7 +38,8 @@ def evaluate(
 
     Args:
         model: a run folder, a .keras file, an export in its runtime, hf://OWNER/NAME, or published weights by name.
-        data: labelled data in any layout that finetune takes; class folders may be named by WordNet id, as ImageNet's.
+        data: labelled data in any layout that finetune takes, in a store too; class folders may be named by WordNet id,
+            as ImageNet's.
         split: the part to score, such as test or train+val; by default all of it.
         classes: (segment) file that names the values of the class maps; see finetune.
         void: (segment) the value of the class maps that is not scored, besides 255.
@@ -51,17 +53,19 @@ def evaluate(
         runtime: what runs the model; auto is the fastest for which its form is kept, or pays (docs/predict.md).
         trust: open an exported SavedModel even if it does more than compute: it could read and write files.
     """
-    from visionkit.open_model import open_predictor
+    from visionkit.open_model import check_name, open_predictor
 
+    check_name(model)
+    folder = local_data(data)
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
-    predictor = open_predictor(model, 8, trust, runtime, partial(images_in, data)).look(flip, window)
+    predictor = open_predictor(model, 8, trust, runtime, partial(images_in, folder)).look(flip, window)
     from visionkit.data.recognise import open_dataset
     from visionkit.evaluate.scores import evaluate as score
     from visionkit.evaluate.scores import with_intervals
     from visionkit.files import write_json
 
-    dataset = open_dataset(data, split, predictor.task, classes, void)
+    dataset = open_dataset(folder, split, predictor.task, classes, void)
     print(plain(f"scoring {len(dataset)} images: {dataset.source}"))
     if n := learned_images(model, predictor.task, dataset):
         text = f"{model} has learned from {n} of these images, so the scores are better than on new ones"

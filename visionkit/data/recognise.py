@@ -1,5 +1,6 @@
 """Recognises the format of the data set in a folder, and reads it."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -127,7 +128,11 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
     if root.is_file() and root.suffix.lower() in YAML_SUFFIXES and task in (None, *READERS["YOLO txt"].tasks):
         return root, "YOLO txt"
     if not root.exists():
-        raise DataError(f"{root}: no such folder")
+        store = re.match(r"[a-z][a-z0-9+.-]+:/", str(root))  # pathlib has made one slash of two
+        what = "no such folder"
+        if store:
+            what = "only visionkit finetune and visionkit evaluate take data in a store; copy them to a folder"
+        raise DataError(f"{root}: {what}")
     readers = READERS if root.is_dir() else {}
     for _ in range(3):  # archives often unpack to a folder in a folder
         matching: list[str] = []

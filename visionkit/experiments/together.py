@@ -65,6 +65,7 @@ def search_together(
     Raises:
         DataError: see `search`; or the database cannot be used, or holds another search of that `out`.
     """
+    _check_url(storage)
     the_plan = plan(recipe_function, knobs_with, space, out, recipe_file, options)
     name = str(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -88,6 +89,15 @@ def search_together(
         return table(the_plan.metric, _rows(study), out)
 
 
+def _check_url(storage: str) -> None:
+    """Raises a DataError for what is no URL of a database, such as the name of a file alone."""
+    scheme, separator, rest = storage.partition("://")
+    if not (scheme and separator):
+        raise DataError(f"--storage {storage}: expected the URL of a database; for a file write sqlite:///{storage}")
+    if scheme == "sqlite" and not rest.startswith("/"):  # what is behind two slashes would be a host
+        raise DataError(f"--storage {storage}: a file needs three slashes, as in sqlite:///{rest}")
+
+
 def _open(storage: str, name: str, settings: dict) -> Any:
     """The study `name` in a database, which is made where there is none."""
     optuna = open_optuna()
@@ -106,7 +116,7 @@ def _open(storage: str, name: str, settings: dict) -> Any:
             )
         except Exception as error:  # of SQLAlchemy or of the database's own package
             reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise DataError(f"--storage: the database cannot be opened ({reason}); see docs/experiments.md") from error
+            raise DataError(f"--storage: the database cannot be opened ({reason}); a file is sqlite:///FILE") from error
         study = optuna.create_study(
             storage=database,
             study_name=name,

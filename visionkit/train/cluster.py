@@ -57,6 +57,21 @@ def cluster_of(backend: str, wanted: int | str = "auto") -> Cluster:
     return cluster
 
 
+def check_batch_size(batch_size: int, count: int, what: str) -> None:
+    """Raises a DataError where not each of `count` devices or processes gets as many images of a batch as the others.
+
+    Args:
+        batch_size: images of all of them together.
+        count: how many share a batch.
+        what: they are: "devices" or "processes".
+    """
+    if batch_size % count:
+        below = batch_size - batch_size % count
+        sizes = f"{below} or {below + count}" if below else f"{count}"
+        shared = f"batches of {batch_size} images cannot be shared evenly by {count} {what}"
+        raise DataError(f"{shared}; take a batch size of {sizes}")
+
+
 def variables(backend: str, addresses: Sequence[str], index: int) -> dict[str, str]:
     """The environment variables by which process `index` knows the cluster, see `cluster_of`.
 

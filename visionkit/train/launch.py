@@ -25,6 +25,8 @@ from visionkit.types import DataError
 BACKENDS = ("jax", "tensorflow")
 LAST = 20  # lines of what another process than the first said, which are shown if it fails
 GRACE = 15.0  # seconds in which the processes end by themselves once one of them has failed, or Ctrl-C was pressed
+ALIKE = 5.0  # seconds after an error in which others that have the same one come to it
+ERROR = "visionkit: error: "  # how the line begins by which a process says why it failed
 
 
 def backend_of(environment: Mapping[str, str]) -> str:
@@ -59,7 +61,7 @@ def launch(command: Sequence[str], count: int, backend: str) -> int:
     """Runs `command` in `count` processes that train together, and returns when all of them have ended.
 
     All lines of the first process are printed, and the last ones of another that fails, each behind the number of its
-    process. When one fails, the others are ended.
+    process. When one fails, the others are ended. An error that several have is printed once.
 
     Args:
         command: a program and its arguments.
@@ -80,15 +82,40 @@ def launch(command: Sequence[str], count: int, backend: str) -> int:
             for index in range(count):
                 processes.append(_Process(command, backend, addresses, index, ended))
             failed = next((process for process in (ended.get() for _ in processes) if process.code), None)
+            if failed is not None and failed.error():
+                _await_the_same(processes)
         finally:
             _end(processes)
     if failed is None:
         return 0
     assert failed.code is not None
-    failed.show_last()
     code = 128 - failed.code if failed.code < 0 else failed.code
-    print(f"visionkit: process {failed.index} failed (exit code {code}), so all were ended", file=sys.stderr)
+    _report(failed, processes, code)
     return code
+
+
+def _await_the_same(processes: "Sequence[_Process]") -> None:
+    """Gives the processes that still run, but will show nothing more, the time to come to an error that one had."""
+    for process in processes:
+        process.mute()
+    by = time.monotonic() + ALIKE
+    while time.monotonic() < by and any(process.code is None for process in processes):
+        time.sleep(0.05)
+
+
+def _report(failed: "_Process", processes: "Sequence[_Process]", code: int) -> None:
+    """Prints what a process said before it failed, unless the first one has said the same, and how many failed so."""
+    error = failed.error()
+    if not (error and processes[0].has_shown(error)):
+        failed.show_last()
+    alike = sum(process.error() == error for process in processes) if error else 1
+    if alike == 1:
+        said = f"process {failed.index} failed (exit code {code}), so all were ended"
+    elif alike < len(processes):
+        said = f"{alike} of {len(processes)} processes failed with this error (exit code {code}), so all were ended"
+    else:
+        said = f"all {alike} processes failed with this error (exit code {code})"
+    print(f"visionkit: {said}", file=sys.stderr)
 
 
 class _Process:
@@ -104,8 +131,10 @@ class _Process:
             own["JAX_COORDINATOR_BIND_ADDRESS"] = addresses[0]  # else it listens to all of the network
         self.index = index
         self.code: int | None = None
-        self._asked = False  # to end
-        self._last: collections.deque[str] = collections.deque(maxlen=LAST)
+        self._mute = index > 0
+        self._last: collections.deque[str] = collections.deque(maxlen=LAST)  # of the lines that were not shown
+        self._error = ""
+        self._shown = False  # the error
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -125,10 +154,13 @@ class _Process:
     def _read(self, source: IO[str], target: IO[str]) -> None:
         with source:
             for line in source:
-                if self.index == 0 and (not self._asked or line.startswith("visionkit: ")):
+                mute = self._mute
+                if not mute:
                     self._show(line, target)
                 elif target is sys.stderr:
                     self._last.append(line)
+                if target is sys.stderr and line.startswith(ERROR):
+                    self._error, self._shown = line, not mute
 
     def _show(self, line: str, target: IO[str]) -> None:
         target.write(f"[{self.index}] {line.rstrip()}\n")
@@ -138,15 +170,29 @@ class _Process:
         self.code = self._process.wait()
         ended.put(self)
 
+    def mute(self) -> None:
+        """From now on nothing is shown by itself."""
+        self._mute = True
+
+    def error(self) -> str:
+        """The line by which the process said why it failed; "" where there was none."""
+        if self.code is not None:
+            self._join_readers()
+        return self._error
+
+    def has_shown(self, error: str) -> bool:
+        """Whether this line was printed when it came."""
+        return self._shown and self._error == error
+
     def show_last(self) -> None:
-        """Prints the last lines of what a process other than the first wrote to stderr."""
+        """Prints the last lines that the process wrote to stderr, and that were not shown."""
         for line in self._last:
             self._show(line, sys.stderr)
 
     def ask_to_end(self) -> None:
-        """As Ctrl-C does. What libraries say of the connections that are cut by it is no longer shown."""
+        """As Ctrl-C does. What it says of its end, and libraries of the connections that it cuts, is not shown."""
         if self._process.poll() is None:
-            self._asked = True
+            self.mute()
             self._process.send_signal(signal.SIGINT)
 
     def end(self, by: float) -> None:
@@ -156,6 +202,9 @@ class _Process:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+        self._join_readers()
+
+    def _join_readers(self) -> None:
         for reader in self._readers:
             reader.join(timeout=1.0)  # a process that it left behind may hold the pipe open
 

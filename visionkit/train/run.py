@@ -15,12 +15,20 @@ from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import class_ids, read_all
 from visionkit.files import LOCK, locked, write_json
 from visionkit.train import checkpoint, deadline
+from visionkit.train.cluster import check_batch_size
 from visionkit.train.deadline import Budget
 from visionkit.train.devices import Devices, devices_for
 from visionkit.train.loggers import package
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, build_recipe, load_recipe
-from visionkit.train.resume import has_command, read_interrupted, recipe_name, recipe_of, write_started
+from visionkit.train.resume import (
+    command_to_resume,
+    has_command,
+    read_interrupted,
+    recipe_name,
+    recipe_of,
+    write_started,
+)
 from visionkit.train.training import Training, check_state
 from visionkit.types import BOX_TASKS, DataError
 
@@ -153,6 +161,8 @@ def resume(
                 print(f"{out}: no checkpoint was written yet, so it starts from the beginning")
             else:
                 print(f"{out}: resuming in epoch {saved[1]['epoch'] + 1} after {saved[1]['step']} of its steps")
+                if changed := _other_devices(saved[1], devices, command_to_resume(out)):
+                    print(f"{out}: {changed}")
             built = _build(recipe_function, knobs, started.options, devices)
             shorter = _has_epochs(recipe_function)
             ends = math.inf if (folder / deadline.FILE).is_file() else None  # its plan is kept, whatever the time
@@ -185,15 +195,41 @@ def _naming_the_folder(out: Path) -> Iterator[None]:
 
 
 def _build(recipe_function: Callable[..., Recipe], knobs: dict, options: Options, devices: Devices) -> Recipe:
+    knob = inspect.signature(recipe_function).parameters.get("batch_size")
+    known = knobs.get("batch_size", knob and knob.default)
+    if isinstance(known, int):
+        check_batch_size(known, devices.count, "devices")  # before the data are read and the network is built
     with devices.building():
         recipe = build_recipe(recipe_function, knobs, options.precision)
-    if recipe.batch_size % devices.count:
-        raise DataError(f"{devices.count} devices cannot share batches of {recipe.batch_size} images evenly")
+    check_batch_size(recipe.batch_size, devices.count, "devices")
     devices.prepare(recipe.model)
     if recipe.val is not None and recipe.model.task in BOX_TASKS and not _holds_objects(recipe.val):
         print(f"{recipe.val.source}: its {len(recipe.val)} images hold no object to score by; the last epoch is kept")
         recipe = replace(recipe, val=None)
     return recipe
+
+
+def _other_devices(state: dict, devices: Devices, command: str) -> str:
+    """What it means that a run goes on with other devices or processes than its checkpoint; "" where it does not.
+
+    Args:
+        state: of the checkpoint; older ones do not say.
+        devices: that go on.
+        command: by which a single process goes on.
+    """
+    now = devices.cluster.count, devices.count
+    before = state.get("processes", now[0]), state.get("devices", now[1])
+    if before == now:
+        return ""
+    processes, count = (f"{was} (now {is_now})" for was, is_now in zip(before, now, strict=True))
+    text = f"its checkpoint is of {processes} processes with {count} devices: sums are rounded otherwise from here on"
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        text += ", and dropout and the samples of two-stage detectors are drawn otherwise"
+    if before[0] > max(1, now[0]) and command.startswith("visionkit "):
+        launch = f"visionkit launch -n {before[0]} --backend {backend} --"
+        text += f"; without that: {launch} {command.removeprefix('visionkit ')}"
+    return text
 
 
 def _holds_objects(dataset: Dataset) -> bool:

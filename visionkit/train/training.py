@@ -58,6 +58,10 @@ def check_state(state: dict) -> None:
     left_out = state.get("left_out", 0)  # older checkpoints lack it
     if type(left_out) is not int or left_out < 0:
         raise DataError(f"left_out: {left_out!r} is not the state of a training")
+    for name in ("devices", "processes"):
+        count = state.get(name, 1)  # older checkpoints lack them
+        if type(count) is not int or count < 1:
+            raise DataError(f"{name}: {count!r} is not the state of a training")
     if not isinstance(state.get("data", []), list) or not isinstance(state.get("rows"), list):
         raise DataError("data, rows: expected the lists that a training writes")
     if not all(isinstance(row, dict) and "epoch" in row for row in state["rows"]):
@@ -229,7 +233,8 @@ class Training:
         """What a checkpoint holds besides the arrays and the position."""
         scores = {name: getattr(self.score, name) for name in ("best", "last", "risen")} if self.score else {}
         seconds = {"seconds": self._seconds(), "waited": round(self.progress.waited, 1), "left_out": self.left_out}
-        return scores | {"rows": self.history.rows, "data": self.data} | seconds
+        sharing = {"devices": self.devices.count, "processes": self.devices.cluster.count}
+        return scores | {"rows": self.history.rows, "data": self.data} | seconds | sharing
 
     def _seconds(self) -> float:
         """That the training has taken so far, with what it took before it was interrupted."""
