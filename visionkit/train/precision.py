@@ -11,6 +11,7 @@ from pathlib import Path
 
 import keras
 
+from visionkit.train.devices import Devices
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe, build_recipe
 from visionkit.types import DataError
@@ -76,6 +77,7 @@ def _step(recipe_function: Callable[..., Recipe], knobs: dict, precision: str) -
     for phase in recipe.phases:
         phase.prepare()  # the later ones build on what the earlier ones froze
     model, phase = recipe.model, recipe.phases[-1]
+    Devices().prepare(model)  # as the run does
     model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
     batch = next(iter(recipe.feed(phase)))
     times: list[float] = []
