@@ -1,7 +1,8 @@
 # make demo: set up, then fine-tune, evaluate, detect and export on drawn shapes.
 # make test: set up, then the linters and all tests but the slow ones, which make test-slow runs.
 # make bench: times beside torchvision's, as ratios in bench/ratios.json; TORCH_PYTHON is the interpreter of an environment
-# with torch and torchvision. tools/benchmarks/slower.py compares two such files.
+# with torch and torchvision. tools/benchmarks/slower.py compares two such files, and tools/maintenance/speed.py add files
+# one and writes the table and the picture of docs/export.md from it.
 # make docs: the documentation as a site, in site/.
 # make book: runs every page of docs/course, slow ones included, and draws their figures.
 # make notebooks: the course and some how-to pages as notebooks, in notebooks/.

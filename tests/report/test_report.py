@@ -20,6 +20,8 @@ from visionkit.data.writers import write_coco
 from visionkit.doctor import examine
 from visionkit.evaluate.mistakes import BACKGROUND, CloseLook, of_detector, write_mistakes
 from visionkit.evaluate.scores import evaluate
+from visionkit.fast.kept import Fast, source_of
+from visionkit.files import write_json
 from visionkit.guarantee.promise import PixelPromise
 from visionkit.guarantee.stored import fingerprint_of
 from visionkit.html.charts import Line, _log_ticks, _ticks, line_chart, matrix_table
@@ -27,6 +29,7 @@ from visionkit.html.document import document
 from visionkit.images import read_image
 from visionkit.metrics.pictures import compact
 from visionkit.report.facts import Assessment, read_run
+from visionkit.report.forms import forms
 from visionkit.report.model_sections import precision
 from visionkit.report.page import page as report_page
 from visionkit.report.page import write_report
@@ -242,6 +245,34 @@ def test_the_page_says_whether_a_run_is_calibrated_and_what_it_promises(tmp_path
     assert calibrated(folder) == "calibration.json is not what visionkit calibrate writes."
     (folder / "model.keras").write_bytes(b"other weights")
     assert "guarantee.json does not belong to this model" in promises(read_run(folder))
+
+
+def test_the_page_says_how_far_exports_agree_with_the_model(tmp_path):
+    folder = run_folder(tmp_path / "run", results={"top1": 0.5})
+    assert "Exports" not in report_page(read_run(folder), Assessment())
+    (folder / "model.keras").write_bytes(b"weights")
+    scores = {"metric": "top1", "images": 60, "float32": 0.9, "bfloat16": 0.899}
+    key = source_of(folder).key("openvino")
+    (folder / "fast" / "openvino").mkdir(parents=True)
+    write_json(folder / "fast" / "openvino.json", Fast(key=key, precision="bfloat16", images=20, scores=scores))
+    report = {"exporter": "onnx", "verdict": "passed", "images": 3, "check": "<photos>", "compared": 3, "agreeing": 1.0}
+    report["measures"] = {"probability_difference": {"worst": 1e-5, "mean": 1e-6}}
+    for name, content in (("a", report), ("b", report | {"verdict": "failed"}), ("c", [])):
+        (folder / name).mkdir()
+        write_json(folder / name / "export_report.json", content)
+    lines = forms(read_run(folder))
+    assert lines in report_page(read_run(folder), Assessment())
+    assert re.findall("<li>(.*?)</li>", lines) == [
+        "run by default on this kind of machine: openvino in bfloat16, equal to the model on 20 images (top1 0.9000 in "
+        "float32, 0.8990 in bfloat16): fast/openvino",
+        "onnx in a: 3 images (&lt;photos&gt;) agree: probabilities within 0.00001, the same best class",
+        "onnx in b: DIFFERS from the model, see b/export_report.json",
+        "c/export_report.json: damaged, or written by another version of visionkit",
+    ]
+    (folder / "model.keras").write_bytes(b"other weights")
+    assert "openvino" not in forms(read_run(folder))
+    write_json(folder / "fast" / "openvino.json", Fast(key=source_of(folder).key("openvino"), refused="why", scores={}))
+    assert "<li>no form for openvino, so Keras runs the model: why</li>" in forms(read_run(folder))
 
 
 def test_what_was_asked_for_and_cannot_be_is_an_error(tmp_path, capsys):

@@ -74,7 +74,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"resizing"},
     "doctor": {"callable_package", "npboxes", "images", "resizing", "image_files", "html", "data", "predict"},
     "compare": {"callable_package", "html", "data", "metrics", "predict", "evaluate"},
-    "report": {"calibrate", "guarantee", "files", "images", "html", "metrics", "evaluate", "doctor"},
+    "report": {"calibrate", "guarantee", "files", "images", "html", "metrics", "evaluate", "doctor", "export", "fast"},
     "recipes": {"backbones", "by_name", "weights", "models", "data", "train", "open_model"},  # like a file in configs/
     "checks": {"files", "environment", "processes", "data", "ops", "models", "predict", "evaluate", "train"},
     "scale": {"files", "image_files", "images", "limits", "predict"},

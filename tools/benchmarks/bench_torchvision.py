@@ -17,10 +17,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from ratio_table import draw, geometric_mean, inferences, markdown
 from torchvision_cases import CASES
 
 from visionkit.bench.measure import Worker
@@ -123,7 +123,7 @@ def summarise(rows: list[dict]) -> str:
     """The geometric means of the ratios of inference: with Keras, and with the fastest of the runtimes."""
     lines = []
     for ratio, name in (("ratio", "the clock"), ("cpu_ratio", "CPU time")):
-        if table := ratios(rows, ratio):
+        if table := inferences(by_name(rows, ratio)):
             default = geometric_mean(table, lambda row: row[""])
             best = geometric_mean(table, lambda row: min(row.values()))
             means = f"{default:.2f} by default, {best:.2f} by the best runtime"
@@ -131,58 +131,20 @@ def summarise(rows: list[dict]) -> str:
     return "\n".join(lines)
 
 
-def geometric_mean(table: dict, choose: Callable[[dict[str, float]], float]) -> float:
-    return float(np.exp(np.mean([np.log(choose(row)) for row in table.values()])))
-
-
-def ratios(rows: list[dict], ratio: str) -> dict[tuple[str, str], dict[str, float]]:
-    """{(case, "batch N"): {runtime, "" for Keras: ratio}} of inference."""
-    table: dict[tuple[str, str], dict[str, float]] = {}
-    for row in rows:
-        if row["measure"].startswith("inference"):
-            _, batch, *runtime = row["measure"].split(", ")
-            table.setdefault((row["case"], batch), {})["".join(runtime)] = row[ratio]
-    return table
+def by_name(rows: list[dict], ratio: str) -> dict[str, float]:
+    """{"CASE, MEASURE": ratio}, rounded to thousandths."""
+    return {f"{row['case']}, {row['measure']}": round(row[ratio], 3) for row in rows}
 
 
 def write(rows: list[dict], means: str, folder: Path) -> None:
-    """Writes rows.json, ratios.json (for slower.py), table.md and ratios.png into `folder`."""
+    """Writes rows.json, ratios.json (for slower.py and maintenance/speed.py), table.md and ratios.png into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    flat = {f"{row['case']}, {row['measure']}": round(row["ratio"], 3) for row in rows}
-    (folder / "ratios.json").write_text(json.dumps(flat, indent=2) + "\n")
+    ratios = by_name(rows, "ratio")
+    (folder / "ratios.json").write_text(json.dumps(ratios, indent=2) + "\n")
     (folder / "rows.json").write_text(json.dumps(rows, indent=2) + "\n")
-    table = ratios(rows, "ratio")
-    runtimes = list(dict.fromkeys(runtime for row in table.values() for runtime in row))
-    lines = [
-        ["time beside torchvision's", *(runtime or "Keras" for runtime in runtimes)],
-        ["---"] * (1 + len(runtimes)),
-    ]
-    for (case, batch), row in table.items():
-        lines.append([f"{case}, {batch}", *(f"{row[runtime]:.2f}" for runtime in runtimes)])
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    (folder / "table.md").write_text(f"{text}\n\n{means}\n")
-    draw(table, runtimes, folder / "ratios.png")
-
-
-def draw(table: dict[tuple[str, str], dict[str, float]], runtimes: list[str], file: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.35 * len(table)), layout="constrained")
-    for i, runtime in enumerate(runtimes):
-        places = [(row[runtime], place) for place, row in enumerate(table.values()) if runtime in row]
-        axes.plot(*zip(*places, strict=True), "o", color=f"C{i}", label=runtime or "Keras")
-    axes.axvline(1, color="grey", linewidth=1)
-    axes.set_yticks(range(len(table)), [", ".join(key) for key in table])
-    axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.set_xlabel("time of an inference relative to torchvision's (left of 1 is faster)")
-    axes.legend()
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    if table := inferences(ratios):
+        (folder / "table.md").write_text(f"{markdown(table)}\n\n{means}\n")
+        draw(table, folder / "ratios.png")
 
 
 if __name__ == "__main__":

@@ -65,6 +65,7 @@ def _try(folder: Path, limit: int) -> None:
     """The child process: prints a line for each size that fits."""
     import keras
 
+    from visionkit.train.devices import Devices
     from visionkit.train.recipe import build_recipe
 
     started = read_started(folder)
@@ -72,6 +73,7 @@ def _try(folder: Path, limit: int) -> None:
     recipe = build_recipe(recipe_function, knobs, started.options.precision)
     model = recipe.model
     phase = recipe.phases[-1]
+    Devices().prepare(model)  # as the run does
     phase.prepare()
     model.compile(optimizer=phase.optimizer, jit_compile=keras.backend.backend() == "jax")
     size = 1

@@ -12,6 +12,7 @@ from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import evaluate
 from visionkit.models.task import Task
 from visionkit.predict.predictor import Predictor
+from visionkit.train.devices import Devices
 from visionkit.train.options import Options
 from visionkit.train.plan import Plan
 from visionkit.train.recipe import Phase, Recipe
@@ -45,6 +46,7 @@ class Measured:
 def begin_phase(recipe: Recipe, phase: Phase, options: Options) -> Iterator:
     """Prepares the recipe's model for trial steps of Adam in `phase`; returns its batches (images, targets)."""
     model = recipe.model
+    Devices().prepare(model)  # as the run does
     phase.prepare()
     model.compile(optimizer=keras.optimizers.Adam(RATE), jit_compile=keras.backend.backend() == "jax")
     return iter(recipe.feed(phase, epochs=1000, workers=options.workers))

@@ -20,6 +20,7 @@ from visionkit.types import BOX_TASKS, DataError
 
 AsIs = cyclopts.Parameter(show=False, allow_leading_hyphen=True)
 RESUME_ALONE = "--resume takes a run folder and nothing else: the folder says how the run was started"
+MEASURED = 8  # images of the steps that --precision auto measures, where the batch size is auto and has no default
 LEFT_OUT = ("broken image", "missing image")  # kinds of faults that `doctor --fix` leaves out
 LISTED = (*LEFT_OUT, "broken mask", "broken annotation", "unknown class", "keypoint visibility")  # and that it names
 _Learning = Annotated[Learning, LEARNING]
@@ -293,11 +294,13 @@ def train_and_print(
     from visionkit.train.resume import finetuned
     from visionkit.train.run import check_folder, run
 
+    if minutes is not None or options.precision == "auto":
+        check_folder(out)  # before anything is measured
+    options = _with_precision(recipe_function, knobs, options)
     knobs, budget = _with_batch_size(recipe_function, knobs, recipe_file, options), None
     if minutes is not None:
         from visionkit.checks.budget import knobs_within
 
-        check_folder(out)
         knobs, budget = knobs_within(recipe_function, knobs, minutes, begun, options)
     built: list[Any] = []
     print_summary(run(recipe_function, knobs, out, recipe_file, options, budget=budget, ended=built.append), out)
@@ -305,6 +308,16 @@ def train_and_print(
     if (out / "results.json").is_file():
         print_rest(out, *finetuned(out))
         keep_fast_form(out, built, None if minutes is None else begun + 60 * minutes)
+
+
+def _with_precision(recipe_function: Callable, knobs: dict[str, Any], options: Options) -> Options:
+    """`options` with a precision in place of "auto"; where the batch size is to be found later, by the usual one."""
+    from visionkit.train.precision import settled
+
+    if knobs.get("batch_size") == "auto":
+        usual = inspect.signature(recipe_function).parameters["batch_size"].default
+        knobs = knobs | {"batch_size": MEASURED if usual is inspect.Parameter.empty else usual}
+    return settled(options, recipe_function, knobs)
 
 
 def _with_batch_size(
@@ -324,6 +337,7 @@ def check_and_print(
     """Prints the result of `checks.preflight` for a recipe; returns the exit code, 1 where something is wrong."""
     from visionkit.checks.preflight import preflight
 
+    options = _with_precision(recipe_function, knobs, options)
     rows = preflight(recipe_function, _with_batch_size(recipe_function, knobs, recipe_file, options), options)
     print("\n".join(map(str, rows)))
     return 0 if all(row.ok for row in rows) else 1

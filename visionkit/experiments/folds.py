@@ -13,7 +13,7 @@ from visionkit.data.batches import steps_per_epoch
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import SCORE
 from visionkit.experiments.rates import Hurried, rate_of
-from visionkit.experiments.runs import begin, finish, metric_of, summary
+from visionkit.experiments.runs import begin, finish, metric_of, settle, summary
 from visionkit.files import as_json, whole_file, write_json
 from visionkit.open_model import open_predictor
 from visionkit.predict.formats import cell, to_record
@@ -113,6 +113,7 @@ def folds(
     train, task = recipe.train, recipe.model.task
     where = deal(train.records, k, knobs.get("seed", 0))  # before the folder is made, which wrong input must not leave
     del recipe
+    options = settle(options, recipe_function, knobs, out)
     begin(out, recipe_function, recipe_file, {"verb": "folds", "knobs": knobs, "k": k, "precision": options.precision})
     kept = out / "recipe.py" if recipe_file else None
     rows = []

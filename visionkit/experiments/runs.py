@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from visionkit.evaluate.scores import MONITOR
 from visionkit.files import LOCK, as_json, locked, sha256_of, write_json
 from visionkit.train.options import Options
+from visionkit.train.precision import settled
 from visionkit.train.recipe import Recipe
 from visionkit.train.resume import recipe_name
 from visionkit.train.run import resume, run
@@ -50,6 +52,15 @@ def begin(out: Path, recipe_function: Callable, recipe_file: Path | None, settin
     if recipe_file:
         shutil.copy(recipe_file, out / "recipe.py")
     write_json(out / FILE, settings)
+
+
+def settle(options: Options, recipe_function: Callable[..., Recipe], knobs: dict, out: Path) -> Options:
+    """`options` with a precision in place of "auto": that of the experiment in `out`, or else see `settled`."""
+    if options.precision == "auto" and (out / FILE).is_file():
+        before = json.loads((out / FILE).read_text()).get("precision", "auto")
+        options = replace(options, precision=before)
+        print(f"precision: {before}, with which this experiment began (--precision auto)")
+    return settled(options, recipe_function, knobs)
 
 
 def finish(

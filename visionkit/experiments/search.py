@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from visionkit.evaluate.learning_curves import read_history
 from visionkit.evaluate.scores import MONITOR
 from visionkit.experiments.folds import held_out, held_out_knobs
-from visionkit.experiments.runs import begin, finish
+from visionkit.experiments.runs import begin, finish, settle
 from visionkit.files import write_json
 from visionkit.train.options import Options
 from visionkit.train.recipe import Recipe
@@ -151,6 +151,7 @@ def plan(
     """What `search` does with the same arguments, once all ends of the space have been tried; nothing is written."""
     kinds = read_space(space)
     knobs, recipe = _try_ends(recipe_function, knobs_with, kinds)
+    options = settle(options, recipe_function, knobs, out)
     fixed = {name: value for name, value in knobs.items() if name not in kinds}
     kept = out / "recipe.py" if recipe_file else None
 

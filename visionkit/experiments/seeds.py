@@ -6,7 +6,7 @@ from pathlib import Path
 
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import evaluate, numbers
-from visionkit.experiments.runs import begin, finish, metric_of, summary
+from visionkit.experiments.runs import begin, finish, metric_of, settle, summary
 from visionkit.files import as_json, write_json
 from visionkit.open_model import open_predictor
 from visionkit.train.options import Options
@@ -46,6 +46,7 @@ def seeds(
         raise DataError(f"--count {count}: expected at least 2 seeds")
     if test is None and recipe_function(**knobs).val is None:
         raise DataError("the recipe has no validation images to score with; name labelled data with --test-data")
+    options = settle(options, recipe_function, knobs, out)
     scored_on = None if test is None else f"{test.source}, SHA-256 {fingerprint(test)}"
     settings = {"verb": "seeds", "knobs": knobs, "precision": options.precision, "test": scored_on}
     begin(out, recipe_function, recipe_file, settings)

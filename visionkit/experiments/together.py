@@ -66,6 +66,11 @@ def search_together(
         DataError: see `search`; or the database cannot be used, or holds another search of that `out`.
     """
     _check_url(storage)
+    if options.precision == "auto":
+        raise DataError(
+            "--precision auto: processes that share a search could choose differently; name a precision, float32 or "
+            "mixed_bfloat16"
+        )
     the_plan = plan(recipe_function, knobs_with, space, out, recipe_file, options)
     name = str(out)
     out.mkdir(parents=True, exist_ok=True)

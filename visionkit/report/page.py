@@ -7,6 +7,7 @@ from visionkit.html import charts
 from visionkit.html.document import document, text
 from visionkit.report import model_sections, run_sections
 from visionkit.report.facts import Assessment, RunFacts
+from visionkit.report.forms import forms
 from visionkit.report.words import remarks
 from visionkit.types import BOX_TASKS
 
@@ -81,6 +82,7 @@ def page(run: RunFacts, assessment: Assessment) -> str:
         _section("Confused classes", model_sections.confusion(assessment), assessment),
         _section("Precision and recall", model_sections.precision(assessment), assessment) if is_detector else "",
         _section("The worst mistakes", model_sections.mistakes(assessment), assessment),
+        forms(run),
         _section("The data", model_sections.data(assessment), assessment),
         run_sections.speed(run),
         run_sections.first_batch(run),

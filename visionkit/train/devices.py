@@ -18,6 +18,7 @@ import functools
 import os
 import sys
 import tempfile
+import types
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -75,6 +76,7 @@ class Devices:
 
     def prepare(self, model: Task) -> None:
         """Called once for a model that has been built, before it is compiled."""
+        fuse_batch_norm(model)
 
     def add_up(self, optimizer: keras.optimizers.Optimizer) -> None:
         """Called for each optimizer, to let it see the gradients of the whole batch."""
@@ -88,6 +90,50 @@ class Devices:
         # Keras would not tell TensorFlow the shapes; with them a step of the style network took 6 % less time.
         signature = tf.nest.map_structure(lambda array: tf.TensorSpec(array.shape, array.dtype), example)
         return tf.data.Dataset.from_generator(lambda: batches, output_signature=signature).prefetch(1)
+
+
+def fuse_batch_norm(model: Task) -> None:
+    """Makes batch norm a single operation of TensorFlow on CPUs, with the same result; elsewhere it does nothing.
+
+    Keras composes it of a dozen operations, each of which reads whole feature maps: of a training step of SSD on
+    EfficientNet-Lite0 they took over a third. Each layer gets another `call`; what is saved of it stays as it was.
+    """
+    if keras.backend.backend() != "tensorflow" or keras.distribution.list_devices("gpu"):
+        return
+    for layer in model._flatten_layers():
+        if type(layer) is keras.layers.BatchNormalization and not (layer.renorm or layer.synchronized):
+            layer.call = types.MethodType(_batch_norm, layer)
+
+
+def _batch_norm(
+    layer: Any,  # a BatchNormalization
+    inputs: Tensor,
+    training: bool | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """What `BatchNormalization.call` gives, by one operation where there is one for such inputs."""
+    import tensorflow as tf
+
+    fused = layer.compute_dtype in ("float32", "bfloat16") and len(inputs.shape) == 4 and layer.axis in (-1, 3)
+    if mask is not None or not fused:
+        return type(layer).call(layer, inputs, training=training, mask=mask)
+    learns = bool(training and layer.trainable)
+    channels, nothing = inputs.shape[-1:], tf.zeros([0])
+    x, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=tf.cast(inputs, layer.compute_dtype),
+        scale=tf.cast(layer.gamma, "float32") if layer.scale else tf.ones(channels),
+        offset=tf.cast(layer.beta, "float32") if layer.center else tf.zeros(channels),
+        mean=nothing if learns else tf.cast(layer.moving_mean, "float32"),
+        variance=nothing if learns else tf.cast(layer.moving_variance, "float32"),
+        epsilon=layer.epsilon,
+        is_training=learns,
+    )
+    if learns:
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:-1]), "float32")
+        variance = variance * (1 - 1 / count)  # TensorFlow divides by count - 1, and Keras by count
+        for kept, new in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+            kept.assign(kept * layer.momentum + tf.stop_gradient(new) * (1 - layer.momentum))
+    return x
 
 
 def devices_for(wanted: int | Literal["auto"]) -> Devices:

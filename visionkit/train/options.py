@@ -9,7 +9,7 @@ import cyclopts
 # Knobs of recipes that begin with a trained model; `from` is a keyword of Python, so the parameter has another name.
 From = Annotated[str | None, cyclopts.Parameter(name="--from")]
 Map = Annotated[tuple[str, ...], cyclopts.Parameter(name="--map", consume_multiple=True)]
-Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
+Precision = Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class Options:
     Args:
         workers: processes that read and augment images; 0 uses threads.
         deterministic: repeats a run to the bit on a GPU too, where that is slower. A CPU does so anyway.
-        precision: of the layers' arithmetic while training; weights, losses and the saved model are float32.
+        precision: of the layers' arithmetic while training; weights, losses and the saved model are float32. auto
+            takes mixed_bfloat16 where the device computes in it and a step is measured to be faster, else float32.
         checkpoint_minutes: a checkpoint is written at the end of every epoch, and after this many minutes without one.
         checkpoint_steps: and after this many steps without one; by default only the minutes count.
         keep_checkpoints: how many of the newest to keep, besides the best model; 1 or more.

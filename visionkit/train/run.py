@@ -20,6 +20,7 @@ from visionkit.train.deadline import Budget
 from visionkit.train.devices import Devices, devices_for
 from visionkit.train.loggers import package
 from visionkit.train.options import Options
+from visionkit.train.precision import settled
 from visionkit.train.recipe import Recipe, build_recipe, load_recipe
 from visionkit.train.resume import (
     command_to_resume,
@@ -78,7 +79,7 @@ def run(
 
     Raises:
         DataError: `out` is in use, by another process too, or cannot be written, the devices are not there, the
-            validation images cannot be scored on, or the loss stopped being a number.
+            validation images cannot be scored on, or the loss stopped being a number; or see `settled`.
         Interrupted: the training was ended by Ctrl-C or SIGTERM; a `KeyboardInterrupt`.
         TypeError: `recipe_function` is a model, a Recipe or no function.
     """
@@ -96,6 +97,7 @@ def run(
     devices = devices_for(options.devices)
     with devices.folder(out) as folder:
         check_folder(folder)
+        options = settled(options, recipe_function, knobs)
         recipe = _build(recipe_function, knobs, options, devices)
         if recipe.val is not None:
             _check_validation(recipe, recipe.val)
