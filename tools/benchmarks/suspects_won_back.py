@@ -40,6 +40,7 @@ from visionkit.metrics.resampling import interval, replications  # noqa: E402
 from visionkit.open_model import open_predictor  # noqa: E402
 
 SCORES = ("mAP50", "mAP")
+KNOBS = ("start", "epochs", "image_size", "batch_size", "lr", "freeze")
 
 
 def write_labels(samples, names, folder):
@@ -105,15 +106,7 @@ def trained_models(options, seed):
 
 def knobs_of(options, seed):
     """The knobs of every training."""
-    return {
-        "start": options.start,
-        "epochs": options.epochs,
-        "image_size": options.image_size,
-        "batch_size": options.batch_size,
-        "lr": options.lr,
-        "learn_from": "train",
-        "seed": seed,
-    }
+    return {key: getattr(options, key) for key in KNOBS} | {"learn_from": "train", "seed": seed}
 
 
 def differences(tables, names):
@@ -177,7 +170,7 @@ def main(options):
                 of_score.append(float(measured.scores[score]))
             print(f"  {labels}: " + ", ".join(f"{score} {measured.scores[score]:.4f}" for score in SCORES), flush=True)
     means = {labels: {score: float(np.mean(row[score])) for score in SCORES} for labels, row in scores.items()}
-    settings = {key: getattr(options, key) for key in ("start", "epochs", "image_size", "batch_size", "lr", "folds")}
+    settings = {key: getattr(options, key) for key in (*KNOBS, "folds")}
     content = json.loads(options.results.read_text()) if options.results.is_file() else {}
     content[f"{options.share:.0%}"] = {
         "settings": settings,
@@ -207,5 +200,6 @@ if __name__ == "__main__":
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1e-3, help="for 16 images a step, as finetune takes it")
+    parser.add_argument("--freeze", default="C1", help="levels of the backbone up to this one keep their weights")
     parser.add_argument("--start", default="nanodet_g_coco", help="see visionkit finetune --from")
     main(parser.parse_args())
