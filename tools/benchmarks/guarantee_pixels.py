@@ -10,11 +10,13 @@ Frames of one film are not independent. Drawing the halves at random makes them 
 other frame; what a promise is worth for another film, only other films show. RESULTS.json has, for each class and each
 promised share of missed pixels: of 1,000 random halves, how many allowed the promise and the mean share that was missed
 in the other half, with its standard error; of every other frame and of each pair of films, the share that was missed in
-the frames that did not make the promise, or null if there were too few to make it. WORK keeps the training and what is
-missed at each threshold, and what is there is not done again. Other keys of RESULTS.json stay.
+the frames that did not make the promise, or null if there were too few to make it. `warned` says which differences
+`segment --guarantee` would warn of, between every other frame and between the films. WORK keeps the training and what
+is missed at each threshold, and what is there is not done again. Other keys of RESULTS.json stay.
 """
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -28,11 +30,13 @@ sys.path.insert(0, str(ROOT))
 
 from visionkit.data.recognise import open_dataset  # noqa: E402 -- found only now
 from visionkit.files import write_json  # noqa: E402
+from visionkit.guarantee.shift import looks, shift  # noqa: E402
 from visionkit.metrics.risk import PROBABILITIES, missed_pixels, pixel_threshold, split_images  # noqa: E402
 from visionkit.predict.maps import plane_of  # noqa: E402
 
 CLASSES = ROOT / "configs" / "camvid_classes.txt"
 LEARNED, OTHERS = "0016E5", ("0001TP", "0006R0")  # films
+ACROSS = (*itertools.permutations(OTHERS), *(("val", film) for film in OTHERS))  # (makes the promise, is counted)
 ASKED = ("road", "car", "pedestrian")
 ALPHAS, SPLITS = (0.05, 0.1, 0.2), 1000
 
@@ -54,6 +58,14 @@ def train(options):
     return options.work / "run"
 
 
+def new_frames(data, split):
+    """The frames of a split that the run has not learned from."""
+    dataset = open_dataset(data, split, "segment", classes=CLASSES)
+    return dataset.subset(
+        [i for i, record in enumerate(dataset.records) if split == "val" or LEARNED not in record.file.name]
+    )
+
+
 def look(run, data, file):
     """Writes what is missed of each class at each threshold, in the frames that the run has not learned from."""
     from visionkit.open_model import open_predictor
@@ -61,9 +73,7 @@ def look(run, data, file):
     predictor = open_predictor(run)
     rows: dict[str, list[Any]] = {"frame": [], "label": [], "missed": []}
     for split in ("train", "val"):
-        dataset = open_dataset(data, split, "segment", classes=CLASSES)
-        new = [i for i, record in enumerate(dataset.records) if split == "val" or LEARNED not in record.file.name]
-        dataset = dataset.subset(new)
+        dataset = new_frames(data, split)
         for i, probabilities in enumerate(predictor.probabilities(dataset)):
             truth = dataset[i].segmentation
             for name in ASKED:
@@ -105,7 +115,6 @@ def row_of(missed, films):
         films: the film of each frame; "val" for those of val.
     """
     parts = {film: missed[films == film] for film in ("val", *OTHERS)}
-    first, second = OTHERS
     groups = {"val": parts["val"], "other_films": np.concatenate([parts[film] for film in OTHERS])}
     said: dict[str, Any] = {}
     for name, frames in groups.items():
@@ -118,9 +127,20 @@ def row_of(missed, films):
             }
     said["across_films"] = {
         f"{used}_for_{other}": {f"{alpha:.0%}": kept(parts[used], parts[other], alpha) for alpha in ALPHAS}
-        for used, other in ((first, second), (second, first), ("val", first), ("val", second))
+        for used, other in ACROSS
     }
     return said
+
+
+def warned(data):
+    """What the check of the photographs says of every other frame of val, and of a film after another."""
+    val, train = new_frames(data, "val"), new_frames(data, "train")
+    seen = {"val": looks(sample.image for sample in val)}
+    for film in OTHERS:
+        seen[film] = looks(sample.image for sample in train if film in sample.file.name)
+    even, odd = ({name: values[k::2] for name, values in seen["val"].items()} for k in (0, 1))
+    said = {"even_for_odd_frames": shift(even, odd)}
+    return said | {f"{used}_for_{other}": shift(seen[used], seen[other]) for used, other in ACROSS}
 
 
 def main(options):
@@ -133,6 +153,8 @@ def main(options):
         frame, label, missed = (arrays[key] for key in ("frame", "label", "missed"))
     films = np.array(["val" if name.startswith("val/") else name[6:12] for name in frame.tolist()])
     said: dict[str, Any] = {"settings": {"epochs": options.epochs, "image_size": options.image_size}}
+    said["warned"] = warned(options.data)
+    print("warned", json.dumps(said["warned"]), flush=True)
     for name in ASKED:
         said[name] = row_of(missed[label == name], films[label == name])
         print(name, json.dumps(said[name], indent=1), flush=True)
