@@ -41,8 +41,9 @@ def test_what_is_found_is_put_right_and_the_rest_stays_wrong(tmp_path, monkeypat
 
     monkeypatch.setattr(tool, "train", lambda data, out, knobs: data)
     monkeypatch.setattr(tool, "ranked_suspects", suspects)
-    settings = {"start": "", "epochs": 1, "image_size": 64, "batch_size": 8, "lr": 1e-3, "freeze": "C1", "folds": 2}
-    options = SimpleNamespace(data=tmp_path / "data", work=tmp_path / "work", share=0.2, first=[5, 100], **settings)
+    knobs = dict.fromkeys(tool.KNOBS)
+    given = {"data": tmp_path / "data", "work": tmp_path / "work", "share": 0.2, "first": [5, 100]}
+    options = SimpleNamespace(**given, **knobs, folds=2, fold_epochs=None)
     runs, said = tool.trained_models(options, 3)
     assert said == {"labels": sum(len(r.boxes) for r in right.records), "planted": len(planted)} | {
         "corrected_5": 4,

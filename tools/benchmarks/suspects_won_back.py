@@ -89,7 +89,8 @@ def trained_models(options, seed):
     wrong, planted = plant(pairs, options.share, seed, len(names))
     labels = write_labels([sample for sample, _ in wrong], names, here / "wrong" / "labels")
     runs["wrong"] = train(labels, here / "wrong" / "run", knobs)
-    suspects, read = ranked_suspects(labels, here / "folds", knobs, options.folds, names)
+    of_folds = knobs | {"epochs": options.fold_epochs or options.epochs}
+    suspects, read = ranked_suspects(labels, here / "folds", of_folds, options.folds, names)
     order = {record.id: number for number, record in enumerate(read.records)}
     back = {order[Path(sample.file).stem]: number for number, (sample, _) in enumerate(pairs)}
     numbers = found_errors([replace(each, image=back[each.image]) for each in suspects[: max(options.first)]], planted)
@@ -170,7 +171,7 @@ def main(options):
                 of_score.append(float(measured.scores[score]))
             print(f"  {labels}: " + ", ".join(f"{score} {measured.scores[score]:.4f}" for score in SCORES), flush=True)
     means = {labels: {score: float(np.mean(row[score])) for score in SCORES} for labels, row in scores.items()}
-    settings = {key: getattr(options, key) for key in (*KNOBS, "folds")}
+    settings = {key: getattr(options, key) for key in (*KNOBS, "folds", "fold_epochs")}
     content = json.loads(options.results.read_text()) if options.results.is_file() else {}
     content[f"{options.share:.0%}"] = {
         "settings": settings,
@@ -196,6 +197,7 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, nargs="+", default=[100], help="how many suspects are looked at")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--fold-epochs", type=int, help="of the folds, which have fewer images; by default --epochs")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=8)
