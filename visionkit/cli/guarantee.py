@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionkit.cli.learned import learned_from, learned_images
+from visionkit.cli.learned import learned_from, learned_images, other_images
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def guarantee(
         raise DataError(f"{model}: has a guarantee already, in {FILE}; --again replaces it")
     if learned := learned_from(model, data, split):
         text = f"{model} seems to have learned from {learned} of {data}, which it knows better than new images"
-        raise DataError(f"{text}: {_other_images(data, learned)}")
+        raise DataError(f"{text}: {other_images(data, learned)}")
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(model)
@@ -95,16 +95,6 @@ def guarantee(
         print(plain(line))
     verb = "segment" if predictor.task == "segment" else "detect"
     print(f"stored: {file}; visionkit {verb} {model} IMAGES --out DIR --guarantee uses it")
-
-
-def _other_images(data: Path, learned: str) -> str:
-    """What to give in place of images that the model has learned from, which are the parts `learned` of the data."""
-    from visionkit.data.recognise import splits
-
-    parts = [name for name in splits(data) if name not in learned.split("+")]
-    if parts:
-        return f"name another part with --split ({', '.join(parts)}), or another folder"
-    return "it has no other part, so give a folder of images that it has not learned from"
 
 
 def promise_of(model: Path, given: Mapping[str, bool], of_pixels: bool = False) -> "Promise | PixelPromise":

@@ -34,6 +34,16 @@ def learned_from(run: Path, data: Path, split: str | None) -> str:
     return "+".join(learned) if shared else ""
 
 
+def other_images(data: Path, learned: str) -> str:
+    """What to give in place of `data`, of which a run has learned from the parts `learned`; see `learned_from`."""
+    from visionkit.data.recognise import splits
+
+    parts = [name for name in splits(data) if not _with_halves(name) & _with_halves(learned)]
+    if parts:
+        return f"name another part with --split ({', '.join(parts)}), or another folder"
+    return "it has no other part, so give a folder of images that it has not learned from"
+
+
 def is_another_part(run: Path, data: Path, split: str | None, task: str) -> bool:
     """Whether path and names tell that a run has learned from other parts of `data` only, without reading anything.
 
