@@ -3,9 +3,12 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from support import tiny_data
 
+import visionkit as vk
+from visionkit.cli import main
 from visionkit.cli.learned import is_another_part, learned_from, learned_images
 from visionkit.data.recognise import open_dataset
 
@@ -124,3 +127,31 @@ def test_names_of_parts_tell_without_reading_that_others_were_learned_from(made)
         shutil.move(photos / kind / "train", photos / kind / "trainval")
     assert apart("test") and not apart("val")  # which is a half of trainval
     assert not is_another_part(root, photos, "test", "detect")
+
+
+class Told:
+    """A classifier that opens from any run."""
+
+    task, class_names, runtime = "classify", ["cat", "dog"], "none"
+
+    def look(self, *_):
+        return self
+
+    def __call__(self, dataset, score=None):
+        for record in dataset.records:
+            yield vk.Classification(id=record.id, image_size=record.image_size, scores=np.float32([0.6, 0.4]))
+
+
+def test_evaluate_warns_of_learned_images_and_reads_nothing_for_another_part(made, monkeypatch, capsys):
+    root, with_knobs = made
+    animals = root / "animals"
+    for i, part in enumerate(("train", "train", "val", "test")):
+        for k, name in enumerate(Told.class_names):
+            tiny_data.picture(animals / part / name / f"{i}.png", (40 + 10 * i, 60 + k))  # no two alike
+    run = with_knobs(data=str(animals))
+    monkeypatch.setattr("visionkit.open_model.open_predictor", lambda *_, **__: Told())
+    assert main(["evaluate", str(run), str(animals), "--split", "train+test"]) == 0
+    assert f"warning: {run} has learned from 4 of these images, so the scores are better" in capsys.readouterr().err
+    monkeypatch.delattr("visionkit.recipes.shared.learned_part")
+    assert main(["evaluate", str(run), str(animals), "--split", "test"]) == 0
+    assert "warning" not in capsys.readouterr().err

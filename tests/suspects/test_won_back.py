@@ -46,6 +46,7 @@ def test_what_is_found_is_put_right_and_the_rest_stays_wrong(tmp_path, monkeypat
     options = SimpleNamespace(**given, **knobs, folds=2, fold_epochs=None)
     runs, said = tool.trained_models(options, 3)
     assert said == {"labels": sum(len(r.boxes) for r in right.records), "planted": len(planted)} | {
+        "of_first_50": min(49, len(planted)),
         "corrected_5": 4,
         "corrected_100": len(planted),
     }

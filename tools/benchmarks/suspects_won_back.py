@@ -93,8 +93,9 @@ def trained_models(options, seed):
     suspects, read = ranked_suspects(labels, here / "folds", of_folds, options.folds, names)
     order = {record.id: number for number, record in enumerate(read.records)}
     back = {order[Path(sample.file).stem]: number for number, (sample, _) in enumerate(pairs)}
-    numbers = found_errors([replace(each, image=back[each.image]) for each in suspects[: max(options.first)]], planted)
+    numbers = found_errors([replace(each, image=back[each.image]) for each in suspects], planted)
     said: dict[str, Any] = {"labels": sum(len(sample.boxes) for sample, _ in pairs), "planted": len(planted)}
+    said["of_first_50"] = sum(number >= 0 for number in numbers[:50])
     for first in options.first:
         corrected = {number for number in numbers[:first] if number >= 0}
         said[f"corrected_{first}"] = len(corrected)
