@@ -32,7 +32,7 @@ def find_images(paths: Path | str | Iterable[Path | str]) -> list[Path]:
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
-        files = _readable(path, [f for f in _walk(path) if f.is_file()])
+        files = _readable(path, [f for f in files_below(path) if f.is_file()])
     elif path.suffix.lower() == ".txt" and path.is_file():
         lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
         files = [path.parent / line.strip() for line in lines if line.strip()]
@@ -50,7 +50,7 @@ def _files_of(path: Path) -> list[Path]:
     return files
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """The entries of a folder and its subfolders, without hidden ones; a folder that links lead to again comes once."""
     seen = set()
     for where, folders, names in os.walk(folder, followlinks=True):

@@ -171,6 +171,7 @@ def test_the_verb(run, capsys, monkeypatch):
     printed, said = capsys.readouterr()
     assert f"form of {run}: 300 images" in said
     assert f"warning: {run} seems to have learned from train of these images, about which it is surer" in printed
+    assert "than about others: it has no other part, so give a folder of images that it has not learned from" in printed
     assert "300 images of 300 images, of which " in printed
     assert f"stored: {run / 'model.keras'} and {run / 'calibration.json'}" in printed
     assert "the run's guarantee was made for the scores as they were" in printed

@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from support import tiny_data
 
-from visionkit.cli.learned import learned_from, learned_images
+import visionkit as vk
+from visionkit.cli import main
+from visionkit.cli.learned import is_another_part, learned_from, learned_images
 from visionkit.data.recognise import open_dataset
 
 
@@ -86,3 +89,69 @@ def test_learned_images_are_counted_by_their_bytes_wherever_they_lie(made):
     shutil.copytree(other, root / "elsewhere" / "set")
     shutil.copytree(photos, root / "project" / "set")
     assert learned_images(with_knobs(data="set", seed=3), "detect", open_dataset(copy)) == 8
+
+
+def test_annotations_of_other_images_are_not_read(made, monkeypatch):
+    root, with_knobs = made
+    photos, other = root / "boxes", root / "other"
+    for folder, height in ((photos, 40), (other, 80)):
+        tiny_data.yolo(folder, {f"{i}": "0 0.5 0.5 0.2 0.2" for i in range(10)})
+        for i, file in enumerate(sorted(folder.rglob("*.png"))):
+            tiny_data.picture(file, (height + i, 60))
+    asked = []
+    monkeypatch.setattr("visionkit.recipes.shared.learned_part", lambda *given, **_: asked.append(given))
+    monkeypatch.setattr("visionkit.next_photos.find.without_copies", lambda files, _: files[3:])
+    run, new = with_knobs(data=str(photos), seed=3), open_dataset(other)
+    assert learned_images(run, "detect", new) == 0 and not asked
+    shutil.copy(next(other.rglob("*.png")), photos / "images" / "again.png")
+    assert learned_images(run, "detect", new) == 3 and len(asked) == 1
+    assert learned_images(run, "detect", open_dataset(photos)) == 3 and len(asked) == 2  # the same folder
+    (photos / "data.yaml").write_text("path: ../other\nnames: [a]\ntrain: images\n")
+    assert learned_images(with_knobs(data=str(photos / "data.yaml")), "detect", new) == 3 and len(asked) == 3
+
+
+def test_names_of_parts_tell_without_reading_that_others_were_learned_from(made):
+    root, with_knobs = made
+    photos = root / "boxes"
+    parts = ("train", "val", "test")
+    tiny_data.yolo(photos, {f"{part}/{part}{i}": "0 0.5 0.5 0.2 0.2" for part in parts for i in range(4)})
+
+    def apart(split, data=photos, **knobs):
+        return is_another_part(with_knobs(data=str(photos), **knobs), data, split, "detect")
+
+    assert apart("test") and apart("val+test") and apart("test", learn_from="train+val")
+    assert not apart("train") and not apart("train+test") and not apart(None) and not apart("val", learn_from="val")
+    shutil.copytree(photos, root / "copy")
+    assert not apart("test", data=root / "copy")  # which may be anything
+    for kind in ("images", "labels"):
+        shutil.move(photos / kind / "train", photos / kind / "trainval")
+    assert apart("test") and not apart("val")  # which is a half of trainval
+    assert not is_another_part(root, photos, "test", "detect")
+
+
+class Told:
+    """A classifier that opens from any run."""
+
+    task, class_names, runtime = "classify", ["cat", "dog"], "none"
+
+    def look(self, *_):
+        return self
+
+    def __call__(self, dataset, score=None):
+        for record in dataset.records:
+            yield vk.Classification(id=record.id, image_size=record.image_size, scores=np.float32([0.6, 0.4]))
+
+
+def test_evaluate_warns_of_learned_images_and_reads_nothing_for_another_part(made, monkeypatch, capsys):
+    root, with_knobs = made
+    animals = root / "animals"
+    for i, part in enumerate(("train", "train", "val", "test")):
+        for k, name in enumerate(Told.class_names):
+            tiny_data.picture(animals / part / name / f"{i}.png", (40 + 10 * i, 60 + k))  # no two alike
+    run = with_knobs(data=str(animals))
+    monkeypatch.setattr("visionkit.open_model.open_predictor", lambda *_, **__: Told())
+    assert main(["evaluate", str(run), str(animals), "--split", "train+test"]) == 0
+    assert f"warning: {run} has learned from 4 of these images, so the scores are better" in capsys.readouterr().err
+    monkeypatch.delattr("visionkit.recipes.shared.learned_part")
+    assert main(["evaluate", str(run), str(animals), "--split", "test"]) == 0
+    assert "warning" not in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """`visionkit guarantee` and `visionkit detect --guarantee`: what is promised, stored, refused and warned of."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,6 +44,11 @@ def pairs_of(images=40, weak=()):
     return pairs
 
 
+def made_for(model, promise):
+    """The promise as `guarantee` makes it for a model with that fingerprint."""
+    return replace(promise, source="drawn", model=model, looks={"size": [1.0]})
+
+
 def test_a_promise_for_all_classes_and_for_each():
     together = make_promise(pairs_of(), NAMES, 0.1)
     # Images count equally, and a dog is half of one: (missed / 2 + 1) / 41 <= 0.1 lets the 6 least sure dogs go.
@@ -66,7 +72,7 @@ def test_from_python_a_detector_keeps_the_promise(tmp_path):
             return (said for _, said in pairs)
 
     safe = vk.guarantee(Says(**vars(says)), data)
-    assert safe.promise == replace(make_promise(pairs, NAMES, 0.1, source="drawn"), looks=safe.promise.looks)
+    assert safe.promise == replace(make_promise(pairs, NAMES, 0.1), source="drawn", looks=safe.promise.looks)
     assert str(safe.promise).splitlines() == safe.promise.in_words()
     assert safe.promise.looks  # of the calibration images
     kept = [said.scores.min() for said in safe(data)]
@@ -188,7 +194,7 @@ def run(tmp_path):
 
 
 def test_it_is_stored_in_the_run_and_belongs_to_its_model(run):
-    promise = make_promise(pairs_of(), NAMES, 0.1, margin=True, model=fingerprint_of(run), looks={"size": [1.0]})
+    promise = made_for(fingerprint_of(run), make_promise(pairs_of(), NAMES, 0.1, margin=True))
     promise.save(run)
     assert read_promise(run) == promise
     (run / "model.keras").write_bytes(b"other weights")
@@ -207,7 +213,7 @@ def test_it_is_stored_in_the_run_and_belongs_to_its_model(run):
 def test_it_is_stored_in_an_export_and_belongs_to_its_files(tmp_path):
     for name, content in (("visionkit.json", "{}"), ("model.onnx", "graph"), ("export_report.json", "{}")):
         (tmp_path / name).write_text(content)
-    promise = make_alarm_promise(pairs_of(), NAMES, 0.5, model=fingerprint_of(tmp_path))
+    promise = made_for(fingerprint_of(tmp_path), make_alarm_promise(pairs_of(), NAMES, 0.5))
     before = content_digest(tmp_path)
     promise.save(tmp_path)
     assert content_digest(tmp_path) == before  # it is still the same model
@@ -272,8 +278,16 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
     assert "has a guarantee already, in guarantee.json; --again replaces it" in capsys.readouterr().err
     (run / "knobs.json").write_text(json.dumps({"data": str(tmp_path / "data"), "learn_from": "val+test"}))
     assert main([*words, "--again"]) == 1
-    assert "seems to have learned from val+test of" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "seems to have learned from val+test of" in printed
+    assert "it has no other part, so give a folder of images that it has not learned from" in printed
+    write_coco(dataset, tmp_path / "data", "val")
+    write_coco(dataset, tmp_path / "data", "train")
+    assert main([*words, "--again"]) == 1
+    assert "name another part with --split (train), or another folder" in capsys.readouterr().err
     (run / "knobs.json").unlink()
+    shutil.rmtree(tmp_path / "data")
+    write_coco(dataset, tmp_path / "data", "test")
     for more, message in (
         (["--false-alarms", "1"], "--miss and --false-alarms: a threshold keeps one promise; leave one of them out"),
         (["--of", "cat"], "--of is about a segmenter; this model is for the task detect"),
@@ -327,7 +341,8 @@ def test_a_class_without_an_object_has_no_promise():
 
 
 def test_a_broken_photo_does_not_stop_the_shift_check(tmp_path):
-    promise = make_promise(pairs_of(), NAMES, 0.1, looks=looks(s.image for s in shapes(20, (64, 96), seed=0)))
+    seen = looks(s.image for s in shapes(20, (64, 96), seed=0))
+    promise = replace(make_promise(pairs_of(), NAMES, 0.1), looks=seen)
     (tmp_path / "broken.png").write_bytes(b"nothing")
     files = [tmp_path / "broken.png"]
     for i, one in enumerate(shapes(9, (64, 96), seed=2)):
@@ -338,7 +353,7 @@ def test_a_broken_photo_does_not_stop_the_shift_check(tmp_path):
 
 
 def test_promised_photos_are_seen_by_keras_unless_another_runtime_is_named(run, tmp_path, monkeypatch):
-    make_promise(pairs_of(), NAMES, 0.1, model=fingerprint_of(run), looks={"size": [1.0]}).save(run)
+    made_for(fingerprint_of(run), make_promise(pairs_of(), NAMES, 0.1)).save(run)
     asked = []
 
     def opened(model, batch_size, trust, runtime, images):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -150,8 +151,8 @@ def test_the_card_says_what_is_promised_and_names_no_path(hub, run, tmp_path):
 
     assert "## Promises\n\n```text\nIts scores are not calibrated.\nIt comes with no guarantee.\n```\n" in card()
     pairs = [(sample([[0, 0, 9, 9]], [0]), found([[0, 0, 9, 9]], [0.5], [0])) for _ in range(20)]
-    model = fingerprint_of(folder)
-    make_promise(pairs, ["```\n# cat", "dog"], 0.1, per_class=True, source="/home/alice/zoo", model=model).save(folder)
+    promise = make_promise(pairs, ["```\n# cat", "dog"], 0.1, per_class=True)
+    replace(promise, source="/home/alice/zoo", model=fingerprint_of(folder)).save(folder)
     text = card()
     assert "\nPromised: on average at most 10% of an image's objects of a class are missed (" in text
     assert r" Thresholds: '''\n# cat 0.500, dog 0.000." in text

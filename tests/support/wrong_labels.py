@@ -8,7 +8,7 @@ from visionkit import npboxes
 from visionkit.suspects.suspect import CLASS, INVENTED, MISSING, PLACE
 
 
-def plant(pairs, share, seed, num_classes):
+def plant(pairs, share, seed, num_classes, corrected=()):
     """Returns the pairs with `share` of the boxes wrong, and what was planted: (image, kind, box) of each.
 
     The box is the planted one, and of a missing object the right one.
@@ -18,6 +18,7 @@ def plant(pairs, share, seed, num_classes):
         share: of the objects, for all four kinds together.
         seed: of what is drawn.
         num_classes: K.
+        corrected: numbers of errors, as they are returned without it, that are put right again; the others stay.
     """
     rng = np.random.default_rng(seed)
     boxes = [list(sample.boxes) for sample, _ in pairs]
@@ -38,7 +39,17 @@ def plant(pairs, share, seed, num_classes):
             other, row = places[rng.integers(len(places))]
             boxes[i].append(_elsewhere(boxes[other][row], pairs[i][0], rng))
             labels[i].append(labels[other][row])
-        planted.append((i, kind, boxes[i][-1 if kind == INVENTED else j]))
+            j = len(boxes[i]) - 1
+        planted.append((i, kind, boxes[i][j], j))
+    for number in sorted(corrected):  # only now, as what is drawn depends on what was drawn before
+        i, kind, _, j = planted[number]
+        if kind == MISSING:
+            dropped.remove((i, j))
+        elif kind == INVENTED:
+            dropped.add((i, j))
+        else:
+            boxes[i][j], labels[i][j] = pairs[i][0].boxes[j], int(pairs[i][0].labels[j])
+    planted = [error[:3] for number, error in enumerate(planted) if number not in corrected]
     wrong = []
     for i, (sample, detections) in enumerate(pairs):
         kept = [j for j in range(len(boxes[i])) if (i, j) not in dropped]
@@ -71,15 +82,20 @@ def _elsewhere(box, sample, rng):
     return best[1]
 
 
-def hits(suspects, planted):
-    """Which suspects are planted errors, each error counting once: the planted kind, or "" for none of them."""
-    left, found = list(planted), []
+def found_errors(suspects, planted):
+    """The number of the planted error that each suspect is, each error counting once; -1 for none of them."""
+    left, found = dict(enumerate(planted)), []
     for suspect in suspects:
         box = suspect.proposed_box if suspect.kind == MISSING else suspect.box
-        same = [error for error in left if error[0] == suspect.image and _is(box, suspect.kind, error)]
-        left = [error for error in left if error is not (same[0] if same else None)]
-        found.append(same[0][1] if same else "")
+        same = [n for n, error in left.items() if error[0] == suspect.image and _is(box, suspect.kind, error)]
+        found.append(same[0] if same else -1)
+        left.pop(found[-1], None)
     return found
+
+
+def hits(suspects, planted):
+    """The kinds of the planted errors that `found_errors` finds, "" for a suspect that is none of them."""
+    return [planted[number][1] if number >= 0 else "" for number in found_errors(suspects, planted)]
 
 
 def _is(box, kind, error):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import tiny_classifier, tiny_data
 from support.detections import found, sample
-from support.wrong_labels import hits, plant
+from support.wrong_labels import found_errors, hits, plant
 
 from visionkit.cli import main
 from visionkit.data.dataset import Dataset
@@ -105,6 +105,25 @@ def test_planted_errors_come_first_and_by_their_names(seed):
     assert np.mean([kind != "" for kind in kinds]) >= 0.8
     assert np.mean([kind == suspect.kind for kind, suspect in zip(kinds, first, strict=True)]) >= 0.7
     assert not any(hits(suspicious_boxes(right, 3)[:14], errors[7:]))  # without them, nothing is found at their places
+
+
+def test_planted_errors_are_put_right_and_the_others_stay():
+    right = drawn(0)
+    wrong, errors = plant(right, 0.05, 0, num_classes=3)
+    mended, none = plant(right, 0.05, 0, num_classes=3, corrected=range(28))
+    assert none == [] and boxes_of(mended) == boxes_of(right) != boxes_of(wrong)
+    found = found_errors(suspicious_boxes(wrong, 3)[:14], errors)
+    corrected = {number for number in found if number >= 0}
+    assert len(corrected) >= 11 and len(found) == 14
+    better, left = plant(right, 0.05, 0, num_classes=3, corrected=corrected)
+    assert [kind for _, kind, _ in left] == [kind for n, (_, kind, _) in enumerate(errors) if n not in corrected]
+    touched = {errors[number][0] for number in corrected}
+    for image, (before, after) in enumerate(zip(boxes_of(wrong), boxes_of(better), strict=True)):
+        assert (before != after) == (image in touched)
+
+
+def boxes_of(pairs):
+    return [sorted(zip(s.boxes.tolist(), s.labels.tolist(), strict=True)) for s, _ in pairs]
 
 
 def test_wrong_classes_of_images_are_found_by_what_is_usual_for_each_class():

@@ -115,7 +115,8 @@ def count(cache, results):
         said[file.stem]["false_alarms"] = numbers
         print(file.stem, json.dumps(said[file.stem], indent=1), flush=True)
     Path(results).parent.mkdir(parents=True, exist_ok=True)
-    write_json(Path(results), said)
+    known = json.loads(Path(results).read_text()) if Path(results).is_file() else {}
+    write_json(Path(results), known | said)  # guarantee_pixels.py writes there, too
 
 
 if __name__ == "__main__":

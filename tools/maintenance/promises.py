@@ -1,4 +1,4 @@
-"""Checks by simulation what docs/promises.md promises: a maintenance script, not a verb.
+"""Checks by simulation what docs/promises_checked.md says: a maintenance script, not a verb.
 
 python tools/maintenance/promises.py coverage [DRAWS] [SEED]  how often a 95 % interval covers the true score
 python tools/maintenance/promises.py compare [DRAWS] [SEED]   p-values of two models that are equally good

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.calibrate.record import FILE as RECORD
-from visionkit.cli.learned import learned_from, learned_images
+from visionkit.cli.learned import learned_from, learned_images, other_images
 from visionkit.types import DataError, plain
 
 PAGE = "calibration.html"
@@ -55,7 +55,7 @@ def calibrate(
         raise DataError(f"{run}: is calibrated already ({method}); --again replaces it, from the model's own scores")
     if learned := learned_from(run, data, split):
         warning = f"warning: {run} seems to have learned from {learned} of these images, about which it is surer than "
-        print(plain(f"{warning}about others; calibrate with another part, with --split"))
+        print(plain(f"{warning}about others: {other_images(data, learned)}"))
     before, model.calibration = model.calibration, None
     from visionkit.calibrate.find import calibrate as find
     from visionkit.calibrate.find import in_words

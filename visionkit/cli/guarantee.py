@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionkit.cli.learned import learned_from, learned_images
+from visionkit.cli.learned import learned_from, learned_images, other_images
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def guarantee(
         raise DataError(f"{model}: has a guarantee already, in {FILE}; --again replaces it")
     if learned := learned_from(model, data, split):
         text = f"{model} seems to have learned from {learned} of {data}, which it knows better than new images"
-        raise DataError(f"{text}: name another part with --split, or another folder")
+        raise DataError(f"{text}: {other_images(data, learned)}")
     from visionkit.open_model import open_predictor
 
     predictor = open_predictor(model)

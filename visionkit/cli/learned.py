@@ -34,10 +34,49 @@ def learned_from(run: Path, data: Path, split: str | None) -> str:
     return "+".join(learned) if shared else ""
 
 
+def other_images(data: Path, learned: str) -> str:
+    """What to give in place of `data`, of which a run has learned from the parts `learned`; see `learned_from`."""
+    from visionkit.data.recognise import splits
+
+    parts = [name for name in splits(data) if not _with_halves(name) & _with_halves(learned)]
+    if parts:
+        return f"name another part with --split ({', '.join(parts)}), or another folder"
+    return "it has no other part, so give a folder of images that it has not learned from"
+
+
+def is_another_part(run: Path, data: Path, split: str | None, task: str) -> bool:
+    """Whether path and names tell that a run has learned from other parts of `data` only, without reading anything.
+
+    Images that two parts share are a matter for `visionkit doctor`.
+
+    Args:
+        run: a run folder, or another model.
+        data: the data.
+        split: the part that is to be used, or None for all.
+        task: of the model.
+    """
+    knobs = _knobs(run)
+    if not split or not knobs.get("data") or _places(run, Path(knobs["data"])) != [data.resolve()]:
+        return False
+    from visionkit.data.recognise import splits
+    from visionkit.recipes.shared import named_part
+
+    learned = knobs.get("learn_from") or named_part(splits(data, task))
+    return bool(learned) and not _with_halves(split) & _with_halves(learned)
+
+
+def _with_halves(parts: str) -> set[str]:
+    """The names in "train+val", of trainval with its halves."""
+    names = set(parts.split("+"))
+    return names | {"train", "val"} if "trainval" in names else names
+
+
 def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
     """How many images of a data set `finetune` has learned from in a run, wherever they lie now: the same bytes count.
 
-    0 as well where nothing is known: of another model, of a run of a recipe, and where the data of the run is gone.
+    0 as well where nothing is known: of another model, of a run of a recipe, and where the data of the run is gone. The
+    annotations of the run's data, of which reading takes longest, are read only if some of the images lie there, or
+    copies of them.
 
     Args:
         run: a run folder, or another model.
@@ -58,8 +97,21 @@ def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
     found = [0]
     for place in _places(run, Path(knobs["data"])):
         with suppress(DataError, OSError):  # it is not the data, or no longer
-            found.append(len(files) - len(without_copies(files, learned_part(place, task, **options))))
+            if _may_be_in(files, place):
+                found.append(len(files) - len(without_copies(files, learned_part(place, task, **options))))
     return max(found)
+
+
+def _may_be_in(files: list[Path], place: Path) -> bool:
+    """Whether one of the files, or a copy of one, lies in the data of a run; True if only the annotations can tell."""
+    if not place.is_dir():  # a data.yaml, whose images may lie anywhere; those of a folder lie in it
+        return True
+    if any(place in file.resolve().parents for file in files):
+        return True
+    from visionkit.image_files import IMAGE_SUFFIXES, files_below
+    from visionkit.next_photos.find import copies_of
+
+    return bool(copies_of(files, [file for file in files_below(place) if file.suffix.lower() in IMAGE_SUFFIXES]))
 
 
 def _knobs(run: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Makes a promise about a model from labelled images: `vk.guarantee`, and what `visionkit guarantee` calls."""
 
+from dataclasses import replace
 from typing import Any
 
 from visionkit.data.dataset import Dataset
@@ -54,15 +55,14 @@ def guarantee(
     if predictor.task == "segment":
         if not hasattr(predictor, "probabilities") or predictor.flip or predictor.window:
             raise DataError("a guarantee about pixels is made with a Predictor, without flip and window")
-        seen = _looks(dataset)
-        return Promised(predictor, make_pixel_promise(predictor, dataset, share, of, model, seen))
-    if false_alarms is not None:
+        promise = make_pixel_promise(predictor, dataset, share, of)
+    elif false_alarms is None:
+        promise = make_promise(detection_pairs(predictor, dataset), predictor.class_names, share, per_class, margin)
+    else:
         check_images(len(dataset), false_alarms)  # before the model runs
-    pairs, names = detection_pairs(predictor, dataset), predictor.class_names
-    about = {"source": dataset.source, "model": model, "looks": _looks(dataset)}
-    if false_alarms is None:
-        return Promised(predictor, make_promise(pairs, names, share, per_class, margin, **about))
-    return Promised(predictor, make_alarm_promise(pairs, names, false_alarms, per_class, lowest(predictor), **about))
+        pairs = detection_pairs(predictor, dataset)
+        promise = make_alarm_promise(pairs, predictor.class_names, false_alarms, per_class, lowest(predictor))
+    return Promised(predictor, replace(promise, source=dataset.source, model=model, looks=_looks(dataset)))
 
 
 def check_options(

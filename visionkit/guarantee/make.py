@@ -55,9 +55,6 @@ def make_promise(
     miss: float,
     per_class: bool = False,
     margin: bool = False,
-    source: str = "",
-    model: str = "",
-    looks: dict[str, list[float]] | None = None,
     seed: int = 0,
 ) -> Promise:
     """Chooses the thresholds, and the margin, with which a promise can be kept.
@@ -69,7 +66,6 @@ def make_promise(
         per_class: make a promise for each class.
         margin: also choose a margin. Half of the images, drawn at random, then decide about the thresholds and the
             other half about the margin, since a threshold that they had chosen would not be independent of them.
-        source, model, looks: see `Promise`.
         seed: of the halves.
 
     Raises:
@@ -92,10 +88,7 @@ def make_promise(
         margin=width,
         images=len(np.unique(found.image)),
         missed=float(missed_share(found, thresholds).mean()),
-        source=source,
         price=_price(pairs, thresholds, width or 0.0),
-        model=model,
-        looks=looks or {},
     )
 
 
@@ -105,9 +98,6 @@ def make_alarm_promise(
     false_alarms: float,
     per_class: bool = False,
     lowest: float = 0.0,
-    source: str = "",
-    model: str = "",
-    looks: dict[str, list[float]] | None = None,
 ) -> Promise:
     """Chooses the lowest thresholds with which no more than a number of false detections is to be expected.
 
@@ -117,7 +107,6 @@ def make_alarm_promise(
         false_alarms: see `Promise`; above 0.
         per_class: make a promise for each class.
         lowest: the score down to which `pairs` has detections: no threshold is lower.
-        source, model, looks: see `Promise`.
 
     Raises:
         DataError: there are too few images, or no threshold below 1 will do.
@@ -139,10 +128,7 @@ def make_alarm_promise(
         images=alarms.images,
         missed=float(missed_share(found, thresholds).mean()) if len(found.image) else 0.0,
         alarms=float(counted_alarms(alarms, thresholds, cap).mean()),
-        source=source,
         price=_price(pairs, thresholds, 0.0),
-        model=model,
-        looks=looks or {},
     )
 
 

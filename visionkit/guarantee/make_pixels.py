@@ -13,14 +13,7 @@ from visionkit.predict.maps import plane_of
 from visionkit.types import IGNORE, DataError
 
 
-def make_pixel_promise(
-    predictor: Any,
-    dataset: Dataset,
-    miss: float,
-    of: str | None,
-    model: str = "",
-    looks: dict[str, list[float]] | None = None,
-) -> PixelPromise:
+def make_pixel_promise(predictor: Any, dataset: Dataset, miss: float, of: str | None) -> PixelPromise:
     """Chooses the highest threshold at which no more than a share of a class's pixels is missed in expectation.
 
     Args:
@@ -28,7 +21,6 @@ def make_pixel_promise(
         dataset: the calibration images with their class maps, which the model has not learned from.
         miss: see `PixelPromise`; above 0, below 1.
         of: the name of the class.
-        model, looks: see `PixelPromise`.
 
     Raises:
         DataError: the model has no such class, or too few images have some of its pixels.
@@ -69,9 +61,6 @@ def make_pixel_promise(
         missed=float(np.mean(missed, axis=0)[at]),
         marked=float(marked[at]) / max(pixels, 1),
         right=float(right[at]) / max(float(marked[at]), 1.0),
-        source=dataset.source,
-        model=model,
-        looks=looks or {},
     )
 
 

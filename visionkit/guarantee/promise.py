@@ -3,7 +3,7 @@
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,12 +19,12 @@ ASSUMED = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stored(ABC):
-    """What both kinds of promises share.
+    """What both kinds of promises share. Where they come from is filled in by `guarantee`, the same for both kinds.
 
     Args:
         class_names: names of the class ids 0..K-1.
         images: how many calibration images decided.
-        source: the calibration data.
+        source: the calibration data; "" if nothing is said of it.
         model: fingerprint of the model's files; "" if it is of no run and no export.
         looks: features of the calibration images, name -> one value for each; see `guarantee.shift`.
     """
@@ -33,9 +33,9 @@ class Stored(ABC):
 
     class_names: list[str]
     images: int
-    source: str
-    model: str
-    looks: dict[str, list[float]]
+    source: str = ""
+    model: str = ""
+    looks: dict[str, list[float]] = field(default_factory=dict)
 
     def save(self, model: Path) -> Path:
         """Writes guarantee.json into the folder of a run or of an export, and returns its path.

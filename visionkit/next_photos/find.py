@@ -150,12 +150,18 @@ def _check_classes(predictor: Any, dataset: Dataset) -> None:
 
 def without_copies(files: Sequence[Path], dataset: Dataset) -> list[Path]:
     """The files that are no images of the data set, not even under another name: the same bytes are the same photo."""
-    known = [record.file for record in dataset.records if record.file is not None]
-    sizes = {file.stat().st_size for file in known}
-    alike = {file: file.stat().st_size in sizes for file in files}
-    wanted = {file.stat().st_size for file in files}
-    digests = {sha256_of(file) for file in known if file.stat().st_size in wanted}
-    return [file for file in files if not (alike[file] and sha256_of(file) in digests)]
+    copies = copies_of(files, (record.file for record in dataset.records if record.file is not None))
+    return [file for file in files if file not in copies]
+
+
+def copies_of(files: Iterable[Path], known: Iterable[Path]) -> set[Path]:
+    """Those of `files` whose bytes are those of a known file, which may be the same one; only equal sizes are read."""
+    sizes = {file: file.stat().st_size for file in files}
+    wanted = set(sizes.values())
+    alike = [file for file in known if file.stat().st_size in wanted]
+    found = {file.stat().st_size for file in alike}
+    digests = {sha256_of(file) for file in alike}
+    return {file for file, size in sizes.items() if size in found and sha256_of(file) in digests}
 
 
 def _check_enough(n: int, left: int, photos: int, labelled: int, broken: int) -> None:

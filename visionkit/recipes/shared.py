@@ -55,7 +55,7 @@ def training_data(
     names = splits(data, task)
     if learn_from:
         _check_parts(data, learn_from, names)
-    used = learn_from or _named_part(names)
+    used = learn_from or named_part(names)
     if used and "val" in names and not {"val", "trainval"} & set(used.split("+")):
         train, val = read(used), read("val")
         print(f"{train.source}: training on {used}, choosing the best epoch on val")
@@ -88,13 +88,13 @@ def learned_part(
 ) -> Dataset:
     """What `training_data` gives to learn from, without a word about it. Arguments and errors: see there."""
     names = splits(data, task)
-    used = learn_from or _named_part(names)
+    used = learn_from or named_part(names)
     whole = open_dataset(data, used, task, classes, void, Repairs(str(data)))
     by_name = used and (learn_from or "test" in names or ("val" in names and used == "train"))
     return whole if by_name or len(whole) < 2 else _held_back(whole, seed)[0]
 
 
-def _named_part(names: Sequence[str]) -> str | None:
+def named_part(names: Sequence[str]) -> str | None:
     """The split that is learned from by default."""
     return next((name for name in ("train", "trainval") if name in names), None)
 
