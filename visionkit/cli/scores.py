@@ -67,7 +67,7 @@ def evaluate(
 
     dataset = open_dataset(folder, split, predictor.task, classes, void)
     print(plain(f"scoring {len(dataset)} images: {dataset.source}"))
-    apart = is_another_part(model, data, split, predictor.task)
+    apart = is_another_part(model, folder, split, predictor.task)
     if n := 0 if apart else learned_images(model, predictor.task, dataset):
         text = f"{model} has learned from {n} of these images, so the scores are better than on new ones"
         print(plain(f"warning: {text}"), file=sys.stderr)
