@@ -149,6 +149,7 @@ def test_evaluate_warns_of_learned_images_and_reads_nothing_for_another_part(mad
         for k, name in enumerate(Told.class_names):
             tiny_data.picture(animals / part / name / f"{i}.png", (40 + 10 * i, 60 + k))  # no two alike
     run = with_knobs(data=str(animals))
+    (run / "model.keras").touch()
     monkeypatch.setattr("visionkit.open_model.open_predictor", lambda *_, **__: Told())
     assert main(["evaluate", str(run), str(animals), "--split", "train+test"]) == 0
     assert f"warning: {run} has learned from 4 of these images, so the scores are better" in capsys.readouterr().err
