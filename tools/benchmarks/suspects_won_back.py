@@ -178,6 +178,7 @@ def main(options):
         "settings": settings,
         "images": len(test),
         "seeds": found,
+        "found": {key: float(np.mean([of_seed[key] for of_seed in found])) for key in found[0]},
         "scores": scores,
         "means": means,
         "differences": differences(tables, test.class_names),
