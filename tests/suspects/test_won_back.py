@@ -62,12 +62,12 @@ def test_differences_are_those_of_the_seeds_and_of_their_mean():
     looks = [detector(np.random.default_rng(seed), 60, looks=3) for seed in range(2)]  # of each seed's models
     tables = {labels: [[each[k]] for each in looks] for k, labels in enumerate(("right", "wrong", "corrected_100"))}
     said = tool.differences(tables, ["a", "b", "c"])
-    assert list(said) == ["wrong_less_right", "corrected_100_less_wrong", "corrected_100_less_right"]
-    row = said["wrong_less_right"]["mAP50"]
+    assert list(said) == ["right_less_wrong", "corrected_100_less_wrong", "right_less_corrected_100"]
+    row = said["right_less_wrong"]["mAP50"]
     assert row["mean"] == pytest.approx(np.mean([each["by"] for each in row["seeds"]]))
     ones = np.ones((1, 60))
-    by = [b[0].scores(ones).overall["mAP50"][0] for b in tables["wrong"]]
-    assert row["seeds"][1]["by"] == pytest.approx(by[1] - tables["right"][1][0].scores(ones).overall["mAP50"][0])
+    right, wrong = (tables[labels][1][0].scores(ones).overall["mAP50"][0] for labels in ("right", "wrong"))
+    assert row["seeds"][1]["by"] == pytest.approx(right - wrong)
     assert row["low"] < row["mean"] < row["high"]
     first, second = (each["by"] for each in row["seeds"])
     half = 12.706 * abs(first - second) / 2  # Student's with one degree of freedom, times the standard error

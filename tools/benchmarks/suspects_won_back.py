@@ -116,10 +116,10 @@ def differences(tables, names):
     images = tables["right"][0][0].images
     drawn = replications(images)
     said = {}
-    pairs = [("right", "wrong")]
+    pairs = [("wrong", "right")]
     for labels in tables:
         if labels.startswith("corrected"):
-            pairs += [("wrong", labels), ("right", labels)]
+            pairs += [("wrong", labels), (labels, "right")]
     for one, other in pairs:
         both = [compare(a, b, names) for a, b in zip(tables[one], tables[other], strict=True)]
         row = {}
@@ -178,6 +178,7 @@ def main(options):
         "settings": settings,
         "images": len(test),
         "seeds": found,
+        "found": {key: float(np.mean([of_seed[key] for of_seed in found])) for key in found[0]},
         "scores": scores,
         "means": means,
         "differences": differences(tables, test.class_names),
