@@ -43,11 +43,27 @@ def keras_path(model: Path) -> Path:
         raise DataError(f"{model}: holds neither model.keras nor an export; a run has one once its training has ended")
     from visionkit.weights.cards import CARDS
 
+    if str(model) in CARDS:
+        raise DataError(f"{model}: published weights; a run folder, a .keras file or hf://OWNER/NAME is wanted here")
     close = alike(str(model), CARDS)
     raise DataError(
         f"{model}: expected a run folder, a .keras file, an exported model, hf://OWNER/NAME, or a name from visionkit "
         f"weights list{f'; did you mean {close!r}?' if close else ''}"
     )
+
+
+@contextmanager
+def as_keras_file(model: Path) -> Iterator[Path]:
+    """The .keras file of what `open_predictor` takes, but for exports; of published weights it is made for the block.
+
+    Raises:
+        DataError: `model` is none of these, or its weights are not on this machine and cannot be fetched.
+    """
+    if not model.exists() and (card := _card(str(model))):
+        with _saved(card) as file:
+            yield file
+    else:
+        yield keras_path(model)
 
 
 def check_name(model: Path) -> None:

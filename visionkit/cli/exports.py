@@ -28,7 +28,7 @@ def export(
     holds what was compared. A style network can be exported to keras_file and to saved_model.
 
     Args:
-        model: a run folder, a .keras file or hf://OWNER/NAME on the Hugging Face Hub.
+        model: a run folder, a .keras file, hf://OWNER/NAME on the Hugging Face Hub, or published weights by name.
         out: the folder for the export, new or empty.
         to: the format: keras_file, saved_model, onnx, openvino, openvino_bf16, litert, litert_float16 or litert_int8.
         check: images to compare on; without them drawn ones, which seldom hold anything to detect.
@@ -45,11 +45,11 @@ def export(
             raise DataError(f"--{name} is about --data, which is not given")
     from visionkit.export.export_model import export_model
     from visionkit.guarantee.promise import FILE
-    from visionkit.open_model import keras_path
+    from visionkit.open_model import as_keras_file
 
-    file = keras_path(model)
-    score = None if data is None else _scorer(file, data, split, classes, void)
-    print(export_model(file, to, out, check, images, calibrate, licence, score))
+    with as_keras_file(model) as file:
+        score = None if data is None else _scorer(file, data, split, classes, void)
+        print(export_model(file, to, out, check, images, calibrate, licence, score))
     if (model / FILE).is_file():
         print(f"the run's guarantee holds for its own answers: visionkit guarantee {out} DATA makes one for the export")
 
