@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator
@@ -20,6 +21,25 @@ from typing import IO, Any
 from visionkit.types import DataError
 
 LOCK = ".visionkit.lock"  # there while a process writes into the folder, and left behind by one that was killed
+
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+")  # of a store, of which pathlib makes s3:/bucket; but not C:/photos
+
+
+def address_of(path: str | Path) -> str | None:
+    """The address of a store that `path` is, such as s3://bucket/key, or None if it is a path on this machine."""
+    scheme = _ADDRESS.match(str(path))
+    return scheme and f"{scheme[1]}://{str(path)[scheme.end() :]}"
+
+
+def check_local(path: str | Path) -> None:
+    """Refuses the address of a store as a folder to write to, which would become a local folder of that name.
+
+    Raises:
+        DataError: `path` is an address.
+    """
+    if address := address_of(path):
+        raise DataError(f"{address}: expected a folder on this machine; copy what is written to the store afterwards")
 
 
 @contextmanager

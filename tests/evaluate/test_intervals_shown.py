@@ -40,6 +40,15 @@ def test_they_are_printed_and_a_small_test_set_is_called_small(capsys):
     assert lines[4] == f"20 images are few: on others of the same kind, top1 may as well be {low:.2f} or {high:.2f}."
 
 
+def test_a_class_without_objects_has_words_for_its_scores(capsys):
+    """COCO's -1 would be read as a number."""
+    row = {"mAP": -1.0, "mAP50": -1.0, "objects": 0, "detections": 3}
+    print_scores({"mAP": 0.5, "images": 4, "per_class": {"cat": row}})
+    assert capsys.readouterr().out.splitlines()[1].split() == (
+        ["cat", "no", "such", "objects", "in", "the", "data", "objects", "0", "detections", "3"]
+    )
+
+
 def test_what_is_said_of_small_and_of_large_test_sets():
     assert small_test_set({"images": 100, "intervals": {"mIoU": (0.1, 0.2)}}) == ""
     assert small_test_set({"images": 99}) == ""  # without intervals

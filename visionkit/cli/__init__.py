@@ -31,7 +31,11 @@ from visionkit.cli.selftest import selftest
 from visionkit.cli.style import stylize
 from visionkit.cli.suspects import suspects
 from visionkit.cli.weights import convert_weights, weights
+from visionkit.files import check_local
 from visionkit.types import DataError, plain
+
+INTO_STORES = ("detect", "classify", "segment", "stylize")  # their --out may be in a store
+WRITTEN = ("--out", "--fix", "--json", "--curves", "--picture")  # options that name what a verb writes
 
 app = cyclopts.App(
     name="visionkit",
@@ -79,6 +83,7 @@ def main(tokens: list[str] | None = None) -> int:
         os.environ["VISIONKIT_OFFLINE"] = "1"
     try:
         words = _without_limits([token for token in tokens if token not in ("--debug", "--offline")])
+        _check_written(words)
         code = app(words, exit_on_error=False, print_error=False) or 0
         sys.stdout.flush()  # a closed pipe is noticed here, and not when the interpreter ends
         return code
@@ -113,6 +118,14 @@ def _without_limits(tokens: list[str]) -> list[str]:
     os.environ[limits.VARIABLE] = option.partition("=")[2] if "=" in option else after.pop(0)
     limits.times()  # says what is wrong with the number
     return tokens[:at] + after
+
+
+def _check_written(tokens: list[str]) -> None:
+    """Refuses the address of a store where only a path on this machine will do."""
+    for token, behind in zip(tokens, [*tokens[1:], ""], strict=True):
+        name, _, value = token.partition("=")
+        if name in WRITTEN and not (name == "--out" and tokens[0] in INTO_STORES):
+            check_local(value or behind)
 
 
 def _one_line(error: Exception) -> str:

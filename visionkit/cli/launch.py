@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import cyclopts
 
+from visionkit.by_name import nearest
 from visionkit.cli.runs import AsIs, new_run
 from visionkit.train.cluster import check_batch_size
 from visionkit.types import DataError
@@ -77,7 +78,7 @@ def _machines(hosts: str, processes: int | None) -> list[str]:
 def _completed(words: Sequence[str], processes: int) -> tuple[list[str], Path]:
     """The command with the options that several processes need, and its run folder."""
     if not words or words[0] not in VERBS:
-        found = f"found {words[0]!r}" if words else "found none"
+        found = f"found {words[0]!r}{nearest(words[0], VERBS)}" if words else "found none"
         raise DataError(f"launch: expected {' or '.join(VERBS)} with its options behind --, {found}")
     given = {name: _value(words, name) for name in ("--resume", "--out", "--devices", "--batch-size")}
     if given["--resume"] is not None:

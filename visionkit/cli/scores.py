@@ -91,8 +91,12 @@ def print_scores(scores: dict[str, Any]) -> None:
     for name, row in scores.get("per_class", {}).items():
         ends = of_classes.get(name, {})
         cells = [
-            f"{key} {value:.4g}" + (f" ({_range(ends[key])})" if key in ends else "") for key, value in row.items()
+            f"{key} {value:.4g}" + (f" ({_range(ends[key])})" if key in ends else "")
+            for key, value in row.items()
+            if value >= 0  # -1 stands for a score that is not defined
         ]
+        if row.get("objects") == 0:
+            cells.insert(0, "no such objects in the data")
         print("  " + f"{plain(name):20} " + "  ".join(cells))
     if scores.get("intervals") is not None:
         from visionkit.evaluate.scores import small_test_set

@@ -1,6 +1,5 @@
 """Recognises the format of the data set in a folder, and reads it."""
 
-import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from visionkit.data.readers import READERS
 from visionkit.data.readers.refusals import why_not
 from visionkit.data.readers.yolo_layouts import YAML_SUFFIXES
 from visionkit.data.repair import Finding, Repairs
+from visionkit.files import address_of
 from visionkit.types import DataError
 
 TASKS = tuple(dict.fromkeys(task for reader in READERS.values() for task in reader.tasks))
@@ -128,11 +128,10 @@ def _recognise(root: Path | str, task: str | None) -> tuple[Path, str]:
     if root.is_file() and root.suffix.lower() in YAML_SUFFIXES and task in (None, *READERS["YOLO txt"].tasks):
         return root, "YOLO txt"
     if not root.exists():
-        store = re.match(r"[a-z][a-z0-9+.-]+:/", str(root))  # pathlib has made one slash of two
-        what = "no such folder"
-        if store:
+        if address := address_of(root):
             what = "only visionkit finetune and visionkit evaluate take data in a store; copy them to a folder"
-        raise DataError(f"{root}: {what}")
+            raise DataError(f"{address}: {what}")
+        raise DataError(f"{root}: no such folder")
     readers = READERS if root.is_dir() else {}
     for _ in range(3):  # archives often unpack to a folder in a folder
         matching: list[str] = []

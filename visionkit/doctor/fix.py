@@ -57,8 +57,8 @@ def write_fixed(diagnosis: Diagnosis, root: Path, out: Path) -> str:
         file = out / "annotations" / f"instances_{split}.json"
         write_annotations(fixed, part.class_names, file, file_name)
     (out / "images").symlink_to(root.resolve(), target_is_directory=True)
-    dropped = f"{dropped_boxes} repeated boxes and {dropped_images} images that are in another split too"
-    return f"{out}: annotations without {dropped}{_unread(diagnosis.by_kind())}"
+    dropped = f"{dropped_boxes} repeated boxes and {dropped_images} images that are in another split too were left out"
+    return f"{out}: annotations written; {dropped}{_unread(diagnosis.by_kind())}"
 
 
 def _unread(findings: Mapping[str, Sequence[Any]]) -> str:

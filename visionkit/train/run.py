@@ -13,7 +13,7 @@ import keras
 
 from visionkit.data.dataset import Dataset
 from visionkit.evaluate.scores import class_ids, read_all
-from visionkit.files import LOCK, locked, write_json
+from visionkit.files import LOCK, check_local, locked, write_json
 from visionkit.train import checkpoint, deadline
 from visionkit.train.cluster import check_batch_size
 from visionkit.train.deadline import Budget
@@ -79,10 +79,12 @@ def run(
 
     Raises:
         DataError: `out` is in use, by another process too, or cannot be written, the devices are not there, the
-            validation images cannot be scored on, or the loss stopped being a number; or see `settled`.
+            validation images cannot be scored on, the loss stopped being a number, or several devices are to choose a
+            precision ("auto"); or `out` is the address of a store.
         Interrupted: the training was ended by Ctrl-C or SIGTERM; a `KeyboardInterrupt`.
         TypeError: `recipe_function` is a model, a Recipe or no function.
     """
+    check_local(out)
     if isinstance(recipe_function, str | Path):
         recipe_file = recipe_function
         recipe_function = load_recipe(Path(recipe_file))
