@@ -46,9 +46,10 @@ def keras_path(model: Path) -> Path:
     if str(model) in CARDS:
         raise DataError(f"{model}: published weights; a run folder, a .keras file or hf://OWNER/NAME is wanted here")
     close = alike(str(model), CARDS)
+    hint = f"; did you mean {close!r}?" if close else ""
     raise DataError(
         f"{model}: expected a run folder, a .keras file, an exported model, hf://OWNER/NAME, or a name from visionkit "
-        f"weights list{f'; did you mean {close!r}?' if close else ''}"
+        f"weights list{hint}"
     )
 
 
