@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from support.backbones import first_weights_of_zero
-from support.drawn import drawn_image, drawn_places, drawn_tensor
+from support.drawn import DrawnTensors, drawn_image, drawn_places
 from support.paths import GOLDEN
 
 from visionkit.backbones import BACKBONES
@@ -29,7 +29,7 @@ def test_logits_and_levels_equal_torchvisions(name):
     assert sum(math.prod(w.shape) for w in model.trainable_weights) == golden["parameters"]
 
     shapes = json.loads(golden["tensors"].tobytes())
-    tensors = {tensor: drawn_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+    tensors = DrawnTensors(shapes)
     report = assign(model, tensors, name)
     assert (len(report.loaded), report.skipped, report.missing) == (len(tensors), (), ())
 

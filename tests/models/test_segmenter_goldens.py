@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 from support.backbones import first_weights_of_zero
-from support.drawn import drawn_places, drawn_scene, drawn_tensor
+from support.drawn import DrawnTensors, drawn_places, drawn_scene
 from support.paths import GOLDEN
 
 from visionkit.backbones.resnet import resnet18
@@ -31,7 +31,7 @@ def test_maps_of_two_sizes_equal_the_originals(name):
         model = BUILD[name](21, image_size=sizes[0])
     assert sum(math.prod(w.shape) for w in model.trainable_weights) == golden["parameters"]
     shapes = json.loads(golden["tensors"].tobytes())
-    tensors = {tensor: drawn_tensor(tensor, tuple(shape)) for tensor, shape in shapes.items()}
+    tensors = DrawnTensors(shapes)
     report = assign(model, tensors, name)
     assert (len(report.loaded), report.skipped, report.missing, report.new) == (len(tensors), (), (), ())
     for number, size in enumerate(sizes):

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,6 +25,26 @@ def drawn_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
     values *= np.float32(high - low)
     values += np.float32(low)
     return values
+
+
+class DrawnTensors(Mapping):
+    """Tensors by their torch names, each drawn when it is asked for: all at once, VGG's take half a gigabyte.
+
+    Args:
+        shapes: of the tensors, by their names.
+    """
+
+    def __init__(self, shapes):
+        self._shapes = shapes
+
+    def __getitem__(self, name):
+        return drawn_tensor(name, tuple(self._shapes[name]))
+
+    def __iter__(self):
+        return iter(self._shapes)
+
+    def __len__(self):
+        return len(self._shapes)
 
 
 def drawn_image(image_size: tuple[int, int]) -> np.ndarray:
