@@ -49,7 +49,7 @@ def keras_path(model: Path) -> Path:
     hint = f"; did you mean {close!r}?" if close else ""
     raise DataError(
         f"{model}: expected a run folder, a .keras file, an exported model, hf://OWNER/NAME, or a name from visionkit "
-        f"weights list{hint}"
+        "weights list" + hint
     )
 
 
