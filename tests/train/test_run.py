@@ -49,6 +49,14 @@ def test_the_run_folder_holds_everything(done):
     assert not list(out.glob("*partial*"))
 
 
+def test_the_address_of_a_store_is_no_run_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in ("s3://lot/run", Path("s3://lot/run")):  # pathlib makes one slash of two
+        with pytest.raises(DataError, match="s3://lot/run: expected a folder on this machine"):
+            run(recipe, {}, out)
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_detectors_run_says_how_its_anchors_suit_the_data(done):
     lines = (done[0].parent / "printed.txt").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("anchors: ")]

@@ -45,7 +45,7 @@ def other_images(data: Path, learned: str) -> str:
 
 
 def is_another_part(run: Path, data: Path, split: str | None, task: str) -> bool:
-    """Whether path and names tell that a run has learned from other parts of `data` only, without reading anything.
+    """Whether path and names tell that a run has learned from other parts of `data` only; no image is looked at.
 
     Images that two parts share are a matter for `visionkit doctor`.
 
