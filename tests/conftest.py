@@ -65,15 +65,9 @@ def state(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forget(request):
-    """Frees what a file's tests leave in memory: models in its caches, Keras' graphs, and what malloc keeps for later.
-
-    Without it a worker holds every backbone of the zoo to the end, 7 GB. What is alive afterwards belongs to imported
-    libraries; later collections leave it out, because to look through it takes seconds, once for every file.
-    """
-    yield
-    for value in vars(request.module).values():
+def _free(module):
+    """Frees what tests left in memory: models in the caches of their file, Keras' graphs, and what malloc keeps."""
+    for value in vars(module).values():
         if hasattr(value, "cache_clear"):
             value.cache_clear()
     if "keras" in sys.modules:
@@ -83,9 +77,27 @@ def forget(request):
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()
     gc.collect()
-    gc.freeze()
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget(request):
+    """Frees what a file's tests leave in memory.
+
+    Without it a worker holds every backbone of the zoo to the end, 7 GB. What is alive afterwards belongs to imported
+    libraries; later collections leave it out, because to look through it takes seconds, once for every file.
+    """
+    yield
+    _free(request.module)
+    gc.freeze()
+
+
+@pytest.fixture
+def forget_each(request):
+    """Frees what a test leaves in memory, for files whose tests build one large model after the other."""
+    yield
+    _free(request.module)
 
 
 def pytest_sessionfinish(session):

@@ -26,6 +26,7 @@ def named(pages):
     return pytest.mark.parametrize("page", pages, ids=lambda page: str(page.relative_to(ROOT / "docs")))
 
 
+@pytest.mark.usefixtures("forget_each")
 @named(PAGES)
 def test_the_page_runs(page, tmp_path, monkeypatch):
     if is_slow(page):

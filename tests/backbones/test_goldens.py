@@ -1,6 +1,5 @@
 """Our networks answer what torchvision's answer, with the same weights (drawn by name, see drawn.py)."""
 
-import gc
 import json
 import math
 
@@ -19,9 +18,9 @@ SLOW = ("convnext_small",)  # the code of convnext_tiny, with more blocks
 NAMES = sorted({file.stem for file in GOLDEN.glob("*.npz")} - set(SLOW))
 
 
+@pytest.mark.usefixtures("forget_each")
 @pytest.mark.parametrize("name", [*NAMES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])
 def test_logits_and_levels_equal_torchvisions(name):
-    gc.collect()  # the model before this one, which refers to itself and may have half a gigabyte
     golden = np.load(GOLDEN / f"{name}.npz")
     size = tuple(int(n) for n in golden["image_size"])
     with first_weights_of_zero():

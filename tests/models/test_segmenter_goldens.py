@@ -21,6 +21,7 @@ BUILD = SEGMENTERS | {"unet_resnet18": lambda classes, **options: UNet(resnet18(
 SLOW = ("deeplabv3_resnet101",)  # the code of deeplabv3_resnet50, with more blocks
 
 
+@pytest.mark.usefixtures("forget_each")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in BUILD]
 )
