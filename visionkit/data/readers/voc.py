@@ -202,7 +202,8 @@ def _zero_based(parts: Iterable[_Part], repairs: Repairs, root: Path) -> bool:
             total += len(low)
             first += [part.files[id]] * int(((low >= 0) & (low < 1)).any(axis=1).sum())
     if first and len(first) <= max(1, total // 100):
-        text = f"{len(first)} of {total} boxes begins at 0 (such as in {first[0]}), so all are counted from 0"
+        begin = "begins" if len(first) == 1 else "begin"
+        text = f"{len(first)} of {total} boxes {begin} at 0 (such as in {first[0]}), so all are counted from 0"
         repairs.note("box base", f"{root}: {text}")
     return bool(first)
 
