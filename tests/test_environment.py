@@ -1,5 +1,6 @@
-"""What a process does with memory while it trains, seen in a process of its own."""
+"""What a process does with memory while it trains, seen in a process of its own, and what it shows while it loads."""
 
+import io
 import subprocess
 import sys
 
@@ -58,3 +59,17 @@ def test_files_that_the_system_keeps_in_memory_count_as_free(tmp_path, monkeypat
     assert environment.free_memory() == pytest.approx(machine, rel=0.2)
     (tmp_path / "memory.max").write_text(f"{gigabyte + 2**20}\n")
     assert environment.free_memory() == gigabyte
+
+
+@pytest.mark.parametrize(("terminal", "loaded"), [(True, False), (True, True), (False, False)])
+def test_a_terminal_shows_that_keras_is_loading_and_is_clear_afterwards(monkeypatch, terminal, loaded):
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    if loaded:
+        monkeypatch.setitem(sys.modules, "keras", None)
+    with environment._shown("loading Keras"):
+        during = stderr.getvalue()
+    assert during == ("loading Keras\r" if terminal and not loaded else "")
+    assert stderr.getvalue() == during + ("\x1b[2K\r" if during else "")

@@ -32,7 +32,7 @@ def import_keras_quietly() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # set it to 0 to see what is logged later
     try:
-        with quiet_stderr():
+        with _shown("loading Keras"), quiet_stderr():
             import keras  # noqa: F401
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -70,6 +70,19 @@ def keeping_freed_memory() -> Iterator[None]:
     finally:
         mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)  # the value that glibc's own adjustment would have reached
         trim(0)
+
+
+@contextlib.contextmanager
+def _shown(text: str) -> Iterator[None]:
+    """Shows a text on the terminal, if stderr is one, as long as this context lasts and Keras is not there yet."""
+    shown = sys.stderr.isatty() and "keras" not in sys.modules
+    if shown:
+        print(text, end="\r", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if shown:
+            print("\x1b[2K", end="\r", file=sys.stderr, flush=True)  # clears the line
 
 
 @contextlib.contextmanager

@@ -198,6 +198,11 @@ def test_what_must_be_at_least_1_is_said(tmp_path, capsys, name):
     assert f"--{name}: expected 1 or more, found 0" in capsys.readouterr().err
 
 
+def test_a_count_below_1_is_refused_before_the_data_are_read(tmp_path, capsys):
+    assert main(["finetune", str(tmp_path / "nowhere"), "--epochs", "0"]) == 1
+    assert "--epochs: expected 1 or more, found 0" in capsys.readouterr().err
+
+
 def test_the_hint_how_to_score_is_a_command_that_works(tmp_path, capsys):
     for split in ("train", "test"):
         tiny_data.pair(tmp_path / f"my set/images/{split}", tmp_path / f"my set/masks/{split}", "x", [[0, 1], [1, 7]])

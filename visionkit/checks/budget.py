@@ -4,6 +4,7 @@ import contextlib
 import inspect
 import io
 import math
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -92,6 +93,7 @@ def knobs_within(
     Raises:
         DataError: the time is too short for one epoch; says how long it would have to be.
     """
+    print(f"--minutes {minutes:g}: measuring how long steps take here", file=sys.stderr, flush=True)
     end = begun + 60 * minutes
     spare = MARGIN * 60 * minutes
     trial = _try(recipe_function, knobs, options)

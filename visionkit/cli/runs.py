@@ -128,6 +128,7 @@ def finetune(
     _check_minutes(minutes, {"epochs": epochs, "check": check, "devices": options.devices != 1})
     if data is None:
         raise DataError("finetune needs the folder of your data, or --resume with a run folder")
+    _check_counts(knobs)  # before anything is read
     from visionkit.data.recognise import tasks_of
     from visionkit.environment import import_keras_quietly
     from visionkit.open_model import check_name
@@ -187,11 +188,15 @@ def _check_nothing_else(options: dict[str, Any]) -> None:
         raise DataError(RESUME_ALONE)
 
 
-def _check_knobs(knobs: dict[str, Any], recipe_function: Callable, task: str) -> None:
-    """Raises a DataError where a knob is out of its range, or the task's recipe does not have it."""
+def _check_counts(knobs: dict[str, Any]) -> None:
+    """Raises a DataError where a knob that counts something is below 1."""
     for name in ("epochs", "image_size", "batch_size", "patience"):
         if isinstance(knobs.get(name), int) and knobs[name] < 1:
             raise DataError(f"{_flag(name)}: expected 1 or more, found {knobs[name]}")
+
+
+def _check_knobs(knobs: dict[str, Any], recipe_function: Callable, task: str) -> None:
+    """Raises a DataError where the task's recipe does not have a knob, or a knob needs another one."""
     parameters = inspect.signature(recipe_function).parameters
     for name in knobs:
         if name not in parameters:
