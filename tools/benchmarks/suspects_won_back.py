@@ -3,11 +3,11 @@
 python tools/benchmarks/suspects_won_back.py DATA WORK RESULTS.json [--share 0.05] [--first 100] ...
 
 Into the training labels of DATA, boxes with the splits train and test, a share of errors is planted: as many missing,
-invented, wrongly named and badly placed objects. Models that have learned from the wrong labels of the other images say
-which labels are suspicious, as `visionkit suspects` asks them; of the first of them, those that are planted errors are
-put right. Then a detector is trained on the right labels, the wrong ones and the corrected ones, each with the same
-number of steps from the same start, and scored on test. A seed draws the errors, the folds and the training, and is the
-same for all labels.
+invented, wrongly named and badly placed objects. Models that have learned from the wrong labels of the other images,
+with the defaults of `visionkit finetune --from`, say which labels are suspicious, as `visionkit suspects` asks them; of
+the first of them, those that are planted errors are put right. Then a detector is trained on the right labels, the
+wrong ones and the corrected ones, each with the same number of steps from the same start, and scored on test. A seed
+draws the errors, the folds and the training, and is the same for all labels.
 
 WORK keeps every training: what has finished is not done again, and another share, or another number of corrected
 labels, is added. RESULTS.json has, for each share, the scores, the share of planted errors among the suspects, and the
@@ -89,7 +89,7 @@ def trained_models(options, seed):
     wrong, planted = plant(pairs, options.share, seed, len(names))
     labels = write_labels([sample for sample, _ in wrong], names, here / "wrong" / "labels")
     runs["wrong"] = train(labels, here / "wrong" / "run", knobs)
-    of_folds = knobs | {"epochs": options.fold_epochs or options.epochs}
+    of_folds = {key: knobs[key] for key in ("start", "learn_from", "seed")} | {"epochs": options.fold_epochs}
     suspects, read = ranked_suspects(labels, here / "folds", of_folds, options.folds, names)
     order = {record.id: number for number, record in enumerate(read.records)}
     back = {order[Path(sample.file).stem]: number for number, (sample, _) in enumerate(pairs)}
@@ -199,7 +199,7 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, nargs="+", default=[100], help="how many suspects are looked at")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--folds", type=int, default=3)
-    parser.add_argument("--fold-epochs", type=int, help="of the folds, which have fewer images; by default --epochs")
+    parser.add_argument("--fold-epochs", type=int, default=30, help="of the models that judge the labels")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=8)
