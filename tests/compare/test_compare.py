@@ -20,6 +20,7 @@ from visionkit.compare.page import page
 from visionkit.data.arrays import arrays
 from visionkit.data.shapes import SEGMENTATION_NAMES, shape_maps, shapes
 from visionkit.data.writers import write_coco
+from visionkit.evaluate.scores import measure
 from visionkit.metrics.weighted import Answers
 from visionkit.types import Classification, DataError, Detections, SegmentationMap
 
@@ -65,7 +66,19 @@ def test_equals_differ_significantly_once_in_twenty_times_whatever_their_scores_
     assert np.mean(np.less(p, 0.05)) <= 0.15
 
 
+def test_the_order_of_two_detectors_does_not_matter():
+    data = shapes(24, (64, 96), seed=0)
+    first, second = (measure(detector(poor, data), data).tables for poor in ({0, 3, 5, 11}, {3, 8}))
+    one = compare(first, second, data.class_names, permutations=400)
+    other = compare(second, first, data.class_names, permutations=400)
+    assert 0 < one.overall["mAP50"].p < 1
+    for name, difference in one.overall.items():
+        assert (other.overall[name].p, other.overall[name].by) == (difference.p, -difference.by), name
+
+
 def test_words_of_a_verdict():
+    contradicted = Difference(0.58, 0.61, -0.01, 0.07, 0.036)  # by the interval
+    assert verdict("A", "B", "mAP50", contradicted, 19).startswith("No difference between A and B has been shown on 19")
     sure, unsure = Difference(0.5, 0.45, -0.08, -0.02, 0.004), Difference(0.5, 0.52, -0.02, 0.06, 0.3)
     assert verdict("A", "B", "mAP50", sure, 300) == (
         "A is better than B on these 300 images: mAP50 +0.050 (95 %: +0.020 to +0.080; p = 0.004)."
@@ -87,7 +100,7 @@ def test_other_classes_and_tasks_are_refused():
         return SimpleNamespace(task=task, class_names=names)
 
     check_alike("ab", [model("cat", "dog"), model("cat", "dog", task="instance")])
-    with pytest.raises(DataError, match="b has 1 classes that a lacks and lacks 2 of its classes"):
+    with pytest.raises(DataError, match="of the classes of b and a, 0 are the same, 3 are not"):
         check_alike("ab", [model("cat", "dog"), model("bird")])
     with pytest.raises(DataError, match="b has the classes of a in another order"):
         check_alike("ab", [model("cat", "dog"), model("dog", "cat")])
@@ -216,5 +229,16 @@ def test_the_verb(tmp_path, monkeypatch, capsys):
     assert json.loads(numbers.read_text())["models"][1]["milliseconds"] >= 0
     assert main(["compare", "one", str(tmp_path / "data")]) == 1
     assert "expected two or three models and then the data" in capsys.readouterr().err
+    assert main(["compare", "one", "one", str(tmp_path / "data")]) == 1
+    assert "a model was named twice" in capsys.readouterr().err
+    assert main(["compare", "one", "two", str(tmp_path / "data"), "--json", str(tmp_path)]) == 1
+    assert f"{tmp_path}: is a folder; name the file to write" in capsys.readouterr().err
+    verb = sys.modules["visionkit.cli.compare"]
+    monkeypatch.setattr(verb, "learned_images", lambda model, *_: 3 if model.name == "two" else 0)
+    assert main(["compare", "one", "two", str(tmp_path / "data"), "--out", str(out)]) == 0
+    said = (
+        "warning: two has learned from 3 of these 12 images, so it looks better than on new ones; compare on others\n"
+    )
+    assert capsys.readouterr().err == said
     assert main(["compare", "one", "two", "three"]) == 1
     assert "three: no such folder; the data come last" in capsys.readouterr().err

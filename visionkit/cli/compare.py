@@ -1,10 +1,12 @@
 """The verb compare. Heavy imports are inside the function."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
 
+from visionkit.cli.learned import learned_images
 from visionkit.types import DataError, plain
 
 _Paths = Annotated[list[Path], cyclopts.Parameter(negative=())]
@@ -42,8 +44,12 @@ def compare(
         raise DataError(f"expected two or three models and then the data, found {len(models_and_data)} in all")
     if not data.exists():
         raise DataError(f"{data}: no such folder; the data come last, as in visionkit compare A B DATA")
+    if len({model.resolve() for model in models}) < len(models):
+        raise DataError("a model was named twice; name different models")
     for file in (out, json):
         if file:
+            if file.is_dir():
+                raise DataError(f"{file}: is a folder; name the file to write")
             file.parent.mkdir(parents=True, exist_ok=True)
     from visionkit.open_model import open_predictor
 
@@ -56,6 +62,10 @@ def compare(
     names = [str(model) for model in models]
     check_alike(names, predictors)
     dataset = open_dataset(data, split, predictors[0].task, classes, void)
+    for model, predictor in zip(models, predictors, strict=True):
+        if n := learned_images(model, predictor.task, dataset):
+            text = f"{model} has learned from {n} of these {len(dataset)} images, so it looks better than on new ones"
+            print(plain(f"warning: {text}; compare on others"), file=sys.stderr)
     contest = hold(names, predictors, [_bytes(model) for model in models], dataset)
     write_bytes(out, page(contest).encode())
     if json:

@@ -213,9 +213,8 @@ def check_alike(names: Sequence[str], predictors: Sequence[Any]) -> None:
             continue
         if sorted(theirs) == sorted(classes):
             raise DataError(f"{name} has the classes of {names[0]} in another order; train both on the same data")
-        only = [f"{len(set(theirs) - set(classes))} classes that {names[0]} lacks"]
-        only.append(f"lacks {len(set(classes) - set(theirs))} of its classes")
-        raise DataError(f"{name} has {' and '.join(only)}: scores over other classes cannot be compared")
+        of_both = f"of the classes of {name} and {names[0]}, {len(set(theirs) & set(classes))} are the same"
+        raise DataError(f"{of_both}, {len(set(theirs) ^ set(classes))} are not: such scores cannot be compared")
 
 
 def _most_different(errors: np.ndarray) -> list[int]:

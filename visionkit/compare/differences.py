@@ -150,7 +150,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def verdict(first: str, second: str, score: str, difference: Difference, images: int, p: float | None = None) -> str:
-    """One sentence on which of two models is better.
+    """One sentence on which of two models is better: one is only if both the test and the interval say so.
 
     Args:
         first, second: the names of the models.
@@ -161,12 +161,13 @@ def verdict(first: str, second: str, score: str, difference: Difference, images:
     """
     p = difference.p if p is None else p
     by, low, high = difference.by, difference.low, difference.high  # of the second over the first
+    shown = p < SIGNIFICANT and low * high > 0
     better, worse = second, first
-    if p < SIGNIFICANT and by < 0:
+    if shown and by < 0:
         by, low, high = -by, -high, -low
         better, worse = first, second
     ends = f"{by:+.3f} (95 %: {low:+.3f} to {high:+.3f}; p = {p:.2g})"
-    if p < SIGNIFICANT:
+    if shown:
         return f"{better} is better than {worse} on these {images} images: {score} {ends}."
     text = f"No difference between {first} and {second} has been shown on {images} images: {score} {ends}"
     needed = difference.images_needed(images)

@@ -104,13 +104,20 @@ class Matches:
         return errors
 
     def beside(self, other: "Matches") -> "Matches":
-        """See `Table`. The rankings are merged by place: scores of two models need not mean the same."""
+        """See `Table`. The rankings are merged by place: scores of two models need not mean the same.
+
+        Each place is taken twice. The earlier image comes first, whichever model looked at it: if one of the models
+        always did, exchanging their answers would favour it.
+        """
+        places = np.concatenate([_places(self), _places(other)])
+        ranks = np.empty(len(places))
+        ranks[np.lexsort((np.concatenate([self.image, other.image]), places))] = np.arange(len(places))
         return Matches(
             self.images + other.images,
             np.concatenate([self.objects, other.objects]),
             np.concatenate([self.image, other.image + self.images]),
             np.concatenate([self.label, other.label]),
-            -np.concatenate([_places(self), _places(other)]),
+            -ranks,
             np.concatenate([self.hit, other.hit]),
             np.concatenate([self.ignored, other.ignored]),
             self.prefix,
