@@ -82,6 +82,10 @@ def test_learned_images_are_counted_by_their_bytes_wherever_they_lie(made):
     run = with_knobs(data=str(photos), seed=3)
     for data, learned in ((photos, 8), (copy, 8), (other, 0)):  # two of ten are held back to choose the epoch
         assert learned_images(run, "detect", open_dataset(data)) == learned
+    after = root / "after"  # a run that went on from it, with other photos
+    after.mkdir()
+    (after / "knobs.json").write_text(json.dumps({"data": str(other), "start": str(run), "seed": 3}))
+    assert learned_images(after, "detect", open_dataset(photos)) == 8
     assert learned_images(with_knobs(data="/gone"), "detect", open_dataset(copy)) == 0
     assert learned_images(with_knobs(data_dir=str(photos)), "detect", open_dataset(copy)) == 0
     assert learned_images(root, "detect", open_dataset(copy)) == 0
@@ -151,6 +155,8 @@ def test_evaluate_warns_of_learned_images_and_reads_nothing_for_another_part(mad
     run = with_knobs(data=str(animals))
     (run / "model.keras").touch()
     monkeypatch.setattr("visionkit.open_model.open_predictor", lambda *_, **__: Told())
+    assert main(["evaluate", str(run), str(animals), "--curves", str(run / "knobs.json")]) == 1
+    assert "knobs.json: is a file; name a folder" in capsys.readouterr().err
     assert main(["evaluate", str(run), str(animals), "--split", "train+test"]) == 0
     assert f"warning: {run} has learned from 4 of these images, so the scores are better" in capsys.readouterr().err
     monkeypatch.delattr("visionkit.recipes.shared.learned_part")

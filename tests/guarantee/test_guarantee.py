@@ -13,6 +13,7 @@ from support.detections import found, sample
 
 import visionkit as vk
 from visionkit.cli import main
+from visionkit.cli.guarantee import promise_of
 from visionkit.data.shapes import shapes
 from visionkit.data.writers import write_coco
 from visionkit.guarantee.keep import Promised, warning
@@ -197,6 +198,14 @@ def test_it_is_stored_in_the_run_and_belongs_to_its_model(run):
     promise = made_for(fingerprint_of(run), make_promise(pairs_of(), NAMES, 0.1, margin=True))
     promise.save(run)
     assert read_promise(run) == promise
+    written = json.loads((run / FILE).read_text())
+    for thresholds in ([0.5, "x"], [0.5, -1], [0.5, 1.5], [0.5], "high"):
+        (run / FILE).write_text(json.dumps(written | {"thresholds": thresholds}))
+        with pytest.raises(
+            DataError, match=r"guarantee\.json: expected what visionkit guarantee writes; make it again"
+        ):
+            read_promise(run)
+    promise.save(run)
     (run / "model.keras").write_bytes(b"other weights")
     with pytest.raises(DataError, match="was made for another model"):
         read_promise(run)
@@ -208,6 +217,16 @@ def test_it_is_stored_in_the_run_and_belongs_to_its_model(run):
         read_promise(run)
     with pytest.raises(DataError, match="expected the folder of a finished run or of an export"):
         fingerprint_of(run / "nothing")
+
+
+def test_classes_without_a_promise_are_named_where_it_is_kept(run, capsys):
+    promise = make_promise(pairs_of(weak=range(10)), NAMES, 0.1, per_class=True)
+    assert promise.unpromised
+    made_for(fingerprint_of(run), promise).save(run)
+    promise_of(run, {})
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("Promised: ") and "calibration images it is" not in first  # which is of all classes
+    assert others == [f"No promise for {name}: {reason}." for name, reason in promise.unpromised.items()]
 
 
 def test_it_is_stored_in_an_export_and_belongs_to_its_files(tmp_path):
@@ -269,7 +288,8 @@ def test_the_verbs(run, tmp_path, monkeypatch, capsys):
     json_file = tmp_path / "deep" / "promise.json"
     words = ["guarantee", str(run), str(tmp_path / "data"), "--miss", "0.2", "--json", str(json_file)]
     assert main(words) == 0
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    assert warned.startswith(f"warning: it is not known which images {run} has learned from")
     assert "Promised: on average at most 20% of an image's objects are missed" in printed
     assert f"stored: {run / FILE}" in printed
     promise = read_promise(run)

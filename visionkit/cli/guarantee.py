@@ -84,6 +84,9 @@ def guarantee(
     if n := learned_images(model, predictor.task, dataset):
         text = f"{model} has learned from {n} of these {len(dataset)} images, which it knows better than new ones"
         raise DataError(f"{data}: {text}; take others")
+    if not (model / "knobs.json").is_file():
+        text = f"it is not known which images {model} has learned from; the promise holds only if none of them is here"
+        print(plain(f"warning: {text}"), file=sys.stderr)
     promise = calibrate(
         predictor, dataset, miss, per_class, margin, false_alarms=false_alarms, of=of, model=fingerprint
     ).promise
@@ -118,6 +121,8 @@ def promise_of(model: Path, given: Mapping[str, bool], of_pixels: bool = False) 
         verb, about = ("detect", "objects") if of_pixels else ("segment", "pixels")
         raise DataError(f"{model}: its guarantee is about {about}: use visionkit {verb}")
     print(plain(promise.in_words()[0]))
+    for name, reason in getattr(promise, "unpromised", {}).items():
+        print(plain(f"No promise for {name}: {reason}."))
     return promise
 
 

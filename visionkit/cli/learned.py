@@ -74,9 +74,9 @@ def _with_halves(parts: str) -> set[str]:
 def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
     """How many images of a data set `finetune` has learned from in a run, wherever they lie now: the same bytes count.
 
-    0 as well where nothing is known: of another model, of a run of a recipe, and where the data of the run is gone. The
-    annotations of the run's data, of which reading takes longest, are read only if some of the images lie there, or
-    copies of them.
+    What the run that it started from (--from) had learned from counts too. 0 as well where nothing is known: of another
+    model, of a run of a recipe, and where the data of the run is gone. The annotations of the run's data, of which
+    reading takes longest, are read only if some of the images lie there, or copies of them.
 
     Args:
         run: a run folder, or another model.
@@ -99,6 +99,8 @@ def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
         with suppress(DataError, OSError):  # it is not the data, or no longer
             if _may_be_in(files, place):
                 found.append(len(files) - len(without_copies(files, learned_part(place, task, **options))))
+    if knobs.get("start"):
+        found += [learned_images(place, task, dataset) for place in _places(run, Path(knobs["start"]))]
     return max(found)
 
 

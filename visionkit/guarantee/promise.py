@@ -185,9 +185,10 @@ def percent(share: float | None) -> str:
 
 def _of_misses(promise: Promise) -> str:
     whom = "of an image's objects of a class" if promise.per_class else "of an image's objects"
+    measured = "" if promise.per_class else f" On the {promise.images} calibration images it is {promise.missed:.1%}."
     return (
         f"Promised: on average at most {percent(promise.miss)} {whom} are missed (an object is found by a detection of "
-        f"its class with an IoU of 0.5). On the {promise.images} calibration images it is {promise.missed:.1%}."
+        f"its class with an IoU of 0.5).{measured}"
     )
 
 

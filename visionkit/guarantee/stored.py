@@ -32,6 +32,7 @@ def read_promise(model: Path) -> Promise | PixelPromise:
         else:
             fields["price"] = Price(**fields["price"])
             promise = Promise(**fields)
+        _check_thresholds(promise)
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{file}: expected what visionkit guarantee writes; make it again") from error
     if version != VERSION:
@@ -39,6 +40,16 @@ def read_promise(model: Path) -> Promise | PixelPromise:
     if promise.model != fingerprint_of(model):
         raise DataError(f"{file}: was made for another model than {model} holds now; make it again")
     return promise
+
+
+def _check_thresholds(promise: Promise | PixelPromise) -> None:
+    """Raises a ValueError or a TypeError unless there is a score in 0..1 for each class, or for the one of pixels."""
+    pixels = isinstance(promise, PixelPromise)
+    thresholds = [promise.threshold] if pixels else promise.thresholds
+    if len(thresholds) != (1 if pixels else len(promise.class_names)):
+        raise ValueError("not a threshold for each class")
+    if not all(0 <= value <= 1 for value in thresholds):
+        raise ValueError("a threshold is no score")
 
 
 def fingerprint_of(model: Path) -> str:
