@@ -153,7 +153,7 @@ def test_the_command_says_what_is_next_and_why(photos, tmp_path, capsys, monkeyp
     assert main([*words, "-n", "3", "--to", "cvat", "--tasks", "tasks"]) == 1
     assert "--to writes boxes; the page and --json list the photos" in capsys.readouterr().err
     assert main(["next", "model.keras", "data/train/cow/cow.png", "--data", "data", "-n", "1"]) == 1
-    assert "only 0 photos are left to choose from (1 in all, of which 1 are labelled" in capsys.readouterr().err
+    assert "no photo is left to choose from (1 in all, of which 1 are labelled" in capsys.readouterr().err
     (tmp_path / "none").mkdir()
     assert main(["next", "model.keras", "none"]) == 1
     assert "none: holds no images" in capsys.readouterr().err

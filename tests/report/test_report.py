@@ -202,6 +202,9 @@ def test_what_is_no_run_is_said(tmp_path, capsys):
     folder = run_folder(tmp_path / "run")
     assert main(["report", str(folder), "--split", "test"]) == 1
     assert "--split is a part of --data" in capsys.readouterr().err
+    (folder / "results.json").write_text("{")
+    with pytest.raises(DataError, match=r"results\.json: broken JSON"):
+        read_run(folder)
     (folder / "history.csv").unlink()
     with pytest.raises(DataError, match=r"no history\.csv yet"):
         read_run(folder)

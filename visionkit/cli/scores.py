@@ -9,7 +9,7 @@ from visionkit.cli.learned import is_another_part, learned_images
 from visionkit.cli.models import images_in
 from visionkit.cli.scale import local_data
 from visionkit.fast.choice import Runtime
-from visionkit.types import plain
+from visionkit.types import DataError, plain
 
 PRINTED = (
     *("mAP", "mAP50", "mAP75", "mAR100", "voc07_mAP50", "voc12_mAP50", "mask_mAP", "mask_mAP50"),
@@ -57,6 +57,8 @@ def evaluate(
 
     check_name(model)
     folder = local_data(data)
+    if curves and curves.is_file():
+        raise DataError(f"--curves {curves}: is a file; name a folder")
     if json:
         json.parent.mkdir(parents=True, exist_ok=True)
     predictor = open_predictor(model, 8, trust, runtime, partial(images_in, folder)).look(flip, window)

@@ -97,7 +97,10 @@ def read_run(folder: Path) -> RunFacts:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text()) if file.is_file() else {}
+    try:
+        return json.loads(file.read_text()) if file.is_file() else {}
+    except ValueError as error:
+        raise DataError(f"{file}: broken JSON ({error}); it is no longer what the training wrote") from None
 
 
 def _about(recipe: Path) -> str:
