@@ -31,6 +31,8 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path
     Raises:
         ValueError: the matrix is not `[K, K]`.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure  # used directly: no pyplot, so no global state and no display needed
 
     matrix, k = np.asarray(matrix), len(class_names)
@@ -40,22 +42,23 @@ def confusion_picture(matrix: np.ndarray, class_names: Sequence[str], file: Path
     side = float(np.clip(1.5 + 0.48 * min(k, 20) + 0.14 * max(k - 20, 0), 4, 24))  # inches
     figure = Figure(figsize=(side + 1.2, side), dpi=110, layout="constrained")
     axes = figure.subplots()
-    picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    scale = ScalarMappable(Normalize(0, 1), "Blues")
+    axes.imshow(scale.to_rgba(share, bytes=True))  # of shares, a thousand classes would take half a gigabyte
     font_size = float(np.clip(36 * side / k, 4, 10))  # points: half the height of a cell
-    if 72 * side / k >= font_size:  # with more than about 400 classes the names would overlap
+    if 72 * side / k >= font_size:  # with more than about 400 classes names would overlap, and lines hide the cells
         axes.set_xticks(range(k), class_names, rotation=45, ha="right", rotation_mode="anchor", fontsize=font_size)
         axes.set_yticks(range(k), class_names, fontsize=font_size)
+        axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
+        axes.grid(which="minor", color="white", linewidth=1)
     axes.set(xlabel="predicted", ylabel="true")
     correct = float(np.trace(matrix) / matrix.sum()) if matrix.any() else -1.0
     axes.set_title(title or f"{correct:.1%} of {matrix.sum()} images right", fontsize=11)
-    axes.set_xticks(np.arange(k - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(k - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1)
     axes.tick_params(which="both", length=0)
     axes.spines[:].set_visible(False)
     if k <= MOST_COUNTS:
         _write_counts(axes, matrix, share, font_size)
-    figure.colorbar(picture, label="share of the true class", shrink=0.8, aspect=30).outline.set_visible(False)
+    figure.colorbar(scale, ax=axes, label="share of the true class", shrink=0.8, aspect=30).outline.set_visible(False)
     save_figure(figure, Path(file))
 
 
