@@ -229,6 +229,9 @@ def test_the_verb(tmp_path, monkeypatch, capsys):
     assert json.loads(numbers.read_text())["models"][1]["milliseconds"] >= 0
     assert main(["compare", "one", str(tmp_path / "data")]) == 1
     assert "expected two or three models and then the data" in capsys.readouterr().err
+    (tmp_path / "knobs.json").write_text("{}")
+    assert main(["compare", str(tmp_path / "data"), "one", str(tmp_path)]) == 1
+    assert f"{tmp_path}: is a run; the data come last" in capsys.readouterr().err
     assert main(["compare", "one", "one", str(tmp_path / "data")]) == 1
     assert "a model was named twice" in capsys.readouterr().err
     assert main(["compare", "one", "two", str(tmp_path / "data"), "--json", str(tmp_path)]) == 1

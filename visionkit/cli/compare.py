@@ -44,6 +44,8 @@ def compare(
         raise DataError(f"expected two or three models and then the data, found {len(models_and_data)} in all")
     if not data.exists():
         raise DataError(f"{data}: no such folder; the data come last, as in visionkit compare A B DATA")
+    if (data / "knobs.json").is_file():
+        raise DataError(f"{data}: is a run; the data come last, as in visionkit compare A B DATA")
     if len({model.resolve() for model in models}) < len(models):
         raise DataError("a model was named twice; name different models")
     for file in (out, json):
