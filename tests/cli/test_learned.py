@@ -9,7 +9,7 @@ from support import tiny_data
 
 import visionkit as vk
 from visionkit.cli import main
-from visionkit.cli.learned import is_another_part, learned_from, learned_images
+from visionkit.cli.learned import is_another_part, learned_from, learned_images, tells_its_data
 from visionkit.data.recognise import open_dataset
 
 
@@ -86,6 +86,7 @@ def test_learned_images_are_counted_by_their_bytes_wherever_they_lie(made):
     after.mkdir()
     (after / "knobs.json").write_text(json.dumps({"data": str(other), "start": str(run), "seed": 3}))
     assert learned_images(after, "detect", open_dataset(photos)) == 8
+    assert tells_its_data(after) and not tells_its_data(root)
     assert learned_images(with_knobs(data="/gone"), "detect", open_dataset(copy)) == 0
     assert learned_images(with_knobs(data_dir=str(photos)), "detect", open_dataset(copy)) == 0
     assert learned_images(root, "detect", open_dataset(copy)) == 0
@@ -159,6 +160,12 @@ def test_evaluate_warns_of_learned_images_and_reads_nothing_for_another_part(mad
     assert "knobs.json: is a file; name a folder" in capsys.readouterr().err
     assert main(["evaluate", str(run), str(animals), "--split", "train+test"]) == 0
     assert f"warning: {run} has learned from 4 of these images, so the scores are better" in capsys.readouterr().err
+    after = root / "after"
+    after.mkdir()
+    (after / "model.keras").touch()
+    (after / "knobs.json").write_text(json.dumps({"data": str(animals), "learn_from": "val", "start": str(run)}))
+    assert main(["evaluate", str(after), str(animals), "--split", "train"]) == 0
+    assert f"warning: {after} has learned from 4 of these images" in capsys.readouterr().err
     monkeypatch.delattr("visionkit.recipes.shared.learned_part")
     assert main(["evaluate", str(run), str(animals), "--split", "test"]) == 0
     assert "warning" not in capsys.readouterr().err

@@ -237,7 +237,7 @@ def test_the_verb(tmp_path, monkeypatch, capsys):
     assert main(["compare", "one", "two", str(tmp_path / "data"), "--json", str(tmp_path)]) == 1
     assert f"{tmp_path}: is a folder; name the file to write" in capsys.readouterr().err
     verb = sys.modules["visionkit.cli.compare"]
-    monkeypatch.setattr(verb, "learned_images", lambda model, *_: 3 if model.name == "two" else 0)
+    monkeypatch.setattr(verb, "learned_of", lambda model, *_: 3 if model.name == "two" else 0)
     assert main(["compare", "one", "two", str(tmp_path / "data"), "--out", str(out)]) == 0
     said = (
         "warning: two has learned from 3 of these 12 images, so it looks better than on new ones; compare on others\n"

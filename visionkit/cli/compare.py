@@ -6,7 +6,7 @@ from typing import Annotated
 
 import cyclopts
 
-from visionkit.cli.learned import learned_images
+from visionkit.cli.learned import learned_of
 from visionkit.types import DataError, plain
 
 _Paths = Annotated[list[Path], cyclopts.Parameter(negative=())]
@@ -65,7 +65,7 @@ def compare(
     check_alike(names, predictors)
     dataset = open_dataset(data, split, predictors[0].task, classes, void)
     for model, predictor in zip(models, predictors, strict=True):
-        if n := learned_images(model, predictor.task, dataset):
+        if n := learned_of(model, data, split, predictor.task, dataset):
             text = f"{model} has learned from {n} of these {len(dataset)} images, so it looks better than on new ones"
             print(plain(f"warning: {text}; compare on others"), file=sys.stderr)
     contest = hold(names, predictors, [_bytes(model) for model in models], dataset)

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionkit.cli.learned import learned_from, learned_images, other_images
+from visionkit.cli.learned import learned_from, learned_images, other_images, tells_its_data
 from visionkit.types import DataError, plain
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def guarantee(
     if n := learned_images(model, predictor.task, dataset):
         text = f"{model} has learned from {n} of these {len(dataset)} images, which it knows better than new ones"
         raise DataError(f"{data}: {text}; take others")
-    if not (model / "knobs.json").is_file():
+    if not tells_its_data(model):
         text = f"it is not known which images {model} has learned from; the promise holds only if none of them is here"
         print(plain(f"warning: {text}"), file=sys.stderr)
     promise = calibrate(

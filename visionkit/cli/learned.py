@@ -58,6 +58,8 @@ def is_another_part(run: Path, data: Path, split: str | None, task: str) -> bool
     knobs = _knobs(run)
     if not split or not knobs.get("data") or _places(run, Path(knobs["data"])) != [data.resolve()]:
         return False
+    if _starts(run, knobs):  # which may have learned from any part
+        return False
     from visionkit.data.recognise import splits
     from visionkit.recipes.shared import named_part
 
@@ -99,9 +101,19 @@ def learned_images(run: Path, task: str, dataset: "Dataset") -> int:
         with suppress(DataError, OSError):  # it is not the data, or no longer
             if _may_be_in(files, place):
                 found.append(len(files) - len(without_copies(files, learned_part(place, task, **options))))
-    if knobs.get("start"):
-        found += [learned_images(place, task, dataset) for place in _places(run, Path(knobs["start"]))]
+    found += [learned_images(start, task, dataset) for start in _starts(run, knobs)]
     return max(found)
+
+
+def learned_of(run: Path, data: Path, split: str | None, task: str, dataset: "Dataset") -> int:
+    """`learned_images`, but 0 without looking where `is_another_part`; the arguments are those of both."""
+    return 0 if is_another_part(run, data, split, task) else learned_images(run, task, dataset)
+
+
+def tells_its_data(run: Path) -> bool:
+    """Whether `run` is a run folder whose knobs name the data that it learned from."""
+    knobs = _knobs(run)
+    return bool(knobs.get("data") or knobs.get("data_dir"))
 
 
 def _may_be_in(files: list[Path], place: Path) -> bool:
@@ -124,6 +136,13 @@ def _knobs(run: Path) -> dict[str, Any]:
     from visionkit.limits import JSON
 
     return read_json(run / "knobs.json", JSON)
+
+
+def _starts(run: Path, knobs: dict[str, Any]) -> list[Path]:
+    """The run folders that a run may have started from (--from)."""
+    if not knobs.get("start"):
+        return []
+    return [place for place in _places(run, Path(knobs["start"])) if (place / "knobs.json").is_file()]
 
 
 def _places(run: Path, given: Path) -> list[Path]:

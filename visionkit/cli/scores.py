@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from visionkit.cli.learned import is_another_part, learned_images
+from visionkit.cli.learned import learned_of
 from visionkit.cli.models import images_in
 from visionkit.cli.scale import local_data
 from visionkit.fast.choice import Runtime
@@ -69,8 +69,7 @@ def evaluate(
 
     dataset = open_dataset(folder, split, predictor.task, classes, void)
     print(plain(f"scoring {len(dataset)} images: {dataset.source}"))
-    apart = is_another_part(model, folder, split, predictor.task)
-    if n := 0 if apart else learned_images(model, predictor.task, dataset):
+    if n := learned_of(model, folder, split, predictor.task, dataset):
         text = f"{model} has learned from {n} of these images, so the scores are better than on new ones"
         print(plain(f"warning: {text}"), file=sys.stderr)
     scores = score(predictor, dataset, closely=curves is not None)
