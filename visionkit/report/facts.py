@@ -1,14 +1,15 @@
 """What `visionkit report` knows: the files of a run folder, and an assessment of the model and its data."""
 
 import ast
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from visionkit.data.files import read_json
 from visionkit.doctor.diagnosis import Diagnosis
 from visionkit.evaluate.learning_curves import read_history
 from visionkit.evaluate.scores import MONITOR
+from visionkit.limits import JSON
 from visionkit.types import DataError
 
 
@@ -97,10 +98,7 @@ def read_run(folder: Path) -> RunFacts:
 
 
 def _json(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text()) if file.is_file() else {}
-    except ValueError as error:
-        raise DataError(f"{file}: broken JSON ({error}); it is no longer what the training wrote") from None
+    return read_json(file, JSON) if file.is_file() else {}
 
 
 def _about(recipe: Path) -> str:
