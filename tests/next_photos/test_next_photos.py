@@ -147,13 +147,13 @@ def test_the_command_says_what_is_next_and_why(photos, tmp_path, capsys, monkeyp
     page = (tmp_path / "next.html").read_text()
     assert "Label these 3 photos next" in page and page.count("<img") == 3
     assert main([*words, "-n", "6"]) == 1
-    assert "-n 6: only 5 photos are left to choose from (6 in all, of which 1 are labelled already); give -n 5" in (
+    assert "-n 6: only 5 left to choose from (6 in all, of which 1 are labelled already); give -n 5" in (
         capsys.readouterr().err
     )
     assert main([*words, "-n", "3", "--to", "cvat", "--tasks", "tasks"]) == 1
     assert "--to writes boxes; the page and --json list the photos" in capsys.readouterr().err
     assert main(["next", "model.keras", "data/train/cow/cow.png", "--data", "data", "-n", "1"]) == 1
-    assert "no photo is left to choose from (1 in all, of which 1 are labelled" in capsys.readouterr().err
+    assert "only 0 left to choose from (1 in all, of which 1 are labelled" in capsys.readouterr().err
     (tmp_path / "none").mkdir()
     assert main(["next", "model.keras", "none"]) == 1
     assert "none: holds no images" in capsys.readouterr().err
@@ -164,9 +164,7 @@ def test_wrong_uses_are_refused_in_one_line(photos):
         vk.next_photos(classifier(), photos, 0)
     with pytest.raises(DataError, match="--score 1: expected more than 0 and less than 1"):
         vk.next_photos(classifier(), photos, 1, score=1)
-    with pytest.raises(
-        DataError, match="-n 9: only 6 photos are left to choose from; give -n 6 or less, or more photos"
-    ):
+    with pytest.raises(DataError, match="-n 9: only 6 left to choose from; give -n 6 or less, or more photos"):
         vk.next_photos(classifier(), photos, 9)
 
     other = vk.Dataset(

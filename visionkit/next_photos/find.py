@@ -171,5 +171,4 @@ def _check_enough(n: int, left: int, photos: int, labelled: int, broken: int) ->
     gone += [f"{broken} cannot be read"] if broken else []
     because = f" ({photos} in all, of which {' and '.join(gone)})" if gone else ""
     advice = f"give -n {left} or less, or more photos" if left else "give other photos"
-    photos_left = "only one photo is" if left == 1 else f"only {left} photos are" if left else "no photo is"
-    raise DataError(f"-n {n}: {photos_left} left to choose from{because}; {advice}")
+    raise DataError(f"-n {n}: only {left} left to choose from{because}; {advice}")
