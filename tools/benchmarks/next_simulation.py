@@ -198,7 +198,7 @@ def main(kind, data, out, seeds=5):
         )
     print(f"{time.process_time() - start:.0f} s of the processor, {len(world.labels)} photos to pick from")
     rounded = {way: np.round(rows, 4).tolist() for way, rows in scores.items()}
-    rows = {way: {k: v if v is None else round(float(v), 4) for k, v in row.items()} for way, row in found.items()}
+    rows = {way: {k: v if v is None else round(float(v), 6) for k, v in row.items()} for way, row in found.items()}
     Path(out).write_text(json.dumps({"kind": kind, "score": world.name, "scores": rounded, "found": rows}) + "\n")
 
 
